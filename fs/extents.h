@@ -1,0 +1,66 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The extent map: what is known of ranges of the disk, in memory, bounded.
+ * What is not in it is unknown: never asked, or forgotten to stay small.
+ */
+
+#ifndef FOLIO_EXTENTS_H
+#define FOLIO_EXTENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/iomap.h"
+
+struct extents;
+
+/* Thread safe: one lock inside, held for no I/O; it is taken last of all.
+ *
+ * max: how many extents are remembered; above it some, away from the one just
+ * touched, are forgotten.  Returns NULL without memory.
+ */
+extern struct extents *extents_create (size_t max);
+extern void extents_destroy (struct extents *e);
+
+/* What is known at offset: true with the type, and in *length how many bytes
+ * from offset on are of that type; or false when it is unknown, with in
+ * *length the bytes that are, at most `length' as passed in.
+ */
+extern bool extents_lookup (struct extents *e, uint64_t offset,
+                            uint64_t *length, enum iomap_type *type);
+
+/* The range is of this type from now on, whatever it was.  Neighbours of one
+ * type are merged.  Bumps the cookie if the type of any byte changed, other
+ * than from HOLE or UNWRITTEN to DELALLOC.  Without memory the range, or part
+ * of it, is forgotten instead.
+ */
+extern void extents_set (struct extents *e, uint64_t offset, uint64_t length,
+                         enum iomap_type type);
+
+/* HOLE and UNWRITTEN parts of the range become DELALLOC; others stay. */
+extern void extents_reserve (struct extents *e, uint64_t offset,
+                             uint64_t length);
+
+extern void extents_forget (struct extents *e, uint64_t offset,
+                            uint64_t length);
+
+/* Learning what a store says takes time, and the world moves on meanwhile.
+ * So: epoch = extents_epoch (e); ask the store; extents_learn (e, epoch, ...)
+ * which fills in only what is still unknown, and nothing at all if anything
+ * was forgotten since epoch was taken (the range may have been written and
+ * forgotten in between).  Never bumps the cookie.
+ */
+extern uint64_t extents_epoch (struct extents *e);
+extern void extents_learn (struct extents *e, uint64_t epoch, uint64_t offset,
+                           uint64_t length, enum iomap_type type);
+
+/* Changes when a mapping given out earlier may have become wrong. */
+extern uint64_t extents_cookie (struct extents *e);
+
+/* How many extents are remembered. */
+extern size_t extents_count (struct extents *e);
+
+#endif /* FOLIO_EXTENTS_H */

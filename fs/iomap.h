@@ -1,0 +1,143 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * iomap: contiguous ranges of the disk and what stands under them, and the
+ * operations by which the cache asks a mapping format ("fs") for them.
+ * After Linux's fs/iomap; the words mean the same there.
+ */
+
+#ifndef FOLIO_IOMAP_H
+#define FOLIO_IOMAP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/env.h"
+#include "fs/store.h"
+
+enum iomap_type {
+  IOMAP_HOLE,      /* nothing there; reads as zero */
+  IOMAP_DELALLOC,  /* dirty data in memory over a hole, space reserved */
+  IOMAP_UNWRITTEN, /* allocated, never written; reads as zero */
+  IOMAP_MAPPED,    /* on the store at addr */
+};
+
+/* Flags of begin and end. */
+#define IOMAP_WRITE 0x1u  /* data will be written to the range */
+#define IOMAP_REPORT 0x2u /* only asking, for block status */
+#define IOMAP_DIRECT 0x4u /* the I/O will not pass through the cache */
+#define IOMAP_NOWAIT 0x8u /* -EAGAIN rather than asking the store */
+
+struct iomap {
+  enum iomap_type type;
+  uint64_t offset; /* bytes, on the disk */
+  uint64_t length; /* bytes */
+  uint64_t addr;   /* byte on the store where offset is, if MAPPED */
+  uint64_t cookie; /* for the validity check */
+};
+
+struct fs;
+
+struct iomap_ops {
+  const char *name;
+
+  /* The mapping at pos, for up to length bytes: iomap->offset <= pos <
+   * iomap->offset + iomap->length; it may be longer or shorter than asked.
+   * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range.  May ask
+   * the store, and so block, unless IOMAP_NOWAIT.  Returns 0 or a negative
+   * errno (-ENOSPC, -EIO, -EAGAIN).
+   */
+  int (*begin) (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+                struct iomap *iomap);
+
+  /* The caller is through with the mapping; written bytes of [pos,
+   * pos+length) were taken.  Space reserved for the rest may be given back.
+   * Optional.
+   */
+  void (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+               unsigned flags, const struct iomap *iomap);
+
+  /* Does the mapping still hold?  Cheap, no lock; called under folio locks. */
+  bool (*valid) (struct fs *fs, const struct iomap *iomap);
+
+  /* Write-back of [offset, offset+length) is about to be submitted: where to?
+   * Fills in a MAPPED iomap that begins at offset and covers length or less.
+   * Loop thread or a direct writer; does not block.
+   */
+  int (*map_for_writeback) (struct fs *fs, uint64_t offset, uint64_t length,
+                            struct iomap *iomap);
+
+  /* The store write of a range given by map_for_writeback has ended, with 0 or
+   * a negative errno.  Does not block.
+   */
+  void (*ioend_done) (struct fs *fs, uint64_t offset, uint64_t length,
+                      int error);
+
+  /* Make the range read as zero, on the store and in the mapping.  flags:
+   * those of store_req (STORE_MAY_TRIM, STORE_FAST_ZERO); trim says that
+   * space should be given back.  The caller has made sure that no write-back
+   * of the range is in flight or begins before this returns.  Blocks.  Not
+   * durable before a flush.  Returns 0 or a negative errno; after an error
+   * (other than -ENOTSUP, which changes nothing) the range's contents are
+   * undefined.
+   */
+  int (*zero) (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
+               bool trim);
+
+  /* Make all that has completed durable, data and mapping: a STORE_FLUSH,
+   * submitted like one; req->done is called when it is.
+   */
+  void (*flush) (struct fs *fs, struct store_req *req);
+
+  /* Free the fs; not the store. */
+  void (*close) (struct fs *fs);
+};
+
+/* A mapping format over a store.  size is the disk's, in bytes. */
+struct fs {
+  const struct iomap_ops *ops;
+  struct store *store;
+  uint64_t size;
+  uint32_t block_size; /* grain of partial writes: what covers less than one
+                        * of these must read the rest; 512 to 4096 bytes */
+};
+
+/* The iterator over a range, one mapping at a time:
+ *
+ *   struct iomap_iter iter;
+ *   int r;
+ *   iomap_iter_init (&iter, fs, pos, len, flags);
+ *   while ((r = iomap_iter_next (&iter)) > 0) {
+ *     uint64_t n = iomap_iter_length (&iter);  (bytes of the mapping in range)
+ *     ... use iter.iomap for up to n bytes at iter.pos ...
+ *     iter.processed = bytes done;  (0: ask again for the same place)
+ *   }
+ *
+ * iomap_iter_next returns 1 with iter.iomap set, 0 at the end, or a negative
+ * errno.  To stop early with an error, call iomap_iter_stop.
+ */
+struct iomap_iter {
+  struct fs *fs;
+  uint64_t pos; /* bytes */
+  uint64_t len; /* bytes left */
+  uint64_t processed;
+  unsigned flags;
+  bool active; /* begin was called without its end */
+  struct iomap iomap;
+};
+
+extern void iomap_iter_init (struct iomap_iter *iter, struct fs *fs,
+                             uint64_t pos, uint64_t len, unsigned flags);
+extern int iomap_iter_next (struct iomap_iter *iter);
+extern void iomap_iter_stop (struct iomap_iter *iter);
+extern uint64_t iomap_iter_length (const struct iomap_iter *iter);
+
+/* Does the current mapping still hold (IOMAP_F_STALE in Linux's words)? */
+static inline bool
+iomap_iter_valid (const struct iomap_iter *iter)
+{
+  return iter->fs->ops->valid (iter->fs, &iter->iomap);
+}
+
+#endif /* FOLIO_IOMAP_H */

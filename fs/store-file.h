@@ -1,0 +1,36 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: a regular file or a block device, by io_uring.
+ */
+
+#ifndef FOLIO_STORE_FILE_H
+#define FOLIO_STORE_FILE_H
+
+#include <stddef.h>
+
+#include "fs/store.h"
+
+enum direct_mode { DIRECT_AUTO, DIRECT_ON, DIRECT_OFF };
+
+struct store_file_options {
+  const char *path;
+  bool readonly;
+  int64_t create;        /* make a sparse file of this many bytes if there is
+                          * none; -1: don't */
+  enum direct_mode direct;
+  unsigned io_depth;     /* requests in flight at most */
+};
+
+/* Open the store, lock it against a second writer (open-file-description
+ * lock: exclusive, or shared when readonly; a block device to be written also
+ * exclusively against mounts) and learn its geometry.  No threads and no ring
+ * are made yet.  Returns 0 and the store, or a negative errno with in err
+ * (errlen bytes) one line that says what was wrong and what would be right.
+ */
+extern int store_file_open (struct env *env,
+                            const struct store_file_options *options,
+                            struct store **store, char *err, size_t errlen);
+
+#endif /* FOLIO_STORE_FILE_H */

@@ -1,0 +1,122 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Stores: what holds the bytes.  A driver fills in a struct store_ops; the
+ * layers above hand it requests and are called back when each is done.
+ */
+
+#ifndef FOLIO_STORE_H
+#define FOLIO_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "fs/env.h"
+
+struct ev_loop;
+struct store;
+
+enum store_op {
+  STORE_READ,  /* into iov; what lies past the store's end reads as zero */
+  STORE_WRITE, /* from iov */
+  STORE_ZERO,  /* the range reads as zero afterwards */
+  STORE_TRIM,  /* the range reads as zero afterwards, space given back */
+  STORE_FLUSH, /* all writes, zeroes and trims completed before are durable */
+};
+
+/* Flags of a request. */
+#define STORE_FUA 0x1u       /* WRITE, ZERO, TRIM: durable when done */
+#define STORE_MAY_TRIM 0x2u  /* ZERO: space may be given back */
+#define STORE_FAST_ZERO 0x4u /* ZERO: -ENOTSUP rather than slow */
+
+/* One request.  The caller owns it, the iov and the memory, and keeps all
+ * three until done is called, which happens exactly once for each request.
+ */
+struct store_req {
+  enum store_op op;
+  unsigned flags;
+  uint64_t offset; /* bytes; a multiple of the store's min_io for READ, WRITE */
+  uint64_t length; /* bytes; multiple of min_io, or up to the store's end */
+  struct iovec *iov; /* sums up to length; READ and WRITE only */
+  int niov;
+
+  /* Called with 0 or a negative errno when the request is done, from the
+   * store's loop thread, or from within submit on the submitting thread.  A
+   * read or write is complete or failed: short ones were continued by the
+   * driver.  The request may be freed or used again from inside.
+   */
+  void (*done) (struct store_req *req, int error);
+
+  /* The driver's own while the request is with it. */
+  struct store_req *next;
+  uint64_t progress; /* bytes done so far */
+  int state;
+};
+
+/* What a store is and can do; fixed while it is open. */
+struct store_geometry {
+  uint64_t size;    /* bytes; need not be a multiple of anything */
+  uint32_t min_io;  /* smallest unit of reads and writes, bytes: a power of
+                     * two from 512 to 4096.  (The tail of a store whose
+                     * size is no multiple is served up to its end.) */
+  uint32_t best_io; /* preferred size of a large request, bytes */
+  uint32_t max_io;  /* largest read or write request, bytes */
+  bool readonly;
+  bool rotational;
+  bool can_fua;       /* STORE_FUA is cheaper than a flush of its own */
+  bool can_zero;      /* STORE_ZERO is more than writing zeroes */
+  bool can_fast_zero; /* STORE_FAST_ZERO may succeed */
+  bool can_trim;
+  bool can_extents; /* block_status knows more than "all is data" */
+};
+
+/* What block_status reports of one run of bytes. */
+enum store_extent { STORE_HOLE, STORE_UNWRITTEN, STORE_DATA };
+
+typedef void store_extent_fn (void *opaque, uint64_t offset, uint64_t length,
+                              enum store_extent type);
+
+struct store_ops {
+  const char *name;
+
+  /* Begin I/O: to be called once, after any fork.  The driver adds its own
+   * watchers to loop, whose thread then calls requests' done.  Returns 0 or a
+   * negative errno, with the reason logged.
+   */
+  int (*attach) (struct store *store, struct ev_loop *loop);
+
+  /* Remove the watchers.  The loop is not running any more, nothing is in
+   * flight.
+   */
+  void (*detach) (struct store *store);
+
+  /* Start n requests, as one batch.  Any thread.  Never blocks on I/O, never
+   * fails: what goes wrong arrives in done.
+   */
+  void (*submit) (struct store *store, struct store_req **reqs, unsigned n);
+
+  /* Report what is known of [offset, offset+length), in order and without
+   * gaps from offset on; may stop early, after at least one run.  Blocks; any
+   * thread but the loop's.  Returns 0 or a negative errno.
+   */
+  int (*block_status) (struct store *store, uint64_t offset, uint64_t length,
+                       store_extent_fn *fn, void *opaque);
+
+  /* Close and free.  Not attached (any more). */
+  void (*close) (struct store *store);
+};
+
+struct store {
+  const struct store_ops *ops;
+  struct store_geometry geo;
+  struct env *env;
+};
+
+/* Submit one request and wait until it is done.  Not on the loop thread.
+ * req->done is overwritten.  Returns 0 or the request's negative errno.
+ */
+extern int store_submit_wait (struct store *store, struct store_req *req);
+
+#endif /* FOLIO_STORE_H */
