@@ -1,0 +1,121 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The arena: the memory of all folios, one mapped region, and a record for
+ * each of its pages, found from the page by arithmetic.
+ *
+ *   data    | page 0 | page 1 | ...                       | page n-1 |
+ *   folios  | rec 0  | rec 1  | ...                       | rec n-1  |
+ *   state   | mask 0 | mask 1 | ...                       | mask n-1 |
+ *
+ * A folio of order k is 2^k naturally aligned pages and is known by the
+ * record of its first page; each page has a word of sector masks of its own.
+ * Records and masks are type-stable: they never go away while the arena
+ * lives, so a reference can be tried on one that may have been freed and given
+ * to another place meanwhile (and then be found wrong and put back).
+ *
+ * Free memory is kept by a binary buddy allocator (Knuth, The Art of Computer
+ * Programming, 2.5), a list an order.
+ */
+
+#ifndef FOLIO_ARENA_H
+#define FOLIO_ARENA_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/env.h"
+
+#define PAGE_SHIFT 12
+#define PAGE_SIZE (1u << PAGE_SHIFT)
+#define SECTOR_SHIFT 9
+#define SECTOR_SIZE (1u << SECTOR_SHIFT)
+#define SECTORS_PER_PAGE (PAGE_SIZE / SECTOR_SIZE)
+
+#define MAX_ORDER 9 /* 2 MiB */
+#define NR_ORDERS (MAX_ORDER + 1)
+
+#define PFN_NONE UINT32_MAX
+
+/* The record of a page.  Meaning only in the first page of a folio. */
+struct folio {
+  _Atomic uint64_t index; /* first page, in pages of the disk */
+  _Atomic uint32_t refs;  /* 0: free or being freed */
+  _Atomic uint32_t lock;  /* futex word, see folio.h */
+  uint32_t next, prev;    /* arena's free list (arena lock) or eviction queue
+                           * (queue lock); page numbers */
+  uint32_t dirtied;       /* when it first became dirty, in units of 10 ms of
+                           * env time; folio lock or loop thread */
+  _Atomic uint16_t mapping; /* id of the mapping it is in, 0: none; changed
+                             * under that mapping's index lock */
+  _Atomic uint16_t flags; /* FOLIO_*, see folio.h */
+  _Atomic uint8_t order;  /* fixed from allocation to freeing */
+  uint8_t queue;          /* which eviction queue; queue lock */
+  _Atomic uint8_t freq;   /* hits seen by eviction, saturating */
+  uint8_t unstable_gen;   /* flush generation; loop thread */
+};
+
+struct arena {
+  uint8_t *data;
+  struct folio *folios;
+  _Atomic uint32_t *state;
+  uint32_t nr_pages;
+
+  pthread_mutex_t lock; /* protects free lists; below queue lock, innermost */
+  uint32_t free_list[NR_ORDERS];
+  _Atomic uint32_t nr_free;  /* pages; written under lock, read without */
+  _Atomic uint32_t freed;    /* futex word: changes whenever pages are freed
+                              * while sleepers is not 0 */
+  _Atomic uint32_t sleepers; /* threads about to wait for `freed' */
+  struct env *env;
+};
+
+/* Map an arena of `bytes' (rounded down to pages; at least one page; any
+ * number of pages is possible, not just powers of two), advised to be huge
+ * pages, not touched.  Returns 0, -ENOMEM or -EINVAL.
+ */
+extern int arena_create (struct env *env, size_t bytes, struct arena **arena);
+extern void arena_destroy (struct arena *arena);
+
+/* Take a folio of exactly this order, with one reference, masks of all its
+ * pages zero, index 0, no mapping, flags 0; its memory holds anything.  NULL
+ * if there is no such run of free pages.  Never waits but for the lock.
+ */
+extern struct folio *arena_alloc (struct arena *arena, unsigned order);
+
+/* Give back a folio whose references are gone (refs is 0).  Wakes sleepers. */
+extern void arena_free (struct arena *arena, struct folio *folio);
+
+/* Check free lists against counts; for tests and debug builds. */
+extern void arena_check (struct arena *arena);
+
+static inline uint32_t
+arena_pfn (const struct arena *arena, const struct folio *folio)
+{
+  return (uint32_t) (folio - arena->folios);
+}
+
+static inline struct folio *
+arena_folio (const struct arena *arena, uint32_t pfn)
+{
+  return &arena->folios[pfn];
+}
+
+/* The memory of the folio. */
+static inline uint8_t *
+arena_data (const struct arena *arena, const struct folio *folio)
+{
+  return arena->data + ((size_t) arena_pfn (arena, folio) << PAGE_SHIFT);
+}
+
+/* The masks of the folio's pages, one word a page. */
+static inline _Atomic uint32_t *
+arena_state (const struct arena *arena, const struct folio *folio)
+{
+  return arena->state + arena_pfn (arena, folio);
+}
+
+#endif /* FOLIO_ARENA_H */

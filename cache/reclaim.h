@@ -1,0 +1,88 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Eviction: which clean folio leaves when memory is needed, and the background
+ * reclaimer that keeps some pages free.
+ *
+ * S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson: "FIFO queues are all you need for
+ * cache eviction", SOSP 2023): a small probationary queue, a main queue and a
+ * ghost table of fingerprints of what left the small queue unread.
+ *
+ * A folio is in a queue from reclaim_add, when it has been put into its index,
+ * until it is evicted or reclaim_remove'd.  The queue lock protects queues,
+ * links and the ghost table; it is taken after index locks, and only the
+ * arena's lock after it.
+ */
+
+#ifndef FOLIO_RECLAIM_H
+#define FOLIO_RECLAIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/arena.h"
+
+struct reclaim;
+
+/* What eviction needs of the mappings. */
+struct reclaim_ops {
+  /* If the folio is clean, unlocked and has no references but its index's and
+   * the caller's, take it out of its index, leave it with refs 0 and return
+   * true: the caller then frees it.  Otherwise change nothing.  Called without
+   * locks; takes the index lock.
+   */
+  bool (*evict) (void *opaque, struct folio *folio);
+
+  /* Many folios were passed over because they are not clean: begin write-back
+   * (and a store flush, if they are only unstable).  Does not wait.
+   */
+  void (*need_clean) (void *opaque);
+};
+
+/* The reclaimer keeps about `reserve' pages free once started. */
+extern int reclaim_create (struct env *env, struct arena *arena,
+                           const struct reclaim_ops *ops, void *opaque,
+                           uint32_t reserve, struct reclaim **reclaim);
+extern int reclaim_start (struct reclaim *reclaim);
+extern void reclaim_destroy (struct reclaim *reclaim);
+
+/* The folio has just been put into its index; the caller holds a reference.
+ * cold: brought in by a guess (readahead), so that its coming is no evidence
+ * for a place in the main queue.
+ */
+extern void reclaim_add (struct reclaim *reclaim, struct folio *folio,
+                         bool cold);
+
+/* The folio has been taken out of its index by someone else than eviction. */
+extern void reclaim_remove (struct reclaim *reclaim, struct folio *folio);
+
+/* The folio was hit.  No lock; writes only when it changes something. */
+static inline void
+reclaim_touch (struct folio *folio)
+{
+  uint8_t freq
+    = atomic_load_explicit (&folio->freq, memory_order_relaxed);
+
+  if (freq < 3)
+    atomic_store_explicit (&folio->freq, freq + 1, memory_order_relaxed);
+}
+
+/* The folio, passed over by eviction while it was not clean (FOLIO_RECLAIM in
+ * its flags), is clean now: next to go.
+ */
+extern void reclaim_rotate (struct reclaim *reclaim, struct folio *folio);
+
+/* A folio of exactly this order, as from arena_alloc.  With wait, and only for
+ * order 0, evicts and sleeps until there is one; without, returns NULL when
+ * there is none at hand (larger orders may evict a little to get one).  Wakes
+ * the reclaimer when free memory runs low.  Waiting: not on the loop thread
+ * and not with a folio locked.
+ */
+extern struct folio *reclaim_alloc (struct reclaim *reclaim, unsigned order,
+                                    bool wait);
+
+/* Try to free about nr pages now; returns how many were. */
+extern uint32_t reclaim_pages (struct reclaim *reclaim, uint32_t nr);
+
+#endif /* FOLIO_RECLAIM_H */
