@@ -154,6 +154,8 @@ request_issue (struct nbd_handle *nbd, struct request *req)
   req->nr_extents = 0;
   if (issue (nbd, req) < 0 && !req->done) {
     req->error = nbd_get_errno () ? nbd_get_errno () : EIO;
+    if (nbd_aio_is_dead (nbd) == 1 || nbd_aio_is_closed (nbd) == 1)
+      req->error = ENOTCONN;
     req->done = true;
   }
 }
