@@ -1,0 +1,8 @@
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Benchmarks: not tests, run by hand.
+
+EXTRA_DIST += \
+	$(NULL)

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Runs one test for "make check": run-one.sh COMMAND [ARG...]. A test that
+# hangs is killed, with all that it started, and fails. Slow tests may take
+# longer, and so may all tests in a build with sanitizers.
+
+set -u
+
+case ",${SANITIZERS:-}," in
+  *,address,*) factor=3 ;;
+  *,thread,*) factor=8 ;;
+  *) factor=1 ;;
+esac
+export FOLIO_TIME_FACTOR=$factor
+
+for name; do :; done
+limit=120
+for slow in ${FOLIO_SLOW_TESTS:-}; do
+  case $name in
+    "$slow" | */"$slow") limit=900 ;;
+  esac
+done
+limit=$((${FOLIO_TEST_TIMEOUT:-$limit} * factor))
+
+# Freed memory is poisoned, so that use after free shows.
+export MALLOC_PERTURB_=$((RANDOM % 255 + 1))
+# Programs that are not servers: see nbdkit.sh for those.
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+tsan=halt_on_error=0:exitcode=66:second_deadlock_stack=1
+[ ! -f "$(dirname "$0")/tsan.supp" ] ||
+  tsan=$tsan:suppressions=$(cd "$(dirname "$0")" && pwd)/tsan.supp
+export TSAN_OPTIONS=${TSAN_OPTIONS:-$tsan}
+case ",${SANITIZERS:-}," in
+  *,thread,*) ! setarch -R true 2>/dev/null || set -- setarch -R "$@" ;;
+esac
+
+start=$SECONDS
+timeout -k 10 "$limit" "$@"
+status=$?
+if [ $status -eq 124 ] || [ $status -eq 137 ]; then
+  echo "run-one.sh: killed after $((SECONDS - start)) of $limit seconds"
+  status=1
+fi
+exit $status

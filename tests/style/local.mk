@@ -1,0 +1,11 @@
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Tests of the source itself.
+
+STYLE_TESTS = \
+	$(NULL)
+
+TESTS += $(STYLE_TESTS)
+EXTRA_DIST += $(STYLE_TESTS)

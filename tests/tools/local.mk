@@ -1,0 +1,63 @@
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Programs that integration tests run: tools/NAME from tools/NAME.c. They are
+# found in $tools_dir by whatever sources functions.sh.
+
+TOOLS = \
+	tools/crash \
+	tools/hold \
+	tools/oracle \
+	$(NULL)
+
+TOOLS_COMMON = \
+	tools/history.c \
+	tools/history.h \
+	tools/op.c \
+	tools/op.h \
+	tools/target.c \
+	tools/target.h \
+	tools/util.c \
+	tools/util.h \
+	$(NULL)
+
+tools_crash_SOURCES = \
+	$(TOOLS_COMMON) \
+	tools/crash.c \
+	tools/crash.h \
+	tools/crash-load.c \
+	tools/crash-verify.c \
+	tools/sectors.c \
+	tools/sectors.h \
+	$(NULL)
+tools_crash_LDADD = $(LIBNBD_LIBS)
+
+tools_hold_SOURCES = \
+	tools/hold.c \
+	tools/util.c \
+	tools/util.h \
+	$(NULL)
+tools_hold_LDADD = $(LIBNBD_LIBS)
+
+tools_oracle_SOURCES = \
+	$(TOOLS_COMMON) \
+	tools/image.c \
+	tools/image.h \
+	tools/oracle.c \
+	tools/oracle.h \
+	tools/oracle-lockstep.c \
+	tools/oracle-ops.c \
+	tools/oracle-threads.c \
+	tools/oracle-verify.c \
+	$(NULL)
+tools_oracle_LDADD = $(LIBNBD_LIBS)
+
+if HAVE_LIBNBD
+check_PROGRAMS += $(TOOLS)
+else
+check-local: no-libnbd
+no-libnbd:
+	@echo 'The tests need libnbd: install the Debian package libnbd-dev' >&2
+	@exit 1
+endif

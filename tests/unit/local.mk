@@ -1,0 +1,21 @@
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Unit tests: one cmocka program each, from unit/NAME.c, linked with cache/ and
+# fs/ and without nbdkit. To add one, add unit/NAME to this list (and, if it has
+# more than that one source, unit_NAME_SOURCES below).
+
+UNIT_TESTS = \
+	$(NULL)
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+TSAN_TESTS += $(UNIT_TESTS)
+else
+check-local: no-cmocka
+no-cmocka:
+	@echo 'The unit tests need cmocka: install the Debian package libcmocka-dev' >&2
+	@exit 1
+endif
