@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,20 +43,21 @@
 
 /* The record of a page.  Meaning only in the first page of a folio. */
 struct folio {
-  _Atomic uint64_t index; /* first page, in pages of the disk */
-  _Atomic uint32_t refs;  /* 0: free or being freed */
-  _Atomic uint32_t lock;  /* futex word, see folio.h */
-  uint32_t next, prev;    /* arena's free list (arena lock) or eviction queue
+  _Atomic uint64_t index;    /* first page, in pages of the disk */
+  _Atomic uint32_t refs;     /* 0: free or being freed */
+  _Atomic uint32_t lock;     /* futex word, see folio.h */
+  uint32_t next, prev;       /* arena's free list (arena lock) or eviction queue
                            * (queue lock); page numbers */
-  uint32_t dirtied;       /* when it first became dirty, in units of 10 ms of
+  uint32_t dirtied;          /* when it first became dirty, in units of 10 ms of
                            * env time; folio lock or loop thread */
-  _Atomic uint16_t mapping; /* id of the mapping it is in, 0: none; changed
+  _Atomic uint16_t mapping;  /* id of the mapping it is in, 0: none; changed
                              * under that mapping's index lock */
-  _Atomic uint16_t flags; /* FOLIO_*, see folio.h */
-  _Atomic uint8_t order;  /* fixed from allocation to freeing */
-  uint8_t queue;          /* which eviction queue; queue lock */
-  _Atomic uint8_t freq;   /* hits seen by eviction, saturating */
-  uint8_t unstable_gen;   /* flush generation; loop thread */
+  _Atomic uint16_t flags;    /* FOLIO_*, see folio.h */
+  _Atomic uint8_t order;     /* fixed from allocation to freeing */
+  uint8_t queue;             /* which eviction queue; queue lock */
+  _Atomic uint8_t freq;      /* hits seen by eviction, saturating */
+  uint8_t unstable_gen;      /* flush generation; loop thread */
+  _Atomic uint16_t last_hit; /* page in the folio that was hit last */
 };
 
 struct arena {
@@ -66,16 +68,25 @@ struct arena {
 
   pthread_mutex_t lock; /* protects free lists; below queue lock, innermost */
   uint32_t free_list[NR_ORDERS];
-  _Atomic uint32_t nr_free;  /* pages; written under lock, read without */
+  uint64_t *free_map[NR_ORDERS]; /* a bit for each block of the order: is it
+                                  * in the free list? */
+  uint32_t fresh; /* pages from here on were never used: free, in no list */
+  _Atomic uint32_t nr_free; /* pages; written under lock, read without */
+  /* To sleep until there is memory: add 1 to sleepers, read freed, try
+   * arena_alloc once more, wait on freed, take the 1 from sleepers again.
+   */
   _Atomic uint32_t freed;    /* futex word: changes whenever pages are freed
                               * while sleepers is not 0 */
   _Atomic uint32_t sleepers; /* threads about to wait for `freed' */
   struct env *env;
 };
 
+/* Most pages that an arena can have (8 TiB): page numbers fit 31 bits. */
+#define ARENA_PAGES_MAX (UINT32_MAX / 2 - 1)
+
 /* Map an arena of `bytes' (rounded down to pages; at least one page; any
  * number of pages is possible, not just powers of two), advised to be huge
- * pages, not touched.  Returns 0, -ENOMEM or -EINVAL.
+ * pages, not touched.  env outlives it.  Returns 0, -ENOMEM or -EINVAL.
  */
 extern int arena_create (struct env *env, size_t bytes, struct arena **arena);
 extern void arena_destroy (struct arena *arena);
@@ -86,10 +97,12 @@ extern void arena_destroy (struct arena *arena);
  */
 extern struct folio *arena_alloc (struct arena *arena, unsigned order);
 
-/* Give back a folio whose references are gone (refs is 0).  Wakes sleepers. */
+/* Give back a folio whose references are gone (refs is 0) and that is in no
+ * mapping.  Wakes sleepers.
+ */
 extern void arena_free (struct arena *arena, struct folio *folio);
 
-/* Check free lists against counts; for tests and debug builds. */
+/* Check free lists against maps and counts; for tests and debug builds. */
 extern void arena_check (struct arena *arena);
 
 static inline uint32_t
@@ -116,6 +129,47 @@ static inline _Atomic uint32_t *
 arena_state (const struct arena *arena, const struct folio *folio)
 {
   return arena->state + arena_pfn (arena, folio);
+}
+
+/* Take a reference, unless there is none: then the record is free, or about to
+ * be, and false is returned.  Needs no reference of the caller: records never
+ * go away.  What the folio is can be told only afterwards, from mapping, read
+ * with acquire order, and then index.
+ */
+static inline bool
+folio_try_get (struct folio *folio)
+{
+  /* Acquire, with arena_alloc's release and with the releases in folio_put
+   * and whoever else brings refs to 0: having seen a later life of the record
+   * (or its end), the caller also sees that the index lost the earlier one.
+   */
+  uint32_t refs = atomic_load_explicit (&folio->refs, memory_order_acquire);
+
+  do {
+    if (refs == 0)
+      return false;
+  } while (!atomic_compare_exchange_weak_explicit (
+    &folio->refs, &refs, refs + 1, memory_order_acquire, memory_order_acquire));
+  return true;
+}
+
+/* Another reference to a folio to which the caller has one. */
+static inline void
+folio_get (struct folio *folio)
+{
+  /* Relaxed: nothing is learned from it. */
+  atomic_fetch_add_explicit (&folio->refs, 1, memory_order_relaxed);
+}
+
+/* Give a reference back; the last one frees the folio. */
+static inline void
+folio_put (struct arena *arena, struct folio *folio)
+{
+  /* Release: what was done with the folio comes before its end; acquire: the
+   * last one frees it after what all others did.
+   */
+  if (atomic_fetch_sub_explicit (&folio->refs, 1, memory_order_acq_rel) == 1)
+    arena_free (arena, folio);
 }
 
 #endif /* FOLIO_ARENA_H */
