@@ -22,14 +22,14 @@
 struct slot {
   bool busy;
   struct request req;
-  size_t covered;               /* of a flush: acknowledged before it */
+  size_t covered; /* of a flush: acknowledged before it */
 };
 
 /* Changes in the order in which they were acknowledged. */
 struct acks {
   struct op *ops;
   size_t n, room;
-  size_t durable;               /* so many are */
+  size_t durable; /* so many are */
 };
 
 struct load {
@@ -37,9 +37,9 @@ struct load {
   struct rng rng;
   struct slot *slots;
   struct acks acks;
-  uint64_t *hot;                /* first sector of each place */
+  uint64_t *hot; /* first sector of each place */
   uint64_t finished, flushes;
-  uint64_t kill_at;             /* requests issued when to kill, or 0 */
+  uint64_t kill_at; /* requests issued when to kill, or 0 */
   uint64_t issued;
   bool killed, failed;
 };
@@ -115,7 +115,7 @@ pick_range (struct load *load, struct op *op)
   first = rng_below (&load->rng, crash->sectors.n - n + 1);
   if (crash->hot > 0 && rng_chance (&load->rng, 80))
     first = load->hot[rng_below (&load->rng, crash->hot)] +
-      rng_below (&load->rng, HOT_SIZE / SECTOR);
+            rng_below (&load->rng, HOT_SIZE / SECTOR);
   if (first + n > crash->sectors.n)
     first = crash->sectors.n - n;
   op->offset = first * SECTOR;
@@ -162,6 +162,8 @@ static void
 refused (struct load *load, const struct request *req)
 {
   if (req->error == ENOTCONN && may_be_dead (load))
+    return;
+  if (req->error == ESHUTDOWN && load->killed)
     return;
   fprintf (stderr, "FAILED: %s: ", strerror (req->error));
   op_print (stderr, &req->op);
@@ -243,14 +245,13 @@ maybe_kill (struct load *load)
 {
   const struct crash *crash = load->crash;
 
-  if (crash->kill_pid == 0 || load->killed ||
-      load->finished < crash->after_ops)
+  if (crash->kill_pid == 0 || load->killed || load->finished < crash->after_ops)
     return;
   if (load->kill_at == 0)
     load->kill_at = load->issued + rng_below (&load->rng, 2 * crash->depth);
   if (load->issued < load->kill_at)
     return;
-  if (kill (crash->kill_pid, SIGKILL) < 0)
+  if (kill (crash->kill_pid, crash->terminate ? SIGTERM : SIGKILL) < 0)
     die ("kill %ld: %s", (long) crash->kill_pid, strerror (errno));
   load->killed = true;
 }
@@ -282,7 +283,7 @@ static bool
 goes_on (const struct load *load)
 {
   return !load->failed && !load->killed &&
-    (load->crash->ops == 0 || load->finished < load->crash->ops);
+         (load->crash->ops == 0 || load->finished < load->crash->ops);
 }
 
 static void
@@ -332,6 +333,8 @@ crash_load (struct crash *crash)
   in_flight = reap (&load);
   while (reap (&load) > 0 && alive > 0)
     alive = target_poll (&crash->target, -1);
+  if (load.killed && crash->terminate)
+    acks_flushed (&load.acks, &crash->sectors, load.acks.n);
   printf ("load: %" PRIu64 " requests finished, %" PRIu64 " of them flushes; "
           "%u in flight at the end; %zu of %zu changes durable\n",
           load.finished, load.flushes, in_flight, load.acks.durable,

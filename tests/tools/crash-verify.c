@@ -22,8 +22,8 @@ static bool
 sum_up (const struct tally *tally, const char *what)
 {
   printf ("%s: %" PRIu64 " sectors, %" PRIu64 " could be old or new (%" PRIu64
-          " are new), %" PRIu64 " wrong\n", what, tally->checked, tally->open,
-          tally->newest, tally->wrong);
+          " are new), %" PRIu64 " wrong\n",
+          what, tally->checked, tally->open, tally->newest, tally->wrong);
   return tally->wrong == 0;
 }
 

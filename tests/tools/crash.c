@@ -27,6 +27,7 @@ static const char usage[] =
   "crash --state FILE --file DISK             verify the image file\n"
   "  --seed N          replay the choices of an earlier run\n"
   "  --kill-pid PID    kill the server after a while\n"
+  "  --terminate       with SIGTERM, which must lose nothing\n"
   "  --after-ops N     that is, after N answers (default: random)\n"
   "  --expect-death    somebody else will kill the server\n"
   "  --ops N           end after N answers (default 0: never)\n"
@@ -59,6 +60,7 @@ static const struct option long_options[] = {
   { "flush", required_argument, NULL, 'l' },
   { "fua", required_argument, NULL, 'f' },
   { "holes", required_argument, NULL, 'H' },
+  { "terminate", no_argument, NULL, 't' },
   { "help", no_argument, NULL, OPT_HELP },
   { NULL, 0, NULL, 0 },
 };
@@ -69,10 +71,17 @@ parse_number (int opt, struct crash *crash, struct options *options)
   uint64_t n;
 
   switch (opt) {
-  case 's': case 'k': case 'a': case 'o': case 'c': case 'd': case 'm':
-  case 'h': case 'l': case 'f': case 'H':
-    n = parse_size ("option", optarg);
-    break;
+  case 's':
+  case 'k':
+  case 'a':
+  case 'o':
+  case 'c':
+  case 'd':
+  case 'm':
+  case 'h':
+  case 'l':
+  case 'f':
+  case 'H': n = parse_size ("option", optarg); break;
   default: return false;
   }
   switch (opt) {
@@ -102,6 +111,7 @@ parse_one (int opt, struct crash *crash, struct options *options)
   case 'F': options->file = optarg; break;
   case 'v': options->verify_only = true; break;
   case 'e': options->exact = true; break;
+  case 't': crash->terminate = true; break;
   case 'x': crash->expect_death = true; break;
   case OPT_HELP: fputs (usage, stdout); exit (EXIT_SUCCESS);
   default: fputs (usage, stderr); exit (EXIT_FAILURE);
@@ -145,7 +155,11 @@ int
 main (int argc, char *argv[])
 {
   struct crash crash = {
-    .max_len = 256 << 10, .depth = 32, .hot = 8, .flush = 4, .fua = 4,
+    .max_len = 256 << 10,
+    .depth = 32,
+    .hot = 8,
+    .flush = 4,
+    .fua = 4,
     .holes = 12,
   };
   struct options options = { .connections = 4 };

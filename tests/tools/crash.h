@@ -19,16 +19,17 @@
 struct crash {
   /* Options. */
   uint64_t seed;
-  uint64_t ops;                 /* requests to finish; 0: no end */
-  uint64_t max_len;             /* bytes of a request */
-  unsigned depth;               /* requests in flight */
-  unsigned hot;                 /* places that most changes go to */
-  unsigned flush;               /* percent of the requests */
-  unsigned fua;                 /* percent of the changes */
-  unsigned holes;               /* percent of the requests: zero and trim */
-  pid_t kill_pid;               /* 0: nobody */
-  uint64_t after_ops;           /* kill when so many have finished */
-  bool expect_death;            /* somebody will kill the server */
+  uint64_t ops;       /* requests to finish; 0: no end */
+  uint64_t max_len;   /* bytes of a request */
+  unsigned depth;     /* requests in flight */
+  unsigned hot;       /* places that most changes go to */
+  unsigned flush;     /* percent of the requests */
+  unsigned fua;       /* percent of the changes */
+  unsigned holes;     /* percent of the requests: zero and trim */
+  pid_t kill_pid;     /* 0: nobody */
+  bool terminate;     /* with SIGTERM: what was acknowledged stays */
+  uint64_t after_ops; /* kill when so many have finished */
+  bool expect_death;  /* somebody will kill the server */
 
   struct target target;
   struct sectors sectors;

@@ -20,8 +20,8 @@
 
 struct history {
   pthread_mutex_t lock;
-  uint64_t next_id;             /* of the next request, from 1 */
-  struct op *ops;               /* request i stands at i % HISTORY_MAX */
+  uint64_t next_id; /* of the next request, from 1 */
+  struct op *ops;   /* request i stands at i % HISTORY_MAX */
 };
 
 void history_init (struct history *history);

@@ -74,7 +74,7 @@ transfer (struct nbd_handle *nbd, char *text, int write, uint32_t flags)
     uint64_t n = range.length < CHUNK ? range.length : CHUNK;
 
     r = write ? nbd_pwrite (nbd, buf, n, range.offset, flags)
-      : nbd_pread (nbd, buf, n, range.offset, 0);
+              : nbd_pread (nbd, buf, n, range.offset, 0);
     range.offset += n;
     range.length -= n;
   }

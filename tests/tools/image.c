@@ -157,7 +157,8 @@ image_check (struct image *image, uint64_t offset, const uint8_t *expected,
   i = first_difference (expected, got, length);
   n = length - i;
   flockfile (stderr);
-  fprintf (stderr, "MISMATCH at offset %" PRIu64 ", found by %s\n"
+  fprintf (stderr,
+           "MISMATCH at offset %" PRIu64 ", found by %s\n"
            "  in %" PRIu64 "+%zu: %zu bytes are wrong, the first one at +%zu\n",
            offset + i, who, offset, length,
            count_differences (expected, got, length), i);
@@ -184,7 +185,8 @@ image_check_extent (struct image *image, uint64_t offset,
   if (i == length)
     return true;
   flockfile (stderr);
-  fprintf (stderr, "MISMATCH: data is reported as%s%s at offset %" PRIu64
+  fprintf (stderr,
+           "MISMATCH: data is reported as%s%s at offset %" PRIu64
            ", found by %s\n  the extent covers %" PRIu64 "+%zu\n",
            flags & LIBNBD_STATE_HOLE ? " hole" : "",
            flags & LIBNBD_STATE_ZERO ? " zero" : "", offset + i, who, offset,

@@ -14,10 +14,10 @@
 #include "history.h"
 
 struct image {
-  uint64_t size;                /* bytes */
+  uint64_t size; /* bytes */
   uint8_t *bytes;
-  uint64_t runs;                /* times it was saved */
-  struct history history;       /* of what made the image */
+  uint64_t runs;          /* times it was saved */
+  struct history history; /* of what made the image */
 };
 
 /* A disk of zeroes. */
@@ -44,16 +44,15 @@ void image_apply (struct image *image, const struct op *op);
  * disk.  If not, print where, what and its history to stderr, and
  * return false; who names the reader.
  */
-bool image_check (struct image *image, uint64_t offset,
-                  const uint8_t *expected, const uint8_t *got, size_t length,
-                  const char *who);
+bool image_check (struct image *image, uint64_t offset, const uint8_t *expected,
+                  const uint8_t *got, size_t length, const char *who);
 
 /* The same for an extent: if flags say that the bytes read as zeroes
  * or are a hole, expected must be zeroes.
  */
 bool image_check_extent (struct image *image, uint64_t offset,
-                         const uint8_t *expected, size_t length,
-                         uint32_t flags, const char *who);
+                         const uint8_t *expected, size_t length, uint32_t flags,
+                         const char *who);
 
 /* Compare the file at path with the image.  False and a report if they
  * differ.

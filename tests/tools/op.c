@@ -136,10 +136,8 @@ issue (struct nbd_handle *nbd, struct request *req)
     return nbd_aio_zero (nbd, op->length, op->offset, done, op->flags);
   case OP_TRIM:
     return nbd_aio_trim (nbd, op->length, op->offset, done, op->flags);
-  case OP_FLUSH:
-    return nbd_aio_flush (nbd, done, 0);
-  case OP_CACHE:
-    return nbd_aio_cache (nbd, op->length, op->offset, done, 0);
+  case OP_FLUSH: return nbd_aio_flush (nbd, done, 0);
+  case OP_CACHE: return nbd_aio_cache (nbd, op->length, op->offset, done, 0);
   default:
     return nbd_aio_block_status (nbd, op->length, op->offset, extents, done,
                                  op->flags);

@@ -23,34 +23,34 @@ enum op_kind {
   OP_TRIM,
   OP_FLUSH,
   OP_CACHE,
-  OP_EXTENTS,                   /* block status, base:allocation */
+  OP_EXTENTS, /* block status, base:allocation */
 };
 
 /* What a write writes.  A pure function of (fill, seed, offset on the
  * disk), so data found in a wrong place tells which write made it.
  */
 enum op_fill {
-  FILL_RANDOM,                  /* no byte of it is zero */
-  FILL_BYTE,                    /* one nonzero byte, repeated */
+  FILL_RANDOM, /* no byte of it is zero */
+  FILL_BYTE,   /* one nonzero byte, repeated */
   FILL_ZERO,
 };
 
 /* The part of a request that is remembered in a history. */
 struct op {
-  uint64_t id;                  /* position in the history, from 1 */
-  uint64_t ended;               /* newest id when it ended; 0: it did not */
-  uint64_t offset;              /* bytes */
-  uint64_t length;              /* bytes */
-  uint64_t seed;                /* of the data */
-  uint32_t flags;               /* LIBNBD_CMD_FLAG_* */
+  uint64_t id;     /* position in the history, from 1 */
+  uint64_t ended;  /* newest id when it ended; 0: it did not */
+  uint64_t offset; /* bytes */
+  uint64_t length; /* bytes */
+  uint64_t seed;   /* of the data */
+  uint32_t flags;  /* LIBNBD_CMD_FLAG_* */
   uint16_t connection;
-  uint8_t kind;                 /* enum op_kind */
-  uint8_t fill;                 /* enum op_fill */
+  uint8_t kind; /* enum op_kind */
+  uint8_t fill; /* enum op_fill */
 };
 
 struct extent {
-  uint64_t length;              /* bytes */
-  uint32_t flags;               /* LIBNBD_STATE_HOLE, LIBNBD_STATE_ZERO */
+  uint64_t length; /* bytes */
+  uint32_t flags;  /* LIBNBD_STATE_HOLE, LIBNBD_STATE_ZERO */
 };
 
 /* A request in flight.  The caller owns all of it; it must stay in
@@ -58,11 +58,11 @@ struct extent {
  */
 struct request {
   struct op op;
-  uint8_t *buf;                 /* OP_READ, OP_WRITE: data */
-  struct extent *extents;       /* OP_EXTENTS: the answer; freed by
+  uint8_t *buf;           /* OP_READ, OP_WRITE: data */
+  struct extent *extents; /* OP_EXTENTS: the answer; freed by
                                    request_clear */
   size_t nr_extents;
-  int error;                    /* 0 or errno */
+  int error; /* 0 or errno */
   bool done;
 };
 

@@ -16,7 +16,7 @@
 struct slot {
   bool busy;
   struct request req;
-  uint8_t *expected;            /* what a read must return */
+  uint8_t *expected; /* what a read must return */
 };
 
 struct run {
@@ -24,7 +24,7 @@ struct run {
   struct rng rng;
   unsigned depth;
   struct slot *slots;
-  struct op last_change;        /* the latest one that is finished */
+  struct op last_change; /* the latest one that is finished */
   uint64_t issued;
 };
 

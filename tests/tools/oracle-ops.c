@@ -61,8 +61,9 @@ pick_change (const struct oracle *oracle, struct rng *rng, struct op *op)
   }
   else {
     op->kind = OP_WRITE;
-    op->fill = rng_chance (rng, 80) ? FILL_RANDOM
-      : rng_chance (rng, 50) ? FILL_BYTE : FILL_ZERO;
+    op->fill = rng_chance (rng, 80)   ? FILL_RANDOM
+               : rng_chance (rng, 50) ? FILL_BYTE
+                                      : FILL_ZERO;
   }
   if (oracle->target.can_fua && rng_chance (rng, oracle->fua))
     op->flags |= LIBNBD_CMD_FLAG_FUA;
@@ -124,7 +125,7 @@ bool
 oracle_declined (const struct request *req)
 {
   return req->error == EOPNOTSUPP && req->op.kind == OP_ZERO &&
-    (req->op.flags & LIBNBD_CMD_FLAG_FAST_ZERO);
+         (req->op.flags & LIBNBD_CMD_FLAG_FAST_ZERO);
 }
 
 static bool

@@ -20,9 +20,9 @@
 #include "oracle.h"
 
 struct segment {
-  uint64_t start, end;          /* bytes on the disk */
+  uint64_t start, end; /* bytes on the disk */
   unsigned owner;
-  pthread_mutex_t lock;         /* version; the image's bytes if odd */
+  pthread_mutex_t lock; /* version; the image's bytes if odd */
   uint64_t version;
 };
 
@@ -35,12 +35,12 @@ struct worker {
   struct oracle *oracle;
   struct division *division;
   unsigned connection;
-  uint64_t seed;                /* of the phase */
+  uint64_t seed; /* of the phase */
   uint64_t ops;
   struct rng rng;
   struct request req;
-  uint8_t *expected;            /* max_len bytes */
-  uint64_t *versions;           /* of each segment, when asked */
+  uint8_t *expected;  /* max_len bytes */
+  uint64_t *versions; /* of each segment, when asked */
 };
 
 /* The length of the next segment.  Some come in crowds of tiny ones, so
@@ -112,8 +112,8 @@ snapshot (struct worker *w, const struct op *op)
   uint64_t end = op->offset + op->length;
   size_t i;
 
-  for (i = find_segment (d, op->offset);
-       i < d->n && d->segments[i].start < end; i++) {
+  for (i = find_segment (d, op->offset); i < d->n && d->segments[i].start < end;
+       i++) {
     struct segment *s = &d->segments[i];
     uint64_t from = s->start > op->offset ? s->start : op->offset;
     uint64_t to = s->end < end ? s->end : end;
@@ -121,8 +121,8 @@ snapshot (struct worker *w, const struct op *op)
     pthread_mutex_lock (&s->lock);
     w->versions[i] = s->version;
     if (s->version % 2 == 0)
-      memcpy (w->expected + (from - op->offset),
-              w->oracle->image.bytes + from, to - from);
+      memcpy (w->expected + (from - op->offset), w->oracle->image.bytes + from,
+              to - from);
     pthread_mutex_unlock (&s->lock);
   }
 }
@@ -267,8 +267,8 @@ run_worker (void *opaque)
 }
 
 static void
-worker_init (struct worker *w, struct oracle *oracle,
-             struct division *division, unsigned connection, uint64_t seed)
+worker_init (struct worker *w, struct oracle *oracle, struct division *division,
+             unsigned connection, uint64_t seed)
 {
   memset (w, 0, sizeof *w);
   w->oracle = oracle;

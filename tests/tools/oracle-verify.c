@@ -73,7 +73,8 @@ ask_all_extents (struct oracle *oracle)
   }
   request_clear (&req);
   printf ("verified %" PRIu64 " bytes; %zu extents, %" PRIu64
-          " bytes of them zero\n", size, n, zero);
+          " bytes of them zero\n",
+          size, n, zero);
 }
 
 void

@@ -83,22 +83,23 @@ parse_number (int opt, struct oracle *oracle, struct options *options)
   switch (opt) {
   case 's': oracle->seed = parse_size ("seed", optarg); return true;
   case 'o': oracle->ops = parse_size ("ops", optarg); return true;
-  case 't': options->seconds = (unsigned) parse_size ("seconds", optarg);
+  case 't':
+    options->seconds = (unsigned) parse_size ("seconds", optarg);
     return true;
-  case 'r': options->rounds = (unsigned) parse_size ("rounds", optarg);
+  case 'r':
+    options->rounds = (unsigned) parse_size ("rounds", optarg);
     return true;
-  case 'c': options->connections =
-      (unsigned) parse_size ("connections", optarg);
+  case 'c':
+    options->connections = (unsigned) parse_size ("connections", optarg);
     return true;
-  case 'd': oracle->depth = (unsigned) parse_size ("depth", optarg);
+  case 'd':
+    oracle->depth = (unsigned) parse_size ("depth", optarg);
     return true;
   case 'm': oracle->max_len = parse_size ("max-len", optarg); return true;
   case 'z': options->size = parse_size ("size", optarg); return true;
   case 'f': oracle->fua = (unsigned) parse_size ("fua", optarg); return true;
-  case 'T': oracle->trim = (unsigned) parse_size ("trim", optarg);
-    return true;
-  case 'Z': oracle->zero = (unsigned) parse_size ("zero", optarg);
-    return true;
+  case 'T': oracle->trim = (unsigned) parse_size ("trim", optarg); return true;
+  case 'Z': oracle->zero = (unsigned) parse_size ("zero", optarg); return true;
   default: return false;
   }
 }
@@ -148,8 +149,7 @@ compare_file (struct oracle *oracle, const struct options *options)
   if (!options->state || !image_load (&oracle->image, options->state))
     die ("--compare-file needs a state");
   ok = image_compare_file (&oracle->image, options->compare_file);
-  printf ("%s: %s\n", options->compare_file,
-          ok ? "as it should be" : "WRONG");
+  printf ("%s: %s\n", options->compare_file, ok ? "as it should be" : "WRONG");
   image_free (&oracle->image);
   return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -211,11 +211,18 @@ int
 main (int argc, char *argv[])
 {
   struct oracle oracle = {
-    .ops = 10000, .max_len = 2 << 20, .depth = 16, .fua = 5, .trim = 10,
+    .ops = 10000,
+    .max_len = 2 << 20,
+    .depth = 16,
+    .fua = 5,
+    .trim = 10,
     .zero = 20,
   };
   struct options options = {
-    .connections = 4, .rounds = 4, .final_verify = true, .threads = true,
+    .connections = 4,
+    .rounds = 4,
+    .final_verify = true,
+    .threads = true,
     .lockstep = true,
   };
 

@@ -19,18 +19,18 @@
 struct oracle {
   /* Options. */
   uint64_t seed;
-  uint64_t ops;                 /* 0: until the deadline */
-  uint64_t deadline;            /* now_ns (); 0: none */
-  uint64_t max_len;             /* bytes of one request, at most */
-  unsigned depth;               /* requests in flight in lock step */
-  unsigned fua;                 /* percent of the changes */
-  unsigned trim;                /* percent of the changes that are trims */
-  unsigned zero;                /* percent that are zeroes */
+  uint64_t ops;      /* 0: until the deadline */
+  uint64_t deadline; /* now_ns (); 0: none */
+  uint64_t max_len;  /* bytes of one request, at most */
+  unsigned depth;    /* requests in flight in lock step */
+  unsigned fua;      /* percent of the changes */
+  unsigned trim;     /* percent of the changes that are trims */
+  unsigned zero;     /* percent that are zeroes */
 
   struct target target;
   struct image image;
-  atomic_bool failed;           /* a mismatch was reported */
-  atomic_uint_fast64_t done;    /* requests finished */
+  atomic_bool failed;        /* a mismatch was reported */
+  atomic_uint_fast64_t done; /* requests finished */
 };
 
 /* The random part of a request: what, where inside [from, to), and with

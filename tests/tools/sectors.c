@@ -76,7 +76,9 @@ void
 sectors_save (struct sectors *sectors, const char *path)
 {
   struct header header = {
-    .n = sectors->n, .key = sectors->key, .epoch = sectors->epoch,
+    .n = sectors->n,
+    .key = sectors->key,
+    .epoch = sectors->epoch,
   };
   int fd = open (path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
@@ -163,8 +165,8 @@ is_allowed (const struct sectors *sectors, uint64_t s, const uint8_t *buf,
   if (generation == 0)
     return false;
   return generation == floor ||
-    (generation > floor && generation >= sectors->epoch &&
-     generation <= sectors->last[s]);
+         (generation > floor && generation >= sectors->epoch &&
+          generation <= sectors->last[s]);
 }
 
 /* Name what was found in sector s. */
@@ -206,11 +208,12 @@ report (struct sectors *sectors, uint64_t s, const uint8_t *buf, bool exact)
   if (exact)
     fprintf (stderr, "#%" PRIu64, sectors->last[s]);
   else
-    fprintf (stderr, "#%" PRIu64 " or later, to #%" PRIu64,
-             sectors->floor[s], sectors->last[s]);
-  fprintf (stderr, "; this life began with #%" PRIu64
-           "; zeroes if #%" PRIu64 " is allowed\n", sectors->epoch,
-           sectors->zero[s]);
+    fprintf (stderr, "#%" PRIu64 " or later, to #%" PRIu64, sectors->floor[s],
+             sectors->last[s]);
+  fprintf (stderr,
+           "; this life began with #%" PRIu64 "; zeroes if #%" PRIu64
+           " is allowed\n",
+           sectors->epoch, sectors->zero[s]);
   history_tell (&sectors->history, stderr, s * SECTOR, NULL, 0);
   funlockfile (stderr);
 }

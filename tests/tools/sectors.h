@@ -30,17 +30,17 @@
 
 struct sectors {
   uint64_t n;
-  uint64_t key;                 /* of this disk's data */
-  uint64_t epoch;               /* oldest generation of this life */
+  uint64_t key;   /* of this disk's data */
+  uint64_t epoch; /* oldest generation of this life */
   uint64_t *floor, *last, *zero;
   struct history history;
 };
 
 /* What one pass over the disk has found. */
 struct tally {
-  uint64_t checked;             /* sectors */
-  uint64_t open;                /* that could hold several things */
-  uint64_t newest;              /* of those: hold the newest */
+  uint64_t checked; /* sectors */
+  uint64_t open;    /* that could hold several things */
+  uint64_t newest;  /* of those: hold the newest */
   uint64_t wrong;
 };
 

@@ -16,9 +16,9 @@
 #define MAX_CONNECTIONS 64
 
 struct target {
-  unsigned n;                   /* connections */
+  unsigned n; /* connections */
   struct nbd_handle *nbd[MAX_CONNECTIONS];
-  uint64_t size;                /* bytes */
+  uint64_t size; /* bytes */
   bool can_flush, can_fua, can_zero, can_fast_zero, can_trim, can_cache;
   bool can_extents;
 };

@@ -86,10 +86,14 @@ suffix_shift (char c)
 {
   switch (c) {
   case '\0': return 0;
-  case 'k': case 'K': return 10;
-  case 'm': case 'M': return 20;
-  case 'g': case 'G': return 30;
-  case 't': case 'T': return 40;
+  case 'k':
+  case 'K': return 10;
+  case 'm':
+  case 'M': return 20;
+  case 'g':
+  case 'G': return 30;
+  case 't':
+  case 'T': return 40;
   default: return -1;
   }
 }

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# SIGTERM under load, again and again: every write that was acknowledged is in
+# the file, flushed or not; those that were not are there whole or not at all.
+# SEED=N replays, ROUNDS=N makes more or fewer.
+
+. "$(dirname "$0")/../functions.sh"
+
+seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
+rounds=${ROUNDS:-20}
+echo "SEED=$seed ROUNDS=$rounds"
+
+truncate -s 64M "$tmp/disk.img"
+for round in $(seq "$rounds"); do
+  start_folio "$tmp/disk.img" writeback-interval=600 dirty-expire=600
+  "$tools_dir/crash" --uri "$uri" --state "$tmp/state" \
+                     --seed $((seed + round)) --flush 0 --fua 0 \
+                     --kill-pid "$pid" --terminate ||
+    fail "round $round"
+  status=0
+  wait_folio || status=$?
+  [ $status -eq 0 ] || fail "round $round: the server's status is $status"
+  "$tools_dir/crash" --state "$tmp/state" --file "$tmp/disk.img" ||
+    fail "the file after round $round"
+done
