@@ -1,0 +1,154 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the parameters mean together: contradictions, and what follows from
+ * them for the cache and the store.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+
+#include "cache/arena.h"
+#include "plugin/config.h"
+
+/* Folios and readahead windows are no larger than this part of the cache, so
+ * that there is room for a few.
+ */
+#define MIN_FOLIOS 32
+#define MIN_WINDOWS 8
+
+static uint64_t
+dirty_limit (const struct config *config)
+{
+  uint64_t limit = config->cache_size * config->dirty_ratio / 100;
+
+  if (config_given (config, "dirty-bytes"))
+    limit = config->dirty_bytes;
+  return limit < PAGE_SIZE ? PAGE_SIZE : limit;
+}
+
+/* As asked for; or by default, but then below the limit. */
+static uint64_t
+dirty_background (const struct config *config)
+{
+  uint64_t limit = dirty_limit (config);
+  uint64_t background
+    = config->cache_size * config->dirty_background_ratio / 100;
+
+  if (config_given (config, "dirty-background-bytes"))
+    return config->dirty_background_bytes;
+  if (!config_given (config, "dirty-background-ratio") && background >= limit)
+    return limit / 2;
+  return background;
+}
+
+static int
+check_pair (const struct config *config, const char *ratio, const char *bytes,
+            char *err)
+{
+  if (!config_given (config, ratio) || !config_given (config, bytes))
+    return 0;
+  snprintf (err, CONFIG_ERROR_MAX, "%s and %s are both given; allowed: one",
+            ratio, bytes);
+  return -EINVAL;
+}
+
+static int
+check_dirty (const struct config *config, char *err)
+{
+  uint64_t limit = dirty_limit (config);
+  uint64_t background = dirty_background (config);
+
+  if (limit > config->cache_size) {
+    snprintf (err, CONFIG_ERROR_MAX,
+              "dirty-bytes=%" PRIu64 ": more than cache-size, which is %" PRIu64,
+              limit, config->cache_size);
+    return -EINVAL;
+  }
+  if (background >= limit) {
+    snprintf (err, CONFIG_ERROR_MAX,
+              "%s: %" PRIu64 " bytes is not below the dirty limit, which by "
+              "%s is %" PRIu64,
+              config_given (config, "dirty-background-bytes")
+                ? "dirty-background-bytes"
+                : "dirty-background-ratio",
+              background,
+              config_given (config, "dirty-bytes") ? "dirty-bytes"
+                                                   : "dirty-ratio",
+              limit);
+    return -EINVAL;
+  }
+  return 0;
+}
+
+int
+config_check (const struct config *config, char *err)
+{
+  int r;
+
+  if (config->store == NULL) {
+    snprintf (err, CONFIG_ERROR_MAX,
+              "no store given: which file or block device is to be served? "
+              "For example: nbdkit folio disk.img");
+    return -EINVAL;
+  }
+  r = check_pair (config, "dirty-ratio", "dirty-bytes", err);
+  if (r == 0)
+    r = check_pair (config, "dirty-background-ratio", "dirty-background-bytes",
+                    err);
+  return r < 0 ? r : check_dirty (config, err);
+}
+
+static unsigned
+folio_max_order (const struct config *config)
+{
+  uint64_t max = config->cache_size / MIN_FOLIOS;
+  unsigned order;
+
+  if (max > config->folio_max)
+    max = config->folio_max;
+  for (order = 0; order < MAX_ORDER && (PAGE_SIZE << (order + 1)) <= max;)
+    order++;
+  return order;
+}
+
+static uint64_t
+readahead (const struct config *config)
+{
+  uint64_t max = config->cache_size / MIN_WINDOWS;
+
+  return config->readahead < max ? config->readahead : max;
+}
+
+void
+config_mapping (const struct config *config, struct mapping_config *mapping)
+{
+  *mapping = (struct mapping_config) {
+    .mode = config->cache,
+    .folio_max_order = folio_max_order (config),
+    .dirty_limit = dirty_limit (config),
+    .dirty_background = dirty_background (config),
+    .dirty_expire = config->dirty_expire,
+    .writeback_interval = config->writeback_interval,
+    .readahead = readahead (config),
+    .sequential_cutoff = config->sequential_cutoff,
+    .io_depth = config->io_depth,
+  };
+}
+
+void
+config_store (const struct config *config, bool readonly,
+              struct store_file_options *options)
+{
+  bool create = config_given (config, "create") && !readonly;
+
+  *options = (struct store_file_options) {
+    .path = config->store,
+    .readonly = readonly,
+    .create = create ? (int64_t) config->create : -1,
+    .direct = config->direct,
+    .io_depth = config->io_depth,
+  };
+}

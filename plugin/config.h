@@ -1,0 +1,82 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The parameters: one table of them, from which parsing, defaults, --help and
+ * --dump-plugin all come.  Knows nothing of nbdkit: what is wrong with a value
+ * is returned as a message, so that it can be tested alone.
+ */
+
+#ifndef FOLIO_CONFIG_H
+#define FOLIO_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cache/cache.h"
+#include "fs/store-file.h"
+
+/* Room for any message that the functions below return. */
+#define CONFIG_ERROR_MAX 512
+
+/* What was asked for.  Numbers are uint64_t whatever they mean, so that the
+ * table can point at them.
+ */
+struct config {
+  char *store;            /* path, without its prefix; owned */
+  uint64_t create;        /* bytes; only if given */
+  uint64_t fs;            /* 0: raw */
+  uint64_t cache_size;    /* bytes */
+  uint64_t cache;         /* enum cache_mode */
+  uint64_t dirty_ratio;   /* percent of cache_size; unless in bytes */
+  uint64_t dirty_bytes;   /* bytes; only if given */
+  uint64_t dirty_background_ratio; /* likewise */
+  uint64_t dirty_background_bytes;
+  uint64_t dirty_expire;       /* ns */
+  uint64_t writeback_interval; /* ns */
+  uint64_t folio_max;          /* bytes, a power of two */
+  uint64_t readahead;          /* bytes; 0: off */
+  uint64_t sequential_cutoff;  /* bytes; 0: off */
+  uint64_t direct;             /* enum direct_mode */
+  uint64_t io_depth;           /* requests */
+
+  uint32_t given; /* which parameters were, a bit each; see config_given */
+};
+
+/* Fill in defaults. */
+extern void config_init (struct config *config);
+extern void config_free (struct config *config);
+
+/* Take one key=value.  Returns 0, -ENOMEM, or -EINVAL when it is refused; then
+ * err, CONFIG_ERROR_MAX bytes, has one line that says why and what is allowed.
+ */
+extern int config_set (struct config *config, const char *key,
+                       const char *value, char *err);
+
+/* After the last key: is something missing, do values contradict each other?
+ * Returns as config_set.
+ */
+extern int config_check (const struct config *config, char *err);
+
+/* Was this key (one that exists) in the configuration? */
+extern bool config_given (const struct config *config, const char *key);
+
+/* What follows from a checked configuration for the cache and the store.
+ * Values that are too large for the cache size, but were not wrong to ask for,
+ * are reduced: folio-max, readahead, and a default background threshold.
+ * Strings stay config's.
+ */
+extern void config_mapping (const struct config *config,
+                            struct mapping_config *mapping);
+extern void config_store (const struct config *config, bool readonly,
+                          struct store_file_options *options);
+
+/* The text of --help. */
+extern const char config_help[];
+
+/* Write stores, formats and each key's default as KEY=VALUE lines. */
+extern void config_dump (FILE *fp);
+
+#endif /* FOLIO_CONFIG_H */

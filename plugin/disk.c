@@ -1,0 +1,166 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One served disk.
+ */
+
+#include <inttypes.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "fs/raw.h"
+#include "plugin/disk.h"
+#include "plugin/shutdown.h"
+
+/* What is not NULL exists.  Made in this order, ended in reverse. */
+struct disk {
+  struct env env;
+  struct store *store;
+  struct fs *fs;
+  struct cache *cache;
+  struct mapping *mapping;
+  struct watcher *watcher;
+  _Atomic unsigned clients;
+};
+
+static void
+log_message (struct env *env, enum log_level level, const char *message)
+{
+  (void) env;
+  if (level == LOG_ERROR)
+    nbdkit_error ("folio: %s", message);
+  else
+    nbdkit_debug ("folio: %s", message);
+}
+
+static int
+open_store (struct disk *disk, const struct config *config, bool readonly,
+            char *err)
+{
+  struct store_file_options options;
+
+  config_store (config, readonly, &options);
+  return store_file_open (&disk->env, &options, &disk->store, err,
+                          CONFIG_ERROR_MAX);
+}
+
+static int
+make_cache (struct disk *disk, const struct config *config, char *err)
+{
+  struct mapping_config mapping;
+  int r;
+
+  config_mapping (config, &mapping);
+  nbdkit_debug ("folio: largest folio %u bytes, dirty limit %" PRIu64
+                ", background %" PRIu64 ", readahead %" PRIu64,
+                4096u << mapping.folio_max_order, mapping.dirty_limit,
+                mapping.dirty_background, mapping.readahead);
+  r = cache_create (&disk->env, config->cache_size, &disk->cache);
+  if (r == 0)
+    r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
+  if (r < 0)
+    snprintf (err, CONFIG_ERROR_MAX, "cache-size=%" PRIu64
+              ": cannot make a cache of so many bytes: %s",
+              config->cache_size, strerror (-r));
+  return r;
+}
+
+int
+disk_open (const struct config *config, bool readonly, struct disk **diskp,
+           char *err)
+{
+  struct disk *disk = calloc (1, sizeof *disk);
+  int r;
+
+  snprintf (err, CONFIG_ERROR_MAX, "out of memory");
+  if (disk == NULL)
+    return -ENOMEM;
+  env_init (&disk->env);
+  disk->env.log = log_message;
+  r = open_store (disk, config, readonly, err);
+  if (r == 0)
+    r = raw_open (disk->store, &disk->fs);
+  if (r == 0)
+    r = make_cache (disk, config, err);
+  if (r < 0) {
+    disk_close (disk);
+    return r;
+  }
+  *diskp = disk;
+  return 0;
+}
+
+int
+disk_start (struct disk *disk)
+{
+  sigset_t all, old;
+  int r;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = cache_start (disk->cache);
+  if (r == 0)
+    r = mapping_start (disk->mapping);
+  if (r == 0)
+    r = watcher_start (&disk->env, disk->mapping, &disk->watcher);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return r;
+}
+
+int
+disk_close (struct disk *disk)
+{
+  int r = 0;
+
+  if (disk->watcher)
+    r = watcher_finish (disk->watcher);
+  if (disk->mapping)
+    mapping_destroy (disk->mapping);
+  if (disk->cache)
+    cache_destroy (disk->cache);
+  if (disk->fs)
+    disk->fs->ops->close (disk->fs);
+  if (disk->store)
+    disk->store->ops->close (disk->store);
+  free (disk);
+  return r;
+}
+
+int
+disk_connect (struct disk *disk, struct conn **conn)
+{
+  int r = conn_create (disk->mapping, conn);
+
+  if (r == 0)
+    atomic_fetch_add (&disk->clients, 1);
+  return r;
+}
+
+void
+disk_disconnect (struct disk *disk, struct conn *conn)
+{
+  conn_destroy (conn);
+  if (atomic_fetch_sub (&disk->clients, 1) == 1)
+    mapping_kick (disk->mapping);
+}
+
+uint64_t
+disk_size (const struct disk *disk)
+{
+  return disk->fs->size;
+}
+
+const struct store_geometry *
+disk_geometry (const struct disk *disk)
+{
+  return &disk->store->geo;
+}

@@ -1,0 +1,51 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One served disk: its store, mapping format, cache and mapping, and their
+ * life from before nbdkit forks to its end.
+ */
+
+#ifndef FOLIO_DISK_H
+#define FOLIO_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/cache.h"
+#include "fs/store.h"
+#include "plugin/config.h"
+
+struct disk;
+
+/* Open and lock the store and make all that is needed, but no threads: this is
+ * before nbdkit forks, and the last place where a start can be refused for
+ * all to see.  The configuration was checked.  Returns 0; or a negative errno
+ * with in err, CONFIG_ERROR_MAX bytes, one line that says why.
+ */
+extern int disk_open (const struct config *config, bool readonly,
+                      struct disk **disk, char *err);
+
+/* Start the threads, with all signals blocked: from here on the disk serves.
+ * Returns 0 or a negative errno.
+ */
+extern int disk_start (struct disk *disk);
+
+/* Write everything back, stop and free all; no clients are left.  Also for a
+ * disk that was not started, or not quite.  Returns 0, or the negative errno
+ * for which data was lost, and logged.
+ */
+extern int disk_close (struct disk *disk);
+
+/* A client comes and goes.  When the last one leaves, what is dirty is written
+ * back in the background.  Returns 0 or a negative errno.
+ */
+extern int disk_connect (struct disk *disk, struct conn **conn);
+extern void disk_disconnect (struct disk *disk, struct conn *conn);
+
+/* Bytes. */
+extern uint64_t disk_size (const struct disk *disk);
+
+extern const struct store_geometry *disk_geometry (const struct disk *disk);
+
+#endif /* FOLIO_DISK_H */

@@ -1,0 +1,32 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The end: a thread that notices when nbdkit is told to stop and writes
+ * everything back at once.  nbdkit itself waits for its clients to leave
+ * before it calls the plugin, which idle ones may never do.
+ */
+
+#ifndef FOLIO_SHUTDOWN_H
+#define FOLIO_SHUTDOWN_H
+
+#include "cache/cache.h"
+#include "fs/env.h"
+
+struct watcher;
+
+/* Start the thread, after any fork.  env and mapping outlive it.  Signals are
+ * blocked in it as they are in the caller.  Returns 0 or a negative errno.
+ */
+extern int watcher_start (struct env *env, struct mapping *mapping,
+                          struct watcher **watcher);
+
+/* No client is there any more: wait until all is written back, then end the
+ * thread and free it.  Returns 0 when everything is on the store; or the
+ * negative errno for which it gave up, the ranges that are lost being logged.
+ * A store that fails is tried for RETRY_SECONDS before that.
+ */
+#define RETRY_SECONDS 30
+extern int watcher_finish (struct watcher *watcher);
+
+#endif /* FOLIO_SHUTDOWN_H */
