@@ -47,11 +47,11 @@ struct folio {
   _Atomic uint32_t refs;     /* 0: free or being freed */
   _Atomic uint32_t lock;     /* futex word, see folio.h */
   uint32_t next, prev;       /* arena's free list (arena lock) or eviction queue
-                           * (queue lock); page numbers */
+                              * (queue lock); page numbers */
   uint32_t dirtied;          /* when it first became dirty, in units of 10 ms of
-                           * env time; folio lock or loop thread */
+                              * env time; folio lock or loop thread */
   _Atomic uint16_t mapping;  /* id of the mapping it is in, 0: none; changed
-                             * under that mapping's index lock */
+                              * under that mapping's index lock */
   _Atomic uint16_t flags;    /* FOLIO_*, see folio.h */
   _Atomic uint8_t order;     /* fixed from allocation to freeing */
   uint8_t queue;             /* which eviction queue; queue lock */

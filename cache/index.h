@@ -45,10 +45,22 @@ extern int index_create (struct arena *arena, uint16_t mapping,
 extern void index_destroy (struct index *index);
 
 extern size_t index_node_size (void);
+
+/* Nodes that can be had at once.  Those taken out count only after a grace
+ * period, which comes by itself (some 10 ms).
+ */
 extern uint32_t index_free_nodes (struct index *index);
 
+/* Wait until the nodes taken out before the call can be had, which takes some
+ * microseconds: for when index_insert returned -ENOSPC.  No index lock held,
+ * not inside a read-side section.
+ */
+extern void index_reclaim_nodes (struct index *index);
+
 /* The index lock protects structure and tags.  Order: after the folio lock,
- * before the queue lock.
+ * before the queue lock.  The references of a folio that is in the index are
+ * brought to 0 only with this lock held, and then it is taken out (or gets
+ * them back) before the lock is let go.
  */
 extern void index_lock (struct index *index);
 extern void index_unlock (struct index *index);
@@ -56,7 +68,11 @@ extern void index_unlock (struct index *index);
 /* The folio that holds page, with a reference, or NULL.  No lock; takes part
  * in RCU by itself.  What is returned held that page at some moment during the
  * call; it can be removed from the index (folio->mapping becomes 0) any time
- * unless the caller prevents that.
+ * unless the caller prevents that.  NULL: at some moment during the call no
+ * folio held it.
+ *
+ * This and the next two take the index lock if they keep losing races against
+ * changes, so they are not called with a lock held that comes after it.
  */
 extern struct folio *index_get (struct index *index, uint64_t page);
 
@@ -75,8 +91,8 @@ extern struct folio *index_get_tagged (struct index *index, uint64_t page,
 
 /* --- below: index lock held --- */
 
-/* Put in the folio, whose index and order are set; sets folio->mapping.  Takes
- * no reference.
+/* Put in the folio, whose index and order are set and whose index is aligned to
+ * its order; sets folio->mapping.  Takes no reference.
  * -EEXIST if it overlaps one that is there, -ENOSPC if the nodes are used up.
  * A new entry has no tags.
  */
