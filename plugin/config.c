@@ -218,7 +218,7 @@ refuse_key (char *err, const char *key)
 {
   FILE *fp = open_message (err);
   const char *nearest = NULL;
-  unsigned best = 4; /* more letters wrong than this: not meant */
+  unsigned best = strlen (key) / 3 + 1; /* more wrong than that: not meant */
   size_t i;
 
   if (fp == NULL)
@@ -248,7 +248,7 @@ explain (enum parse_result r)
 {
   switch (r) {
   case PARSE_OK: return NULL;
-  case PARSE_NOT_A_NUMBER: return "not a number";
+  case PARSE_NOT_A_NUMBER: return "not a whole number";
   case PARSE_SUFFIX: return "wrong suffix";
   case PARSE_TOO_BIG: return "too big";
   }
