@@ -10,6 +10,7 @@ INTEGRATION_TESTS = \
 	integration/crash.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-direct.sh \
+	integration/random-ops-far.sh \
 	integration/random-ops-no-cache.sh \
 	integration/random-ops-odd-size.sh \
 	integration/random-ops-sequential-cutoff.sh \

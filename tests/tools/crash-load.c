@@ -148,7 +148,7 @@ start (struct load *load, struct slot *slot, const struct op *op)
   slot->covered = load->acks.n;
   slot->busy = true;
   load->issued++;
-  request_issue (crash->target.nbd[op->connection], req);
+  request_issue (&crash->target, req);
 }
 
 /* Is it right that the server is dead? */

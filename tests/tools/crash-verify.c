@@ -35,7 +35,8 @@ read_chunk (struct crash *crash, uint64_t first, uint64_t count, uint8_t *buf)
   req.op.kind = OP_READ;
   req.op.offset = first * SECTOR;
   req.op.length = count * SECTOR;
-  request_run (crash->target.nbd[first / CHUNK % crash->target.n], &req);
+  req.op.connection = (uint16_t) (first / CHUNK % crash->target.n);
+  request_run (&crash->target, &req);
   if (req.error)
     die ("reading at %" PRIu64 ": %s", first * SECTOR, strerror (req.error));
 }

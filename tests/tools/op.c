@@ -120,37 +120,38 @@ on_extents (void *opaque, const char *context, uint64_t offset,
 }
 
 static int64_t
-issue (struct nbd_handle *nbd, struct request *req)
+issue (const struct target *target, struct request *req)
 {
   const struct op *op = &req->op;
+  struct nbd_handle *nbd = target->nbd[op->connection];
+  uint64_t offset = target->base + op->offset;
   nbd_completion_callback done = { .callback = on_done, .user_data = req };
   nbd_extent_callback extents = { .callback = on_extents, .user_data = req };
 
   switch (op->kind) {
   case OP_READ:
-    return nbd_aio_pread (nbd, req->buf, op->length, op->offset, done, 0);
+    return nbd_aio_pread (nbd, req->buf, op->length, offset, done, 0);
   case OP_WRITE:
-    return nbd_aio_pwrite (nbd, req->buf, op->length, op->offset, done,
-                           op->flags);
-  case OP_ZERO:
-    return nbd_aio_zero (nbd, op->length, op->offset, done, op->flags);
-  case OP_TRIM:
-    return nbd_aio_trim (nbd, op->length, op->offset, done, op->flags);
+    return nbd_aio_pwrite (nbd, req->buf, op->length, offset, done, op->flags);
+  case OP_ZERO: return nbd_aio_zero (nbd, op->length, offset, done, op->flags);
+  case OP_TRIM: return nbd_aio_trim (nbd, op->length, offset, done, op->flags);
   case OP_FLUSH: return nbd_aio_flush (nbd, done, 0);
-  case OP_CACHE: return nbd_aio_cache (nbd, op->length, op->offset, done, 0);
+  case OP_CACHE: return nbd_aio_cache (nbd, op->length, offset, done, 0);
   default:
-    return nbd_aio_block_status (nbd, op->length, op->offset, extents, done,
+    return nbd_aio_block_status (nbd, op->length, offset, extents, done,
                                  op->flags);
   }
 }
 
 void
-request_issue (struct nbd_handle *nbd, struct request *req)
+request_issue (const struct target *target, struct request *req)
 {
+  struct nbd_handle *nbd = target->nbd[req->op.connection];
+
   req->done = false;
   req->error = 0;
   req->nr_extents = 0;
-  if (issue (nbd, req) < 0 && !req->done) {
+  if (issue (target, req) < 0 && !req->done) {
     req->error = nbd_get_errno () ? nbd_get_errno () : EIO;
     if (nbd_aio_is_dead (nbd) == 1 || nbd_aio_is_closed (nbd) == 1)
       req->error = ENOTCONN;
@@ -159,11 +160,11 @@ request_issue (struct nbd_handle *nbd, struct request *req)
 }
 
 int
-request_run (struct nbd_handle *nbd, struct request *req)
+request_run (const struct target *target, struct request *req)
 {
-  request_issue (nbd, req);
+  request_issue (target, req);
   while (!req->done) {
-    if (nbd_poll (nbd, -1) < 0 && !req->done) {
+    if (nbd_poll (target->nbd[req->op.connection], -1) < 0 && !req->done) {
       req->error = ENOTCONN;
       req->done = true;
     }

@@ -16,6 +16,8 @@
 
 #include <libnbd.h>
 
+#include "target.h"
+
 enum op_kind {
   OP_READ,
   OP_WRITE,
@@ -81,15 +83,15 @@ void op_print (FILE *fp, const struct op *op);
 void op_content (const struct op *op, uint64_t offset, uint8_t *buf,
                  size_t length);
 
-/* Send the request, do not wait.  If it could not be sent it is done
- * at once, with an error.  OP_WRITE: buf holds the data.
+/* Send the request on its connection, do not wait.  If it could not be
+ * sent it is done at once, with an error.  OP_WRITE: buf holds the data.
  */
-void request_issue (struct nbd_handle *nbd, struct request *req);
+void request_issue (const struct target *target, struct request *req);
 
 /* Send the request and wait until it is done.  Returns its error, 0 or
  * a positive errno.
  */
-int request_run (struct nbd_handle *nbd, struct request *req);
+int request_run (const struct target *target, struct request *req);
 
 /* Free the extents. */
 void request_clear (struct request *req);

@@ -106,7 +106,7 @@ start (struct run *run, struct slot *slot, const struct op *op)
   history_begin (&oracle->image.history, &req->op);
   slot->busy = true;
   run->issued++;
-  request_issue (oracle->target.nbd[op->connection], req);
+  request_issue (&oracle->target, req);
 }
 
 static void

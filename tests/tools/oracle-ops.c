@@ -179,7 +179,8 @@ oracle_check_extents_shape (struct oracle *oracle, const struct request *req)
     ok = ok && req->extents[i].length > 0;
     total += req->extents[i].length;
   }
-  ok = ok && total <= oracle->target.size - req->op.offset;
+  ok = ok &&
+       total <= oracle->target.disk_size - oracle->target.base - req->op.offset;
   if (req->op.flags & LIBNBD_CMD_FLAG_REQ_ONE)
     ok = ok && req->nr_extents == 1 && total <= req->op.length;
   if (ok)

@@ -172,7 +172,7 @@ ask (struct worker *w)
   if (op->kind == OP_READ)
     memset (w->req.buf, 0xee, op->length);
   history_begin (&w->oracle->image.history, &w->req.op);
-  request_run (w->oracle->target.nbd[w->connection], &w->req);
+  request_run (&w->oracle->target, &w->req);
   history_end (&w->oracle->image.history, &w->req.op);
   if (w->req.error) {
     oracle_refused (w->oracle, &w->req);
@@ -196,7 +196,7 @@ change (struct worker *w, struct segment *s)
   pthread_mutex_unlock (&s->lock);
 
   history_begin (&w->oracle->image.history, op);
-  request_run (w->oracle->target.nbd[w->connection], &w->req);
+  request_run (&w->oracle->target, &w->req);
   history_end (&w->oracle->image.history, op);
 
   pthread_mutex_lock (&s->lock);

@@ -18,7 +18,7 @@ ask (struct oracle *oracle, struct request *req)
   struct image *image = &oracle->image;
 
   history_begin (&image->history, &req->op);
-  request_run (oracle->target.nbd[req->op.connection], req);
+  request_run (&oracle->target, req);
   history_end (&image->history, &req->op);
   if (req->error)
     oracle_refused (oracle, req);
@@ -65,10 +65,13 @@ ask_all_extents (struct oracle *oracle)
     oracle_check_extents_shape (oracle, &req);
     oracle_check_answer (oracle, &req, offset, oracle->image.bytes + offset,
                          req.op.length);
-    for (i = 0; i < req.nr_extents; i++, n++) {
-      offset += req.extents[i].length;
+    for (i = 0; i < req.nr_extents && offset < size; i++, n++) {
+      uint64_t length = req.extents[i].length;
+
+      length = offset + length < size ? length : size - offset;
+      offset += length;
       if (req.extents[i].flags & LIBNBD_STATE_ZERO)
-        zero += req.extents[i].length;
+        zero += length;
     }
   }
   request_clear (&req);

@@ -19,7 +19,7 @@ struct options {
   const char *uri, *state, *base, *compare_file;
   unsigned connections, seconds, rounds;
   bool verify_only, final_verify, threads, lockstep;
-  uint64_t size;
+  uint64_t size, window;
 };
 
 static const char usage[] =
@@ -32,7 +32,8 @@ static const char usage[] =
   "  --connections N     (default 4)\n"
   "  --depth N           requests in flight in lock step (default 16)\n"
   "  --max-len SIZE      longest request (default 2M)\n"
-  "  --size SIZE         the size that the disk must have\n"
+  "  --size SIZE         the size that the disk, or the window, must have\n"
+  "  --window OFFSET     test just SIZE bytes from there on\n"
   "  --fua PERCENT       of the changes (default 5)\n"
   "  --trim PERCENT      of the changes (default 10)\n"
   "  --zero PERCENT      of the changes (default 20)\n"
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
   { "connections", required_argument, NULL, 'c' },
   { "depth", required_argument, NULL, 'd' },
   { "max-len", required_argument, NULL, 'm' },
+  { "window", required_argument, NULL, 'w' },
   { "size", required_argument, NULL, 'z' },
   { "fua", required_argument, NULL, 'f' },
   { "trim", required_argument, NULL, 'T' },
@@ -97,6 +99,7 @@ parse_number (int opt, struct oracle *oracle, struct options *options)
     return true;
   case 'm': oracle->max_len = parse_size ("max-len", optarg); return true;
   case 'z': options->size = parse_size ("size", optarg); return true;
+  case 'w': options->window = parse_size ("window", optarg); return true;
   case 'f': oracle->fua = (unsigned) parse_size ("fua", optarg); return true;
   case 'T': oracle->trim = (unsigned) parse_size ("trim", optarg); return true;
   case 'Z': oracle->zero = (unsigned) parse_size ("zero", optarg); return true;
@@ -158,6 +161,8 @@ static void
 begin (struct oracle *oracle, const struct options *options)
 {
   target_open (&oracle->target, options->uri, options->connections);
+  if (options->window)
+    target_set_window (&oracle->target, options->window, options->size);
   if (options->size && options->size != oracle->target.size)
     die ("the disk has %" PRIu64 " bytes, not %" PRIu64, oracle->target.size,
          options->size);

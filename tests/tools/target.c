@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ learn (struct target *target, const char *uri)
 
   if (size <= 0)
     die ("%s: the disk has no size", uri);
-  target->size = (uint64_t) size;
+  target->size = target->disk_size = (uint64_t) size;
   target->can_flush = nbd_can_flush (nbd) == 1;
   target->can_fua = nbd_can_fua (nbd) == 1;
   target->can_zero = nbd_can_zero (nbd) == 1;
@@ -62,6 +63,16 @@ target_open (struct target *target, const char *uri, unsigned n)
   for (i = 0; i < n; i++)
     target->nbd[i] = connect_one (uri);
   learn (target, uri);
+}
+
+void
+target_set_window (struct target *target, uint64_t base, uint64_t size)
+{
+  if (base >= target->disk_size || size > target->disk_size - base)
+    die ("the disk of %" PRIu64 " bytes has no window at %" PRIu64,
+         target->disk_size, base);
+  target->base = base;
+  target->size = size > 0 ? size : target->disk_size - base;
 }
 
 void

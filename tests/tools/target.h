@@ -18,7 +18,9 @@
 struct target {
   unsigned n; /* connections */
   struct nbd_handle *nbd[MAX_CONNECTIONS];
-  uint64_t size; /* bytes */
+  uint64_t base;      /* bytes; where offset 0 of the requests is on the disk */
+  uint64_t size;      /* bytes that are under test, from base on */
+  uint64_t disk_size; /* bytes */
   bool can_flush, can_fua, can_zero, can_fast_zero, can_trim, can_cache;
   bool can_extents;
 };
@@ -28,6 +30,11 @@ struct target {
  * (multi-conn).
  */
 void target_open (struct target *target, const char *uri, unsigned n);
+
+/* Test just [base, base + size) of the disk; size 0: to its end.  Ends
+ * the program if the disk has no such range.
+ */
+void target_set_window (struct target *target, uint64_t base, uint64_t size);
 
 /* Hang up.  Nothing may be in flight on a connection that lives. */
 void target_close (struct target *target);
