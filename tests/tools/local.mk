@@ -48,6 +48,7 @@ tools_oracle_SOURCES = \
 	tools/oracle.h \
 	tools/oracle-lockstep.c \
 	tools/oracle-ops.c \
+	tools/oracle-races.c \
 	tools/oracle-threads.c \
 	tools/oracle-verify.c \
 	$(NULL)

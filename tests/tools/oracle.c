@@ -18,7 +18,7 @@
 struct options {
   const char *uri, *state, *base, *compare_file;
   unsigned connections, seconds, rounds;
-  bool verify_only, final_verify, threads, lockstep;
+  bool verify_only, final_verify, threads, lockstep, races;
   uint64_t size, window;
 };
 
@@ -37,7 +37,7 @@ static const char usage[] =
   "  --fua PERCENT       of the changes (default 5)\n"
   "  --trim PERCENT      of the changes (default 10)\n"
   "  --zero PERCENT      of the changes (default 20)\n"
-  "  --phase threads|lockstep   do just one half of the test\n"
+  "  --phase threads|lockstep|races   do just this part of the test\n"
   "  --base FILE         the disk starts with this content, not zeroes\n"
   "  --state FILE        go on from this state if it exists; save it\n"
   "  --verify-only       compare the whole disk, do nothing else\n"
@@ -75,8 +75,9 @@ parse_phase (struct options *options, const char *phase)
 {
   options->threads = strcmp (phase, "threads") == 0;
   options->lockstep = strcmp (phase, "lockstep") == 0;
-  if (!options->threads && !options->lockstep)
-    die ("--phase: threads or lockstep");
+  options->races = strcmp (phase, "races") == 0;
+  if (!options->threads && !options->lockstep && !options->races)
+    die ("--phase: threads, lockstep or races");
 }
 
 static bool
@@ -181,7 +182,7 @@ begin (struct oracle *oracle, const struct options *options)
 static void
 run_phases (struct oracle *oracle, const struct options *options)
 {
-  unsigned phases = options->threads + options->lockstep;
+  unsigned phases = options->threads + options->lockstep + options->races;
   unsigned i, rounds = options->seconds ? UINT32_MAX : options->rounds;
   uint64_t share = oracle->ops / options->rounds / phases;
 
@@ -194,6 +195,8 @@ run_phases (struct oracle *oracle, const struct options *options)
       oracle_run_threads (oracle, seed, share + 1);
     if (options->lockstep)
       oracle_run_lockstep (oracle, seed, share + 1);
+    if (options->races)
+      oracle_run_races (oracle, seed, share + 1);
   }
 }
 
@@ -229,6 +232,7 @@ main (int argc, char *argv[])
     .final_verify = true,
     .threads = true,
     .lockstep = true,
+    .races = true,
   };
 
   parse_options (argc, argv, &oracle, &options);

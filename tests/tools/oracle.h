@@ -73,6 +73,9 @@ void oracle_run_threads (struct oracle *oracle, uint64_t seed, uint64_t ops);
 /* One thread, many requests in flight on all connections. */
 void oracle_run_lockstep (struct oracle *oracle, uint64_t seed, uint64_t ops);
 
+/* Requests that meet each other, together in flight. */
+void oracle_run_races (struct oracle *oracle, uint64_t seed, uint64_t ops);
+
 /* Read the whole disk and ask for all its extents. */
 void oracle_verify (struct oracle *oracle);
 
