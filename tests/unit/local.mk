@@ -7,6 +7,7 @@
 # more than that one source, unit_NAME_SOURCES below).
 
 UNIT_TESTS = \
+	unit/config-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -19,3 +20,5 @@ no-cmocka:
 	@echo 'The unit tests need cmocka: install the Debian package libcmocka-dev' >&2
 	@exit 1
 endif
+
+unit_config_test_LDADD = ../plugin/libfolio-config.la $(LDADD)

@@ -1,0 +1,519 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The plugin's parameters, nbdkit's command line, and the words of progress.
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cache/arena.h"
+#include "plugin/cmdline.h"
+#include "plugin/config.h"
+#include "plugin/parse.h"
+#include "plugin/progress.h"
+
+#define KIB UINT64_C (1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+/* --- numbers --- */
+
+static void
+test_parse_size (void **state)
+{
+  static const struct {
+    const char *str;
+    enum parse_result result;
+    uint64_t bytes;
+  } cases[] = {
+    { "0", PARSE_OK, 0 },
+    { "4096", PARSE_OK, 4096 },
+    { "7b", PARSE_OK, 7 },
+    { "3s", PARSE_OK, 1536 },
+    { "1k", PARSE_OK, KIB },
+    { "1K", PARSE_OK, KIB },
+    { "256M", PARSE_OK, 256 * MIB },
+    { "2g", PARSE_OK, 2 * GIB },
+    { "64T", PARSE_OK, 64 * KIB * GIB },
+    { "1P", PARSE_OK, MIB * GIB },
+    { "7E", PARSE_OK, 7 * GIB * GIB },
+    { "9223372036854775807", PARSE_OK, INT64_MAX },
+    { "9223372036854775808", PARSE_TOO_BIG, 0 },
+    { "18446744073709551616", PARSE_TOO_BIG, 0 },
+    { "8E", PARSE_TOO_BIG, 0 },
+    { "", PARSE_NOT_A_NUMBER, 0 },
+    { "M", PARSE_NOT_A_NUMBER, 0 },
+    { "-1", PARSE_NOT_A_NUMBER, 0 },
+    { "+1", PARSE_NOT_A_NUMBER, 0 },
+    { " 1", PARSE_NOT_A_NUMBER, 0 },
+    { "0x10", PARSE_SUFFIX, 0 },
+    { "1X", PARSE_SUFFIX, 0 },
+    { "1MB", PARSE_SUFFIX, 0 },
+    { "1 M", PARSE_SUFFIX, 0 },
+    { "1.5M", PARSE_SUFFIX, 0 },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    uint64_t bytes = 0;
+
+    assert_int_equal (parse_size (cases[i].str, &bytes), cases[i].result);
+    if (cases[i].result == PARSE_OK)
+      assert_true (bytes == cases[i].bytes);
+  }
+}
+
+static void
+test_parse_time (void **state)
+{
+  uint64_t ns;
+
+  (void) state;
+  assert_int_equal (parse_time ("30", &ns), PARSE_OK);
+  assert_true (ns == 30 * NSEC_PER_SEC);
+  assert_int_equal (parse_time ("2s", &ns), PARSE_OK);
+  assert_true (ns == 2 * NSEC_PER_SEC);
+  assert_int_equal (parse_time ("250ms", &ns), PARSE_OK);
+  assert_true (ns == 250 * NSEC_PER_MSEC);
+  assert_int_equal (parse_time ("5m", &ns), PARSE_SUFFIX);
+  assert_int_equal (parse_time ("5 s", &ns), PARSE_SUFFIX);
+  assert_int_equal (parse_time ("", &ns), PARSE_NOT_A_NUMBER);
+  assert_int_equal (parse_time ("9300000000", &ns), PARSE_TOO_BIG);
+}
+
+/* What is printed is read again as the same. */
+static void
+test_format (void **state)
+{
+  static const uint64_t sizes[]
+    = { 0, 1, 512, 1023, KIB, 1025, 1536, 4 * KIB, 3 * MIB, 8 * 1024 * GIB };
+  char buf[24];
+  uint64_t n;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    format_size (buf, sizeof buf, sizes[i]);
+    assert_int_equal (parse_size (buf, &n), PARSE_OK);
+    assert_true (n == sizes[i]);
+  }
+  format_size (buf, sizeof buf, 3 * MIB);
+  assert_string_equal (buf, "3M");
+  format_time (buf, sizeof buf, 30 * NSEC_PER_SEC);
+  assert_string_equal (buf, "30");
+  format_time (buf, sizeof buf, 1500 * NSEC_PER_MSEC);
+  assert_string_equal (buf, "1500ms");
+}
+
+static void
+test_edit_distance (void **state)
+{
+  char longer[80];
+
+  (void) state;
+  assert_int_equal (edit_distance ("", ""), 0);
+  assert_int_equal (edit_distance ("abc", ""), 3);
+  assert_int_equal (edit_distance ("", "abc"), 3);
+  assert_int_equal (edit_distance ("cache-size", "cache-size"), 0);
+  assert_int_equal (edit_distance ("cachesize", "cache-size"), 1);
+  assert_int_equal (edit_distance ("kitten", "sitting"), 3);
+  memset (longer, 'x', sizeof longer);
+  longer[sizeof longer - 1] = '\0';
+  assert_int_equal (edit_distance (longer, "x"), UINT_MAX);
+}
+
+/* --- parameters --- */
+
+static void
+set (struct config *config, const char *key, const char *value)
+{
+  char err[CONFIG_ERROR_MAX] = "";
+
+  if (config_set (config, key, value, err) != 0)
+    fail_msg ("%s=%s refused: %s", key, value, err);
+}
+
+/* The value is refused, by a line that says all of the words, up to NULL. */
+static void
+refused (const char *key, const char *value, ...)
+{
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+  const char *word;
+  va_list words;
+
+  config_init (&config);
+  assert_int_equal (config_set (&config, key, value, err), -EINVAL);
+  assert_null (strchr (err, '\n'));
+  va_start (words, value);
+  while ((word = va_arg (words, const char *))) {
+    if (strstr (err, word) == NULL)
+      fail_msg ("'%s' does not say '%s'", err, word);
+  }
+  va_end (words);
+  assert_int_equal (config.given, 0);
+  config_free (&config);
+}
+
+static void
+test_defaults (void **state)
+{
+  struct store_file_options options;
+  struct mapping_config mapping;
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+
+  (void) state;
+  config_init (&config);
+  assert_int_equal (config_check (&config, err), -EINVAL);
+  assert_non_null (strstr (err, "no store"));
+  set (&config, "store", "disk.img");
+  assert_int_equal (config_check (&config, err), 0);
+
+  assert_true (config.cache_size == 256 * MIB);
+  config_mapping (&config, &mapping);
+  assert_int_equal (mapping.mode, CACHE_WRITEBACK);
+  assert_int_equal (mapping.folio_max_order, 9);
+  assert_true (mapping.dirty_limit == 256 * MIB * 40 / 100);
+  assert_true (mapping.dirty_background == 256 * MIB * 10 / 100);
+  assert_true (mapping.dirty_expire == 30 * NSEC_PER_SEC);
+  assert_true (mapping.writeback_interval == 5 * NSEC_PER_SEC);
+  assert_true (mapping.readahead == MIB);
+  assert_true (mapping.sequential_cutoff == 0);
+  assert_int_equal (mapping.io_depth, 32);
+
+  config_store (&config, false, &options);
+  assert_string_equal (options.path, "disk.img");
+  assert_false (options.readonly);
+  assert_true (options.create == -1);
+  assert_int_equal (options.direct, DIRECT_AUTO);
+  assert_int_equal (options.io_depth, 32);
+  config_free (&config);
+}
+
+static void
+test_values (void **state)
+{
+  struct store_file_options options;
+  struct mapping_config mapping;
+  struct config config;
+
+  (void) state;
+  config_init (&config);
+  set (&config, "store", "file:a=b:c");
+  set (&config, "create", "10G");
+  set (&config, "fs", "raw");
+  set (&config, "cache-size", "1G");
+  set (&config, "cache", "none");
+  set (&config, "dirty-bytes", "64M");
+  set (&config, "dirty-background-bytes", "0");
+  set (&config, "dirty-expire", "600");
+  set (&config, "writeback-interval", "100ms");
+  set (&config, "folio-max", "64k");
+  set (&config, "readahead", "0");
+  set (&config, "sequential-cutoff", "1G");
+  set (&config, "direct", "off");
+  set (&config, "io-depth", "8");
+  set (&config, "io-depth", "16"); /* the last one counts */
+
+  config_mapping (&config, &mapping);
+  assert_int_equal (mapping.mode, CACHE_NONE);
+  assert_int_equal (mapping.folio_max_order, 4);
+  assert_true (mapping.dirty_limit == 64 * MIB);
+  assert_true (mapping.dirty_background == 0);
+  assert_true (mapping.dirty_expire == 600 * NSEC_PER_SEC);
+  assert_true (mapping.writeback_interval == 100 * NSEC_PER_MSEC);
+  assert_true (mapping.readahead == 0);
+  assert_true (mapping.sequential_cutoff == GIB);
+  assert_int_equal (mapping.io_depth, 16);
+
+  config_store (&config, false, &options);
+  assert_string_equal (options.path, "a=b:c");
+  assert_true (options.create == (int64_t) (10 * GIB));
+  assert_int_equal (options.direct, DIRECT_OFF);
+  config_store (&config, true, &options);
+  assert_true (options.readonly);
+  assert_true (options.create == -1);
+  config_free (&config);
+}
+
+static void
+test_refusals (void **state)
+{
+  (void) state;
+  refused ("cache-size", "10X", "cache-size=10X", "suffix", "1M to 8T", NULL);
+  refused ("cache-size", "1023k", "out of range", "1M to 8T", NULL);
+  refused ("cache-size", "9T", "out of range", NULL);
+  refused ("cache-size", "", "not a whole number", NULL);
+  refused ("cache-size", "99999999999999999999", "too big", NULL);
+  refused ("create", "0", "out of range", "1 or more", NULL);
+  refused ("dirty-ratio", "140", "dirty-ratio=140", "1 to 100", NULL);
+  refused ("dirty-ratio", "0", "1 to 100", NULL);
+  refused ("dirty-ratio", "40%", "suffix", NULL);
+  refused ("dirty-background-ratio", "101", "0 to 100", NULL);
+  refused ("dirty-bytes", "4095", "4k to 8T", NULL);
+  refused ("dirty-background-bytes", "1", "0, or 4k to 8T", NULL);
+  refused ("dirty-expire", "0", "10ms to 86400", NULL);
+  refused ("writeback-interval", "1d", "suffix", "10ms to 86400", NULL);
+  refused ("folio-max", "3M", "power of two", "4k to 2M", NULL);
+  refused ("folio-max", "4M", "4k to 2M", NULL);
+  refused ("folio-max", "12k", "power of two", NULL);
+  refused ("folio-max", "0", "power of two", NULL);
+  refused ("readahead", "2k", "0, or 4k to 1G", NULL);
+  refused ("io-depth", "0", "1 to 1024", NULL);
+  refused ("io-depth", "1k", "suffix", NULL);
+  refused ("cache", "fast", "unknown value",
+           "writeback, writethrough, none", NULL);
+  refused ("direct", "yes", "auto, on, off", NULL);
+  refused ("fs", "thin", "fs=thin", "not a format in this build", "raw",
+           NULL);
+}
+
+static void
+test_store (void **state)
+{
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+
+  (void) state;
+  refused ("store", "", "no path", "PATH or file:PATH", NULL);
+  refused ("store", "file:", "no path", NULL);
+  refused ("store", "nbd://localhost", "NBD stores are not in this build",
+           "PATH or file:PATH", NULL);
+  refused ("store", "nbd+unix:///?socket=x", "NBD stores", NULL);
+  refused ("store", "rbd:pool/image", "RBD stores are not in this build",
+           NULL);
+  refused ("store", "http://example.com/", "no such kind of store", NULL);
+
+  config_init (&config);
+  set (&config, "store", "./a://b"); /* a path after all */
+  assert_int_equal (config_set (&config, "store", "b", err), -EINVAL);
+  assert_non_null (strstr (err, "second"));
+  assert_string_equal (config.store, "./a://b");
+  config_free (&config);
+}
+
+static void
+test_unknown_key (void **state)
+{
+  char key[1000];
+
+  (void) state;
+  refused ("cache-sise", "1M", "unknown key 'cache-sise'",
+           "did you mean 'cache-size'?", "allowed: store, create,", "io-depth",
+           NULL);
+  refused ("flush-target", "10", "unknown key", NULL);
+  refused ("", "10", "unknown key", NULL);
+  memset (key, 'k', sizeof key);
+  key[sizeof key - 1] = '\0';
+  refused (key, key, "unknown key", "io-depth", NULL);
+  refused ("folio-max", key, "folio-max=kkk", "power of two", NULL);
+}
+
+/* config_check refuses this pair of settings, given a cache of 256M. */
+static void
+contradiction (const char *key1, const char *value1, const char *key2,
+               const char *value2, const char *word)
+{
+  struct config config;
+  char err[CONFIG_ERROR_MAX] = "";
+
+  config_init (&config);
+  set (&config, "store", "x");
+  set (&config, key1, value1);
+  set (&config, key2, value2);
+  assert_int_equal (config_check (&config, err), -EINVAL);
+  assert_non_null (strstr (err, word));
+  assert_null (strchr (err, '\n'));
+  config_free (&config);
+}
+
+static void
+test_contradictions (void **state)
+{
+  (void) state;
+  contradiction ("dirty-ratio", "40", "dirty-bytes", "1M", "both");
+  contradiction ("dirty-background-ratio", "10", "dirty-background-bytes",
+                 "1M", "both");
+  contradiction ("dirty-ratio", "20", "dirty-background-ratio", "20",
+                 "not below");
+  contradiction ("dirty-bytes", "1M", "dirty-background-bytes", "1M",
+                 "not below");
+  contradiction ("dirty-bytes", "1M", "dirty-background-ratio", "10",
+                 "not below");
+  contradiction ("io-depth", "1", "dirty-background-ratio", "40", "not below");
+  contradiction ("io-depth", "1", "dirty-bytes", "257M", "cache-size");
+}
+
+/* What a small cache does to what was not asked to be small. */
+static void
+test_reductions (void **state)
+{
+  struct mapping_config mapping;
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+
+  (void) state;
+  config_init (&config);
+  set (&config, "store", "x");
+  set (&config, "cache-size", "1M");
+  set (&config, "dirty-ratio", "5");
+  assert_int_equal (config_check (&config, err), 0);
+  config_mapping (&config, &mapping);
+  assert_int_equal (mapping.folio_max_order, 3); /* 32k */
+  assert_true (mapping.readahead == 128 * KIB);
+  assert_true (mapping.dirty_limit == MIB * 5 / 100);
+  assert_true (mapping.dirty_background == mapping.dirty_limit / 2);
+  set (&config, "folio-max", "4k");
+  config_mapping (&config, &mapping);
+  assert_int_equal (mapping.folio_max_order, 0);
+  set (&config, "dirty-bytes", "4k");
+  config_mapping (&config, &mapping);
+  assert_true (mapping.dirty_limit == PAGE_SIZE);
+  assert_true (mapping.dirty_background == PAGE_SIZE / 2);
+  config_free (&config);
+}
+
+/* Each line of --dump-plugin agrees with --help, and the default is allowed. */
+static void
+test_dump (void **state)
+{
+  char *text = NULL, *line, *save;
+  size_t size, lines = 0;
+  FILE *fp = open_memstream (&text, &size);
+
+  (void) state;
+  assert_non_null (fp);
+  config_dump (fp);
+  fclose (fp);
+  assert_true (strncmp (text, "stores=file\nformats=raw\n", 24) == 0);
+  for (line = strtok_r (text + 24, "\n", &save); line;
+       line = strtok_r (NULL, "\n", &save)) {
+    char *key = line + strlen ("default_"), *value = strchr (line, '=');
+    char expected[64], shown[64];
+
+    assert_non_null (value);
+    *value++ = '\0';
+    snprintf (expected, sizeof expected, "\n%s=", key);
+    assert_non_null (strstr (config_help, expected));
+    snprintf (shown, sizeof shown, " (%s)\n", value);
+    assert_non_null (strstr (strstr (config_help, expected), shown));
+    lines++;
+  }
+  assert_int_equal (lines, 16);
+  free (text);
+}
+
+/* --- nbdkit's command line --- */
+
+static bool
+is_readonly (const char *line)
+{
+  struct cmdline cmdline = { false, false, false };
+  char *copy = strdup (line), *save, *arg;
+
+  assert_non_null (copy);
+  for (arg = strtok_r (copy, " ", &save); arg;
+       arg = strtok_r (NULL, " ", &save))
+    cmdline_take (&cmdline, arg);
+  free (copy);
+  return cmdline.readonly;
+}
+
+static void
+test_cmdline (void **state)
+{
+  (void) state;
+  assert_true (is_readonly ("-r folio d"));
+  assert_true (is_readonly ("folio d -r"));
+  assert_true (is_readonly ("-fr folio d"));
+  assert_true (is_readonly ("-rU - folio d"));
+  assert_true (is_readonly ("--read-only folio d"));
+  assert_true (is_readonly ("--readonly folio d"));
+  assert_true (is_readonly ("--reado folio d"));
+  assert_true (is_readonly ("-U sock -P pid -r folio d"));
+  assert_true (is_readonly ("--filter=delay -r folio d"));
+  assert_true (is_readonly ("--filter delay -r folio d"));
+  assert_true (is_readonly ("--vsock -r folio d"));
+  assert_true (is_readonly ("-p - -r folio d"));
+
+  assert_false (is_readonly ("folio d"));
+  assert_false (is_readonly ("folio r readonly"));
+  assert_false (is_readonly ("-f -v folio d"));
+  assert_false (is_readonly ("-U -r folio d"));
+  assert_false (is_readonly ("-Ur folio d"));
+  assert_false (is_readonly ("-e -r folio d"));
+  assert_false (is_readonly ("--export -r folio d"));
+  assert_false (is_readonly ("--run --readonly folio d"));
+  assert_false (is_readonly ("--run=x folio -- -r"));
+  assert_false (is_readonly ("folio -"));
+  assert_false (is_readonly (""));
+}
+
+static void
+test_no_readonly_here (void **state)
+{
+  (void) state;
+  assert_false (cmdline_readonly ());
+}
+
+/* --- progress --- */
+
+static void
+progress (uint64_t done, uint64_t total, uint64_t seconds,
+          const char *expected)
+{
+  struct sync_progress p = { done, total, seconds * NSEC_PER_SEC };
+  char line[PROGRESS_MAX];
+
+  progress_format (line, sizeof line, &p);
+  assert_string_equal (line, expected);
+}
+
+static void
+test_progress (void **state)
+{
+  (void) state;
+  progress (1229 * MIB, 3 * GIB, 30,
+            "writing back: 1.2 of 3.0 GiB, 41 MiB/s, 45 s left");
+  progress (0, 300 * MIB, 1, "writing back: 0 of 300 MiB, 0.0 KiB/s");
+  progress (5 * KIB, 50 * KIB, 10,
+            "writing back: 5 of 50 KiB, 0.5 KiB/s, 90 s left");
+  progress (0, 0, 0, "writing back: 0.0 of 0.0 KiB, 0.0 KiB/s");
+  progress (2 * MIB, MIB, 1, "writing back: 2.0 of 1.0 MiB, 2.0 MiB/s");
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_parse_size),
+    cmocka_unit_test (test_parse_time),
+    cmocka_unit_test (test_format),
+    cmocka_unit_test (test_edit_distance),
+    cmocka_unit_test (test_defaults),
+    cmocka_unit_test (test_values),
+    cmocka_unit_test (test_refusals),
+    cmocka_unit_test (test_store),
+    cmocka_unit_test (test_unknown_key),
+    cmocka_unit_test (test_contradictions),
+    cmocka_unit_test (test_reductions),
+    cmocka_unit_test (test_dump),
+    cmocka_unit_test (test_cmdline),
+    cmocka_unit_test (test_no_readonly_here),
+    cmocka_unit_test (test_progress),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
