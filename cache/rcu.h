@@ -12,8 +12,11 @@
  * membarrier (2) and plain stores, so it is told here: all that a read-side
  * section did comes before whatever follows a grace period that waited for it.
  * Nothing else is told, so that it still finds whatever readers and writers get
- * wrong between them.  Under it the library's functions are called, as inlined
- * stores to records that threads inherit from each other would look like races.
+ * wrong between them.
+ *
+ * Under sanitizers the library's functions are called instead of the inlined
+ * ones, whose plain stores to records that threads inherit from each other would
+ * look like races, and whose records are less aligned than they say.
  */
 
 #ifndef FOLIO_RCU_H
@@ -26,17 +29,26 @@
 #if __has_feature(thread_sanitizer)
 #define RCU_TSAN 1
 #endif
+#if __has_feature(address_sanitizer)
+#define RCU_ASAN 1
+#endif
 #elif defined(__SANITIZE_THREAD__)
 #define RCU_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define RCU_ASAN 1
 #endif
 
-#ifdef RCU_TSAN
-#include <sanitizer/tsan_interface.h>
+#if defined(RCU_TSAN) || defined(RCU_ASAN)
 #define RCU_READ_LOCK urcu_bp_read_lock
 #define RCU_READ_UNLOCK urcu_bp_read_unlock
 #else
 #define RCU_READ_LOCK _urcu_bp_read_lock
 #define RCU_READ_UNLOCK _urcu_bp_read_unlock
+#endif
+
+#ifdef RCU_TSAN
+#include <sanitizer/tsan_interface.h>
+#else
 /* Only an address is needed of what is synchronised with. */
 #define __tsan_release(address) ((void) (address))
 #define __tsan_acquire(address) ((void) (address))

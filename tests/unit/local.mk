@@ -7,7 +7,9 @@
 # more than that one source, unit_NAME_SOURCES below).
 
 UNIT_TESTS = \
+	unit/arena-test \
 	unit/config-test \
+	unit/index-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -22,3 +24,14 @@ no-cmocka:
 endif
 
 unit_config_test_LDADD = ../plugin/libfolio-config.la $(LDADD)
+unit_arena_test_SOURCES = \
+	unit/arena-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_index_test_SOURCES = \
+	unit/index-model.c unit/index-model.h \
+	unit/index-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
