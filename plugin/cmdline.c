@@ -13,10 +13,17 @@
 
 /* nbdkit's options that take an argument, long and short. */
 static const char *const long_with_argument[] = {
-  "debug", "export", "export-name", "exportname", "filter", "group",
-  "ip-addr", "ipaddr", "log", "mask-handshake", "pid-file", "pidfile",
-  "port", "run", "selinux-label", "threads", "tls", "tls-certificates",
-  "tls-psk", "unix", "user", NULL,
+  "debug",         "export",
+  "export-name",   "exportname",
+  "filter",        "group",
+  "ip-addr",       "ipaddr",
+  "log",           "mask-handshake",
+  "pid-file",      "pidfile",
+  "port",          "run",
+  "selinux-label", "threads",
+  "tls",           "tls-certificates",
+  "tls-psk",       "unix",
+  "user",          NULL,
 };
 static const char short_with_argument[] = "DegiPptUu";
 

@@ -16,7 +16,7 @@
 /* Folios and readahead windows are no larger than this part of the cache, so
  * that there is room for a few.
  */
-#define MIN_FOLIOS 32
+#define MIN_FOLIOS 64
 #define MIN_WINDOWS 8
 
 static uint64_t
@@ -34,8 +34,8 @@ static uint64_t
 dirty_background (const struct config *config)
 {
   uint64_t limit = dirty_limit (config);
-  uint64_t background
-    = config->cache_size * config->dirty_background_ratio / 100;
+  uint64_t background =
+    config->cache_size * config->dirty_background_ratio / 100;
 
   if (config_given (config, "dirty-background-bytes"))
     return config->dirty_background_bytes;
@@ -58,26 +58,24 @@ check_pair (const struct config *config, const char *ratio, const char *bytes,
 static int
 check_dirty (const struct config *config, char *err)
 {
+  const char *key = config_given (config, "dirty-bytes") ? "bytes" : "ratio";
+  const char *background_key =
+    config_given (config, "dirty-background-bytes") ? "bytes" : "ratio";
   uint64_t limit = dirty_limit (config);
   uint64_t background = dirty_background (config);
 
   if (limit > config->cache_size) {
     snprintf (err, CONFIG_ERROR_MAX,
-              "dirty-bytes=%" PRIu64 ": more than cache-size, which is %" PRIu64,
+              "dirty-bytes=%" PRIu64 ": more than cache-size, which is "
+              "%" PRIu64,
               limit, config->cache_size);
     return -EINVAL;
   }
   if (background >= limit) {
     snprintf (err, CONFIG_ERROR_MAX,
-              "%s: %" PRIu64 " bytes is not below the dirty limit, which by "
-              "%s is %" PRIu64,
-              config_given (config, "dirty-background-bytes")
-                ? "dirty-background-bytes"
-                : "dirty-background-ratio",
-              background,
-              config_given (config, "dirty-bytes") ? "dirty-bytes"
-                                                   : "dirty-ratio",
-              limit);
+              "dirty-background-%s: %" PRIu64 " bytes is not below the dirty "
+              "limit, which by dirty-%s is %" PRIu64,
+              background_key, background, key, limit);
     return -EINVAL;
   }
   return 0;
@@ -125,7 +123,7 @@ readahead (const struct config *config)
 void
 config_mapping (const struct config *config, struct mapping_config *mapping)
 {
-  *mapping = (struct mapping_config) {
+  *mapping = (struct mapping_config){
     .mode = config->cache,
     .folio_max_order = folio_max_order (config),
     .dirty_limit = dirty_limit (config),
@@ -144,7 +142,7 @@ config_store (const struct config *config, bool readonly,
 {
   bool create = config_given (config, "create") && !readonly;
 
-  *options = (struct store_file_options) {
+  *options = (struct store_file_options){
     .path = config->store,
     .readonly = readonly,
     .create = create ? (int64_t) config->create : -1,

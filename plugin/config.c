@@ -23,8 +23,8 @@ enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE };
 
 /* In the order of enum cache_mode and enum direct_mode. */
 static const char *const formats[] = { "raw", NULL };
-static const char *const cache_modes[]
-  = { "writeback", "writethrough", "none", NULL };
+static const char *const cache_modes[] = { "writeback", "writethrough", "none",
+                                           NULL };
 static const char *const direct_modes[] = { "auto", "on", "off", NULL };
 
 /* X (field of struct config, key, what is to be given, default, kind, lowest,
@@ -35,45 +35,43 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
  */
 #define REQUIRED "required"
 #define NONE "none"
-#define PARAMETERS(X)                                                         \
-  X (store, "store", "STORE", REQUIRED, STORE, 0, 0, NULL,                    \
-     "the file or block device to serve: PATH or file:PATH;\n"                \
-     "    \"store=\" may be left out")                                        \
-  X (create, "create", "SIZE", NONE, SIZE, 1, INT64_MAX, NULL,                \
-     "make a sparse file of this size if there is none")                      \
-  X (fs, "fs", "raw", "raw", CHOICE, 0, 0, formats,                           \
-     "how the disk lies on the store; raw: byte for byte")                    \
-  X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN, 8 * TIB, \
-     NULL, "memory for folios")                                               \
-  X (cache, "cache", "writeback|writethrough|none", "writeback", CHOICE, 0,   \
-     0, cache_modes,                                                          \
-     "when writes are acknowledged: from memory, when the store has\n"        \
-     "    them, or without any caching")                                      \
-  X (dirty_ratio, "dirty-ratio", "PERCENT", "40", NUMBER, 1, 100, NULL,       \
-     "how much of cache-size may wait to be written back")                    \
-  X (dirty_bytes, "dirty-bytes", "SIZE", NONE, SIZE, 4 * KIB, 8 * TIB, NULL,  \
-     "the same in bytes, instead of dirty-ratio")                             \
-  X (dirty_background_ratio, "dirty-background-ratio", "PERCENT", "10",       \
-     NUMBER, 0, 100, NULL,                                                    \
-     "above how much of cache-size writing back begins")                      \
-  X (dirty_background_bytes, "dirty-background-bytes", "SIZE", NONE,          \
-     SIZE_OR_0, 4 * KIB, 8 * TIB, NULL,                                       \
-     "the same in bytes, instead of dirty-background-ratio")                  \
-  X (dirty_expire, "dirty-expire", "SECONDS", "30", TIME,                     \
-     10 * NSEC_PER_MSEC, DAY, NULL,                                           \
-     "data is written back when dirty for so long")                           \
-  X (writeback_interval, "writeback-interval", "SECONDS", "5", TIME,          \
-     10 * NSEC_PER_MSEC, DAY, NULL, "how often to look for such data")        \
-  X (folio_max, "folio-max", "SIZE", "2M", POWER_OF_2, 4 * KIB, 2 * MIB,      \
-     NULL, "the largest folio")                                               \
-  X (readahead, "readahead", "SIZE", "1M", SIZE_OR_0, 4 * KIB, GIB, NULL,     \
-     "the largest readahead window; 0: no readahead")                         \
-  X (sequential_cutoff, "sequential-cutoff", "SIZE", "0", SIZE_OR_0, 4 * KIB, \
-     INT64_MAX, NULL,                                                         \
-     "sequential streams longer than this bypass the cache; 0: none do")      \
-  X (direct, "direct", "auto|on|off", "auto", CHOICE, 0, 0, direct_modes,     \
-     "open the store with O_DIRECT; auto: if it can")                         \
-  X (io_depth, "io-depth", "NUMBER", "32", NUMBER, 1, 1024, NULL,             \
+#define PARAMETERS(X)                                                          \
+  X (store, "store", "STORE", REQUIRED, STORE, 0, 0, NULL,                     \
+     "the file or block device to serve: PATH or file:PATH;\n"                 \
+     "    \"store=\" may be left out")                                         \
+  X (create, "create", "SIZE", NONE, SIZE, 1, INT64_MAX, NULL,                 \
+     "make a sparse file of this size if there is none")                       \
+  X (fs, "fs", "raw", "raw", CHOICE, 0, 0, formats,                            \
+     "how the disk lies on the store; raw: byte for byte")                     \
+  X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN, 8 * TIB,  \
+     NULL, "memory for folios")                                                \
+  X (cache, "cache", "writeback|writethrough|none", "writeback", CHOICE, 0, 0, \
+     cache_modes,                                                              \
+     "when writes are acknowledged: from memory, when the store has\n"         \
+     "    them, or without any caching")                                       \
+  X (dirty_ratio, "dirty-ratio", "PERCENT", "40", NUMBER, 1, 100, NULL,        \
+     "how much of cache-size may wait to be written back")                     \
+  X (dirty_bytes, "dirty-bytes", "SIZE", NONE, SIZE, 4 * KIB, 8 * TIB, NULL,   \
+     "the same in bytes, instead of dirty-ratio")                              \
+  X (dirty_background_ratio, "dirty-background-ratio", "PERCENT", "10",        \
+     NUMBER, 0, 100, NULL, "above how much of cache-size writing back begins") \
+  X (dirty_background_bytes, "dirty-background-bytes", "SIZE", NONE,           \
+     SIZE_OR_0, 4 * KIB, 8 * TIB, NULL,                                        \
+     "the same in bytes, instead of dirty-background-ratio")                   \
+  X (dirty_expire, "dirty-expire", "SECONDS", "30", TIME, 10 * NSEC_PER_MSEC,  \
+     DAY, NULL, "data is written back when dirty for so long")                 \
+  X (writeback_interval, "writeback-interval", "SECONDS", "5", TIME,           \
+     10 * NSEC_PER_MSEC, DAY, NULL, "how often to look for such data")         \
+  X (folio_max, "folio-max", "SIZE", "2M", POWER_OF_2, 4 * KIB, 2 * MIB, NULL, \
+     "the largest folio")                                                      \
+  X (readahead, "readahead", "SIZE", "1M", SIZE_OR_0, 4 * KIB, GIB, NULL,      \
+     "the largest readahead window; 0: no readahead")                          \
+  X (sequential_cutoff, "sequential-cutoff", "SIZE", "0", SIZE_OR_0, 4 * KIB,  \
+     INT64_MAX, NULL,                                                          \
+     "sequential streams longer than this bypass the cache; 0: none do")       \
+  X (direct, "direct", "auto|on|off", "auto", CHOICE, 0, 0, direct_modes,      \
+     "open the store with O_DIRECT; auto: if it can")                          \
+  X (io_depth, "io-depth", "NUMBER", "32", NUMBER, 1, 1024, NULL,              \
      "requests in flight at the store")
 
 struct param {
@@ -84,15 +82,15 @@ struct param {
   const char *const *choices;
 };
 
-#define AS_PARAM(field, key, arg, fallback, kind, min, max, choices, help)    \
+#define AS_PARAM(field, key, arg, fallback, kind, min, max, choices, help)     \
   { key, fallback, offsetof (struct config, field), kind, min, max, choices },
 static const struct param params[] = { PARAMETERS (AS_PARAM) };
 #define NR_PARAMS (sizeof params / sizeof params[0])
 
-#define AS_HELP(field, key, arg, fallback, kind, min, max, choices, help)     \
+#define AS_HELP(field, key, arg, fallback, kind, min, max, choices, help)      \
   key "=" arg " (" fallback ")\n    " help "\n"
-const char config_help[]
-  = "Parameters, each with its default:\n" PARAMETERS (AS_HELP);
+const char config_help[] =
+  "Parameters, each with its default:\n" PARAMETERS (AS_HELP);
 
 static const struct param *
 find (const char *key)
@@ -180,11 +178,8 @@ print_allowed (FILE *fp, const struct param *param)
     format_time (max, sizeof max, param->max);
     fprintf (fp, "%s to %s (seconds, or with ms after it)", min, max);
     break;
-  case CHOICE:
-    print_list (fp, param->choices);
-    break;
-  case STORE:
-    fputs ("PATH or file:PATH", fp);
+  case CHOICE: print_list (fp, param->choices); break;
+  case STORE: fputs ("PATH or file:PATH", fp);
   }
 }
 
@@ -313,9 +308,9 @@ check_store (const char *value)
 
   if (has_prefix (value, "file:"))
     return value[5] ? NULL : "no path given";
-  if (has_prefix (value, "nbd://") || has_prefix (value, "nbds://")
-      || has_prefix (value, "nbd+unix://") || has_prefix (value, "nbds+unix://")
-      || has_prefix (value, "nbd+vsock://"))
+  if (has_prefix (value, "nbd://") || has_prefix (value, "nbds://") ||
+      has_prefix (value, "nbd+unix://") || has_prefix (value, "nbds+unix://") ||
+      has_prefix (value, "nbd+vsock://"))
     return "NBD stores are not in this build";
   if (has_prefix (value, "rbd:"))
     return "RBD stores are not in this build";
@@ -325,8 +320,8 @@ check_store (const char *value)
 }
 
 static int
-set_store (struct config *config, const struct param *param,
-           const char *value, char *err)
+set_store (struct config *config, const struct param *param, const char *value,
+           char *err)
 {
   const char *wrong = check_store (value);
 
@@ -346,8 +341,8 @@ set_store (struct config *config, const struct param *param,
 }
 
 static int
-set_param (struct config *config, const struct param *param,
-           const char *value, char *err)
+set_param (struct config *config, const struct param *param, const char *value,
+           char *err)
 {
   const char *wrong;
   uint64_t number;

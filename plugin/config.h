@@ -25,13 +25,13 @@
  * table can point at them.
  */
 struct config {
-  char *store;            /* path, without its prefix; owned */
-  uint64_t create;        /* bytes; only if given */
-  uint64_t fs;            /* 0: raw */
-  uint64_t cache_size;    /* bytes */
-  uint64_t cache;         /* enum cache_mode */
-  uint64_t dirty_ratio;   /* percent of cache_size; unless in bytes */
-  uint64_t dirty_bytes;   /* bytes; only if given */
+  char *store;                     /* path, without its prefix; owned */
+  uint64_t create;                 /* bytes; only if given */
+  uint64_t fs;                     /* 0: raw */
+  uint64_t cache_size;             /* bytes */
+  uint64_t cache;                  /* enum cache_mode */
+  uint64_t dirty_ratio;            /* percent of cache_size; unless in bytes */
+  uint64_t dirty_bytes;            /* bytes; only if given */
   uint64_t dirty_background_ratio; /* likewise */
   uint64_t dirty_background_bytes;
   uint64_t dirty_expire;       /* ns */

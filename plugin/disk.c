@@ -5,14 +5,13 @@
  * One served disk.
  */
 
-#include <inttypes.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -67,10 +66,12 @@ make_cache (struct disk *disk, const struct config *config, char *err)
   r = cache_create (&disk->env, config->cache_size, &disk->cache);
   if (r == 0)
     r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
+  errno = -r;
   if (r < 0)
-    snprintf (err, CONFIG_ERROR_MAX, "cache-size=%" PRIu64
-              ": cannot make a cache of so many bytes: %s",
-              config->cache_size, strerror (-r));
+    snprintf (err, CONFIG_ERROR_MAX,
+              "cache-size=%" PRIu64
+              ": cannot make a cache of so many bytes: %m",
+              config->cache_size);
   return r;
 }
 

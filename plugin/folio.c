@@ -219,10 +219,8 @@ error_for_client (int error)
   case ENOSPC:
   case EDQUOT:
   case EFBIG:
-  case ESHUTDOWN:
-    return error;
-  default:
-    return EIO;
+  case ESHUTDOWN: return error;
+  default: return EIO;
   }
 }
 
@@ -232,8 +230,8 @@ failed (int r, const char *what, uint32_t count, uint64_t offset)
 {
   errno = -r;
   if (r == -ESHUTDOWN) /* the client did no wrong, and many may follow */
-    nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": shutting down",
-                  what, count, offset);
+    nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": shutting down", what,
+                  count, offset);
   else
     nbdkit_error ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
                   offset);
@@ -245,9 +243,9 @@ failed (int r, const char *what, uint32_t count, uint64_t offset)
 static unsigned
 cache_flags (uint32_t flags)
 {
-  return (flags & NBDKIT_FLAG_FUA ? CACHE_FUA : 0)
-         | (flags & NBDKIT_FLAG_MAY_TRIM ? CACHE_MAY_TRIM : 0)
-         | (flags & NBDKIT_FLAG_FAST_ZERO ? CACHE_FAST_ZERO : 0);
+  return (flags & NBDKIT_FLAG_FUA ? CACHE_FUA : 0) |
+         (flags & NBDKIT_FLAG_MAY_TRIM ? CACHE_MAY_TRIM : 0) |
+         (flags & NBDKIT_FLAG_FAST_ZERO ? CACHE_FAST_ZERO : 0);
 }
 
 static int
@@ -325,8 +323,8 @@ add_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
             bool zero)
 {
   struct extents_request *req = opaque;
-  uint32_t type = (hole ? NBDKIT_EXTENT_HOLE : 0)
-                  | (zero ? NBDKIT_EXTENT_ZERO : 0);
+  uint32_t type =
+    (hole ? NBDKIT_EXTENT_HOLE : 0) | (zero ? NBDKIT_EXTENT_ZERO : 0);
 
   if (req->one && req->begun && type != req->type)
     return false;

@@ -25,8 +25,8 @@ parse_digits (const char *str, uint64_t *number, const char **end)
   const char *p;
 
   for (p = str; *p >= '0' && *p <= '9'; p++) {
-    if (__builtin_mul_overflow (n, (uint64_t) 10, &n)
-        || __builtin_add_overflow (n, (uint64_t) (*p - '0'), &n))
+    if (__builtin_mul_overflow (n, (uint64_t) 10, &n) ||
+        __builtin_add_overflow (n, (uint64_t) (*p - '0'), &n))
       return PARSE_TOO_BIG;
   }
   *number = n;
@@ -151,8 +151,8 @@ edit_distance (const char *a, const char *b)
     for (j = 1; j <= n; j++) {
       unsigned above = row[j];
 
-      row[j] = min3 (above + 1, row[j - 1] + 1,
-                     diagonal + (a[i - 1] != b[j - 1]));
+      row[j] =
+        min3 (above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
       diagonal = above;
     }
   }

@@ -20,7 +20,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -38,8 +37,8 @@ struct watcher {
   struct env *env;
   struct mapping *mapping;
   pthread_t thread;
-  _Atomic bool finish;         /* no client is there any more */
-  int result;                  /* the thread's; read after joining it */
+  _Atomic bool finish; /* no client is there any more */
+  int result;          /* the thread's; read after joining it */
 };
 
 static void
@@ -95,8 +94,9 @@ log_unsaved (struct watcher *w, const char *fate)
   mapping_unsaved (w->mapping, add_range, &u);
   log_range (&u);
   if (u.ranges > MAX_RANGES)
-    env_log (w->env, LOG_ERROR, "and %" PRIu64 " ranges more, the last at %"
-             PRIu64, u.ranges - MAX_RANGES, u.offset);
+    env_log (w->env, LOG_ERROR,
+             "and %" PRIu64 " ranges more, the last at %" PRIu64,
+             u.ranges - MAX_RANGES, u.offset);
   env_log (w->env, LOG_ERROR, "%" PRIu64 " bytes in %" PRIu64 " ranges %s",
            u.bytes, u.ranges, fate);
 }
@@ -123,8 +123,8 @@ write_back (struct watcher *w)
   while ((r = mapping_sync (w->mapping, log_progress, w)) < 0) {
     if (since == 0) {
       since = w->env->now (w->env);
-      env_log (w->env, LOG_ERROR, "writing back failed: %s; trying again",
-               strerror (-r));
+      errno = -r;
+      env_log (w->env, LOG_ERROR, "writing back failed: %m; trying again");
     }
     if (w->env->now (w->env) - since >= RETRY_SECONDS * NSEC_PER_SEC) {
       if (w->finish) {

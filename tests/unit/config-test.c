@@ -96,8 +96,9 @@ test_parse_time (void **state)
 static void
 test_format (void **state)
 {
-  static const uint64_t sizes[]
-    = { 0, 1, 512, 1023, KIB, 1025, 1536, 4 * KIB, 3 * MIB, 8 * 1024 * GIB };
+  static const uint64_t sizes[] = {
+    0, 1, 512, 1023, KIB, 1025, 1536, 4 * KIB, 3 * MIB, 8 * 1024 * GIB
+  };
   char buf[24];
   uint64_t n;
   size_t i;
@@ -273,11 +274,10 @@ test_refusals (void **state)
   refused ("readahead", "2k", "0, or 4k to 1G", NULL);
   refused ("io-depth", "0", "1 to 1024", NULL);
   refused ("io-depth", "1k", "suffix", NULL);
-  refused ("cache", "fast", "unknown value",
-           "writeback, writethrough, none", NULL);
-  refused ("direct", "yes", "auto, on, off", NULL);
-  refused ("fs", "thin", "fs=thin", "not a format in this build", "raw",
+  refused ("cache", "fast", "unknown value", "writeback, writethrough, none",
            NULL);
+  refused ("direct", "yes", "auto, on, off", NULL);
+  refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
 }
 
 static void
@@ -292,8 +292,7 @@ test_store (void **state)
   refused ("store", "nbd://localhost", "NBD stores are not in this build",
            "PATH or file:PATH", NULL);
   refused ("store", "nbd+unix:///?socket=x", "NBD stores", NULL);
-  refused ("store", "rbd:pool/image", "RBD stores are not in this build",
-           NULL);
+  refused ("store", "rbd:pool/image", "RBD stores are not in this build", NULL);
   refused ("store", "http://example.com/", "no such kind of store", NULL);
 
   config_init (&config);
@@ -344,8 +343,8 @@ test_contradictions (void **state)
 {
   (void) state;
   contradiction ("dirty-ratio", "40", "dirty-bytes", "1M", "both");
-  contradiction ("dirty-background-ratio", "10", "dirty-background-bytes",
-                 "1M", "both");
+  contradiction ("dirty-background-ratio", "10", "dirty-background-bytes", "1M",
+                 "both");
   contradiction ("dirty-ratio", "20", "dirty-background-ratio", "20",
                  "not below");
   contradiction ("dirty-bytes", "1M", "dirty-background-bytes", "1M",
@@ -371,7 +370,7 @@ test_reductions (void **state)
   set (&config, "dirty-ratio", "5");
   assert_int_equal (config_check (&config, err), 0);
   config_mapping (&config, &mapping);
-  assert_int_equal (mapping.folio_max_order, 3); /* 32k */
+  assert_int_equal (mapping.folio_max_order, 2); /* 16k */
   assert_true (mapping.readahead == 128 * KIB);
   assert_true (mapping.dirty_limit == MIB * 5 / 100);
   assert_true (mapping.dirty_background == mapping.dirty_limit / 2);
@@ -471,8 +470,7 @@ test_no_readonly_here (void **state)
 /* --- progress --- */
 
 static void
-progress (uint64_t done, uint64_t total, uint64_t seconds,
-          const char *expected)
+progress (uint64_t done, uint64_t total, uint64_t seconds, const char *expected)
 {
   struct sync_progress p = { done, total, seconds * NSEC_PER_SEC };
   char line[PROGRESS_MAX];
