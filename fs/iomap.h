@@ -18,7 +18,8 @@
 
 enum iomap_type {
   IOMAP_HOLE,      /* nothing there; reads as zero */
-  IOMAP_DELALLOC,  /* dirty data in memory over a hole, space reserved */
+  IOMAP_DELALLOC,  /* a hole with dirty data over it in memory, space reserved;
+                    * what of it is not in memory reads as zero */
   IOMAP_UNWRITTEN, /* allocated, never written; reads as zero */
   IOMAP_MAPPED,    /* on the store at addr */
 };

@@ -1,0 +1,114 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The real environment: CLOCK_MONOTONIC, futexes, standard error; and what is
+ * the same in every environment: formatting of messages, completions.
+ */
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/env.h"
+
+/* Longer messages are cut. */
+#define MESSAGE_MAX 1024
+
+static uint64_t
+real_now (struct env *env)
+{
+  struct timespec ts;
+
+  (void)env;
+  clock_gettime (CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec + 1;
+}
+
+/* FUTEX_WAIT_BITSET, unlike FUTEX_WAIT, takes an absolute deadline, so waking
+ * early and sleeping again does not prolong it.
+ */
+static void
+real_wait (struct env *env, _Atomic uint32_t *word, uint32_t value,
+           uint64_t deadline)
+{
+  struct timespec ts;
+
+  (void)env;
+  ts.tv_sec = (time_t)(deadline / NSEC_PER_SEC);
+  ts.tv_nsec = (long)(deadline % NSEC_PER_SEC);
+  syscall (SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value,
+           deadline == ENV_FOREVER ? NULL : &ts, NULL,
+           FUTEX_BITSET_MATCH_ANY);
+}
+
+static void
+real_wake (struct env *env, _Atomic uint32_t *word)
+{
+  (void)env;
+  syscall (SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void
+real_log (struct env *env, enum log_level level, const char *message)
+{
+  (void)env;
+  if (level != LOG_DEBUG)
+    fprintf (stderr, "%s\n", message);
+}
+
+void
+env_init (struct env *env)
+{
+  env->now = real_now;
+  env->wait = real_wait;
+  env->wake = real_wake;
+  env->log = real_log;
+}
+
+/* A message is one line, whatever a path or a server put into it. */
+static void
+flatten (char *s)
+{
+  for (; *s; s++)
+    if ((unsigned char)*s < ' ' || *s == 0x7f)
+      *s = ' ';
+}
+
+void
+env_log (struct env *env, enum log_level level, const char *fmt, ...)
+{
+  int saved_errno = errno;
+  char message[MESSAGE_MAX];
+  va_list args;
+
+  va_start (args, fmt);
+  if (vsnprintf (message, sizeof message, fmt, args) < 0)
+    message[0] = '\0';
+  va_end (args);
+  flatten (message);
+  env->log (env, level, message);
+  errno = saved_errno;
+}
+
+/* The waiter may be gone with its memory as soon as the word has changed: wake
+ * only takes the address, and a wake-up too many does no harm.
+ */
+void
+completion_signal (struct env *env, struct completion *c)
+{
+  atomic_store_explicit (&c->word, 1, memory_order_release);
+  env->wake (env, &c->word);
+}
+
+void
+completion_wait (struct env *env, struct completion *c)
+{
+  while (atomic_load_explicit (&c->word, memory_order_acquire) == 0)
+    env->wait (env, &c->word, 0, ENV_FOREVER);
+}

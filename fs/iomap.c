@@ -1,0 +1,64 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The iterator over a range of the disk, after Linux's fs/iomap/iter.c.
+ */
+
+#include <assert.h>
+
+#include "fs/iomap.h"
+
+void
+iomap_iter_init (struct iomap_iter *iter, struct fs *fs, uint64_t pos,
+                 uint64_t len, unsigned flags)
+{
+  *iter = (struct iomap_iter){
+    .fs = fs, .pos = pos, .len = len, .flags = flags,
+  };
+}
+
+uint64_t
+iomap_iter_length (const struct iomap_iter *iter)
+{
+  uint64_t end = iter->iomap.offset + iter->iomap.length;
+
+  return end - iter->pos < iter->len ? end - iter->pos : iter->len;
+}
+
+void
+iomap_iter_stop (struct iomap_iter *iter)
+{
+  const struct iomap_ops *ops = iter->fs->ops;
+
+  if (!iter->active)
+    return;
+  iter->active = false;
+  if (ops->end)
+    ops->end (iter->fs, iter->pos, iomap_iter_length (iter), iter->processed,
+              iter->flags, &iter->iomap);
+}
+
+int
+iomap_iter_next (struct iomap_iter *iter)
+{
+  int r;
+
+  if (iter->active) {
+    assert (iter->processed <= iomap_iter_length (iter));
+    iomap_iter_stop (iter);
+    iter->pos += iter->processed;
+    iter->len -= iter->processed;
+    iter->processed = 0;
+  }
+  if (iter->len == 0)
+    return 0;
+  r = iter->fs->ops->begin (iter->fs, iter->pos, iter->len, iter->flags,
+                            &iter->iomap);
+  if (r < 0)
+    return r;
+  assert (iter->iomap.offset <= iter->pos &&
+          iter->pos - iter->iomap.offset < iter->iomap.length);
+  iter->active = true;
+  return 1;
+}

@@ -1,0 +1,324 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw: the disk is the store, byte for byte.
+ *
+ * MAPPED is always a safe answer: reading it gives what the store holds.
+ * HOLE and UNWRITTEN are promises that the store's bytes are zero, so they
+ * are made only when that is sure, and taken back before and after every store
+ * write: before it is submitted, lest a reader skip what is about to be there;
+ * after it is done, since the range may have been forgotten meanwhile and
+ * asked for again before the bytes arrived.  Hence also:
+ *
+ *   unknown                  treated as MAPPED where asking is not possible
+ *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
+ *   any        -> MAPPED     a store write is about to begin, or has ended
+ *   any        -> HOLE       trimmed, or zeroed giving space back
+ *   any        -> UNWRITTEN  zeroed
+ *   any        -> unknown    zeroing failed; or forgotten for lack of room
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/extents.h"
+#include "fs/raw.h"
+
+#define MAX_EXTENTS 65536
+
+/* The store is asked about this many bytes at once. */
+#define WINDOW (UINT64_C (1) << 30)
+
+struct raw {
+  struct fs fs;
+  struct extents *extents;
+};
+
+static struct raw *
+raw_of (struct fs *fs)
+{
+  return (struct raw *)fs; /* its first member */
+}
+
+/* ------------------------------------------------------ asking the store */
+
+struct report {
+  struct extents *extents;
+  uint64_t epoch;
+  uint64_t pos;
+  bool found; /* a run with pos in it was reported: this one */
+  uint64_t offset, length;
+  enum iomap_type type;
+};
+
+static void
+take_run (void *opaque, uint64_t offset, uint64_t length,
+          enum store_extent type)
+{
+  static const enum iomap_type types[] = {
+    [STORE_HOLE] = IOMAP_HOLE,
+    [STORE_UNWRITTEN] = IOMAP_UNWRITTEN,
+    [STORE_DATA] = IOMAP_MAPPED,
+  };
+  struct report *report = opaque;
+
+  extents_learn (report->extents, report->epoch, offset, length, types[type]);
+  if (offset <= report->pos && report->pos - offset < length) {
+    report->found = true;
+    report->offset = offset;
+    report->length = length;
+    report->type = types[type];
+  }
+}
+
+static void
+ask (struct raw *raw, uint64_t start, uint64_t end, struct report *report)
+{
+  struct store *store = raw->fs.store;
+
+  report->extents = raw->extents;
+  report->epoch = extents_epoch (raw->extents);
+  store->ops->block_status (store, start, end - start, take_run, report);
+}
+
+/* Ask about pos, and its whole window while at it.  A store may stop short of
+ * pos (there may be very many runs); it is then asked from pos on.
+ */
+static void
+ask_around (struct raw *raw, uint64_t pos, struct report *report)
+{
+  uint64_t start = pos & ~(WINDOW - 1);
+  uint64_t end = start + WINDOW < raw->fs.size ? start + WINDOW : raw->fs.size;
+
+  report->found = false;
+  report->pos = pos;
+  ask (raw, start, end, report);
+  if (!report->found && start < pos)
+    ask (raw, pos, end, report);
+}
+
+/* The type of an unknown pos.  What was learned is looked up again, since it
+ * may have been overtaken; what could not be kept is used this once.  Either
+ * way a change after iomap->cookie was taken makes the mapping stale.
+ */
+static bool
+find_out (struct raw *raw, uint64_t pos, struct iomap *iomap)
+{
+  struct report report;
+
+  ask_around (raw, pos, &report);
+  iomap->length = raw->fs.size - pos;
+  if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
+    return true;
+  if (!report.found || extents_cookie (raw->extents) != iomap->cookie)
+    return false;
+  iomap->type = report.type;
+  iomap->length = report.offset + report.length - pos;
+  return true;
+}
+
+/* ------------------------------------------------------------ operations */
+
+static void
+begin_read (struct raw *raw, uint64_t pos, uint64_t length, unsigned flags,
+            struct iomap *iomap)
+{
+  bool may_ask =
+    !(flags & IOMAP_NOWAIT) && raw->fs.store->geo.can_extents;
+
+  iomap->length = length;
+  if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
+    return;
+  if (may_ask && find_out (raw, pos, iomap))
+    return;
+  /* The length is that of the unknown range, as asked at most. */
+  if (iomap->length > length)
+    iomap->length = length;
+  iomap->type = IOMAP_MAPPED;
+}
+
+static void
+begin_write (struct raw *raw, uint64_t pos, uint64_t length,
+             struct iomap *iomap)
+{
+  iomap->length = length;
+  if (!extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
+    iomap->type = IOMAP_MAPPED;
+  if (iomap->length > length)
+    iomap->length = length;
+  if (iomap->type == IOMAP_HOLE) {
+    extents_reserve (raw->extents, pos, iomap->length);
+    iomap->type = IOMAP_DELALLOC;
+  }
+}
+
+static void
+begin_direct_write (struct raw *raw, uint64_t pos, uint64_t length,
+                    struct iomap *iomap)
+{
+  extents_set (raw->extents, pos, length, IOMAP_MAPPED);
+  iomap->length = length;
+  iomap->type = IOMAP_MAPPED;
+  iomap->cookie = extents_cookie (raw->extents);
+}
+
+static bool
+is_direct_write (unsigned flags)
+{
+  return (flags & IOMAP_WRITE) && (flags & IOMAP_DIRECT);
+}
+
+static int
+raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+           struct iomap *iomap)
+{
+  struct raw *raw = raw_of (fs);
+
+  if (pos >= fs->size || length == 0)
+    return -EINVAL;
+  if (length > fs->size - pos)
+    length = fs->size - pos;
+
+  /* Before anything is looked up: a change from here on is seen. */
+  iomap->cookie = extents_cookie (raw->extents);
+  if (is_direct_write (flags))
+    begin_direct_write (raw, pos, length, iomap);
+  else if (flags & IOMAP_WRITE)
+    begin_write (raw, pos, length, iomap);
+  else
+    begin_read (raw, pos, length, flags, iomap);
+  iomap->offset = pos;
+  iomap->addr = pos;
+  return 0;
+}
+
+static void
+raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+         unsigned flags, const struct iomap *iomap)
+{
+  (void)written; /* what failed half way may have reached the store too */
+  (void)iomap;
+  if (is_direct_write (flags))
+    extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
+}
+
+static bool
+raw_valid (struct fs *fs, const struct iomap *iomap)
+{
+  return extents_cookie (raw_of (fs)->extents) == iomap->cookie;
+}
+
+static int
+raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
+                       struct iomap *iomap)
+{
+  struct raw *raw = raw_of (fs);
+
+  if (offset >= fs->size || length == 0)
+    return -EINVAL;
+  if (length > fs->size - offset)
+    length = fs->size - offset;
+  extents_set (raw->extents, offset, length, IOMAP_MAPPED);
+  *iomap = (struct iomap){
+    .type = IOMAP_MAPPED, .offset = offset, .length = length, .addr = offset,
+    .cookie = extents_cookie (raw->extents),
+  };
+  return 0;
+}
+
+static void
+raw_ioend_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
+{
+  (void)error; /* a failed write may have written a part */
+  extents_set (raw_of (fs)->extents, offset, length, IOMAP_MAPPED);
+}
+
+/* Is all of the range a hole already? */
+static bool
+is_hole (struct raw *raw, uint64_t offset, uint64_t length)
+{
+  enum iomap_type type;
+  uint64_t known = length;
+
+  return extents_lookup (raw->extents, offset, &known, &type) &&
+         type == IOMAP_HOLE && known >= length;
+}
+
+static int
+raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
+          bool trim)
+{
+  struct raw *raw = raw_of (fs);
+  const struct store_geometry *geo = &fs->store->geo;
+  bool give_back = trim || (flags & STORE_MAY_TRIM);
+  struct store_req req = {
+    .op = trim ? STORE_TRIM : STORE_ZERO,
+    .flags = flags, .offset = offset, .length = length,
+  };
+  int r;
+
+  if (offset > fs->size || length > fs->size - offset)
+    return -EINVAL;
+  if (length == 0 || (give_back && is_hole (raw, offset, length)))
+    return 0;
+  r = store_submit_wait (fs->store, &req);
+  if (r == -ENOTSUP)
+    return r;
+  if (r < 0) {
+    extents_forget (raw->extents, offset, length);
+    return r;
+  }
+  extents_set (raw->extents, offset, length,
+               give_back && geo->can_trim && geo->can_extents
+                 ? IOMAP_HOLE : IOMAP_UNWRITTEN);
+  return 0;
+}
+
+static void
+raw_flush (struct fs *fs, struct store_req *req)
+{
+  req->op = STORE_FLUSH;
+  fs->store->ops->submit (fs->store, &req, 1);
+}
+
+static void
+raw_close (struct fs *fs)
+{
+  struct raw *raw = raw_of (fs);
+
+  extents_destroy (raw->extents);
+  free (raw);
+}
+
+static const struct iomap_ops raw_ops = {
+  .name = "raw",
+  .begin = raw_begin,
+  .end = raw_end,
+  .valid = raw_valid,
+  .map_for_writeback = raw_map_for_writeback,
+  .ioend_done = raw_ioend_done,
+  .zero = raw_zero,
+  .flush = raw_flush,
+  .close = raw_close,
+};
+
+int
+raw_open (struct store *store, struct fs **fs)
+{
+  struct raw *raw = calloc (1, sizeof *raw);
+
+  if (raw == NULL)
+    return -ENOMEM;
+  raw->extents = extents_create (MAX_EXTENTS);
+  if (raw->extents == NULL) {
+    free (raw);
+    return -ENOMEM;
+  }
+  raw->fs.ops = &raw_ops;
+  raw->fs.store = store;
+  raw->fs.size = store->geo.size;
+  raw->fs.block_size = store->geo.min_io;
+  *fs = &raw->fs;
+  return 0;
+}

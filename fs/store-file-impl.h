@@ -1,0 +1,162 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store's inside, shared by fs/store-file*.c only.
+ */
+
+#ifndef FOLIO_STORE_FILE_IMPL_H
+#define FOLIO_STORE_FILE_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include <ev.h>
+#include <liburing.h>
+
+#include "fs/store-file.h"
+
+/* Zeroes that are written where nothing better works, bytes at once. */
+#define ZEROES_SIZE ((size_t)4 << 20)
+
+struct store_file {
+  struct store store;
+  char *path;
+  bool block_device;
+
+  /* The file is open up to three times.  The kernel reports a failed
+   * write-back of its page cache once to each open file: were writes with
+   * RWF_DSYNC done on the one that is flushed, they would use up the error that
+   * a flush must report.
+   */
+  int sync_fd;   /* the lock, and FLUSH */
+  int fd;        /* all other I/O that is not direct */
+  int direct_fd; /* O_DIRECT, or -1 */
+
+  uint32_t align;      /* direct I/O: of offsets and lengths, bytes */
+  uint32_t mem_align;  /* direct I/O: of memory, bytes */
+  uint64_t direct_end; /* direct I/O ends here at the latest */
+
+  void *zeroes; /* ZEROES_SIZE bytes, read only */
+
+  /* fallocate modes that turned out not to exist here. */
+  _Atomic bool no_punch, no_zero_range, no_allocate;
+
+  /* Attached only. */
+  struct ev_loop *loop;
+  ev_io watcher;
+  int event_fd;
+
+  pthread_mutex_t lock; /* protects what follows, and the ring */
+  struct io_uring ring;
+  unsigned depth, in_flight;
+  struct store_req *head, *tail; /* wait for their turn */
+  uint64_t flush_errors;         /* flushes that failed, ever */
+};
+
+static inline struct store_file *
+store_file_of (struct store *store)
+{
+  return (struct store_file *)store; /* its first member */
+}
+
+/* Where the request ends, but not past the store's end. */
+static inline uint64_t
+file_req_end (const struct store_file *sf, const struct store_req *req)
+{
+  uint64_t size = sf->store.geo.size;
+
+  if (req->offset >= size)
+    return req->offset;
+  return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+/* ---- store-file-open.c: all return 0 or a negative errno with a message */
+
+struct message {
+  char *text;
+  size_t size;
+};
+
+/* Write a message of one line; returns error. */
+extern int file_refuse (const struct message *m, int error, const char *fmt,
+                        ...) __attribute__ ((format (printf, 3, 4)));
+
+/* Open (or make) sync_fd and fd, lock them, fill in st and the size. */
+extern int file_open (struct store_file *sf,
+                      const struct store_file_options *options,
+                      struct stat *st, const struct message *m);
+
+/* Open the file of st again, with more flags.  Returns the descriptor. */
+extern int file_reopen (const char *path, int flags, const struct stat *st);
+
+/* ---- store-file-direct.c */
+
+/* Open direct_fd if that works here and find out its alignment. */
+extern int file_open_direct (struct store_file *sf, enum direct_mode mode,
+                             const struct stat *st, const struct message *m);
+
+/* A number from the block device's queue directory in sysfs, or def. */
+extern uint64_t file_queue_attribute (dev_t dev, const char *name,
+                                      uint64_t def);
+
+/* ---- store-file-ring.c */
+
+extern int file_ring_probe (const struct message *m);
+extern int file_attach (struct store *store, struct ev_loop *loop);
+extern void file_detach (struct store *store);
+extern void file_submit (struct store *store, struct store_req **reqs,
+                         unsigned n);
+
+/* ---- store-file-io.c: reads and writes, one piece at a time
+ *
+ * A request goes through begin once, then prepare and advance in turn, as long
+ * as advance says FILE_AGAIN; 0 or a negative errno ends it.  The same holds
+ * for store-file-zero.c.
+ */
+
+#define FILE_AGAIN 1
+
+/* req->state: this request is not to be tried with O_DIRECT (again). */
+#define FILE_BUFFERED 0x100
+
+extern void file_rw_prepare (struct store_file *sf, struct store_req *req,
+                             struct io_uring_sqe *sqe);
+extern int file_rw_advance (struct store_file *sf, struct store_req *req,
+                            int res);
+
+/* The next write of zeroes from req->progress on. */
+extern void file_write_zeroes_prepare (struct store_file *sf,
+                                       struct store_req *req,
+                                       struct io_uring_sqe *sqe);
+
+/* Worth trying again as it is?  ECANCELED: the thread that submitted it ended
+ * and its kernel workers with it.
+ */
+static inline bool
+file_transient (int res)
+{
+  return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
+}
+
+/* ---- store-file-zero.c: zero and trim */
+
+/* What zeroing can do here, into geo. */
+extern void file_zero_probe (struct store_file *sf, const struct stat *st);
+extern int file_zero_begin (struct store_file *sf, struct store_req *req);
+extern void file_zero_prepare (struct store_file *sf, struct store_req *req,
+                               struct io_uring_sqe *sqe);
+extern int file_zero_advance (struct store_file *sf, struct store_req *req,
+                              int res);
+
+/* ---- store-file-status.c */
+
+/* Can SEEK_DATA and SEEK_HOLE tell anything here? */
+extern bool file_status_probe (const struct store_file *sf);
+extern int file_block_status (struct store *store, uint64_t offset,
+                              uint64_t length, store_extent_fn *fn,
+                              void *opaque);
+
+#endif /* FOLIO_STORE_FILE_IMPL_H */

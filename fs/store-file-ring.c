@@ -1,0 +1,312 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: requests into an io_uring and out of it.
+ *
+ * Any thread submits, under the lock.  Completions are taken by the loop
+ * thread, which the ring's eventfd wakes.  At most `depth' requests are in
+ * flight: in the kernel, or with an entry in the submission queue.  The others
+ * wait in a list.  done is called without the lock.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fs/store-file-impl.h"
+
+/* Completions taken before other watchers of the loop get their turn. */
+#define BUDGET 32
+
+/* Requests that are done, by req->next, the error in req->state. */
+struct done_list {
+  struct store_req *head, **tail;
+};
+
+static void
+done_add (struct done_list *done, struct store_req *req, int error)
+{
+  req->state = error;
+  req->next = NULL;
+  *done->tail = req;
+  done->tail = &req->next;
+}
+
+static void
+done_call (struct done_list *done)
+{
+  struct store_req *req;
+
+  while ((req = done->head) != NULL) {
+    done->head = req->next;
+    req->done (req, req->state);
+  }
+}
+
+/* Wake the loop thread. */
+static void
+poke (struct store_file *sf)
+{
+  ssize_t n = eventfd_write (sf->event_fd, 1);
+
+  (void)n; /* fails only when the counter is full: it is awake then */
+}
+
+/* --------------------------------- one request, by its kind; under the lock */
+
+/* FILE_AGAIN if the request is to go to the kernel, else its result. */
+static int
+request_begin (struct store_file *sf, struct store_req *req)
+{
+  bool empty = file_req_end (sf, req) == req->offset;
+
+  req->progress = 0;
+  req->state = 0;
+  switch (req->op) {
+  case STORE_FLUSH:
+    req->progress = sf->flush_errors;
+    return FILE_AGAIN;
+  case STORE_READ:
+    return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
+  case STORE_WRITE:
+    if (sf->store.geo.readonly)
+      return -EROFS;
+    return empty ? 0 : FILE_AGAIN;
+  default:
+    if (sf->store.geo.readonly)
+      return -EROFS;
+    return empty ? 0 : file_zero_begin (sf, req);
+  }
+}
+
+static void
+request_prepare (struct store_file *sf, struct store_req *req)
+{
+  struct io_uring_sqe *sqe = io_uring_get_sqe (&sf->ring);
+
+  assert (sqe); /* the queue has depth entries */
+  switch (req->op) {
+  case STORE_FLUSH:
+    io_uring_prep_fsync (sqe, sf->sync_fd, IORING_FSYNC_DATASYNC);
+    break;
+  case STORE_READ:
+  case STORE_WRITE:
+    file_rw_prepare (sf, req, sqe);
+    break;
+  default:
+    file_zero_prepare (sf, req, sqe);
+  }
+  io_uring_sqe_set_data (sqe, req);
+}
+
+/* The kernel reports a failed write-back to one of several concurrent flushes
+ * only: all that were under way with it fail too.
+ */
+static int
+flush_advance (struct store_file *sf, const struct store_req *req, int res)
+{
+  if (file_transient (res))
+    return FILE_AGAIN;
+  if (res < 0) {
+    sf->flush_errors++;
+    return res;
+  }
+  return req->progress == sf->flush_errors ? 0 : -EIO;
+}
+
+static int
+request_advance (struct store_file *sf, struct store_req *req, int res)
+{
+  switch (req->op) {
+  case STORE_FLUSH:
+    return flush_advance (sf, req, res);
+  case STORE_READ:
+  case STORE_WRITE:
+    return file_rw_advance (sf, req, res);
+  default:
+    return file_zero_advance (sf, req, res);
+  }
+}
+
+/* ------------------------------------------------ the ring; under the lock */
+
+/* Tell the kernel of new entries.  What it does not take now, for lack of
+ * memory, it is offered again by the loop thread.
+ */
+static void
+ring_submit (struct store_file *sf)
+{
+  int r = 0;
+
+  while (io_uring_sq_ready (&sf->ring) > 0 && r >= 0)
+    r = io_uring_submit (&sf->ring);
+  if (r < 0)
+    poke (sf);
+}
+
+static void
+start_waiting (struct store_file *sf)
+{
+  struct store_req *req;
+
+  while (sf->in_flight < sf->depth && (req = sf->head) != NULL) {
+    sf->head = req->next;
+    if (sf->head == NULL)
+      sf->tail = NULL;
+    sf->in_flight++;
+    request_prepare (sf, req);
+  }
+  ring_submit (sf);
+}
+
+static void
+enqueue (struct store_file *sf, struct store_req *req)
+{
+  req->next = NULL;
+  if (sf->tail)
+    sf->tail->next = req;
+  else
+    sf->head = req;
+  sf->tail = req;
+}
+
+static void
+take_completion (struct store_file *sf, struct io_uring_cqe *cqe,
+                 struct done_list *done)
+{
+  struct store_req *req = io_uring_cqe_get_data (cqe);
+  int r = request_advance (sf, req, cqe->res);
+
+  io_uring_cqe_seen (&sf->ring, cqe);
+  if (r == FILE_AGAIN) {
+    request_prepare (sf, req);
+    return;
+  }
+  sf->in_flight--;
+  done_add (done, req, r);
+}
+
+/* ------------------------------------------------------------ entry points */
+
+static void
+on_event (struct ev_loop *loop, ev_io *watcher, int revents)
+{
+  struct store_file *sf = watcher->data;
+  struct done_list done = { NULL, &done.head };
+  struct io_uring_cqe *cqe;
+  eventfd_t value;
+  int i;
+
+  (void)loop;
+  (void)revents;
+  eventfd_read (sf->event_fd, &value); /* before looking, lest one be missed */
+  pthread_mutex_lock (&sf->lock);
+  for (i = 0; i < BUDGET && io_uring_peek_cqe (&sf->ring, &cqe) == 0; i++)
+    take_completion (sf, cqe, &done);
+  start_waiting (sf);
+  if (io_uring_cq_ready (&sf->ring) > 0)
+    poke (sf);
+  pthread_mutex_unlock (&sf->lock);
+  done_call (&done);
+}
+
+void
+file_submit (struct store *store, struct store_req **reqs, unsigned n)
+{
+  struct store_file *sf = store_file_of (store);
+  struct done_list done = { NULL, &done.head };
+  unsigned i;
+  int r;
+
+  pthread_mutex_lock (&sf->lock);
+  for (i = 0; i < n; i++) {
+    r = request_begin (sf, reqs[i]);
+    if (r == FILE_AGAIN)
+      enqueue (sf, reqs[i]);
+    else
+      done_add (&done, reqs[i], r);
+  }
+  start_waiting (sf);
+  pthread_mutex_unlock (&sf->lock);
+  done_call (&done);
+}
+
+static const char *
+explain_no_ring (int error)
+{
+  switch (error) {
+  case -ENOSYS:
+    return "this kernel has no io_uring (Linux 5.6 or later is needed)";
+  case -EPERM:
+    return "io_uring is not permitted here (see the sysctl "
+           "kernel.io_uring_disabled, or the container's seccomp profile)";
+  case -ENOMEM:
+    return "too little locked memory is allowed for an io_uring (see "
+           "ulimit -l)";
+  default:
+    return strerror (-error);
+  }
+}
+
+int
+file_ring_probe (const struct message *m)
+{
+  struct io_uring ring;
+  int r = io_uring_queue_init (4, &ring, 0);
+
+  if (r < 0)
+    return file_refuse (m, r, "cannot do asynchronous I/O: %s",
+                        explain_no_ring (r));
+  io_uring_queue_exit (&ring);
+  return 0;
+}
+
+static int
+make_ring (struct store_file *sf)
+{
+  int r = io_uring_queue_init (sf->depth, &sf->ring, 0);
+
+  if (r < 0)
+    return r;
+  sf->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  r = sf->event_fd < 0 ? -errno
+                       : io_uring_register_eventfd (&sf->ring, sf->event_fd);
+  if (r == 0)
+    return 0;
+  if (sf->event_fd >= 0)
+    close (sf->event_fd);
+  io_uring_queue_exit (&sf->ring);
+  return r;
+}
+
+int
+file_attach (struct store *store, struct ev_loop *loop)
+{
+  struct store_file *sf = store_file_of (store);
+  int r = make_ring (sf);
+
+  if (r < 0) {
+    env_log (store->env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
+             sf->path, explain_no_ring (r));
+    return r;
+  }
+  sf->loop = loop;
+  ev_io_init (&sf->watcher, on_event, sf->event_fd, EV_READ);
+  sf->watcher.data = sf;
+  ev_io_start (loop, &sf->watcher);
+  return 0;
+}
+
+void
+file_detach (struct store *store)
+{
+  struct store_file *sf = store_file_of (store);
+
+  assert (sf->in_flight == 0 && sf->head == NULL);
+  ev_io_stop (sf->loop, &sf->watcher);
+  io_uring_queue_exit (&sf->ring);
+  close (sf->event_fd);
+}

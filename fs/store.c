@@ -1,0 +1,39 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What is the same for all stores.
+ */
+
+#include <stddef.h>
+
+#include "fs/store.h"
+
+struct waited {
+  struct store_req req;
+  struct env *env;
+  struct completion completion;
+  int error;
+};
+
+static void
+wake_waiter (struct store_req *req, int error)
+{
+  struct waited *w =
+    (struct waited *)((char *)req - offsetof (struct waited, req));
+
+  w->error = error;
+  completion_signal (w->env, &w->completion);
+}
+
+int
+store_submit_wait (struct store *store, struct store_req *req)
+{
+  struct waited w = { .req = *req, .env = store->env };
+  struct store_req *reqs[1] = { &w.req };
+
+  w.req.done = wake_waiter;
+  store->ops->submit (store, reqs, 1);
+  completion_wait (w.env, &w.completion);
+  return w.error;
+}
