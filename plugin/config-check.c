@@ -140,7 +140,7 @@ void
 config_store (const struct config *config, bool readonly,
               struct store_file_options *options)
 {
-  bool create = config_given (config, "create") && !readonly;
+  bool create = config_given (config, "create");
 
   *options = (struct store_file_options){
     .path = config->store,

@@ -23,9 +23,9 @@
 /* What is not NULL exists.  Made in this order, ended in reverse. */
 struct disk {
   struct env env;
+  struct cache *cache;
   struct store *store;
   struct fs *fs;
-  struct cache *cache;
   struct mapping *mapping;
   struct watcher *watcher;
   _Atomic unsigned clients;
@@ -42,6 +42,20 @@ log_message (struct env *env, enum log_level level, const char *message)
 }
 
 static int
+make_cache (struct disk *disk, const struct config *config, char *err)
+{
+  int r = cache_create (&disk->env, config->cache_size, &disk->cache);
+
+  errno = -r;
+  if (r < 0)
+    snprintf (err, CONFIG_ERROR_MAX,
+              "cache-size=%" PRIu64 ": cannot make a cache of so many bytes: "
+              "%m",
+              config->cache_size);
+  return r;
+}
+
+static int
 open_store (struct disk *disk, const struct config *config, bool readonly,
             char *err)
 {
@@ -53,7 +67,7 @@ open_store (struct disk *disk, const struct config *config, bool readonly,
 }
 
 static int
-make_cache (struct disk *disk, const struct config *config, char *err)
+make_mapping (struct disk *disk, const struct config *config, char *err)
 {
   struct mapping_config mapping;
   int r;
@@ -63,18 +77,16 @@ make_cache (struct disk *disk, const struct config *config, char *err)
                 ", background %" PRIu64 ", readahead %" PRIu64,
                 4096u << mapping.folio_max_order, mapping.dirty_limit,
                 mapping.dirty_background, mapping.readahead);
-  r = cache_create (&disk->env, config->cache_size, &disk->cache);
+  r = raw_open (disk->store, &disk->fs);
   if (r == 0)
     r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
   errno = -r;
   if (r < 0)
-    snprintf (err, CONFIG_ERROR_MAX,
-              "cache-size=%" PRIu64
-              ": cannot make a cache of so many bytes: %m",
-              config->cache_size);
+    snprintf (err, CONFIG_ERROR_MAX, "%s: cannot be cached: %m", config->store);
   return r;
 }
 
+/* The store comes last of what may be refused: it may be a file to be made. */
 int
 disk_open (const struct config *config, bool readonly, struct disk **diskp,
            char *err)
@@ -82,16 +94,17 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
   struct disk *disk = calloc (1, sizeof *disk);
   int r;
 
-  snprintf (err, CONFIG_ERROR_MAX, "out of memory");
-  if (disk == NULL)
+  if (disk == NULL) {
+    snprintf (err, CONFIG_ERROR_MAX, "out of memory");
     return -ENOMEM;
+  }
   env_init (&disk->env);
   disk->env.log = log_message;
-  r = open_store (disk, config, readonly, err);
+  r = make_cache (disk, config, err);
   if (r == 0)
-    r = raw_open (disk->store, &disk->fs);
+    r = open_store (disk, config, readonly, err);
   if (r == 0)
-    r = make_cache (disk, config, err);
+    r = make_mapping (disk, config, err);
   if (r < 0) {
     disk_close (disk);
     return r;
@@ -126,12 +139,12 @@ disk_close (struct disk *disk)
     r = watcher_finish (disk->watcher);
   if (disk->mapping)
     mapping_destroy (disk->mapping);
-  if (disk->cache)
-    cache_destroy (disk->cache);
   if (disk->fs)
     disk->fs->ops->close (disk->fs);
   if (disk->store)
     disk->store->ops->close (disk->store);
+  if (disk->cache)
+    cache_destroy (disk->cache);
   free (disk);
   return r;
 }

@@ -245,7 +245,6 @@ test_values (void **state)
   assert_int_equal (options.direct, DIRECT_OFF);
   config_store (&config, true, &options);
   assert_true (options.readonly);
-  assert_true (options.create == -1);
   config_free (&config);
 }
 
