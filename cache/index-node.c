@@ -124,7 +124,9 @@ grace_ended (struct rcu_head *head)
   list_splice (index, &index->unused, &index->waiting);
   index->in_grace = false;
   begin_grace (index);
-  index_unlock (index);
+  if (index->closing)
+    pthread_cond_broadcast (&index->grace_over);
+  index_unlock (index); /* the last that is done here: see node_pool_destroy */
 }
 
 void
@@ -170,6 +172,7 @@ node_pool_create (struct index *index)
   node_root (index)->shift = ROOT_SHIFT;
   index->fresh = NODE_ROOT + 1;
   atomic_init (&index->nr_free, index->max_nodes);
+  pthread_cond_init (&index->grace_over, NULL);
   return 0;
 }
 
@@ -178,12 +181,9 @@ node_pool_destroy (struct index *index)
 {
   index_lock (index);
   index->closing = true;
+  while (index->in_grace)
+    pthread_cond_wait (&index->grace_over, &index->lock);
   index_unlock (index);
-
-  /* Also if no batch is under way any more: the function that ended the last
-   * one may still be in its unlock.
-   */
-  if (index->rcu_head.func != NULL)
-    rcu_drain ();
+  pthread_cond_destroy (&index->grace_over);
   lazy_unmap (index->nodes, pool_bytes (index));
 }

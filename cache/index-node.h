@@ -73,6 +73,7 @@ struct index {
   bool in_grace; /* rcu_head is under way */
   bool closing;  /* no more grace periods are to be begun */
   struct rcu_head rcu_head;
+  pthread_cond_t grace_over; /* in_grace has become false */
 
   _Atomic uint32_t nr_free; /* written under the lock, read without */
 };
@@ -82,7 +83,7 @@ struct index {
 /* Map the nodes; -ENOMEM. */
 extern int node_pool_create (struct index *index);
 
-/* Wait until liburcu is done with us and unmap. */
+/* Wait for the end of a grace period that is under way, and unmap. */
 extern void node_pool_destroy (struct index *index);
 
 /* Index lock held.  An empty node, or NULL if there is none. */

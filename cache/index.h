@@ -39,8 +39,8 @@ struct index;
 extern int index_create (struct arena *arena, uint16_t mapping,
                          uint32_t max_nodes, struct index **index);
 
-/* Free the index, which no one uses any more; folios in it are left alone.
- * Waits for an RCU grace period; not inside a read-side section.
+/* Free the index, which no one uses any more; folios in it are left alone.  May
+ * wait for an RCU grace period; not inside a read-side section.
  */
 extern void index_destroy (struct index *index);
 

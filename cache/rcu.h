@@ -77,7 +77,8 @@ rcu_wait (void)
 }
 
 /* Have fn (head) called, on a thread of liburcu's, after all sections that are
- * running have ended.  fn begins with rcu_called (head).
+ * running have ended.  fn begins with rcu_called (head); head may be gone when
+ * it returns.
  */
 static inline void
 rcu_call (struct rcu_head *head, void (*fn) (struct rcu_head *head))
@@ -91,15 +92,6 @@ rcu_called (struct rcu_head *head)
 {
   __tsan_acquire (head);
   __tsan_acquire (&urcu_bp_gp);
-}
-
-/* Wait until all that was given to rcu_call before has been called and has
- * returned.  Not inside a section nor from such a function.
- */
-static inline void
-rcu_drain (void)
-{
-  urcu_bp_barrier ();
 }
 
 #undef RCU_READ_LOCK

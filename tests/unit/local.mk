@@ -9,6 +9,7 @@
 UNIT_TESTS = \
 	unit/arena-test \
 	unit/config-test \
+	unit/index-stress-test \
 	unit/index-test \
 	$(NULL)
 
@@ -26,6 +27,11 @@ endif
 unit_config_test_LDADD = ../plugin/libfolio-config.la $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_index_stress_test_SOURCES = \
+	unit/index-stress-test.c \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
