@@ -5,4 +5,8 @@
 # Benchmarks: not tests, run by hand.
 
 EXTRA_DIST += \
+	bench/flush \
+	bench/hits \
+	bench/lib.sh \
+	bench/open \
 	$(NULL)

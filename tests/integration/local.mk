@@ -7,7 +7,24 @@
 # to SLOW_TESTS, if it is about concurrency also to TSAN_TESTS.
 
 INTEGRATION_TESTS = \
+	integration/bad-parameters.sh \
+	integration/bad-requests.sh \
+	integration/cache-modes.sh \
+	integration/cache-smaller-than-data.sh \
+	integration/clients.sh \
+	integration/connections.sh \
 	integration/crash.sh \
+	integration/create.sh \
+	integration/direct-modes.sh \
+	integration/documentation.sh \
+	integration/extents-show-unflushed-data.sh \
+	integration/fio-verify.sh \
+	integration/holes-agree.sh \
+	integration/image-lock.sh \
+	integration/last-client-leaves.sh \
+	integration/loop-device.sh \
+	integration/memory-bound.sh \
+	integration/qemu-img-convert.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-direct.sh \
 	integration/random-ops-far.sh \
@@ -18,15 +35,30 @@ INTEGRATION_TESTS = \
 	integration/random-ops-tiny-folios.sh \
 	integration/random-ops-writethrough.sh \
 	integration/random-ops.sh \
+	integration/read-only.sh \
+	integration/signal-with-idle-client.sh \
+	integration/sigterm-keeps-unflushed-writes.sh \
+	integration/store-full.sh \
 	integration/terminate.sh \
+	integration/trim-and-zero-read-as-zeroes.sh \
 	$(NULL)
 
 TESTS += $(INTEGRATION_TESTS)
-EXTRA_DIST += $(INTEGRATION_TESTS) integration/random-ops-lib.sh
+EXTRA_DIST += \
+	$(INTEGRATION_TESTS) \
+	integration/disk.py \
+	integration/helpers.sh \
+	integration/random-ops-lib.sh \
+	$(NULL)
 
 SLOW_TESTS += \
 	$(NULL)
 TSAN_TESTS += \
+	integration/cache-smaller-than-data.sh \
+	integration/connections.sh \
+	integration/fio-verify.sh \
+	integration/last-client-leaves.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-small-cache.sh \
+	integration/signal-with-idle-client.sh \
 	$(NULL)

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# A wrong or unknown value is refuses at start: one line on stderr that names the key
+# and says what is allowed, and a status that is not 0.
+
+. "$(dirname "$0")/helpers.sh"
+
+img=$tmp/disk.img
+truncate -s 1M "$img"
+mkdir "$tmp/folder"
+
+# Keys. What is allowed is said: for an unknown key, the keys there are.
+refuses 'cache_size.*cache-size' "$img" cache_size=1M
+refuses 'bogus' "$img" bogus=1
+refuses 'cache-siz[^e]' "$img" cache-siz=1M
+
+# Sizes.
+for key in cache-size dirty-bytes dirty-background-bytes folio-max readahead \
+           sequential-cutoff create; do
+  for value in 12Q 1.5X -1M '' M 0x10 99999999999999999999; do
+    refuses "$key" "$img" "$key=$value"
+  done
+done
+refuses 'cache-size' "$img" cache-size=0
+refuses 'cache-size' "$img" cache-size=1k
+refuses 'cache-size' "$img" cache-size=1E
+refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=3M
+refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=4M
+refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=512
+
+# Numbers.
+refuses 'dirty-ratio.*100' "$img" dirty-ratio=0
+for value in 140 101 -5 ten 40% 4e1 ''; do
+  refuses 'dirty-ratio.*100' "$img" dirty-ratio="$value"
+  refuses 'dirty-background-ratio.*100' "$img" dirty-background-ratio="$value"
+done
+for key in dirty-expire writeback-interval; do
+  for value in -1 soon 5min ''; do
+    refuses "$key" "$img" "$key=$value"
+  done
+done
+for value in 0 -1 many 1000000; do
+  refuses 'io-depth' "$img" io-depth=$value
+done
+
+# Words.
+refuses '^nbdkit: error: .*fs=zfs.*raw' "$img" fs=zfs
+refuses 'cache[^-].*writeback.*writethrough.*none' "$img" cache=bogus
+refuses 'direct.*auto.*on.*off' "$img" direct=maybe
+refuses 'direct.*auto.*on.*off' "$img" direct=
+refuses 'direct.*auto.*on.*off' "$img" direct=ON
+
+# Values against one another.
+refuses 'dirty-background' "$img" dirty-ratio=20 dirty-background-ratio=30
+refuses 'dirty-background' "$img" cache-size=64M dirty-bytes=1M \
+        dirty-background-bytes=2M
+refuses 'dirty-(ratio|bytes).*dirty-(ratio|bytes)' "$img" dirty-ratio=20 \
+        dirty-bytes=1M
+refuses 'dirty-background-(ratio|bytes).*dirty-background-(ratio|bytes)' "$img" \
+        dirty-background-ratio=5 dirty-background-bytes=1M
+refuses 'dirty-bytes' "$img" cache-size=64M dirty-bytes=65M
+
+# The store.
+refuses 'store'
+refuses 'store' cache-size=64M
+refuses 'store' store=
+refuses 'store' "$img" store="$tmp/other.img"
+refuses 'missing\.img.*(No such file|create)' "$tmp/missing.img"
+refuses 'missing\.img.*(No such file|create)' store="file:$tmp/missing.img"
+refuses 'folder.*directory' "$tmp/folder"
+refuses '/dev/null' /dev/null
+mkfifo "$tmp/fifo"
+refuses 'fifo' "$tmp/fifo"
+# None of these has touched the file.
+cmp -n 1048576 "$img" /dev/zero || fail "the file was written to"
+[ "$(stat -c %s "$img")" = 1048576 ] || fail "the file's size was changed"
+[ ! -e "$tmp/missing.img" ] || fail "a missing file was created unasked"
+
+# All of them together at values that are right: the helper above is not one
+# that refuses everything.
+start_folio store="file:$img" fs=raw cache=writeback cache-size=64M \
+            dirty-ratio=100 dirty-background-ratio=1 dirty-expire=1 \
+            writeback-interval=1 folio-max=4k readahead=0 sequential-cutoff=0 \
+            direct=off io-depth=1
+[ "$(nbdinfo --size "$uri")" = 1048576 ]
+stop_folio
+start_folio "$img" dirty-bytes=16M dirty-background-bytes=1M readahead=128k \
+            folio-max=2M sequential-cutoff=8M io-depth=64 cache=writethrough
+[ "$(nbdinfo --size "$uri")" = 1048576 ]
+stop_folio

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# 32 MiB written through a cache of 4 MiB read back right at once, after a flush
+# and after a restart of the server.
+
+. "$(dirname "$0")/helpers.sh"
+
+truncate -s 64M "$tmp/disk.img"
+start_folio "$tmp/disk.img" cache-size=4M
+
+client "$tmp/want" <<'EOF'
+disk = Shadow(connect())
+for i in range(512):
+    disk.write(pattern(64 * KiB, i), i * 64 * KiB)
+disk.check("at once")
+disk.h.flush()
+disk.check("after a flush")
+disk.save(sys.argv[1])
+EOF
+stop_folio
+cmp "$tmp/disk.img" "$tmp/want" || fail "the file is not what was written"
+
+start_folio "$tmp/disk.img" cache-size=4M
+client "$tmp/want" <<'EOF'
+disk = Shadow(connect())
+disk.bytes = bytearray(open(sys.argv[1], "rb").read())
+disk.check("after a restart")
+EOF
+stop_folio
+
+peer_count ()
+{
+  client <<'EOF'
+h = connect()
+for i in range(512):
+    h.pwrite(pattern(64 * KiB, i), i * 64 * KiB)
+wrong = sum(h.pread(64 * KiB, i * 64 * KiB) != pattern(64 * KiB, i)
+            for i in range(512))
+print("the cache filter returns %d of 512 blocks wrong" % wrong)
+EOF
+}
+truncate -s 0 "$tmp/peer.img"
+truncate -s 64M "$tmp/peer.img"
+with_peer "$tmp/peer.img" 4M peer_count

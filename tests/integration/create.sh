@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# create=SIZE makes a sparse file if there is none, keeps the one there is, and never
+# touches what it refuses.
+
+. "$(dirname "$0")/helpers.sh"
+
+start_folio "$tmp/new.img" create=10G
+[ "$(nbdinfo --size "$uri")" = $((10 << 30)) ] || fail "not of the size asked for"
+client <<'EOF'
+h = connect()
+h.pwrite(b"kept", 5 << 30)
+EOF
+stop_folio
+[ "$(stat -c %s "$tmp/new.img")" = $((10 << 30)) ] || fail "the file's size"
+[ "$(stat -c %b "$tmp/new.img")" -lt 4096 ] || fail "the file is not sparse"
+
+# There already: kept, whatever the same option says.
+start_folio "$tmp/new.img" create=10G
+client <<'EOF'
+same(connect().pread(4, 5 << 30), b"kept", 5 << 30, "the file was not kept")
+EOF
+stop_folio
+
+# Of another size: "if there is none" means that it is never resized.
+start_folio "$tmp/new.img" create=5G
+[ "$(nbdinfo --size "$uri")" = $((10 << 30)) ] || fail "another size is served"
+stop_folio
+[ "$(stat -c %s "$tmp/new.img")" = $((10 << 30)) ] || fail "it was resized"
+
+# Refused, and nothing made.
+refuses 'create.*suffix' "$tmp/other.img" create=10Q
+refuses 'create' "$tmp/other.img" create=0
+refuses 'cache_size' "$tmp/other.img" create=1M cache_size=1M
+refuses 'folder/other\.img' "$tmp/folder/other.img" create=1M
+refuses 'other\.img' -r -- "$tmp/other.img" create=1M
+[ ! -e "$tmp/other.img" ] || fail "a file was made for what was refused"

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# qemu-img convert puts an ext4 image with files in it, raw and qcow2, into the disk
+# and takes it out again, and nothing has changed.
+
+. "$(dirname "$0")/helpers.sh"
+
+needs qemu-img mke2fs e2fsck
+
+mkdir "$tmp/root"
+cp -r "$here" "$tmp/root/etc"
+for i in 1 2 3 4; do
+  head -c $((i * 700000)) /dev/urandom >"$tmp/root/random$i"
+done
+truncate -s 5M "$tmp/root/sparse"
+ln -s random1 "$tmp/root/link"
+truncate -s 128M "$tmp/fs.raw"
+mke2fs -q -t ext4 -d "$tmp/root" "$tmp/fs.raw"
+qemu-img convert -f raw -O qcow2 "$tmp/fs.raw" "$tmp/fs.qcow2"
+
+for format in raw qcow2; do
+  rm -f "$tmp/disk.img"
+  truncate -s 128M "$tmp/disk.img"
+  start_folio "$tmp/disk.img" cache-size=16M
+  qemu-img convert -n -f $format -O raw "$tmp/fs.$format" "$uri"
+  qemu-img compare -f raw -F raw "$tmp/fs.raw" "$uri"
+  qemu-img convert -f raw -O qcow2 "$uri" "$tmp/back.qcow2"
+  qemu-img compare -f raw -F qcow2 "$tmp/fs.raw" "$tmp/back.qcow2"
+  stop_folio
+
+  cmp "$tmp/fs.raw" "$tmp/disk.img" || fail "$format: the file is different"
+  e2fsck -fn "$tmp/disk.img" || fail "$format: the filesystem is damaged"
+
+  # From a cold cache.
+  start_folio "$tmp/disk.img" cache-size=16M
+  qemu-img compare -f raw -F raw "$tmp/fs.raw" "$uri"
+  qemu-img convert -f raw -O raw "$uri" "$tmp/back.raw"
+  stop_folio
+  cmp "$tmp/fs.raw" "$tmp/back.raw"
+done
