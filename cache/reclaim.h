@@ -85,4 +85,7 @@ extern struct folio *reclaim_alloc (struct reclaim *reclaim, unsigned order,
 /* Try to free about nr pages now; returns how many were. */
 extern uint32_t reclaim_pages (struct reclaim *reclaim, uint32_t nr);
 
+/* Pages that were read ahead (FOLIO_UNREAD) and evicted unread, so far. */
+extern uint64_t reclaim_wasted_readahead (struct reclaim *reclaim);
+
 #endif /* FOLIO_RECLAIM_H */
