@@ -11,6 +11,7 @@ UNIT_TESTS = \
 	unit/config-test \
 	unit/index-stress-test \
 	unit/index-test \
+	unit/shutdown-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -24,7 +25,9 @@ no-cmocka:
 	@exit 1
 endif
 
-unit_config_test_LDADD = ../plugin/libfolio-config.la $(LDADD)
+unit_config_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
+unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+unit_shutdown_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
 	unit/seed.h \

@@ -1,0 +1,340 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The watcher of nbdkit's shutdown, with a server, a store and a clock that do
+ * as they are told: this file stands in for nbdkit and for the mapping.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "plugin/shutdown.h"
+
+/* The world of one test. */
+static struct {
+  pthread_mutex_t lock; /* protects all here, and is what cond waits with */
+  pthread_cond_t cond;  /* something has changed */
+  uint64_t now;         /* the clock: runs when someone waits for it */
+  bool stopping;        /* nbdkit was told to stop */
+  int early_returns;    /* of nbdkit_nanosleep: ordinary ones to come */
+  int odd_errors;       /* then errors that do not mean shutdown */
+  int failures;         /* of mapping_sync to come; -1: for ever */
+  int syncs;            /* calls of mapping_sync so far */
+  int shutdowns;        /* calls of mapping_shutdown so far */
+  int ranges;           /* what is unsaved: that many, of two adjacent parts */
+  bool progress;        /* mapping_sync reports once */
+  char log[1 << 20];
+} world = { .lock = PTHREAD_MUTEX_INITIALIZER,
+            .cond = PTHREAD_COND_INITIALIZER };
+
+/* --- the stand-ins --- */
+
+static uint64_t
+fake_now (struct env *env)
+{
+  uint64_t now;
+
+  (void) env;
+  pthread_mutex_lock (&world.lock);
+  now = world.now;
+  pthread_mutex_unlock (&world.lock);
+  return now;
+}
+
+static void
+fake_wait (struct env *env, _Atomic uint32_t *word, uint32_t value,
+           uint64_t deadline)
+{
+  (void) env;
+  (void) word;
+  (void) value;
+  pthread_mutex_lock (&world.lock);
+  if (world.now < deadline)
+    world.now = deadline;
+  pthread_mutex_unlock (&world.lock);
+}
+
+static void
+fake_log (struct env *env, enum log_level level, const char *message)
+{
+  (void) env;
+  if (level != LOG_ERROR)
+    return;
+  pthread_mutex_lock (&world.lock);
+  if (strlen (world.log) + strlen (message) + 2 <= sizeof world.log) {
+    strcat (world.log, message);
+    strcat (world.log, "\n");
+  }
+  pthread_cond_broadcast (&world.cond);
+  pthread_mutex_unlock (&world.lock);
+}
+
+int
+nbdkit_nanosleep (unsigned sec, unsigned nsec)
+{
+  int error = ESHUTDOWN;
+
+  (void) sec;
+  (void) nsec;
+  pthread_mutex_lock (&world.lock);
+  if (world.early_returns > 0) {
+    world.early_returns--;
+    error = 0;
+  }
+  else if (world.odd_errors > 0) {
+    world.odd_errors--;
+    error = EINVAL;
+  }
+  else {
+    while (!world.stopping)
+      pthread_cond_wait (&world.cond, &world.lock);
+  }
+  pthread_mutex_unlock (&world.lock);
+  errno = error;
+  return error ? -1 : 0;
+}
+
+void
+nbdkit_shutdown (void)
+{
+  pthread_mutex_lock (&world.lock);
+  world.stopping = true;
+  pthread_cond_broadcast (&world.cond);
+  pthread_mutex_unlock (&world.lock);
+}
+
+void
+mapping_shutdown (struct mapping *mapping)
+{
+  (void) mapping;
+  pthread_mutex_lock (&world.lock);
+  world.shutdowns++;
+  pthread_mutex_unlock (&world.lock);
+}
+
+int
+mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
+{
+  static const struct sync_progress p = { 1 << 20, 3 << 20, NSEC_PER_SEC };
+  bool progress, fails;
+
+  (void) mapping;
+  pthread_mutex_lock (&world.lock);
+  assert_int_equal (world.shutdowns, 1);
+  assert_true (world.stopping);
+  world.syncs++;
+  progress = world.progress;
+  fails = world.failures != 0;
+  if (world.failures > 0)
+    world.failures--;
+  pthread_cond_broadcast (&world.cond);
+  pthread_mutex_unlock (&world.lock);
+  if (progress)
+    fn (opaque, &p);
+  return fails ? -EIO : 0;
+}
+
+void
+mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
+{
+  uint64_t i;
+
+  (void) mapping;
+  for (i = 0; i < (uint64_t) world.ranges; i++) {
+    fn (opaque, i * 65536, 512);
+    fn (opaque, i * 65536 + 512, 1024);
+  }
+}
+
+/* --- the tests --- */
+
+static struct env env = { .now = fake_now, .wait = fake_wait, .log = fake_log };
+
+static int
+reset (void **state)
+{
+  (void) state;
+  world.now = 1;
+  world.stopping = world.progress = false;
+  world.early_returns = world.odd_errors = world.failures = 0;
+  world.syncs = world.shutdowns = world.ranges = 0;
+  world.log[0] = '\0';
+  return 0;
+}
+
+static struct watcher *
+start (void)
+{
+  struct watcher *watcher;
+
+  assert_int_equal (watcher_start (&env, NULL, &watcher), 0);
+  return watcher;
+}
+
+/* How often the log says this. */
+static int
+logged (const char *words)
+{
+  const char *p;
+  int n = 0;
+
+  for (p = world.log; (p = strstr (p, words)) != NULL; p++)
+    n++;
+  return n;
+}
+
+static void
+wait_for_log (const char *words)
+{
+  pthread_mutex_lock (&world.lock);
+  while (logged (words) == 0)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+}
+
+static void
+wait_for_syncs (int n)
+{
+  pthread_mutex_lock (&world.lock);
+  while (world.syncs < n)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+}
+
+/* Nobody told nbdkit to stop: watcher_finish does, as after nbdkit -s. */
+static void
+test_finish (void **state)
+{
+  (void) state;
+  assert_int_equal (watcher_finish (start ()), 0);
+  assert_int_equal (world.syncs, 1);
+  assert_string_equal (world.log, "");
+}
+
+/* A signal with idle clients: written back before watcher_finish is called. */
+static void
+test_idle_clients (void **state)
+{
+  struct watcher *watcher = start ();
+
+  (void) state;
+  nbdkit_shutdown ();
+  wait_for_syncs (1);
+  assert_int_equal (watcher_finish (watcher), 0);
+  assert_int_equal (world.syncs, 1);
+}
+
+/* Ordinary returns and odd errors of the sleep do not mean shutdown: the
+ * stand-in for mapping_sync checks that.
+ */
+static void
+test_sleep (void **state)
+{
+  struct watcher *watcher;
+
+  (void) state;
+  world.early_returns = 5;
+  world.odd_errors = 2;
+  watcher = start ();
+  nbdkit_shutdown ();
+  assert_int_equal (watcher_finish (watcher), 0);
+}
+
+static void
+test_progress (void **state)
+{
+  (void) state;
+  world.progress = true;
+  assert_int_equal (watcher_finish (start ()), 0);
+  assert_string_equal (world.log,
+                       "writing back: 1.0 of 3.0 MiB, 1.0 MiB/s, 2 s left\n");
+}
+
+static void
+test_passing_failure (void **state)
+{
+  (void) state;
+  world.failures = 3;
+  assert_int_equal (watcher_finish (start ()), 0);
+  assert_int_equal (world.syncs, 4);
+  assert_true (world.now > 3 * NSEC_PER_SEC); /* it paused between tries */
+  assert_int_equal (logged ("Input/output error"), 1);
+  assert_int_equal (logged ("after all"), 1);
+  assert_int_equal (logged ("bytes"), 0);
+}
+
+static void
+test_lasting_failure (void **state)
+{
+  (void) state;
+  world.failures = -1;
+  world.ranges = 2;
+  assert_int_equal (watcher_finish (start ()), -EIO);
+  assert_true (world.now >= RETRY_SECONDS * NSEC_PER_SEC);
+  assert_true (world.now <= (RETRY_SECONDS + 2) * NSEC_PER_SEC);
+  assert_true (world.syncs >= RETRY_SECONDS);
+  assert_int_equal (logged ("not written back"), 2);
+  assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
+  assert_int_equal (logged ("not written back: 1536 bytes at 65536\n"), 1);
+  assert_int_equal (logged ("3072 bytes in 2 ranges are lost"), 1);
+}
+
+/* While clients are there it does not give up, but says what is not saved. */
+static void
+test_failure_with_clients (void **state)
+{
+  struct watcher *watcher;
+
+  (void) state;
+  world.failures = 200;
+  world.ranges = 1;
+  watcher = start ();
+  nbdkit_shutdown ();
+  wait_for_log ("after all");
+  assert_int_equal (watcher_finish (watcher), 0);
+  assert_int_equal (world.syncs, 201);
+  assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
+  assert_int_equal (logged ("1536 bytes in 1 ranges are not saved"), 1);
+  assert_int_equal (logged ("lost"), 0);
+}
+
+static void
+test_many_ranges (void **state)
+{
+  (void) state;
+  world.failures = -1;
+  world.ranges = 10042;
+  assert_int_equal (watcher_finish (start ()), -EIO);
+  assert_int_equal (logged ("not written back"), 10000);
+  assert_int_equal (logged ("and 42 ranges more, the last at 658046976\n"), 1);
+  assert_int_equal (logged ("15424512 bytes in 10042 ranges are lost"), 1);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup (test_finish, reset),
+    cmocka_unit_test_setup (test_idle_clients, reset),
+    cmocka_unit_test_setup (test_sleep, reset),
+    cmocka_unit_test_setup (test_progress, reset),
+    cmocka_unit_test_setup (test_passing_failure, reset),
+    cmocka_unit_test_setup (test_lasting_failure, reset),
+    cmocka_unit_test_setup (test_failure_with_clients, reset),
+    cmocka_unit_test_setup (test_many_ranges, reset),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
