@@ -35,8 +35,7 @@ struct conn;
  * it.  No thread is made.
  */
 #define CACHE_SIZE_MIN (UINT64_C (1) << 20)
-extern int cache_create (struct env *env, uint64_t bytes,
-                         struct cache **cache);
+extern int cache_create (struct env *env, uint64_t bytes, struct cache **cache);
 
 /* Start the background reclaimer's thread (after any fork). */
 extern int cache_start (struct cache *cache);

@@ -1,0 +1,150 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The cache: folio memory and eviction for all mappings of a process.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache/mapping.h"
+#include "cache/rcu.h"
+
+/* Bookkeeping, in bytes a page: its record and masks, 44; the ghost table, 8;
+ * and this much for index nodes, to stay under 3 % of 4096.
+ */
+#define NODE_BYTES_PER_PAGE 64
+
+/* Index nodes that even a small cache may use, in bytes. */
+#define NODE_BYTES_MIN (UINT64_C (6) << 20)
+
+/* Copies in flight to the store, in bytes. */
+#define BOUNCE_MIN (UINT64_C (512) << 10)
+#define BOUNCE_MAX (UINT64_C (8) << 20)
+
+/* Free pages that the reclaimer aims at: a 64th of the cache, up to this. */
+#define RESERVE_MAX 4096
+
+static bool
+evict_from (struct mapping *mapping, struct folio *folio)
+{
+  uint32_t refs = 2; /* the index's and eviction's own */
+  bool ok;
+
+  index_lock (mapping->index);
+  /* A folio that is locked is referenced by who locked it. */
+  ok = atomic_load (&folio->mapping) == mapping->id &&
+       !folio_unsaved (mapping->arena, folio) &&
+       atomic_compare_exchange_strong (&folio->refs, &refs, 0);
+  if (ok)
+    index_remove (mapping->index, folio);
+  index_unlock (mapping->index);
+  return ok;
+}
+
+/* Eviction has chosen the folio: may it leave?  See reclaim.h. */
+static bool
+evict (void *opaque, struct folio *folio)
+{
+  struct cache *cache = opaque;
+  uint16_t id = atomic_load (&folio->mapping);
+  struct mapping *mapping;
+  bool ok = false;
+
+  /* A mapping goes away only after a grace period. */
+  rcu_enter ();
+  mapping = atomic_load (&cache->mappings[id]);
+  if (mapping)
+    ok = evict_from (mapping, folio);
+  rcu_exit ();
+  return ok;
+}
+
+static void
+need_clean (void *opaque)
+{
+  struct cache *cache = opaque;
+  unsigned id;
+
+  rcu_enter ();
+  for (id = 1; id <= MAX_MAPPINGS; id++) {
+    struct mapping *mapping = atomic_load (&cache->mappings[id]);
+
+    if (mapping && atomic_load (&mapping->nr_unsaved))
+      mapping_kick (mapping);
+  }
+  rcu_exit ();
+}
+
+static const struct reclaim_ops reclaim_ops = {
+  .evict = evict,
+  .need_clean = need_clean,
+};
+
+static int
+create_parts (struct cache *cache, uint64_t bytes)
+{
+  uint64_t pages = bytes >> PAGE_SHIFT;
+  uint64_t bounce = bytes / 8;
+  int r;
+
+  if (bounce < BOUNCE_MIN)
+    bounce = BOUNCE_MIN;
+  if (bounce > BOUNCE_MAX)
+    bounce = BOUNCE_MAX;
+  cache->max_nodes =
+    (uint32_t) ((pages * NODE_BYTES_PER_PAGE + NODE_BYTES_MIN) /
+                index_node_size ());
+
+  r = arena_create (cache->env, bytes, &cache->arena);
+  if (r == 0)
+    r = arena_create (cache->env, bounce, &cache->bounce);
+  if (r == 0)
+    r = reclaim_create (cache->env, cache->arena, &reclaim_ops, cache,
+                        (uint32_t) min_u64 (pages / 64, RESERVE_MAX),
+                        &cache->reclaim);
+  return r;
+}
+
+int
+cache_create (struct env *env, uint64_t bytes, struct cache **ret)
+{
+  struct cache *cache;
+  int r;
+
+  if (bytes < CACHE_SIZE_MIN)
+    return -EINVAL;
+  cache = calloc (1, sizeof *cache);
+  if (cache == NULL)
+    return -ENOMEM;
+  cache->env = env;
+  pthread_mutex_init (&cache->lock, NULL);
+
+  r = create_parts (cache, bytes);
+  if (r < 0) {
+    cache_destroy (cache);
+    return r;
+  }
+  *ret = cache;
+  return 0;
+}
+
+int
+cache_start (struct cache *cache)
+{
+  return reclaim_start (cache->reclaim);
+}
+
+void
+cache_destroy (struct cache *cache)
+{
+  if (cache->reclaim)
+    reclaim_destroy (cache->reclaim);
+  if (cache->bounce)
+    arena_destroy (cache->bounce);
+  if (cache->arena)
+    arena_destroy (cache->arena);
+  pthread_mutex_destroy (&cache->lock);
+  free (cache);
+}

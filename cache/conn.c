@@ -1,0 +1,40 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Connections.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache/mapping.h"
+
+int
+conn_create (struct mapping *mapping, struct conn **ret)
+{
+  struct conn *conn = calloc (1, sizeof *conn);
+
+  if (conn == NULL)
+    return -ENOMEM;
+  conn->mapping = mapping;
+  atomic_init (&conn->lost_writes, atomic_load (&mapping->lost_writes));
+  conn->ra = readahead_create (mapping->config.mode == CACHE_NONE
+                                 ? 0
+                                 : mapping->config.readahead >> PAGE_SHIFT);
+  if (conn->ra == NULL) {
+    free (conn);
+    return -ENOMEM;
+  }
+  streams_init (&conn->streams);
+  *ret = conn;
+  return 0;
+}
+
+void
+conn_destroy (struct conn *conn)
+{
+  streams_destroy (&conn->streams);
+  readahead_destroy (conn->ra);
+  free (conn);
+}

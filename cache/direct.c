@@ -1,0 +1,294 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The direct path.  It is coherent without writing back first: a write holds
+ * its range, so that no write-back of it is under way, and drops what is cached
+ * of it once the store has the new data; until then, and if the store fails,
+ * the cache is as it was.  Data passes through bounce buffers, which are
+ * aligned as the store wants it.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/direct.h"
+#include "cache/mapping.h"
+#include "cache/read.h"
+#include "cache/write.h"
+
+/* Largest single store request, as an order of pages. */
+#define DIRECT_ORDER 8
+
+bool
+direct_wanted (struct conn *conn, uint64_t offset, size_t count)
+{
+  const struct mapping_config *config = &conn->mapping->config;
+
+  if (config->mode == CACHE_NONE)
+    return true;
+  return config->sequential_cutoff &&
+         streams_note (&conn->streams, offset, count) >=
+           config->sequential_cutoff;
+}
+
+/* --- bounce buffers --- */
+
+static unsigned
+order_for (uint64_t bytes)
+{
+  unsigned order = 0;
+
+  while (order < DIRECT_ORDER && ((uint64_t) PAGE_SIZE << order) < bytes)
+    order++;
+  return order;
+}
+
+/* A buffer for `bytes', or for as many as there is memory for now, but at
+ * least a page; sleeps until there is one.
+ */
+static struct folio *
+bounce_get (struct mapping *mapping, uint64_t bytes)
+{
+  struct arena *bounce = mapping->cache->bounce;
+  struct env *env = mapping->env;
+  struct folio *buffer = NULL;
+  uint32_t seen;
+  int order;
+
+  for (order = (int) order_for (bytes); order >= 0 && !buffer; order--)
+    buffer = arena_alloc (bounce, (unsigned) order);
+  while (buffer == NULL) {
+    atomic_fetch_add (&bounce->sleepers, 1);
+    seen = atomic_load (&bounce->freed);
+    buffer = arena_alloc (bounce, 0);
+    if (buffer == NULL)
+      env->wait (env, &bounce->freed, seen, ENV_FOREVER);
+    atomic_fetch_sub (&bounce->sleepers, 1);
+  }
+  return buffer;
+}
+
+static void
+bounce_put (struct mapping *mapping, struct folio *buffer)
+{
+  folio_put (mapping->cache->bounce, buffer);
+}
+
+static uint64_t
+bounce_size (const struct folio *buffer)
+{
+  return folio_pages (buffer) << PAGE_SHIFT;
+}
+
+/* --- the store --- */
+
+static int
+store_io (struct mapping *mapping, enum store_op op, struct folio *buffer,
+          uint64_t addr, uint64_t length)
+{
+  struct iovec iov = {
+    .iov_base = arena_data (mapping->cache->bounce, buffer),
+    .iov_len = length,
+  };
+  struct store_req req = {
+    .op = op,
+    .offset = addr,
+    .length = length,
+    .iov = &iov,
+    .niov = 1,
+  };
+
+  return store_submit_wait (mapping->fs->store, &req);
+}
+
+/* --- reading --- */
+
+/* Read up to n bytes at pos, where nothing is cached, from the store.  Returns
+ * how many.
+ */
+static int64_t
+read_store (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
+            uint64_t pos, uint64_t n)
+{
+  uint32_t bs = mapping->fs->block_size;
+  uint64_t start = round_down (pos, bs), end = round_up (pos + n, bs);
+  struct folio *buffer = bounce_get (mapping, end - start);
+  int r;
+
+  end = min_u64 (end, start + bounce_size (buffer));
+  n = min_u64 (n, end - pos);
+  r = store_io (mapping, STORE_READ, buffer,
+                iter->iomap.addr + (start - iter->iomap.offset), end - start);
+  if (r == 0)
+    memcpy (buf, arena_data (mapping->cache->bounce, buffer) + (pos - start),
+            n);
+  bounce_put (mapping, buffer);
+  return r < 0 ? r : (int64_t) n;
+}
+
+/* Read some of what is not cached at pos.  Returns how many bytes, or 0 if
+ * something is cached there, but not all that is wanted.
+ */
+static int64_t
+read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
+{
+  struct iomap_iter iter;
+  struct folio *folio;
+  int64_t r;
+
+  iomap_iter_init (&iter, mapping->fs, pos, n, IOMAP_DIRECT);
+  r = iomap_iter_next (&iter);
+  if (r < 0)
+    return r;
+  n = iomap_iter_length (&iter);
+  if (iter.iomap.type != IOMAP_MAPPED) {
+    r = read_zeroes (mapping, &iter, buf, pos, n);
+    r = r < 0 ? 0 : r;
+  }
+  else {
+    folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                            (pos + n - 1) >> PAGE_SHIFT);
+    if (folio) {
+      n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
+      folio_put (mapping->arena, folio);
+    }
+    r = n ? read_store (mapping, &iter, buf, pos, n) : 0;
+  }
+  iomap_iter_stop (&iter);
+  return r;
+}
+
+/* Read up to the end of the page through the cache. */
+static int64_t
+read_page (struct conn *conn, void *buf, uint64_t pos, uint64_t n)
+{
+  int r;
+
+  n = min_u64 (n, PAGE_SIZE - pos % PAGE_SIZE);
+  r = read_buffered (conn, buf, n, pos);
+  return r < 0 ? r : (int64_t) n;
+}
+
+int
+direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
+{
+  int64_t n;
+
+  while (count > 0) {
+    n = (int64_t) read_cached (conn, buf, count, offset, true);
+    if (n == 0)
+      n = read_uncached (conn->mapping, buf, offset, count);
+    if (n == 0)
+      n = read_page (conn, buf, offset, count);
+    if (n < 0)
+      return (int) n;
+    buf = (uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return 0;
+}
+
+/* --- writing --- */
+
+/* Write the held range from the buffer, mapping by mapping. */
+static int
+write_held (struct mapping *mapping, const struct range *range,
+            struct folio *buffer)
+{
+  struct fs *fs = mapping->fs;
+  struct iovec iov;
+  struct store_req req;
+  struct iomap iomap;
+  uint64_t pos, n;
+  int r = 0;
+
+  for (pos = range->start; r == 0 && pos < range->end; pos += n) {
+    n = range->end - pos;
+    r = fs->ops->map_for_writeback (fs, pos, n, &iomap);
+    if (r < 0)
+      break;
+    n = min_u64 (n, iomap.offset + iomap.length - pos);
+    iov.iov_base =
+      arena_data (mapping->cache->bounce, buffer) + (pos - range->start);
+    iov.iov_len = n;
+    req = (struct store_req){
+      .op = STORE_WRITE,
+      .offset = iomap.addr + (pos - iomap.offset),
+      .length = n,
+      .iov = &iov,
+      .niov = 1,
+    };
+    r = store_submit_wait (fs->store, &req);
+    fs->ops->ioend_done (fs, pos, n, r);
+  }
+  return r;
+}
+
+/* Write up to n bytes, whole blocks.  Returns how many. */
+static int64_t
+write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
+{
+  struct folio *buffer = bounce_get (mapping, n);
+  struct range range = { .start = pos };
+  int r;
+
+  n = min_u64 (n, bounce_size (buffer));
+  range.end = pos + n;
+  memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
+
+  ranges_add_wait (&mapping->ranges, &range);
+  r = write_held (mapping, &range, buffer);
+  if (r == 0) {
+    atomic_store (&mapping->wb.direct_unflushed, true);
+    writeback_note_unflushed (mapping);
+  }
+  mapping_drop_range (mapping, range.start, range.end, r < 0);
+  mapping_end_range (mapping, &range);
+  bounce_put (mapping, buffer);
+  return r < 0 ? r : (int64_t) n;
+}
+
+/* Write a part of a block, through. */
+static int64_t
+write_part (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
+{
+  uint32_t bs = mapping->fs->block_size;
+  uint64_t page = pos >> PAGE_SHIFT;
+  int r;
+
+  n = min_u64 (n, bs - pos % bs);
+  r = write_buffered (mapping, buf, n, pos);
+  if (r == 0)
+    r = writeback_sync (mapping, page, page, false);
+  return r < 0 ? r : (int64_t) n;
+}
+
+int
+direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
+{
+  struct mapping *mapping = conn->mapping;
+  uint32_t bs = mapping->fs->block_size;
+  uint64_t whole;
+  int64_t n = 0;
+
+  if (zeroes_overlap (&mapping->zeroes, offset, count))
+    n = cache_flush (conn);
+  while (n >= 0 && count > 0) {
+    n = write_allowed (mapping);
+    if (n < 0)
+      break;
+    whole = offset + count == mapping->size ? count : round_down (count, bs);
+    if (offset % bs == 0 && whole > 0)
+      n = write_store (mapping, buf, offset, whole);
+    else
+      n = write_part (mapping, buf, offset, count);
+    if (n < 0)
+      break;
+    buf = (const uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return n < 0 ? (int) n : 0;
+}

@@ -1,0 +1,58 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Fills: reading what folios miss from the store.
+ */
+
+#ifndef FOLIO_FILL_H
+#define FOLIO_FILL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/store.h"
+
+struct conn;
+struct fill;
+struct folio;
+struct iomap_iter;
+struct mapping;
+
+/* Fills that nobody waits for (readahead) come from this pool. */
+struct fill_pool {
+  pthread_mutex_t lock; /* a leaf */
+  struct fill *free;
+  struct fill *all;
+  _Atomic uint32_t busy; /* futex word: fills of the pool in flight */
+};
+
+extern int fill_pool_init (struct fill_pool *pool);
+
+/* No fill of the pool is in flight any more. */
+extern void fill_pool_destroy (struct fill_pool *pool);
+
+/* Sleep until no fill of the pool is in flight. */
+extern void fill_pool_drain (struct mapping *mapping);
+
+/* Make pages [first, last] uptodate and wait for it.  They lie inside the
+ * iterator's current mapping, which is MAPPED.  Returns 0 or the first error
+ * met; -ESTALE if the mapping no longer holds.
+ */
+extern int fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
+                       uint64_t first, uint64_t last);
+
+/* Begin to read pages [first, first+count) that are not there, as far as it
+ * can be done without waiting; page `marker' gets FOLIO_READAHEAD.
+ */
+extern void fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
+                        uint64_t marker);
+
+/* Read sectors [first, last) of a folio that the caller holds locked; it stays
+ * so.  The iterator's mapping is MAPPED there.  Waits.
+ */
+extern int fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
+                         struct folio *folio, unsigned first, unsigned last);
+
+#endif /* FOLIO_FILL_H */

@@ -1,0 +1,178 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The flusher.  Each turn of the libev loop does one slice of write-back; while
+ * there is more, an idle watcher keeps the loop from sleeping, so completions
+ * are seen to between slices.
+ */
+
+#include <errno.h>
+#include <ev.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "cache/flusher.h"
+#include "cache/mapping.h"
+
+struct flusher {
+  struct mapping *mapping;
+  struct ev_loop *loop;
+  pthread_t thread;
+  ev_async wake;
+  ev_prepare turn;
+  ev_idle busy;
+  ev_timer timer;
+  _Atomic bool stop;
+};
+
+static void
+on_wake (struct ev_loop *loop, ev_async *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+static void
+on_busy (struct ev_loop *loop, ev_idle *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+static void
+on_timer (struct ev_loop *loop, ev_timer *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+/* Sleep until write-back has something to do again. */
+static void
+set_timer (struct flusher *flusher)
+{
+  struct env *env = flusher->mapping->env;
+  uint64_t deadline = writeback_deadline (flusher->mapping);
+  uint64_t now;
+
+  ev_timer_stop (flusher->loop, &flusher->timer);
+  if (deadline == ENV_FOREVER)
+    return;
+  now = env->now (env);
+  ev_timer_set (&flusher->timer,
+                deadline > now ? (double) (deadline - now) / NSEC_PER_SEC : 0,
+                0);
+  ev_timer_start (flusher->loop, &flusher->timer);
+}
+
+static void
+on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+  struct flusher *flusher = watcher->data;
+
+  (void) events;
+  if (writeback_step (flusher->mapping)) {
+    ev_idle_start (loop, &flusher->busy);
+    return;
+  }
+  ev_idle_stop (loop, &flusher->busy);
+  if (atomic_load (&flusher->stop) && writeback_idle (flusher->mapping))
+    ev_break (loop, EVBREAK_ALL);
+  ev_now_update (loop);
+  set_timer (flusher);
+}
+
+static void *
+run (void *arg)
+{
+  struct flusher *flusher = arg;
+
+  ev_run (flusher->loop, 0);
+  return NULL;
+}
+
+static int
+start_thread (struct flusher *flusher)
+{
+  sigset_t all, old;
+  int r;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = pthread_create (&flusher->thread, NULL, run, flusher);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return -r;
+}
+
+static void
+flusher_free (struct flusher *flusher)
+{
+  if (flusher->loop)
+    ev_loop_destroy (flusher->loop);
+  free (flusher);
+}
+
+static void
+add_watchers (struct flusher *flusher)
+{
+  ev_async_init (&flusher->wake, on_wake);
+  ev_async_start (flusher->loop, &flusher->wake);
+  ev_prepare_init (&flusher->turn, on_turn);
+  flusher->turn.data = flusher;
+  ev_prepare_start (flusher->loop, &flusher->turn);
+  ev_idle_init (&flusher->busy, on_busy);
+  ev_timer_init (&flusher->timer, on_timer, 0, 0);
+}
+
+int
+flusher_start (struct mapping *mapping, struct flusher **ret)
+{
+  struct store *store = mapping->fs->store;
+  struct flusher *flusher = calloc (1, sizeof *flusher);
+  int r;
+
+  if (flusher == NULL)
+    return -ENOMEM;
+  flusher->mapping = mapping;
+  flusher->loop = ev_loop_new (EVFLAG_AUTO | EVFLAG_NOENV);
+  if (flusher->loop == NULL) {
+    flusher_free (flusher);
+    return -ENOMEM;
+  }
+  add_watchers (flusher);
+  r = store->ops->attach (store, flusher->loop);
+  if (r < 0) {
+    flusher_free (flusher);
+    return r;
+  }
+  *ret = flusher; /* the thread looks for it */
+  r = start_thread (flusher);
+  if (r < 0) {
+    *ret = NULL;
+    store->ops->detach (store);
+    flusher_free (flusher);
+  }
+  return r;
+}
+
+void
+flusher_stop (struct flusher *flusher)
+{
+  struct store *store = flusher->mapping->fs->store;
+
+  atomic_store (&flusher->stop, true);
+  flusher_kick (flusher);
+  pthread_join (flusher->thread, NULL);
+  store->ops->detach (store);
+  flusher_free (flusher);
+}
+
+void
+flusher_kick (struct flusher *flusher)
+{
+  ev_async_send (flusher->loop, &flusher->wake);
+}

@@ -1,0 +1,26 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The flusher: the loop thread of a mapping.  It runs write-back and the
+ * store's completions.
+ */
+
+#ifndef FOLIO_FLUSHER_H
+#define FOLIO_FLUSHER_H
+
+struct flusher;
+struct mapping;
+
+/* Attach the mapping's store to a new event loop and start a thread, with all
+ * signals blocked, to run it.  Returns 0 or a negative errno.
+ */
+extern int flusher_start (struct mapping *mapping, struct flusher **flusher);
+
+/* When nothing is in flight any more, end the thread and detach the store. */
+extern void flusher_stop (struct flusher *flusher);
+
+/* Have the thread look for work.  Any thread. */
+extern void flusher_kick (struct flusher *flusher);
+
+#endif /* FOLIO_FLUSHER_H */

@@ -1,0 +1,446 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * ioends; after fs/iomap/buffered-io.c in what they are for.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "cache/ioend.h"
+#include "cache/mapping.h"
+#include "cache/sync.h"
+
+/* A slice of work. */
+#define SLICE_IOENDS 16
+#define SLICE_FOLIOS 256
+
+/* --- finding what to write --- */
+
+/* The end of the dirty run that begins in folio at sector `first', looking into
+ * the folios that follow, up to `max' bytes.  A guess: nothing is locked.
+ */
+static uint64_t
+guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
+               uint64_t max)
+{
+  struct arena *arena = mapping->arena;
+  uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
+  uint64_t end = start;
+  unsigned sector;
+
+  atomic_fetch_add (&folio->refs, 1);
+  for (;;) {
+    sector = folio_find_sector (arena, folio, first, folio_sectors (folio),
+                                STATE_DIRTY_SHIFT, false);
+    end = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+    if (end < folio_end (folio) || end - start >= max)
+      break;
+    folio_put (arena, folio);
+    folio = index_get (mapping->index, end >> PAGE_SHIFT);
+    if (folio == NULL)
+      return end;
+    first = 0;
+  }
+  folio_put (arena, folio);
+  return min_u64 (end, start + max);
+}
+
+/* --- making one --- */
+
+static unsigned
+order_of (uint64_t bytes)
+{
+  unsigned order = 0;
+
+  while (((uint64_t) PAGE_SIZE << order) < bytes)
+    order++;
+  return order;
+}
+
+/* Lock the folio for a moment; if it is locked by another, have us told. */
+static bool
+try_lock_wanted (struct folio *folio)
+{
+  if (folio_trylock (folio))
+    return true;
+  atomic_fetch_or (&folio->flags, FOLIO_WANTED);
+  if (!folio_trylock (folio))
+    return false;
+  atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_WANTED);
+  return true;
+}
+
+/* A pass has taken the folio up to sector `last'.  If nothing dirty follows,
+ * nothing that it was tagged for is left: what else is dirty came later.
+ */
+static void
+clear_towrite (struct mapping *mapping, struct folio *folio, unsigned last)
+{
+  if (folio_find_sector (mapping->arena, folio, last, folio_sectors (folio),
+                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
+    return;
+  index_lock (mapping->index);
+  if (folio_mapped (folio))
+    index_clear_tag (mapping->index, folio, TAG_TOWRITE);
+  index_unlock (mapping->index);
+}
+
+/* Copy the dirty run of the folio that begins at byte *pos, and goes on to
+ * `end' at most, into the ioend's buffer; it is in write-back now.  *pos moves
+ * on.  Returns true if the run reached the folio's end.
+ */
+static bool
+take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
+{
+  struct mapping *mapping = ioend->mapping;
+  struct arena *arena = mapping->arena;
+  uint64_t base = folio_pos (folio);
+  unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
+  unsigned last =
+    (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
+  size_t length;
+
+  last =
+    folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT, false);
+  if (first == last)
+    return false;
+  length = (size_t) (last - first) << SECTOR_SHIFT;
+  folio_copy_out (arena_data (mapping->cache->bounce, ioend->buffer) +
+                    (*pos - ioend->range.start),
+                  arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
+                  length);
+  folio_transition (mapping, folio, first, last, FOLIO_WB_BEGIN);
+  clear_towrite (mapping, folio, last);
+  *pos += length;
+  return last == folio_sectors (folio);
+}
+
+/* Fill the ioend's range with what is dirty from its start on, without a gap.
+ * Returns where that ends; *busy: because a folio is locked.
+ */
+static uint64_t
+take_runs (struct ioend *ioend, bool *busy)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t pos = ioend->range.start, end = ioend->range.end;
+  struct folio *folio;
+  bool more = true;
+
+  while (more && pos < end) {
+    folio = index_get (mapping->index, pos >> PAGE_SHIFT);
+    if (folio == NULL)
+      break;
+    more = try_lock_wanted (folio);
+    *busy = !more;
+    if (more) {
+      more = folio_mapped (folio) && take_run (ioend, folio, &pos, end);
+      folio_unlock (mapping, folio);
+    }
+    folio_put (mapping->arena, folio);
+  }
+  return pos;
+}
+
+static void
+ioend_done (struct store_req *req, int error)
+{
+  struct ioend *ioend = (struct ioend *) req;
+  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = &mapping->wb;
+  bool first;
+
+  ioend->error = error;
+  pthread_mutex_lock (&wb->lock);
+  first = wb->done == NULL;
+  ioend->next = wb->done;
+  wb->done = ioend;
+  pthread_mutex_unlock (&wb->lock);
+  if (first)
+    writeback_kick (mapping);
+}
+
+/* The write is for the store's addr on; the disk may end inside the last
+ * sector.
+ */
+static void
+prepare_req (struct ioend *ioend, uint64_t addr)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t end = min_u64 (ioend->range.end, mapping->size);
+
+  ioend->iov.iov_base = arena_data (mapping->cache->bounce, ioend->buffer);
+  ioend->iov.iov_len = end - ioend->range.start;
+  ioend->req = (struct store_req){
+    .op = STORE_WRITE,
+    .offset = addr,
+    .length = ioend->iov.iov_len,
+    .iov = &ioend->iov,
+    .niov = 1,
+    .done = ioend_done,
+  };
+}
+
+static void
+ioend_free (struct writeback *wb, struct ioend *ioend)
+{
+  struct arena *bounce = ioend->mapping->cache->bounce;
+
+  if (ioend->buffer)
+    folio_put (bounce, ioend->buffer);
+  ioend->buffer = NULL;
+  ioend->next = wb->free;
+  wb->free = ioend;
+}
+
+/* Make an ioend of the dirty run [start, end).  Returns it; or NULL with *r 0
+ * if it is not there any more, -EBUSY if it is in use, -ENOBUFS if buffers are
+ * used up, or the mapping's error.
+ */
+static struct ioend *
+ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
+{
+  struct writeback *wb = &mapping->wb;
+  struct ioend *ioend = wb->free;
+  struct iomap iomap;
+  bool busy = true;
+
+  *r = mapping->fs->ops->map_for_writeback (mapping->fs, start, end - start,
+                                            &iomap);
+  if (*r < 0)
+    return NULL;
+  ioend->range.start = start;
+  ioend->range.end = min_u64 (end, start + iomap.length);
+  ioend->buffer = arena_alloc (
+    mapping->cache->bounce, order_of (ioend->range.end - ioend->range.start));
+  if (ioend->buffer == NULL) {
+    *r = -ENOBUFS;
+    return NULL;
+  }
+  wb->free = ioend->next;
+  if (ranges_try_add (&mapping->ranges, &ioend->range)) {
+    busy = false;
+    end = take_runs (ioend, &busy);
+    if (end > start) {
+      if (end < ioend->range.end)
+        ranges_shrink (&mapping->ranges, &ioend->range, end);
+      prepare_req (ioend, iomap.addr + (start - iomap.offset));
+      return ioend;
+    }
+    if (ranges_remove (&mapping->ranges, &ioend->range))
+      writeback_kick (mapping);
+  }
+  ioend_free (wb, ioend);
+  *r = busy ? -EBUSY : 0;
+  return NULL;
+}
+
+/* --- a pass --- */
+
+static void
+note_error (struct mapping *mapping, uint64_t start, uint64_t end, int error)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (atomic_exchange (&wb->last_error, error) != error)
+    env_log (mapping->env, LOG_ERROR,
+             "write-back of bytes %" PRIu64 " to %" PRIu64
+             " failed, the data is kept and will be tried again: %s",
+             start, end, strerror (-error));
+  writeback_back_off (mapping);
+  sync_note_error (mapping, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT,
+                   error);
+}
+
+static void
+submit (struct mapping *mapping, struct store_req **reqs, unsigned n)
+{
+  struct store *store = mapping->fs->store;
+
+  if (n > 0)
+    store->ops->submit (store, reqs, n);
+}
+
+/* Where the next thing to write begins: the first dirty sector from pass->pos
+ * on in a folio with the tag.  Returns the folio, referenced, and the sector;
+ * NULL at the end.
+ */
+static struct folio *
+next_run (struct mapping *mapping, struct wb_pass *pass, enum index_tag tag,
+          unsigned *sector)
+{
+  struct folio *folio;
+  unsigned first, sectors;
+
+  for (;;) {
+    folio = index_get_tagged (mapping->index, pass->pos >> PAGE_SHIFT,
+                              mapping->nr_pages, tag);
+    if (folio == NULL)
+      return NULL;
+    sectors = folio_sectors (folio);
+    first = 0;
+    if (pass->pos > folio_pos (folio))
+      first = (unsigned) ((pass->pos - folio_pos (folio)) >> SECTOR_SHIFT);
+    *sector = folio_find_sector (mapping->arena, folio, first, sectors,
+                                 STATE_DIRTY_SHIFT, true);
+    if (*sector < sectors)
+      return folio;
+    pass->pos = folio_end (folio);
+    folio_put (mapping->arena, folio);
+  }
+}
+
+/* Make the ioend of the folio's dirty run that begins at sector, and set
+ * pass->pos behind what was looked at.  NULL and *r as in ioend_make.
+ */
+static struct ioend *
+try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
+         unsigned sector, int *r)
+{
+  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+  uint64_t end = guess_run_end (mapping, folio, sector, mapping->wb.max_io);
+  struct ioend *ioend;
+
+  *r = 0;
+  ioend = end > start ? ioend_make (mapping, start, end, r) : NULL;
+  if (ioend) {
+    pass->pos = ioend->range.end;
+    return ioend;
+  }
+  switch (*r) {
+  case -ENOBUFS: return NULL;
+  case -EBUSY:
+    pass->skipped = true;
+    /* fallthrough */
+  case 0: break;
+  default:
+    note_error (mapping, start, end, *r);
+    clear_towrite (mapping, folio, folio_sectors (folio));
+  }
+  pass->pos = folio_end (folio);
+  return NULL;
+}
+
+/* Make the next ioend of the pass.  NULL when the slice should end: the pass
+ * is over, the budget of folios to look at, or (*r is -ENOBUFS) buffers are.
+ */
+static struct ioend *
+next_ioend (struct mapping *mapping, struct wb_pass *pass, enum index_tag tag,
+            ioend_filter_fn *filter, unsigned *budget, int *r)
+{
+  struct ioend *ioend = NULL;
+  struct folio *folio;
+  unsigned sector;
+
+  *r = 0;
+  while (ioend == NULL && *r != -ENOBUFS && *budget > 0) {
+    --*budget;
+    folio = next_run (mapping, pass, tag, &sector);
+    if (folio == NULL) {
+      pass->active = false;
+      break;
+    }
+    if (filter == NULL || filter (mapping, folio))
+      ioend = try_run (mapping, pass, folio, sector, r);
+    else
+      pass->pos = folio_end (folio);
+    folio_put (mapping->arena, folio);
+  }
+  return ioend;
+}
+
+bool
+ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
+                enum index_tag tag, ioend_filter_fn *filter)
+{
+  struct writeback *wb = &mapping->wb;
+  struct store_req *batch[SLICE_IOENDS];
+  struct ioend *ioend;
+  unsigned n = 0, budget = SLICE_FOLIOS;
+  int r = 0;
+
+  while (n < SLICE_IOENDS && wb->free && pass->active && budget > 0) {
+    ioend = next_ioend (mapping, pass, tag, filter, &budget, &r);
+    if (ioend == NULL)
+      break;
+    ioend->epoch = wb->epoch;
+    wb->epoch_in_flight[wb->epoch]++;
+    wb->in_flight++;
+    batch[n++] = &ioend->req;
+  }
+  submit (mapping, batch, n);
+  return pass->active && wb->free && r != -ENOBUFS;
+}
+
+/* --- when it is over --- */
+
+/* Make the transition for the part of each folio that the ioend wrote. */
+static void
+finish_folios (struct ioend *ioend, enum folio_transition transition)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t pos = ioend->range.start, end, base;
+  struct folio *folio;
+
+  while (pos < ioend->range.end) {
+    folio = index_get (mapping->index, pos >> PAGE_SHIFT);
+    assert (folio);
+    base = folio_pos (folio);
+    end = min_u64 (ioend->range.end, folio_end (folio));
+    if (transition == FOLIO_WB_DONE)
+      folio->unstable_gen = mapping->wb.gen;
+    folio_transition (mapping, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
+                      (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
+    folio_put (mapping->arena, folio);
+    pos = end;
+  }
+}
+
+static void
+finish (struct ioend *ioend)
+{
+  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = &mapping->wb;
+  uint64_t start = ioend->range.start, end = ioend->range.end;
+
+  mapping->fs->ops->ioend_done (mapping->fs, start, ioend->req.length,
+                                ioend->error);
+  if (ioend->error) {
+    finish_folios (ioend, FOLIO_WB_FAILED);
+    note_error (mapping, start, end, ioend->error);
+  }
+  else {
+    writeback_note_unflushed (mapping);
+    finish_folios (ioend, FOLIO_WB_DONE);
+    atomic_store (&wb->last_error, 0);
+    if (wb->backoff && mapping->env->now (mapping->env) >= wb->retry_at)
+      wb->backoff = 0;
+  }
+  ranges_remove (&mapping->ranges, &ioend->range);
+  wb->epoch_in_flight[ioend->epoch]--;
+  wb->in_flight--;
+  ioend_free (wb, ioend);
+}
+
+bool
+ioend_reap (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  struct ioend *done, *next;
+  bool any;
+
+  pthread_mutex_lock (&wb->lock);
+  done = wb->done;
+  wb->done = NULL;
+  pthread_mutex_unlock (&wb->lock);
+
+  any = done != NULL;
+  for (; done; done = next) {
+    next = done->next;
+    finish (done);
+  }
+  return any;
+}

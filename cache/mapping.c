@@ -1,0 +1,305 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Mappings: making and ending them, their folios.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache/flusher.h"
+#include "cache/mapping.h"
+#include "cache/rcu.h"
+
+static struct folio *
+default_alloc (struct mapping *mapping, unsigned order, bool wait)
+{
+  return reclaim_alloc (mapping->cache->reclaim, order, wait);
+}
+
+static size_t
+default_copy_in (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  (void) mapping;
+  if (src)
+    folio_copy_in (dst, src, n);
+  else
+    folio_zero (dst, n);
+  return n;
+}
+
+/* Give the mapping an id, which the cache finds it by. */
+static int
+enlist (struct cache *cache, struct mapping *mapping)
+{
+  unsigned id;
+
+  pthread_mutex_lock (&cache->lock);
+  for (id = 1; id <= MAX_MAPPINGS; id++)
+    if (atomic_load (&cache->mappings[id]) == NULL)
+      break;
+  pthread_mutex_unlock (&cache->lock);
+  if (id > MAX_MAPPINGS)
+    return -EMFILE;
+  mapping->id = (uint16_t) id;
+  return 0;
+}
+
+/* No large folio should be much of the cache. */
+static unsigned
+fit_max_order (const struct arena *arena, unsigned order)
+{
+  while (order > 0 && (64u << order) > arena->nr_pages)
+    order--;
+  return order;
+}
+
+static int
+init_parts (struct mapping *mapping)
+{
+  struct cache *cache = mapping->cache;
+  int r = enlist (cache, mapping);
+
+  if (r == 0)
+    r = index_create (mapping->arena, mapping->id, cache->max_nodes,
+                      &mapping->index);
+  if (r == 0)
+    r = fill_pool_init (&mapping->fills);
+  if (r == 0)
+    r = writeback_init (mapping);
+  return r;
+}
+
+int
+mapping_create (struct cache *cache, struct fs *fs,
+                const struct mapping_config *config, struct mapping **ret)
+{
+  struct mapping *m = calloc (1, sizeof *m);
+  int r;
+
+  if (m == NULL)
+    return -ENOMEM;
+  m->cache = cache;
+  m->env = cache->env;
+  m->arena = cache->arena;
+  m->fs = fs;
+  m->config = *config;
+  m->config.folio_max_order =
+    fit_max_order (cache->arena, config->folio_max_order);
+  m->hooks.alloc = default_alloc;
+  m->hooks.copy_in = default_copy_in;
+  m->size = fs->size;
+  m->nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  ranges_init (&m->ranges, m->env);
+  zeroes_init (&m->zeroes);
+  throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
+
+  r = init_parts (m);
+  if (r < 0) {
+    mapping_destroy (m);
+    return r;
+  }
+  atomic_store (&cache->mappings[m->id], m);
+  *ret = m;
+  return 0;
+}
+
+int
+mapping_start (struct mapping *mapping)
+{
+  return flusher_start (mapping, &mapping->flusher);
+}
+
+/* What eviction has not taken goes now, whatever its state: the mapping is at
+ * its end.
+ */
+static void
+drop_all (struct mapping *mapping)
+{
+  struct folio *folio;
+
+  while ((folio = index_get_next (mapping->index, 0, UINT64_MAX)) != NULL) {
+    bool mapped;
+
+    folio_lock (mapping->env, folio);
+    mapped = folio_mapped (folio);
+    if (mapped) {
+      folio_transition (mapping, folio, 0, folio_sectors (folio),
+                        FOLIO_DROPPED);
+      mapping_remove_folio (mapping, folio);
+    }
+    folio_unlock (mapping, folio);
+    folio_put (mapping->arena, folio);
+  }
+}
+
+void
+mapping_destroy (struct mapping *mapping)
+{
+  if (mapping->flusher) {
+    fill_pool_drain (mapping);
+    flusher_stop (mapping->flusher);
+  }
+  if (mapping->index) {
+    drop_all (mapping);
+    atomic_store (&mapping->cache->mappings[mapping->id], NULL);
+    rcu_wait (); /* for eviction, see cache.c */
+    index_destroy (mapping->index);
+  }
+  writeback_destroy (mapping);
+  fill_pool_destroy (&mapping->fills);
+  zeroes_destroy (&mapping->zeroes);
+  ranges_destroy (&mapping->ranges);
+  free (mapping);
+}
+
+void
+mapping_kick (struct mapping *mapping)
+{
+  atomic_store (&mapping->wb.want_clean, true);
+  writeback_kick (mapping);
+}
+
+void
+mapping_shutdown (struct mapping *mapping)
+{
+  atomic_store (&mapping->shutdown, true);
+  throttle_wake (mapping);
+}
+
+/* --- folios --- */
+
+/* The folio of page, referenced and locked, if it is there. */
+static struct folio *
+grab_existing (struct mapping *mapping, uint64_t page, bool wait, int *err)
+{
+  struct folio *folio;
+
+  while ((folio = index_get (mapping->index, page)) != NULL) {
+    if (wait)
+      folio_lock (mapping->env, folio);
+    else if (!folio_trylock (folio)) {
+      folio_put (mapping->arena, folio);
+      *err = -EAGAIN;
+      return NULL;
+    }
+    if (folio_mapped (folio))
+      return folio;
+    /* It was dropped while we waited. */
+    folio_unlock (mapping, folio);
+    folio_put (mapping->arena, folio);
+  }
+  *err = 0;
+  return NULL;
+}
+
+/* Give back a folio that never got into the index. */
+static void
+discard_new (struct mapping *mapping, struct folio *folio)
+{
+  atomic_store (&folio->lock, FOLIO_UNLOCKED);
+  folio_put (mapping->arena, folio);
+}
+
+/* Put a new folio into the index, locked. */
+static int
+insert_new (struct mapping *mapping, struct folio *folio, uint64_t page,
+            bool cold)
+{
+  int r;
+
+  atomic_store (&folio->index, page);
+  atomic_store (&folio->lock, FOLIO_LOCKED);
+  index_lock (mapping->index);
+  r = index_insert (mapping->index, folio);
+  if (r == 0)
+    atomic_fetch_add (&folio->refs, 1); /* the index's */
+  index_unlock (mapping->index);
+  if (r == 0)
+    reclaim_add (mapping->cache->reclaim, folio, cold);
+  return r;
+}
+
+/* The index is full: make room by evicting, for a while if need be, since a
+ * node comes back only after a grace period.
+ */
+static int
+make_index_room (struct mapping *mapping, bool wait)
+{
+  struct env *env = mapping->env;
+  _Atomic uint32_t never = 0;
+  int tries;
+
+  if (!wait)
+    return -EAGAIN;
+  for (tries = 0; tries < 1000; tries++) {
+    if (reclaim_pages (mapping->cache->reclaim, 32) == 0)
+      mapping_kick (mapping);
+    if (index_free_nodes (mapping->index) > 0)
+      return 0;
+    env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
+  }
+  return -ENOMEM;
+}
+
+/* The largest order, `order' at most, of a folio that holds page, begins at it
+ * or, with order 0, is it, and ends at `last' at most.
+ */
+static unsigned
+fit_order (uint64_t page, uint64_t last, unsigned order)
+{
+  while (order > 0 && ((page & ((UINT64_C (1) << order) - 1)) ||
+                       page + (UINT64_C (1) << order) - 1 > last))
+    order--;
+  return order;
+}
+
+struct folio *
+mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
+                    unsigned order, bool cold, bool wait, int *err)
+{
+  struct folio *folio;
+
+  order = fit_order (page, last, order);
+  for (;;) {
+    folio = grab_existing (mapping, page, wait, err);
+    if (folio || *err)
+      return folio;
+
+    folio = mapping->hooks.alloc (mapping, order, wait);
+    if (folio == NULL && order > 0) {
+      order--;
+      continue;
+    }
+    if (folio == NULL) {
+      *err = wait ? -ENOMEM : -EAGAIN;
+      return NULL;
+    }
+    *err = insert_new (mapping, folio, page, cold);
+    if (*err == 0)
+      return folio;
+    discard_new (mapping, folio);
+    if (*err == -EEXIST && order > 0)
+      order--;
+    else if (*err == -ENOSPC) {
+      *err = make_index_room (mapping, wait);
+      if (*err < 0)
+        return NULL;
+    }
+  }
+}
+
+void
+mapping_remove_folio (struct mapping *mapping, struct folio *folio)
+{
+  assert (folio_locked (folio));
+  assert (!folio_unsaved (mapping->arena, folio));
+
+  index_lock (mapping->index);
+  index_remove (mapping->index, folio);
+  index_unlock (mapping->index);
+  reclaim_remove (mapping->cache->reclaim, folio);
+  folio_put (mapping->arena, folio);
+}

@@ -1,0 +1,150 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The insides of a cache, a mapping and a connection, for the files of this
+ * folder.  What others use is in cache.h.
+ */
+
+#ifndef FOLIO_MAPPING_H
+#define FOLIO_MAPPING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cache/arena.h"
+#include "cache/cache.h"
+#include "cache/fill.h"
+#include "cache/folio.h"
+#include "cache/index.h"
+#include "cache/ranges.h"
+#include "cache/readahead.h"
+#include "cache/reclaim.h"
+#include "cache/stream.h"
+#include "cache/throttle.h"
+#include "cache/writeback.h"
+#include "cache/zeroes.h"
+
+#define MAX_MAPPINGS 64
+
+struct cache {
+  struct env *env;
+  struct arena *arena;  /* folios */
+  struct arena *bounce; /* copies being sent to the store */
+  struct reclaim *reclaim;
+  uint32_t max_nodes; /* of each mapping's index */
+
+  pthread_mutex_t lock; /* for changes of mappings; a leaf */
+  struct mapping *_Atomic mappings[MAX_MAPPINGS + 1]; /* by id; 0 is none */
+};
+
+/* What unit tests replace to make the rare happen. */
+struct mapping_hooks {
+  /* A folio of this order; see reclaim_alloc. */
+  struct folio *(*alloc) (struct mapping *mapping, unsigned order, bool wait);
+
+  /* Copy in n bytes (zeroes if src is NULL); returns how many were copied. */
+  size_t (*copy_in) (struct mapping *mapping, void *dst, const void *src,
+                     size_t n);
+};
+
+struct mapping {
+  struct cache *cache;
+  struct env *env;
+  struct arena *arena; /* the cache's */
+  struct fs *fs;
+  struct index *index;
+  struct mapping_config config;
+  struct mapping_hooks hooks;
+  uint64_t size;     /* bytes of the disk */
+  uint64_t nr_pages; /* pages, the last one may be partial */
+  uint16_t id;
+  _Atomic bool shutdown;
+
+  /* Pages with any such sector; changed under the index lock, read without. */
+  _Atomic uint32_t nr_dirty, nr_writeback, nr_unstable, nr_unsaved;
+
+  /* Each connection reports once that a flush failed whose data could not be
+   * kept (direct writes); counts those failures.
+   */
+  _Atomic uint32_t lost_writes;
+
+  struct throttle throttle;
+  struct ranges ranges;
+  struct fill_pool fills;
+  struct zeroes zeroes; /* zeroes and trims not flushed yet */
+  struct writeback wb;
+  struct flusher *flusher; /* the thread that runs wb */
+};
+
+struct conn {
+  struct mapping *mapping;
+  struct readahead *ra;
+  struct streams streams;
+  _Atomic uint32_t lost_writes; /* of the mapping's, already reported */
+};
+
+/* Take a reference to the folio of `page', or make it, no larger than order
+ * and inside [page's own alignment, last].  It comes back locked and in the
+ * index.  cold: see reclaim_add.  With wait, sleeps for memory and for the
+ * lock; without, returns NULL with *err -EAGAIN.  NULL also with -ENOMEM.
+ */
+extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
+                                         uint64_t last, unsigned order,
+                                         bool cold, bool wait, int *err);
+
+/* Take the folio, locked, out of the index and of eviction; its index's
+ * reference goes.  It must be clean.
+ */
+extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
+
+/* Drop what is cached of the byte range; with only_clean, just pages that are
+ * clean.  It begins and ends at blocks or at the disk's end, and the caller
+ * holds it in mapping->ranges.
+ */
+extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
+                                uint64_t end, bool only_clean);
+
+/* The store lost what is unstable in the range: it is dirty again.  The caller
+ * holds the range in mapping->ranges.
+ */
+extern void mapping_redirty_range (struct mapping *mapping, uint64_t start,
+                                   uint64_t end);
+
+/* Give back a range, and tell the flusher if it was kept out by it. */
+extern void mapping_end_range (struct mapping *mapping, struct range *range);
+
+/* Is [offset, offset+count) inside the disk? */
+static inline bool
+mapping_in_range (const struct mapping *mapping, uint64_t offset,
+                  uint64_t count)
+{
+  return offset <= mapping->size && count <= mapping->size - offset;
+}
+
+static inline uint64_t
+min_u64 (uint64_t a, uint64_t b)
+{
+  return a < b ? a : b;
+}
+
+static inline uint64_t
+max_u64 (uint64_t a, uint64_t b)
+{
+  return a > b ? a : b;
+}
+
+/* To a multiple of `to', a power of two. */
+static inline uint64_t
+round_down (uint64_t x, uint64_t to)
+{
+  return x & ~(to - 1);
+}
+
+static inline uint64_t
+round_up (uint64_t x, uint64_t to)
+{
+  return round_down (x + to - 1, to);
+}
+
+#endif /* FOLIO_MAPPING_H */

@@ -1,0 +1,91 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Doing something to all folios of a byte range that the caller holds.
+ */
+
+#include "cache/mapping.h"
+
+typedef void folio_fn (struct mapping *mapping, struct folio *folio,
+                       unsigned first, unsigned last);
+
+/* Call fn for each folio in the range, locked and in the index, with its
+ * sectors there.
+ */
+static void
+for_each_folio (struct mapping *mapping, uint64_t start, uint64_t end,
+                folio_fn *fn)
+{
+  uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  struct folio *folio;
+
+  while (page <= last &&
+         (folio = index_get_next (mapping->index, page, last)) != NULL) {
+    uint64_t base = folio_pos (folio);
+    uint64_t lo = max_u64 (start, base);
+    uint64_t hi = end == mapping->size ? folio_end (folio)
+                                       : min_u64 (end, folio_end (folio));
+
+    folio_lock (mapping->env, folio);
+    if (folio_mapped (folio)) {
+      page = folio_index (folio) + folio_pages (folio);
+      fn (mapping, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
+          (unsigned) ((hi - base) >> SECTOR_SHIFT));
+    }
+    folio_unlock (mapping, folio);
+    folio_put (mapping->arena, folio);
+  }
+}
+
+static void
+drop (struct mapping *mapping, struct folio *folio, unsigned first,
+      unsigned last)
+{
+  folio_transition (mapping, folio, first, last, FOLIO_DROPPED);
+  if (first == 0 && last == folio_sectors (folio))
+    mapping_remove_folio (mapping, folio);
+}
+
+/* Drop pages of which nothing is unsaved. */
+static void
+drop_clean (struct mapping *mapping, struct folio *folio, unsigned first,
+            unsigned last)
+{
+  _Atomic uint32_t *state = arena_state (mapping->arena, folio);
+  unsigned end;
+
+  for (; first < last; first = end) {
+    end = (unsigned) min_u64 (round_up (first + 1, SECTORS_PER_PAGE), last);
+    if (!(atomic_load (&state[first / SECTORS_PER_PAGE]) & STATE_UNSAVED))
+      folio_transition (mapping, folio, first, end, FOLIO_DROPPED);
+  }
+}
+
+static void
+redirty (struct mapping *mapping, struct folio *folio, unsigned first,
+         unsigned last)
+{
+  folio_transition (mapping, folio, first, last, FOLIO_LOST);
+}
+
+void
+mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end,
+                    bool only_clean)
+{
+  for_each_folio (mapping, start, end, only_clean ? drop_clean : drop);
+  throttle_wake (mapping);
+}
+
+void
+mapping_redirty_range (struct mapping *mapping, uint64_t start, uint64_t end)
+{
+  for_each_folio (mapping, start, end, redirty);
+}
+
+void
+mapping_end_range (struct mapping *mapping, struct range *range)
+{
+  if (ranges_remove (&mapping->ranges, range))
+    writeback_kick (mapping);
+}

@@ -1,0 +1,264 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reading.  A hit is a look-up, a reference and a copy, on the request's own
+ * thread and without a lock; all else is a miss.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/direct.h"
+#include "cache/mapping.h"
+#include "cache/read.h"
+
+/* Read ahead of a stream that has come to the folio's marker, and note that
+ * what was read ahead is being used.
+ */
+static void
+hit_flagged (struct conn *conn, struct folio *folio)
+{
+  struct mapping *mapping = conn->mapping;
+  uint16_t flags = atomic_fetch_and (
+    &folio->flags, (uint16_t) ~(FOLIO_READAHEAD | FOLIO_UNREAD));
+  struct ra_window window;
+
+  if (flags & FOLIO_UNREAD)
+    readahead_feedback (conn->ra, 0, folio_pages (folio));
+  if (flags & FOLIO_READAHEAD) {
+    readahead_marker (conn->ra, folio_index (folio), mapping->nr_pages,
+                      &window);
+    if (window.count)
+      fill_ahead (mapping, window.first, window.count, window.marker);
+  }
+}
+
+/* Tell eviction of a hit on a page of the folio.  Going once through a large
+ * folio, page after page, is one use of it.
+ */
+static void
+note_hit (struct folio *folio, unsigned page)
+{
+  unsigned last;
+
+  if (folio_order (folio) > 0) {
+    last = atomic_load_explicit (&folio->last_hit, memory_order_relaxed);
+    if (page != last)
+      atomic_store_explicit (&folio->last_hit, (uint16_t) page,
+                             memory_order_relaxed);
+    if (page > last)
+      return;
+  }
+  reclaim_touch (folio);
+}
+
+size_t
+read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
+             bool filled)
+{
+  struct mapping *mapping = conn->mapping;
+  struct folio *folio;
+  uint64_t in_folio;
+  size_t n = 0;
+
+  folio = index_get (mapping->index, offset >> PAGE_SHIFT);
+  if (folio == NULL)
+    return 0;
+
+  in_folio = offset - folio_pos (folio);
+  count = min_u64 (count, folio_end (folio) - offset);
+  if (folio_uptodate (
+        mapping->arena, folio, (unsigned) (in_folio >> SECTOR_SHIFT),
+        (unsigned) ((in_folio + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT))) {
+    folio_copy_out (buf, arena_data (mapping->arena, folio) + in_folio, count);
+    n = count;
+    if (!filled)
+      note_hit (folio, (unsigned) (in_folio >> PAGE_SHIFT));
+    if (atomic_load_explicit (&folio->flags, memory_order_relaxed) &
+        (FOLIO_READAHEAD | FOLIO_UNREAD))
+      hit_flagged (conn, folio);
+  }
+  folio_put (mapping->arena, folio);
+  return n;
+}
+
+/* Make sectors [first, last) of the folio uptodate where they are not: they are
+ * zero, by the iterator's mapping.  Returns false, with nothing done, if the
+ * mapping no longer holds or the folio is out of the index.
+ */
+static bool
+zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
+              struct folio *folio, unsigned first, unsigned last)
+{
+  struct arena *arena = mapping->arena;
+  unsigned end;
+  bool ok;
+
+  folio_lock (mapping->env, folio);
+  ok = folio_mapped (folio) && iomap_iter_valid (iter);
+  while (ok && first < last) {
+    first = folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT,
+                               false);
+    end =
+      folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
+    if (first < end) {
+      folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
+                  (size_t) (end - first) << SECTOR_SHIFT);
+      folio_transition (mapping, folio, first, end, FOLIO_FILLED);
+    }
+    first = end;
+  }
+  folio_unlock (mapping, folio);
+  return ok;
+}
+
+int64_t
+read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
+             uint64_t pos, uint64_t n)
+{
+  struct folio *folio;
+  uint64_t page = pos >> PAGE_SHIFT, start;
+  unsigned first, last;
+
+  folio = index_get_next (mapping->index, page, (pos + n - 1) >> PAGE_SHIFT);
+  if (folio && folio_pos (folio) <= pos) {
+    start = pos - folio_pos (folio);
+    first = (unsigned) (start >> SECTOR_SHIFT);
+    last = (unsigned) ((min_u64 (pos + n, folio_end (folio)) -
+                        folio_pos (folio) + SECTOR_SIZE - 1) >>
+                       SECTOR_SHIFT);
+    n = zero_missing (mapping, iter, folio, first, last) ? 0 : UINT64_MAX;
+  }
+  else {
+    if (folio)
+      n = folio_pos (folio) - pos;
+    memset (buf, 0, n);
+  }
+  if (folio)
+    folio_put (mapping->arena, folio);
+
+  /* What was in the cache when the mapping was given out, and has left since,
+   * has been written back and so has changed the mapping.
+   */
+  if (n == UINT64_MAX || !iomap_iter_valid (iter))
+    return -1;
+  return (int64_t) n;
+}
+
+/* The pages are missing: read them, and have readahead think about it. */
+static int
+read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
+{
+  struct mapping *mapping = conn->mapping;
+  uint64_t first = iter->pos >> PAGE_SHIFT;
+  uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
+  struct ra_window window;
+
+  readahead_miss (conn->ra, first, last - first + 1, mapping->nr_pages,
+                  &window);
+  if (window.count)
+    fill_ahead (mapping, window.first, window.count, window.marker);
+  return fill_pages (mapping, iter, first, last);
+}
+
+/* Most to fill at once before it is copied out, so that a long request cannot
+ * push out what it has just read.
+ */
+static uint64_t
+max_fill (const struct mapping *mapping)
+{
+  return max_u64 (((uint64_t) mapping->arena->nr_pages << PAGE_SHIFT) / 64,
+                  PAGE_SIZE);
+}
+
+/* Serve a miss at offset.  Returns the bytes now in buf (they were zeroes), or
+ * 0 and in *filled how many are worth looking up again, or an error.
+ */
+static int64_t
+read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
+           uint64_t *filled)
+{
+  struct mapping *mapping = conn->mapping;
+  struct iomap_iter iter;
+  int64_t n;
+  int r;
+
+  *filled = 0;
+  iomap_iter_init (&iter, mapping->fs, offset, count, 0);
+  r = iomap_iter_next (&iter);
+  if (r < 0)
+    return r;
+  if (iter.iomap.type != IOMAP_MAPPED) {
+    n = read_zeroes (mapping, &iter, buf, offset, iomap_iter_length (&iter));
+    r = 0;
+  }
+  else {
+    *filled = min_u64 (iomap_iter_length (&iter), max_fill (mapping));
+    r = read_pages (conn, &iter, *filled);
+    n = 0;
+  }
+  iomap_iter_stop (&iter);
+  if (r < 0 && r != -ESTALE)
+    return r;
+  return n < 0 ? 0 : n;
+}
+
+int
+read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
+{
+  uint64_t filled = 0;
+  int64_t n;
+
+  while (count > 0) {
+    n = (int64_t) read_cached (conn, buf, count, offset, filled > 0);
+    if (n == 0)
+      n = read_miss (conn, buf, count, offset, &filled);
+    else
+      filled -= min_u64 (filled, (uint64_t) n);
+    if (n < 0)
+      return (int) n;
+    buf = (uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return 0;
+}
+
+int
+cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+{
+  if (!mapping_in_range (conn->mapping, offset, count))
+    return -EINVAL;
+  if (direct_wanted (conn, offset, count))
+    return direct_read (conn, buf, count, offset);
+  return read_buffered (conn, buf, count, offset);
+}
+
+int
+cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
+{
+  struct mapping *mapping = conn->mapping;
+  struct iomap_iter iter;
+  uint64_t n;
+  int r, error = 0;
+
+  if (!mapping_in_range (mapping, offset, count))
+    return -EINVAL;
+  /* More than the cache holds would only push out its own beginning. */
+  count = min_u64 (count, (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT);
+
+  iomap_iter_init (&iter, mapping->fs, offset, count, 0);
+  while ((r = iomap_iter_next (&iter)) > 0) {
+    n = min_u64 (iomap_iter_length (&iter), max_fill (mapping));
+    if (iter.iomap.type == IOMAP_MAPPED)
+      error = fill_pages (mapping, &iter, iter.pos >> PAGE_SHIFT,
+                          (iter.pos + n - 1) >> PAGE_SHIFT);
+    if (error < 0 && error != -ESTALE)
+      break;
+    iter.processed = error == -ESTALE ? 0 : n;
+    error = 0;
+  }
+  iomap_iter_stop (&iter);
+  return error < 0 ? error : r;
+}

@@ -1,0 +1,113 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reporting extents: the mapping, merged with what is in memory.
+ */
+
+#include <errno.h>
+
+#include "cache/mapping.h"
+
+struct report {
+  struct mapping *mapping;
+  struct iomap_iter *iter;
+  cache_extent_fn *fn;
+  void *opaque;
+  bool stopped;
+};
+
+static void
+emit (struct report *report, uint64_t start, uint64_t end, bool data)
+{
+  if (start < end && !report->stopped)
+    report->stopped =
+      !report->fn (report->opaque, start, end - start,
+                   !data && report->iter->iomap.type == IOMAP_HOLE, !data);
+}
+
+/* The first dirty run of [pos, end): sets both ends; false if there is none. */
+static bool
+next_dirty (struct mapping *mapping, uint64_t pos, uint64_t end,
+            uint64_t *first, uint64_t *last)
+{
+  struct arena *arena = mapping->arena;
+  struct folio *folio;
+  unsigned sector, sectors;
+
+  for (; pos < end; pos = *last) {
+    folio = index_get_tagged (mapping->index, pos >> PAGE_SHIFT,
+                              (end - 1) >> PAGE_SHIFT, TAG_DIRTY);
+    if (folio == NULL)
+      return false;
+    sectors = folio_sectors (folio);
+    sector = 0;
+    if (pos > folio_pos (folio))
+      sector = (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
+    sector = folio_find_sector (arena, folio, sector, sectors,
+                                STATE_DIRTY_SHIFT, true);
+    *first = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+    sector = folio_find_sector (arena, folio, sector, sectors,
+                                STATE_DIRTY_SHIFT, false);
+    *last = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+    folio_put (arena, folio);
+    if (*first < *last)
+      return *first < end;
+  }
+  return false;
+}
+
+/* The mapping says that nothing but zeroes is there: what is dirty above it is
+ * data all the same.  Where nothing is dirty the mapping must still hold, else
+ * what was may just have been written back.  Returns up to where this is
+ * reported.
+ */
+static uint64_t
+report_zeroes (struct report *report, uint64_t pos, uint64_t end)
+{
+  struct mapping *mapping = report->mapping;
+  uint64_t first, last;
+
+  while (pos < end && !report->stopped) {
+    if (!next_dirty (mapping, pos, end, &first, &last))
+      first = last = end;
+    if (!iomap_iter_valid (report->iter))
+      break;
+    first = max_u64 (first, pos);
+    last = min_u64 (last, end);
+    emit (report, pos, first, false);
+    emit (report, first, last, true);
+    pos = last;
+  }
+  return pos;
+}
+
+int
+cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
+               cache_extent_fn *fn, void *opaque)
+{
+  struct iomap_iter iter;
+  struct report report = {
+    .mapping = conn->mapping,
+    .iter = &iter,
+    .fn = fn,
+    .opaque = opaque,
+  };
+  uint64_t end;
+  int r;
+
+  if (!mapping_in_range (conn->mapping, offset, count))
+    return -EINVAL;
+
+  iomap_iter_init (&iter, conn->mapping->fs, offset, count, IOMAP_REPORT);
+  while (!report.stopped && (r = iomap_iter_next (&iter)) > 0) {
+    end = iter.pos + iomap_iter_length (&iter);
+    if (iter.iomap.type == IOMAP_HOLE || iter.iomap.type == IOMAP_UNWRITTEN)
+      end = report_zeroes (&report, iter.pos, end);
+    else
+      emit (&report, iter.pos, end, true);
+    iter.processed = end - iter.pos;
+  }
+  iomap_iter_stop (&iter);
+  return report.stopped ? 0 : r;
+}

@@ -1,0 +1,99 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Saving a whole mapping, with reports of how far it has come.
+ */
+
+#include "cache/mapping.h"
+
+static void
+report_progress (struct mapping *mapping, uint64_t total, uint64_t since,
+                 sync_progress_fn *fn, void *opaque)
+{
+  uint64_t left = (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+  struct sync_progress progress = {
+    .total_bytes = max_u64 (total, left),
+    .elapsed = mapping->env->now (mapping->env) - since,
+  };
+
+  progress.done_bytes = progress.total_bytes - left;
+  fn (opaque, &progress);
+}
+
+int
+mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
+{
+  struct env *env = mapping->env;
+  struct sync_req req = { .last = UINT64_MAX, .flush = true };
+  uint64_t total = (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+  uint64_t since = env->now (env), next = since;
+  int r = zeroes_redo (mapping);
+
+  if (r < 0)
+    return r;
+  writeback_queue (mapping, &req);
+  while (atomic_load (&req.done.word) == 0) {
+    if (env->now (env) >= next + NSEC_PER_SEC) {
+      next += NSEC_PER_SEC;
+      if (fn)
+        report_progress (mapping, total, since, fn, opaque);
+    }
+    env->wait (env, &req.done.word, 0, next + NSEC_PER_SEC);
+  }
+  return req.error;
+}
+
+/* The first run in [*pos, end of folio) of sectors that are not saved: sets
+ * [*pos, *end); false if there is none.
+ */
+static bool
+unsaved_run (struct mapping *mapping, const struct folio *folio, uint64_t *pos,
+             uint64_t *end)
+{
+  uint64_t base = folio_pos (folio);
+  unsigned sectors = folio_sectors (folio), first = sectors, last, i;
+  unsigned from = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
+  static const unsigned shifts[] = { STATE_DIRTY_SHIFT, STATE_WRITEBACK_SHIFT,
+                                     STATE_UNSTABLE_SHIFT };
+
+  for (i = 0; i < 3; i++)
+    first =
+      folio_find_sector (mapping->arena, folio, from, first, shifts[i], true);
+  if (first == sectors)
+    return false;
+  for (i = 0, last = first; i < 3; i++) {
+    unsigned e = folio_find_sector (mapping->arena, folio, first, sectors,
+                                    shifts[i], false);
+    last = e > last ? e : last;
+  }
+  *pos = base + ((uint64_t) first << SECTOR_SHIFT);
+  *end = base + ((uint64_t) last << SECTOR_SHIFT);
+  return true;
+}
+
+void
+mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
+{
+  uint64_t pos = 0, end, run_start = 0, run_end = 0;
+  struct folio *folio;
+
+  while ((folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                                  mapping->nr_pages)) != NULL) {
+    pos = max_u64 (pos, folio_pos (folio));
+    while (pos < folio_end (folio) &&
+           unsaved_run (mapping, folio, &pos, &end)) {
+      if (pos != run_end && run_end > run_start)
+        fn (opaque, run_start, run_end - run_start);
+      if (pos != run_end)
+        run_start = pos;
+      run_end = pos = min_u64 (end, mapping->size);
+      if (end > mapping->size)
+        pos = end;
+    }
+    pos = folio_end (folio);
+    folio_put (mapping->arena, folio);
+  }
+  if (run_end > run_start)
+    fn (opaque, run_start, run_end - run_start);
+}

@@ -1,0 +1,123 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The hard dirty limit.  A writer is promised room for what it is about to make
+ * dirty, before it does; so the limit holds however many write at once.
+ */
+
+#include <errno.h>
+
+#include "cache/mapping.h"
+
+/* Pages; less than this would leave no room for a request. */
+#define LIMIT_MIN 8
+
+#define POLL (100 * NSEC_PER_MSEC)
+
+void
+throttle_init (struct throttle *throttle, uint64_t limit, uint64_t background)
+{
+  uint64_t max = UINT32_MAX / 2;
+
+  limit = min_u64 (limit >> PAGE_SHIFT, max);
+  background = min_u64 (background >> PAGE_SHIFT, max);
+  throttle->limit = (uint32_t) max_u64 (limit, LIMIT_MIN);
+  throttle->background = (uint32_t) min_u64 (background, throttle->limit / 2);
+}
+
+uint32_t
+throttle_max_chunk (const struct throttle *throttle)
+{
+  uint32_t pages = 1u << MAX_ORDER;
+
+  while (pages > 1 && pages > throttle->limit / 8)
+    pages /= 2;
+  return pages;
+}
+
+static bool
+try_reserve (struct mapping *mapping, uint32_t pages)
+{
+  struct throttle *throttle = &mapping->throttle;
+  uint32_t reserved = atomic_fetch_add (&throttle->reserved, pages) + pages;
+
+  if (atomic_load (&mapping->nr_unsaved) + reserved <= throttle->limit)
+    return true;
+  atomic_fetch_sub (&throttle->reserved, pages);
+  return false;
+}
+
+/* Sleep until room may have been made. */
+static void
+wait_for_room (struct mapping *mapping, uint32_t seen)
+{
+  struct env *env = mapping->env;
+
+  writeback_kick (mapping);
+  zeroes_redo (mapping);
+  env->wait (env, &mapping->throttle.word, seen, env->now (env) + POLL);
+}
+
+/* Why the writer should stop waiting, or 0. */
+static int
+give_up (struct mapping *mapping, uint64_t since)
+{
+  int error = atomic_load (&mapping->wb.last_error);
+
+  if (atomic_load (&mapping->shutdown))
+    return -ESHUTDOWN;
+  if (error && mapping->env->now (mapping->env) - since > THROTTLE_PATIENCE)
+    return error;
+  return 0;
+}
+
+static int
+wait_slowly (struct mapping *mapping, uint32_t pages)
+{
+  struct throttle *throttle = &mapping->throttle;
+  uint64_t since = mapping->env->now (mapping->env);
+  uint32_t seen;
+  int r = 0;
+
+  atomic_fetch_add (&throttle->waiters, 1);
+  for (;;) {
+    seen = atomic_load (&throttle->word);
+    if (try_reserve (mapping, pages))
+      break;
+    r = give_up (mapping, since);
+    if (r < 0)
+      break;
+    wait_for_room (mapping, seen);
+  }
+  atomic_fetch_sub (&throttle->waiters, 1);
+  return r;
+}
+
+int
+throttle_wait (struct mapping *mapping, uint32_t pages)
+{
+  if (atomic_load_explicit (&mapping->shutdown, memory_order_relaxed))
+    return -ESHUTDOWN;
+  if (try_reserve (mapping, pages))
+    return 0;
+  return wait_slowly (mapping, pages);
+}
+
+void
+throttle_done (struct mapping *mapping, uint32_t pages)
+{
+  atomic_fetch_sub (&mapping->throttle.reserved, pages);
+  throttle_wake (mapping);
+}
+
+void
+throttle_wake (struct mapping *mapping)
+{
+  struct throttle *throttle = &mapping->throttle;
+
+  if (atomic_load (&throttle->waiters) == 0)
+    return;
+  atomic_fetch_add (&throttle->word, 1);
+  mapping->env->wake (mapping->env, &throttle->word);
+}

@@ -1,0 +1,47 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * balance_dirty_pages: how much may wait for the store, and who waits for it.
+ * This keeps the hard limit; after Linux's mm/page-writeback.c in name and
+ * place.
+ */
+
+#ifndef FOLIO_THROTTLE_H
+#define FOLIO_THROTTLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mapping;
+
+struct throttle {
+  uint32_t limit;            /* pages: dirty, writeback and unstable together */
+  uint32_t background;       /* pages above which write-back begins */
+  _Atomic uint32_t reserved; /* pages promised to writers under way */
+  _Atomic uint32_t word;     /* futex word: changes when room was made while
+                              * waiters is not 0 */
+  _Atomic uint32_t waiters;
+};
+
+extern void throttle_init (struct throttle *throttle, uint64_t limit,
+                           uint64_t background);
+
+/* Promise room for `pages' pages (at most throttle_max_chunk) that will become
+ * dirty; waits while the limit is reached.  To be given back with
+ * throttle_done when they are dirty.  Not with a lock held, nor on the loop
+ * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
+ * written back for THROTTLE_PATIENCE.
+ */
+#define THROTTLE_PATIENCE (10 * NSEC_PER_SEC)
+extern int throttle_wait (struct mapping *mapping, uint32_t pages);
+extern void throttle_done (struct mapping *mapping, uint32_t pages);
+
+/* Most pages to ask for at once; a power of two. */
+extern uint32_t throttle_max_chunk (const struct throttle *throttle);
+
+/* nr_unsaved went down. */
+extern void throttle_wake (struct mapping *mapping);
+
+#endif /* FOLIO_THROTTLE_H */

@@ -1,0 +1,32 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Writing through the cache: the perform-write loop.
+ */
+
+#ifndef FOLIO_WRITE_H
+#define FOLIO_WRITE_H
+
+#include <stdint.h>
+
+struct conn;
+struct mapping;
+
+/* Write count bytes into the cache; zeroes if buf is NULL.  The range lies
+ * inside the disk.  Returns 0 or a negative errno; after an error part of it
+ * may have been written.
+ */
+extern int write_buffered (struct mapping *mapping, const void *buf,
+                           uint64_t count, uint64_t offset);
+
+/* Do what the mode and the flags (CACHE_FUA) want done before a change of the
+ * range is acknowledged.
+ */
+extern int write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
+                       unsigned flags);
+
+/* May the disk be written now?  0, -EROFS or -ESHUTDOWN. */
+extern int write_allowed (const struct mapping *mapping);
+
+#endif /* FOLIO_WRITE_H */

@@ -1,0 +1,290 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Write-back: what is done when.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache/flusher.h"
+#include "cache/ioend.h"
+#include "cache/mapping.h"
+#include "cache/sync.h"
+
+#define BACKOFF_MIN (100 * NSEC_PER_MSEC)
+#define BACKOFF_MAX (10 * NSEC_PER_SEC)
+
+/* Unstable pages worth a store flush of their own, at the least. */
+#define UNSTABLE_MIN 256
+
+/* The largest single store write: the store's best, but leaving room for
+ * several in the bounce arena.
+ */
+static uint32_t
+choose_max_io (const struct mapping *mapping)
+{
+  const struct store_geometry *geo = &mapping->fs->store->geo;
+  uint32_t max = PAGE_SIZE << MAX_ORDER;
+  uint32_t share = mapping->cache->bounce->nr_pages / 8 * PAGE_SIZE;
+
+  if (max > geo->best_io)
+    max = geo->best_io;
+  if (max > geo->max_io)
+    max = geo->max_io;
+  if (max > share)
+    max = share;
+  return max < PAGE_SIZE ? PAGE_SIZE : max & ~(PAGE_SIZE - 1);
+}
+
+int
+writeback_init (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  unsigned i, depth = mapping->config.io_depth;
+
+  pthread_mutex_init (&wb->lock, NULL);
+  sync_list_init (&wb->queue);
+  sync_list_init (&wb->writing);
+  sync_list_init (&wb->flushing);
+  wb->max_io = choose_max_io (mapping);
+  wb->own_sync = (struct sync_req){ .last = UINT64_MAX, .flush = true };
+  wb->next_pass = ENV_FOREVER;
+
+  wb->ioends = calloc (depth, sizeof *wb->ioends);
+  if (wb->ioends == NULL)
+    return -ENOMEM;
+  for (i = 0; i < depth; i++) {
+    wb->ioends[i].mapping = mapping;
+    wb->ioends[i].next = wb->free;
+    wb->free = &wb->ioends[i];
+  }
+  return 0;
+}
+
+void
+writeback_destroy (struct mapping *mapping)
+{
+  free (mapping->wb.ioends);
+  pthread_mutex_destroy (&mapping->wb.lock);
+}
+
+void
+writeback_back_off (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  wb->backoff = wb->backoff ? wb->backoff * 2 : BACKOFF_MIN;
+  if (wb->backoff > BACKOFF_MAX)
+    wb->backoff = BACKOFF_MAX;
+  wb->retry_at = mapping->env->now (mapping->env) + wb->backoff;
+}
+
+/* --- background work --- */
+
+static bool
+over_background (const struct mapping *mapping)
+{
+  return atomic_load_explicit (&mapping->nr_dirty, memory_order_relaxed) +
+           atomic_load_explicit (&mapping->nr_writeback, memory_order_relaxed) >
+         mapping->throttle.background;
+}
+
+/* Has it been dirty for long enough?  (Units of 10 ms, which wrap.) */
+static bool
+expired (struct mapping *mapping, const struct folio *folio)
+{
+  uint32_t now = folio_clock (mapping->env);
+  uint64_t age = mapping->config.dirty_expire / (10 * NSEC_PER_MSEC);
+
+  return (uint32_t) (now - folio->dirtied) >= age;
+}
+
+/* Send what is dirty, going round the disk, until there is little enough. */
+static bool
+background_step (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  struct wb_pass *pass = &wb->background_pass;
+
+  if (!over_background (mapping)) {
+    atomic_store (&wb->background, false);
+    return false;
+  }
+  atomic_store (&wb->background, true);
+  if (!pass->active)
+    *pass = (struct wb_pass){ .active = true };
+  return ioend_run_pass (mapping, pass, TAG_DIRTY, NULL);
+}
+
+/* Is there anything to come back for?  If not, the next writer wakes us: it
+ * counts first and then looks at the flag, we do the opposite.
+ */
+static bool
+arm_timer (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  bool armed = atomic_load (&mapping->nr_unsaved) != 0;
+
+  if (atomic_load (&wb->armed) == armed)
+    return armed;
+  atomic_store (&wb->armed, armed);
+  if (!armed && atomic_load (&mapping->nr_unsaved) != 0) {
+    atomic_store (&wb->armed, true);
+    armed = true;
+  }
+  return armed;
+}
+
+/* A pass over what is old, every interval; and a flush for what is not. */
+static bool
+periodic_step (struct mapping *mapping, uint64_t now)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (!arm_timer (mapping)) {
+    wb->next_pass = ENV_FOREVER;
+    wb->expire_pass.active = false;
+    return false;
+  }
+  if (wb->next_pass == ENV_FOREVER)
+    wb->next_pass = now + mapping->config.writeback_interval;
+  if (now >= wb->next_pass) {
+    wb->next_pass = now + mapping->config.writeback_interval;
+    wb->expire_pass = (struct wb_pass){ .active = true };
+    if (atomic_load (&mapping->nr_unstable))
+      sync_start_flush (mapping);
+  }
+  return wb->expire_pass.active &&
+         ioend_run_pass (mapping, &wb->expire_pass, TAG_DIRTY, expired);
+}
+
+/* Unstable data counts against the dirty limit and cannot be evicted. */
+static void
+flush_unstable (struct mapping *mapping)
+{
+  uint32_t unstable = atomic_load (&mapping->nr_unstable);
+  uint32_t enough = mapping->throttle.limit / 4;
+
+  if (enough < UNSTABLE_MIN)
+    enough = UNSTABLE_MIN;
+  if (unstable > enough ||
+      (unstable > 0 && atomic_load (&mapping->throttle.waiters) > 0))
+    sync_start_flush (mapping);
+}
+
+/* Someone is short of clean memory: sync all, as if asked to. */
+static void
+queue_own_sync (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (wb->own_pending || !atomic_exchange (&wb->want_clean, false))
+    return;
+  if (!atomic_load (&mapping->nr_unsaved) && !atomic_load (&wb->unflushed))
+    return;
+  wb->own_pending = true;
+  wb->own_sync.error = 0;
+  writeback_queue (mapping, &wb->own_sync);
+}
+
+bool
+writeback_step (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  uint64_t now = mapping->env->now (mapping->env);
+  bool more = false;
+
+  if (ioend_reap (mapping))
+    more = true;
+  if (sync_flush_step (mapping))
+    more = true;
+  queue_own_sync (mapping);
+  if (sync_step (mapping))
+    more = true;
+  flush_unstable (mapping);
+  if (now >= wb->retry_at && !atomic_load (&mapping->zeroes.redo)) {
+    if (periodic_step (mapping, now))
+      more = true;
+    if (background_step (mapping))
+      more = true;
+  }
+  return more;
+}
+
+uint64_t
+writeback_deadline (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (!atomic_load (&mapping->nr_unsaved))
+    return ENV_FOREVER;
+  if (wb->retry_at > mapping->env->now (mapping->env))
+    return wb->retry_at;
+  return wb->next_pass;
+}
+
+bool
+writeback_idle (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  bool idle;
+
+  pthread_mutex_lock (&wb->lock);
+  idle = wb->queue.head == NULL && wb->done == NULL;
+  pthread_mutex_unlock (&wb->lock);
+  return idle && wb->in_flight == 0 && wb->batch_state == BATCH_NONE &&
+         wb->flush_state == FLUSH_IDLE;
+}
+
+/* --- any thread --- */
+
+void
+writeback_kick (struct mapping *mapping)
+{
+  if (mapping->flusher)
+    flusher_kick (mapping->flusher);
+}
+
+void
+writeback_dirtied (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  /* Woken when the threshold is crossed, and once for the periodic passes,
+   * never for each write.
+   */
+  if (!atomic_load (&wb->armed) ||
+      (over_background (mapping) &&
+       !atomic_load_explicit (&wb->background, memory_order_relaxed)))
+    writeback_kick (mapping);
+}
+
+void
+writeback_note_unflushed (struct mapping *mapping)
+{
+  atomic_store (&mapping->wb.unflushed, true);
+}
+
+void
+writeback_queue (struct mapping *mapping, struct sync_req *req)
+{
+  struct writeback *wb = &mapping->wb;
+
+  pthread_mutex_lock (&wb->lock);
+  sync_list_append (&wb->queue, req);
+  pthread_mutex_unlock (&wb->lock);
+  writeback_kick (mapping);
+}
+
+int
+writeback_sync (struct mapping *mapping, uint64_t first, uint64_t last,
+                bool flush)
+{
+  struct sync_req req = { .first = first, .last = last, .flush = flush };
+
+  writeback_queue (mapping, &req);
+  completion_wait (mapping->env, &req.done);
+  return req.error;
+}

@@ -1,0 +1,168 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Write-back: the state machine that sends dirty data to the store, merged and
+ * in order of place, and makes it durable.  Single-threaded: everything here
+ * but what is marked otherwise runs on the loop thread (or a test's), in
+ * steps that never wait.  flusher.c gives it a thread and a clock.
+ *
+ * Data is copied out of the folios, under the folio lock, into a bounce buffer
+ * that the store then reads: what is being sent cannot change under way, a
+ * sector is never torn between two writes, writers never wait for a store, and
+ * the runs of many folios make one piece.
+ *
+ * Syncs (flush, FUA, write-through) are gathered into batches:
+ *
+ *   queued --> writing: dirty folios in the range are tagged TOWRITE and
+ *              sent, then all sends begun before are waited for
+ *          --> flushing: one store flush for the whole batch
+ *          --> done
+ *
+ * One batch is flushing while the next is writing; what is queued meanwhile
+ * joins the latter, so concurrent syncs share store flushes (group commit).
+ */
+
+#ifndef FOLIO_WRITEBACK_H
+#define FOLIO_WRITEBACK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/ranges.h"
+#include "fs/store.h"
+
+struct mapping;
+
+/* A wish to have a range on the store, and durable.  Owned by who waits. */
+struct sync_req {
+  uint64_t first, last; /* pages */
+  bool flush;           /* durable, not just written */
+  int error;            /* the outcome, when done */
+  struct completion done;
+  struct sync_req *next;
+};
+
+struct sync_list {
+  struct sync_req *head, **tail;
+};
+
+/* One store write in flight, made of neighbouring dirty runs. */
+struct ioend {
+  struct store_req req; /* first */
+  struct iovec iov;
+  struct mapping *mapping;
+  struct folio *buffer; /* of the bounce arena */
+  struct range range;   /* whole sectors */
+  unsigned epoch;       /* 0 or 1 */
+  int error;
+  struct ioend *next;
+};
+
+/* A walk over tagged folios in the order of their place. */
+struct wb_pass {
+  bool active;
+  uint64_t pos; /* byte where it goes on */
+  bool skipped; /* something was in use and left behind */
+};
+
+enum batch_state {
+  BATCH_NONE,
+  BATCH_TAGGING,  /* its dirty folios are being tagged TOWRITE */
+  BATCH_SENDING,  /* they are being sent */
+  BATCH_DRAINING, /* waiting for all that was sent up to then */
+  BATCH_DRAINED,  /* waiting for the flush before it */
+};
+
+enum flush_state {
+  FLUSH_IDLE,
+  FLUSH_SENT,  /* the store is at it */
+  FLUSH_SWEEP, /* turning unstable folios to clean or, if it failed, dirty */
+};
+
+struct writeback {
+  /* From other threads. */
+  pthread_mutex_t lock;    /* protects queue, done; a leaf */
+  struct sync_list queue;  /* asked for */
+  struct ioend *done;      /* over, not yet noticed */
+  _Atomic bool flush_done; /* the store flush is over ... */
+  int flush_error;         /* ... with this */
+  _Atomic bool want_clean; /* memory is short, or the last client left */
+  _Atomic bool unflushed;  /* the store has done something since the last
+                             * flush began */
+  _Atomic int last_error;  /* of the last write or flush; 0 after success */
+  _Atomic bool direct_unflushed; /* some of that were direct writes, of which
+                                  * we have no copy */
+  _Atomic bool background;       /* a background pass is on */
+  _Atomic bool armed;            /* the timer is set: there is unsaved data */
+
+  /* The loop thread's. */
+  struct ioend *ioends; /* config.io_depth of them */
+  struct ioend *free;
+  unsigned in_flight;
+  unsigned epoch; /* of ioends made now; the other one is being drained */
+  unsigned epoch_in_flight[2];
+  uint32_t max_io; /* bytes, of one ioend */
+
+  enum batch_state batch_state;
+  struct sync_list writing; /* the batch whose data is being sent */
+  struct sync_req *tag_req; /* of them, the one being tagged for */
+  uint64_t tag_page;        /* where that goes on */
+  struct wb_pass sync_pass; /* over TOWRITE */
+
+  enum flush_state flush_state;
+  struct sync_list flushing; /* the batch whose flush is in flight */
+  struct store_req flush_req;
+  bool flush_failed;
+  bool flush_direct;   /* direct writes were among what is being flushed */
+  uint64_t sweep_page; /* where the sweep goes on */
+  uint8_t gen;         /* of sectors that become unstable now */
+
+  struct wb_pass background_pass; /* over DIRTY: there is too much of it */
+  struct wb_pass expire_pass;     /* over DIRTY: the old ones */
+  struct sync_req own_sync;       /* for want_clean */
+  bool own_pending;
+  uint64_t next_pass; /* ns, when the next periodic pass is due */
+  uint64_t retry_at;  /* ns; background work waits after an error */
+  uint64_t backoff;   /* ns */
+};
+
+extern int writeback_init (struct mapping *mapping);
+extern void writeback_destroy (struct mapping *mapping);
+
+/* Do a bounded amount of what there is to do.  Returns true if there is more
+ * that can be done at once; else wait for writeback_kick, or until
+ * writeback_deadline (ns, or ENV_FOREVER).
+ */
+extern bool writeback_step (struct mapping *mapping);
+extern uint64_t writeback_deadline (struct mapping *mapping);
+
+/* Nothing is in flight and no sync is waiting or under way. */
+extern bool writeback_idle (struct mapping *mapping);
+
+/* A write or flush has failed: leave the store in peace for a while. */
+extern void writeback_back_off (struct mapping *mapping);
+
+/* --- any thread --- */
+
+/* Wake the loop thread. */
+extern void writeback_kick (struct mapping *mapping);
+
+/* Dirty pages have been added: begin write-back if there are too many. */
+extern void writeback_dirtied (struct mapping *mapping);
+
+/* The store has done something that only a flush makes durable. */
+extern void writeback_note_unflushed (struct mapping *mapping);
+
+/* Queue a sync; its done is signalled when it is over. */
+extern void writeback_queue (struct mapping *mapping, struct sync_req *req);
+
+/* Have pages [first, last] on the store, and with flush durable; waits.
+ * Returns 0 or a negative errno.  Not on the loop thread, no lock held.
+ */
+extern int writeback_sync (struct mapping *mapping, uint64_t first,
+                           uint64_t last, bool flush);
+
+#endif /* FOLIO_WRITEBACK_H */

@@ -1,0 +1,103 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Zero and trim.  The store does it, then what is cached of the range is
+ * dropped, dirty or not: nothing of it is written first, and if the store fails
+ * the dirty data is still there.  Ends that are no whole blocks are zeroes
+ * written through the cache.
+ */
+
+#include <errno.h>
+
+#include "cache/mapping.h"
+#include "cache/write.h"
+
+/* Zero whole blocks. */
+static int
+zero_blocks (struct mapping *mapping, const struct zero_op *op)
+{
+  struct range range = { .start = op->offset, .end = op->offset + op->length };
+  bool full = false;
+  int r;
+
+  ranges_add_wait (&mapping->ranges, &range);
+  r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
+                              op->trim);
+  if (r == 0) {
+    writeback_note_unflushed (mapping);
+    full = !zeroes_add (&mapping->zeroes, op);
+    mapping_drop_range (mapping, range.start, range.end, false);
+  }
+  else if (r != -ENOTSUP)
+    mapping_drop_range (mapping, range.start, range.end, true);
+  mapping_end_range (mapping, &range);
+
+  /* No room to remember it: have it durable instead. */
+  return full ? writeback_sync (mapping, 0, 0, true) : r;
+}
+
+/* Zero the range, by blocks in the middle. */
+static int
+zero_range (struct mapping *mapping, uint64_t offset, uint64_t count,
+            unsigned store_flags, bool trim)
+{
+  uint32_t bs = mapping->fs->block_size;
+  uint64_t end = offset + count;
+  struct zero_op op = { .offset = round_up (offset, bs), .trim = trim };
+  uint64_t op_end = end == mapping->size ? end : round_down (end, bs);
+  int r = 0;
+
+  if (op.offset >= op_end)
+    return write_buffered (mapping, NULL, count, offset);
+  op.length = op_end - op.offset;
+  op.flags = store_flags;
+
+  r = zero_blocks (mapping, &op);
+  if (r == 0 && op.offset > offset)
+    r = write_buffered (mapping, NULL, op.offset - offset, offset);
+  if (r == 0 && op_end < end)
+    r = write_buffered (mapping, NULL, end - op_end, op_end);
+  return r;
+}
+
+static int
+zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
+              unsigned flags, bool trim)
+{
+  struct mapping *mapping = conn->mapping;
+  unsigned store_flags = 0;
+  int r;
+
+  if (!mapping_in_range (mapping, offset, count))
+    return -EINVAL;
+  r = write_allowed (mapping);
+  if (r < 0 || count == 0)
+    return r;
+  if (flags & CACHE_FAST_ZERO) {
+    if (!mapping->fs->store->geo.can_fast_zero)
+      return -ENOTSUP;
+    store_flags |= STORE_FAST_ZERO;
+  }
+  if (flags & CACHE_MAY_TRIM)
+    store_flags |= STORE_MAY_TRIM;
+
+  r = zeroes_redo (mapping);
+  if (r == 0)
+    r = zero_range (mapping, offset, count, store_flags, trim);
+  if (r == 0)
+    r = write_sync (mapping, offset, count, flags);
+  return r;
+}
+
+int
+cache_zero (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
+{
+  return zero_or_trim (conn, count, offset, flags, false);
+}
+
+int
+cache_trim (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
+{
+  return zero_or_trim (conn, count, offset, flags & CACHE_FUA, true);
+}
