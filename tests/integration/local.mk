@@ -41,6 +41,7 @@ INTEGRATION_TESTS = \
 	integration/store-full.sh \
 	integration/terminate.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
+	integration/virtual-machine.sh \
 	$(NULL)
 
 TESTS += $(INTEGRATION_TESTS)
@@ -49,6 +50,7 @@ EXTRA_DIST += \
 	integration/disk.py \
 	integration/helpers.sh \
 	integration/random-ops-lib.sh \
+	vm/run \
 	$(NULL)
 
 SLOW_TESTS += \

@@ -10,7 +10,6 @@
 
 needs fio
 [ -z "$SANITIZERS" ] || skip "sanitizers use memory of their own"
-[ -z "${FOLIO_DEBUG:-}" ] || skip "the checks of a debug build use memory"
 
 # tmpfs takes a file of that size, and so does xfs; ext4 ends at 16 TiB.
 for folder in "$tmp" /dev/shm; do
