@@ -5,7 +5,11 @@
 # Tests of the source itself.
 
 STYLE_TESTS = \
+	style/format.sh \
+	style/function-length.sh \
+	style/headers.sh \
+	style/layers.sh \
 	$(NULL)
 
 TESTS += $(STYLE_TESTS)
-EXTRA_DIST += $(STYLE_TESTS)
+EXTRA_DIST += $(STYLE_TESTS) style/common.sh
