@@ -30,13 +30,13 @@
 #define ROOT_SHIFT 54u
 #define INDEX_PAGES (UINT64_C (1) << ROOT_SHIFT) /* 2^66 bytes: enough */
 
-/* Slots: 0 is empty; with the top bit, a node's shift / 6 and number; else a
- * folio's page number plus 1.
+/* Slots: 0 is empty; with the top bit, a node's shift and number; else a folio's
+ * page number plus 1.
  */
 typedef uint32_t slot_t;
 #define SLOT_NODE (UINT32_C (1) << 31)
-#define SLOT_LEVEL_SHIFT 27
-#define NODE_NUMBER_MAX ((UINT32_C (1) << SLOT_LEVEL_SHIFT) - 1)
+#define SLOT_SHIFT_SHIFT 25
+#define NODE_NUMBER_MAX ((UINT32_C (1) << SLOT_SHIFT_SHIFT) - 1)
 #define NODE_ROOT 0u /* also ends lists, where the root never is */
 
 struct index_node {
@@ -60,6 +60,7 @@ struct node_list {
 struct index {
   /* Fixed. */
   struct index_node *nodes;
+  struct folio *folios; /* the arena's */
   struct arena *arena;
   uint32_t max_nodes; /* without the root */
   uint16_t mapping;
@@ -120,13 +121,13 @@ slot_node (const struct index *index, slot_t slot)
 static inline unsigned
 slot_shift (slot_t slot)
 {
-  return ((slot & ~SLOT_NODE) >> SLOT_LEVEL_SHIFT) * SLOT_BITS;
+  return slot >> SLOT_SHIFT_SHIFT & 63;
 }
 
 static inline struct folio *
 slot_folio (const struct index *index, slot_t slot)
 {
-  return arena_folio (index->arena, slot - 1);
+  return &index->folios[slot - 1];
 }
 
 static inline slot_t
@@ -144,7 +145,7 @@ node_number (const struct index *index, const struct index_node *node)
 static inline slot_t
 node_slot (const struct index *index, const struct index_node *node)
 {
-  return SLOT_NODE | (slot_t) node->shift / SLOT_BITS << SLOT_LEVEL_SHIFT |
+  return SLOT_NODE | (slot_t) node->shift << SLOT_SHIFT_SHIFT |
          node_number (index, node);
 }
 

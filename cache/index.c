@@ -60,16 +60,13 @@ get_if_covers (struct index *index, struct folio *folio, uint64_t page)
 static inline bool
 try_page (struct index *index, uint64_t page, struct folio **folio)
 {
-  unsigned shift = ROOT_SHIFT;
-  struct index_node *node = node_root (index);
-  slot_t slot;
+  struct index_node *const nodes = index->nodes;
+  slot_t slot = node_read (&nodes[NODE_ROOT], node_offset (ROOT_SHIFT, page));
 
   *folio = NULL;
-  while (slot = node_read (node, node_offset (shift, page)),
-         slot_is_node (slot)) {
-    node = slot_node (index, slot);
-    shift = slot_shift (slot);
-  }
+  while (slot_is_node (slot))
+    slot = node_read (&nodes[slot & NODE_NUMBER_MAX],
+                      node_offset (slot_shift (slot), page));
   /* The way is compressed, so it may have led to a folio elsewhere. */
   if (slot == 0 || !folio_covers (slot_folio (index, slot), page))
     return true;
@@ -79,11 +76,27 @@ try_page (struct index *index, uint64_t page, struct folio **folio)
   return true;
 }
 
-static struct folio *
-get_locked (struct index *index, uint64_t page)
+static inline bool
+try_page_rcu (struct index *index, uint64_t page, struct folio **folio)
+{
+  bool done;
+
+  rcu_enter ();
+  done = try_page (index, page, folio);
+  rcu_exit ();
+  return done;
+}
+
+/* The first try came to nothing.  Apart, to keep index_get small. */
+static __attribute__ ((noinline)) struct folio *
+get_again (struct index *index, uint64_t page)
 {
   struct folio *folio;
   bool done;
+
+  for (int try = 1; try < TRIES_WITHOUT_LOCK; try++)
+    if (try_page_rcu (index, page, &folio))
+      return folio;
 
   index_lock (index);
   done = try_page (index, page, &folio);
@@ -97,16 +110,9 @@ index_get (struct index *index, uint64_t page)
 {
   struct folio *folio;
 
-  for (int try = 0; try < TRIES_WITHOUT_LOCK; try++) {
-    bool done;
-
-    rcu_enter ();
-    done = try_page (index, page, &folio);
-    rcu_exit ();
-    if (done)
-      return folio;
-  }
-  return get_locked (index, page);
+  if (try_page_rcu (index, page, &folio))
+    return folio;
+  return get_again (index, page);
 }
 
 /* --- the first in a range --- */
@@ -292,6 +298,7 @@ index_create (struct arena *arena, uint16_t mapping, uint32_t max_nodes,
   if (index == NULL)
     return -ENOMEM;
   *index = (struct index){
+    .folios = arena->folios,
     .arena = arena,
     .mapping = mapping,
     .max_nodes = max_nodes < NODE_NUMBER_MAX ? max_nodes : NODE_NUMBER_MAX,

@@ -10,3 +10,9 @@ EXTRA_DIST += \
 	bench/lib.sh \
 	bench/open \
 	$(NULL)
+
+EXTRA_PROGRAMS = bench/index-bench
+bench_index_bench_SOURCES = \
+	bench/index-bench.c \
+	tools/util.c tools/util.h \
+	$(NULL)
