@@ -25,9 +25,9 @@ real_now (struct env *env)
 {
   struct timespec ts;
 
-  (void)env;
+  (void) env;
   clock_gettime (CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec + 1;
+  return (uint64_t) ts.tv_sec * NSEC_PER_SEC + (uint64_t) ts.tv_nsec + 1;
 }
 
 /* FUTEX_WAIT_BITSET, unlike FUTEX_WAIT, takes an absolute deadline, so waking
@@ -39,25 +39,24 @@ real_wait (struct env *env, _Atomic uint32_t *word, uint32_t value,
 {
   struct timespec ts;
 
-  (void)env;
-  ts.tv_sec = (time_t)(deadline / NSEC_PER_SEC);
-  ts.tv_nsec = (long)(deadline % NSEC_PER_SEC);
+  (void) env;
+  ts.tv_sec = (time_t) (deadline / NSEC_PER_SEC);
+  ts.tv_nsec = (long) (deadline % NSEC_PER_SEC);
   syscall (SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value,
-           deadline == ENV_FOREVER ? NULL : &ts, NULL,
-           FUTEX_BITSET_MATCH_ANY);
+           deadline == ENV_FOREVER ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 static void
 real_wake (struct env *env, _Atomic uint32_t *word)
 {
-  (void)env;
+  (void) env;
   syscall (SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 static void
 real_log (struct env *env, enum log_level level, const char *message)
 {
-  (void)env;
+  (void) env;
   if (level != LOG_DEBUG)
     fprintf (stderr, "%s\n", message);
 }
@@ -76,7 +75,7 @@ static void
 flatten (char *s)
 {
   for (; *s; s++)
-    if ((unsigned char)*s < ' ' || *s == 0x7f)
+    if ((unsigned char) *s < ' ' || *s == 0x7f)
       *s = ' ';
 }
 

@@ -13,8 +13,11 @@ void
 iomap_iter_init (struct iomap_iter *iter, struct fs *fs, uint64_t pos,
                  uint64_t len, unsigned flags)
 {
-  *iter = (struct iomap_iter){
-    .fs = fs, .pos = pos, .len = len, .flags = flags,
+  *iter = (struct iomap_iter) {
+    .fs = fs,
+    .pos = pos,
+    .len = len,
+    .flags = flags,
   };
 }
 

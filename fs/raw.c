@@ -38,7 +38,7 @@ struct raw {
 static struct raw *
 raw_of (struct fs *fs)
 {
-  return (struct raw *)fs; /* its first member */
+  return (struct raw *) fs; /* its first member */
 }
 
 /* ------------------------------------------------------ asking the store */
@@ -124,8 +124,7 @@ static void
 begin_read (struct raw *raw, uint64_t pos, uint64_t length, unsigned flags,
             struct iomap *iomap)
 {
-  bool may_ask =
-    !(flags & IOMAP_NOWAIT) && raw->fs.store->geo.can_extents;
+  bool may_ask = !(flags & IOMAP_NOWAIT) && raw->fs.store->geo.can_extents;
 
   iomap->length = length;
   if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
@@ -197,8 +196,8 @@ static void
 raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
          unsigned flags, const struct iomap *iomap)
 {
-  (void)written; /* what failed half way may have reached the store too */
-  (void)iomap;
+  (void) written; /* what failed half way may have reached the store too */
+  (void) iomap;
   if (is_direct_write (flags))
     extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
 }
@@ -220,8 +219,11 @@ raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
   if (length > fs->size - offset)
     length = fs->size - offset;
   extents_set (raw->extents, offset, length, IOMAP_MAPPED);
-  *iomap = (struct iomap){
-    .type = IOMAP_MAPPED, .offset = offset, .length = length, .addr = offset,
+  *iomap = (struct iomap) {
+    .type = IOMAP_MAPPED,
+    .offset = offset,
+    .length = length,
+    .addr = offset,
     .cookie = extents_cookie (raw->extents),
   };
   return 0;
@@ -230,7 +232,7 @@ raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
 static void
 raw_ioend_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
 {
-  (void)error; /* a failed write may have written a part */
+  (void) error; /* a failed write may have written a part */
   extents_set (raw_of (fs)->extents, offset, length, IOMAP_MAPPED);
 }
 
@@ -254,7 +256,9 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
   bool give_back = trim || (flags & STORE_MAY_TRIM);
   struct store_req req = {
     .op = trim ? STORE_TRIM : STORE_ZERO,
-    .flags = flags, .offset = offset, .length = length,
+    .flags = flags,
+    .offset = offset,
+    .length = length,
   };
   int r;
 
@@ -271,7 +275,8 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
   }
   extents_set (raw->extents, offset, length,
                give_back && geo->can_trim && geo->can_extents
-                 ? IOMAP_HOLE : IOMAP_UNWRITTEN);
+                 ? IOMAP_HOLE
+                 : IOMAP_UNWRITTEN);
   return 0;
 }
 

@@ -80,7 +80,7 @@ file_alignment (int fd, dev_t dev, uint32_t *mem_align)
   }
 #endif
   *mem_align = 0;
-  return (uint32_t)file_queue_attribute (dev, "logical_block_size", MIN_ALIGN);
+  return (uint32_t) file_queue_attribute (dev, "logical_block_size", MIN_ALIGN);
 }
 
 static uint32_t
@@ -88,7 +88,7 @@ device_alignment (int fd)
 {
   int size;
 
-  return ioctl (fd, BLKSSZGET, &size) == 0 && size > 0 ? (uint32_t)size : 0;
+  return ioctl (fd, BLKSSZGET, &size) == 0 && size > 0 ? (uint32_t) size : 0;
 }
 
 /* The smallest alignment from align on with which a read works, or 0. */
@@ -170,9 +170,11 @@ file_open_direct (struct store_file *sf, enum direct_mode mode,
   if (mode != DIRECT_OFF)
     r = try_direct (sf, st);
   if (r < 0 && mode == DIRECT_ON)
-    return file_refuse (m, r, "%s cannot be used with direct=on: its file "
+    return file_refuse (m, r,
+                        "%s cannot be used with direct=on: its file "
                         "system or device has no direct I/O (O_DIRECT) that "
-                        "works here; use direct=auto or direct=off", sf->path);
+                        "works here; use direct=auto or direct=off",
+                        sf->path);
 
   sf->store.geo.min_io = find_min_io (sf);
   /* An odd tail goes through the page cache, and then all of its page does:
@@ -180,6 +182,6 @@ file_open_direct (struct store_file *sf, enum direct_mode mode,
    */
   sf->direct_end = size;
   if (size % sf->store.geo.min_io != 0)
-    sf->direct_end = size & ~(uint64_t)(MAX_ALIGN - 1);
+    sf->direct_end = size & ~(uint64_t) (MAX_ALIGN - 1);
   return 0;
 }

@@ -8,6 +8,7 @@
 #ifndef FOLIO_STORE_FILE_IMPL_H
 #define FOLIO_STORE_FILE_IMPL_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@
 #include "fs/store-file.h"
 
 /* Zeroes that are written where nothing better works, bytes at once. */
-#define ZEROES_SIZE ((size_t)4 << 20)
+#define ZEROES_SIZE ((size_t) 4 << 20)
 
 struct store_file {
   struct store store;
@@ -31,7 +32,7 @@ struct store_file {
    * RWF_DSYNC done on the one that is flushed, they would use up the error that
    * a flush must report.
    */
-  int sync_fd;   /* the lock, and FLUSH */
+  int sync_fd;   /* the lock, O_EXCL, FLUSH and fallocate */
   int fd;        /* all other I/O that is not direct */
   int direct_fd; /* O_DIRECT, or -1 */
 
@@ -59,7 +60,7 @@ struct store_file {
 static inline struct store_file *
 store_file_of (struct store *store)
 {
-  return (struct store_file *)store; /* its first member */
+  return (struct store_file *) store; /* its first member */
 }
 
 /* Where the request ends, but not past the store's end. */
@@ -86,8 +87,8 @@ extern int file_refuse (const struct message *m, int error, const char *fmt,
 
 /* Open (or make) sync_fd and fd, lock them, fill in st and the size. */
 extern int file_open (struct store_file *sf,
-                      const struct store_file_options *options,
-                      struct stat *st, const struct message *m);
+                      const struct store_file_options *options, struct stat *st,
+                      const struct message *m);
 
 /* Open the file of st again, with more flags.  Returns the descriptor. */
 extern int file_reopen (const char *path, int flags, const struct stat *st);
@@ -122,6 +123,9 @@ extern void file_submit (struct store *store, struct store_req **reqs,
 /* req->state: this request is not to be tried with O_DIRECT (again). */
 #define FILE_BUFFERED 0x100
 
+/* req->state: this request failed with EFAULT once. */
+#define FILE_RETRIED 0x200
+
 extern void file_rw_prepare (struct store_file *sf, struct store_req *req,
                              struct io_uring_sqe *sqe);
 extern int file_rw_advance (struct store_file *sf, struct store_req *req,
@@ -132,12 +136,17 @@ extern void file_write_zeroes_prepare (struct store_file *sf,
                                        struct store_req *req,
                                        struct io_uring_sqe *sqe);
 
-/* Worth trying again as it is?  ECANCELED: the thread that submitted it ended
- * and its kernel workers with it.
+/* Worth trying again as it is?  When a thread ends, its kernel workers do too,
+ * and what it had submitted and was not begun fails with ECANCELED or EFAULT.
+ * The second try comes from the loop thread, which stays: EFAULT is then true.
  */
 static inline bool
-file_transient (int res)
+file_transient (struct store_req *req, int res)
 {
+  if (res == -EFAULT && !(req->state & FILE_RETRIED)) {
+    req->state |= FILE_RETRIED;
+    return true;
+  }
   return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
 }
 

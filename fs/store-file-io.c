@@ -32,9 +32,9 @@ next_piece (const struct store_file *sf, const struct store_req *req,
 
   while (skip >= iov->iov_len)
     skip -= iov++->iov_len;
-  *piece = (struct piece){ .iov = iov };
+  *piece = (struct piece) { .iov = iov };
   if (skip > 0 || iov->iov_len > left) {
-    piece->base = (char *)iov->iov_base + skip;
+    piece->base = (char *) iov->iov_base + skip;
     piece->length = iov->iov_len - skip < left ? iov->iov_len - skip : left;
     return;
   }
@@ -50,7 +50,7 @@ static bool
 suits_direct (const struct store_file *sf, const struct store_req *req,
               uint64_t offset, const struct piece *piece)
 {
-  uintptr_t memory = (uintptr_t)piece->base;
+  uintptr_t memory = (uintptr_t) piece->base;
   uint64_t bytes = offset | piece->length;
   unsigned i;
 
@@ -58,7 +58,7 @@ suits_direct (const struct store_file *sf, const struct store_req *req,
       offset + piece->length > sf->direct_end)
     return false;
   for (i = 0; i < piece->n; i++) {
-    memory |= (uintptr_t)piece->iov[i].iov_base;
+    memory |= (uintptr_t) piece->iov[i].iov_base;
     bytes |= piece->iov[i].iov_len;
   }
   return memory % sf->mem_align == 0 && bytes % sf->align == 0;
@@ -69,7 +69,7 @@ prepare_piece (struct store_file *sf, struct store_req *req, bool write,
                const struct piece *piece, struct io_uring_sqe *sqe)
 {
   uint64_t offset = req->offset + req->progress;
-  unsigned length = (unsigned)piece->length;
+  unsigned length = (unsigned) piece->length;
   int fd = sf->direct_fd;
 
   if (!suits_direct (sf, req, offset, piece)) {
@@ -126,7 +126,7 @@ zero_rest (const struct store_req *req)
       skip -= iov->iov_len;
       continue;
     }
-    memset ((char *)iov->iov_base + skip, 0, iov->iov_len - skip);
+    memset ((char *) iov->iov_base + skip, 0, iov->iov_len - skip);
     skip = 0;
   }
 }
@@ -136,7 +136,7 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
 {
   uint64_t wanted = file_req_end (sf, req) - req->offset;
 
-  if (file_transient (res))
+  if (file_transient (req, res))
     return FILE_AGAIN;
   if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
     req->state |= FILE_BUFFERED; /* more particular than it told us */
@@ -146,7 +146,7 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
     return res;
   if (res == 0 && req->progress < wanted && req->op == STORE_WRITE)
     return -EIO;
-  req->progress += (unsigned)res;
+  req->progress += (unsigned) res;
   if (res > 0 && req->progress < wanted)
     return FILE_AGAIN;
   if (req->op == STORE_READ)

@@ -31,7 +31,7 @@ file_refuse (const struct message *m, int error, const char *fmt, ...)
     m->text[0] = '\0';
   va_end (args);
   for (s = m->text; m->size > 0 && *s; s++) /* a path may hold anything */
-    if ((unsigned char)*s < ' ' || *s == 0x7f)
+    if ((unsigned char) *s < ' ' || *s == 0x7f)
       *s = '?';
   return error;
 }
@@ -70,13 +70,17 @@ open_existing (const char *path, bool readonly, mode_t mode,
     return fd;
   error = errno;
   if (error == EBUSY && S_ISBLK (mode))
-    return file_refuse (m, -error, "%s is in use: it is mounted, or locked by "
-                        "another server or process", path);
+    return file_refuse (m, -error,
+                        "%s is in use: it is mounted, or locked by "
+                        "another server or process",
+                        path);
   if (readonly)
     return file_refuse (m, -error, "%s cannot be opened for reading: %s", path,
                         strerror (error));
-  return file_refuse (m, -error, "%s cannot be opened for writing: %s; use -r "
-                      "to serve it read-only", path, strerror (error));
+  return file_refuse (m, -error,
+                      "%s cannot be opened for writing: %s; use -r "
+                      "to serve it read-only",
+                      path, strerror (error));
 }
 
 static int
@@ -85,8 +89,10 @@ create_new (const char *path, bool readonly, const struct message *m)
   int fd;
 
   if (readonly)
-    return file_refuse (m, -EROFS, "%s does not exist, and with -r create= "
-                        "cannot make it", path);
+    return file_refuse (m, -EROFS,
+                        "%s does not exist, and with -r create= "
+                        "cannot make it",
+                        path);
   fd = open (path, O_CLOEXEC | O_NOCTTY | O_RDWR | O_CREAT | O_EXCL, 0666);
   if (fd < 0)
     return file_refuse (m, -errno, "%s cannot be created: %s", path,
@@ -111,8 +117,10 @@ open_or_create (const struct store_file_options *options, bool *created,
   if (errno != ENOENT)
     return file_refuse (m, -errno, "%s: %s", path, strerror (errno));
   if (options->create < 0)
-    return file_refuse (m, -ENOENT, "%s does not exist (create=SIZE would make "
-                        "it)", path);
+    return file_refuse (m, -ENOENT,
+                        "%s does not exist (create=SIZE would make "
+                        "it)",
+                        path);
   r = create_new (path, options->readonly, m);
   *created = r >= 0;
   return r;
@@ -129,8 +137,8 @@ lock_file (const struct store_file *sf, const struct message *m)
   if (fcntl (sf->sync_fd, F_OFD_SETLK, &lock) == 0)
     return 0;
   if (errno == EAGAIN || errno == EACCES)
-    return file_refuse (m, -EAGAIN,
-                        "%s is locked by another server or process", sf->path);
+    return file_refuse (m, -EAGAIN, "%s is locked by another server or process",
+                        sf->path);
   return file_refuse (m, -errno, "%s cannot be locked: %s", sf->path,
                       strerror (errno));
 }
@@ -164,8 +172,10 @@ size_new (const struct store_file *sf, int64_t size, const struct message *m)
   }
   error = errno;
   unlink (sf->path);
-  return file_refuse (m, -error, "%s cannot be made %" PRIi64 " bytes large: "
-                      "%s", sf->path, size, strerror (error));
+  return file_refuse (m, -error,
+                      "%s cannot be made %" PRIi64 " bytes large: "
+                      "%s",
+                      sf->path, size, strerror (error));
 }
 
 static int
@@ -175,7 +185,7 @@ find_size (struct store_file *sf, const struct stat *st,
   uint64_t *size = &sf->store.geo.size;
 
   if (S_ISREG (st->st_mode))
-    *size = (uint64_t)st->st_size;
+    *size = (uint64_t) st->st_size;
   else if (ioctl (sf->sync_fd, BLKGETSIZE64, size) < 0)
     return file_refuse (m, -errno, "%s: its size cannot be found out: %s",
                         sf->path, strerror (errno));
@@ -188,11 +198,12 @@ check_size (const struct store_file *sf, int64_t wanted,
 {
   uint64_t size = sf->store.geo.size;
 
-  if (wanted < 0 || (uint64_t)wanted == size)
+  if (wanted < 0 || (uint64_t) wanted == size)
     return 0;
-  return file_refuse (m, -EEXIST, "%s exists and has %" PRIu64 " bytes, but "
-                      "create=%" PRIi64 " was asked for", sf->path, size,
-                      wanted);
+  return file_refuse (m, -EEXIST,
+                      "%s exists and has %" PRIu64 " bytes, but "
+                      "create=%" PRIi64 " was asked for",
+                      sf->path, size, wanted);
 }
 
 int
@@ -231,8 +242,8 @@ file_open (struct store_file *sf, const struct store_file_options *options,
       (r = check_size (sf, options->create, m)) < 0)
     return r;
   sf->block_device = S_ISBLK (st->st_mode);
-  sf->fd = r = file_reopen (sf->path, options->readonly ? O_RDONLY : O_RDWR,
-                            st);
+  sf->fd = r =
+    file_reopen (sf->path, options->readonly ? O_RDONLY : O_RDWR, st);
   if (r < 0)
     return file_refuse (m, r, "%s cannot be opened again: %s", sf->path,
                         strerror (-r));

@@ -52,7 +52,7 @@ poke (struct store_file *sf)
 {
   ssize_t n = eventfd_write (sf->event_fd, 1);
 
-  (void)n; /* fails only when the counter is full: it is awake then */
+  (void) n; /* fails only when the counter is full: it is awake then */
 }
 
 /* --------------------------------- one request, by its kind; under the lock */
@@ -66,11 +66,8 @@ request_begin (struct store_file *sf, struct store_req *req)
   req->progress = 0;
   req->state = 0;
   switch (req->op) {
-  case STORE_FLUSH:
-    req->progress = sf->flush_errors;
-    return FILE_AGAIN;
-  case STORE_READ:
-    return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
+  case STORE_FLUSH: req->progress = sf->flush_errors; return FILE_AGAIN;
+  case STORE_READ: return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
   case STORE_WRITE:
     if (sf->store.geo.readonly)
       return -EROFS;
@@ -93,11 +90,8 @@ request_prepare (struct store_file *sf, struct store_req *req)
     io_uring_prep_fsync (sqe, sf->sync_fd, IORING_FSYNC_DATASYNC);
     break;
   case STORE_READ:
-  case STORE_WRITE:
-    file_rw_prepare (sf, req, sqe);
-    break;
-  default:
-    file_zero_prepare (sf, req, sqe);
+  case STORE_WRITE: file_rw_prepare (sf, req, sqe); break;
+  default: file_zero_prepare (sf, req, sqe);
   }
   io_uring_sqe_set_data (sqe, req);
 }
@@ -106,9 +100,9 @@ request_prepare (struct store_file *sf, struct store_req *req)
  * only: all that were under way with it fail too.
  */
 static int
-flush_advance (struct store_file *sf, const struct store_req *req, int res)
+flush_advance (struct store_file *sf, struct store_req *req, int res)
 {
-  if (file_transient (res))
+  if (file_transient (req, res))
     return FILE_AGAIN;
   if (res < 0) {
     sf->flush_errors++;
@@ -121,13 +115,10 @@ static int
 request_advance (struct store_file *sf, struct store_req *req, int res)
 {
   switch (req->op) {
-  case STORE_FLUSH:
-    return flush_advance (sf, req, res);
+  case STORE_FLUSH: return flush_advance (sf, req, res);
   case STORE_READ:
-  case STORE_WRITE:
-    return file_rw_advance (sf, req, res);
-  default:
-    return file_zero_advance (sf, req, res);
+  case STORE_WRITE: return file_rw_advance (sf, req, res);
+  default: return file_zero_advance (sf, req, res);
   }
 }
 
@@ -200,8 +191,8 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
   eventfd_t value;
   int i;
 
-  (void)loop;
-  (void)revents;
+  (void) loop;
+  (void) revents;
   eventfd_read (sf->event_fd, &value); /* before looking, lest one be missed */
   pthread_mutex_lock (&sf->lock);
   for (i = 0; i < BUDGET && io_uring_peek_cqe (&sf->ring, &cqe) == 0; i++)
@@ -246,8 +237,7 @@ explain_no_ring (int error)
   case -ENOMEM:
     return "too little locked memory is allowed for an io_uring (see "
            "ulimit -l)";
-  default:
-    return strerror (-error);
+  default: return strerror (-error);
   }
 }
 

@@ -48,8 +48,8 @@ report_extent (struct status *s, const struct fiemap_extent *fe, uint64_t end)
 {
   const uint32_t harmless = FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_LAST |
                             FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED;
-  bool unwritten = (fe->fe_flags & FIEMAP_EXTENT_UNWRITTEN) &&
-                   !(fe->fe_flags & ~harmless);
+  bool unwritten =
+    (fe->fe_flags & FIEMAP_EXTENT_UNWRITTEN) && !(fe->fe_flags & ~harmless);
   uint64_t to = fe->fe_logical + fe->fe_length;
 
   report (s, fe->fe_logical < end ? fe->fe_logical : end, STORE_HOLE);
@@ -62,15 +62,15 @@ report_batch (struct status *s, struct fiemap *fm, uint64_t end)
 {
   unsigned i;
 
-  *fm = (struct fiemap){
+  *fm = (struct fiemap) {
     .fm_start = s->pos,
     .fm_length = end - s->pos,
     .fm_extent_count = FIEMAP_BATCH,
   };
   if (ioctl (s->sf->fd, FS_IOC_FIEMAP, fm) < 0) {
     /* Without FIEMAP there is nothing to tell apart. */
-    report (s, end, errno == EOPNOTSUPP || errno == ENOTTY ? STORE_HOLE
-                                                           : STORE_DATA);
+    report (s, end,
+            errno == EOPNOTSUPP || errno == ENOTTY ? STORE_HOLE : STORE_DATA);
     return;
   }
   for (i = 0; i < fm->fm_mapped_extents; i++)
@@ -100,11 +100,11 @@ report_hole (struct status *s, uint64_t end)
 static int64_t
 seek (const struct status *s, int whence)
 {
-  off_t r = lseek (s->sf->fd, (off_t)s->pos, whence);
+  off_t r = lseek (s->sf->fd, (off_t) s->pos, whence);
 
   if (r < 0 && errno != ENXIO)
     return -errno;
-  return r < 0 || (uint64_t)r > s->end ? (int64_t)s->end : r;
+  return r < 0 || (uint64_t) r > s->end ? (int64_t) s->end : r;
 }
 
 /* One hole, which may be empty, and the data after it, likewise. */
@@ -115,16 +115,16 @@ report_next (struct status *s)
   uint64_t sector_end;
 
   if (data < 0)
-    return (int)data;
-  report_hole (s, (uint64_t)data);
-  if (s->pos < (uint64_t)data || s->pos == s->end)
+    return (int) data;
+  report_hole (s, (uint64_t) data);
+  if (s->pos < (uint64_t) data || s->pos == s->end)
     return 0;
   hole = seek (s, SEEK_HOLE);
   if (hole < 0)
-    return (int)hole;
+    return (int) hole;
   /* If a hole was made just now where data began: say data, and move on. */
   sector_end = (s->pos | 511) + 1;
-  report (s, (uint64_t)hole > s->pos ? (uint64_t)hole : sector_end,
+  report (s, (uint64_t) hole > s->pos ? (uint64_t) hole : sector_end,
           STORE_DATA);
   return 0;
 }
@@ -134,8 +134,11 @@ file_block_status (struct store *store, uint64_t offset, uint64_t length,
                    store_extent_fn *fn, void *opaque)
 {
   struct status s = {
-    .sf = store_file_of (store), .fn = fn, .opaque = opaque,
-    .pos = offset, .end = store->geo.size,
+    .sf = store_file_of (store),
+    .fn = fn,
+    .opaque = opaque,
+    .pos = offset,
+    .end = store->geo.size,
   };
 
   if (offset >= store->geo.size || length == 0)

@@ -13,7 +13,8 @@
  *
  * With STORE_FUA then comes SYNC.  On a block device the kernel punches only
  * where the device promises zeroes for what was given back, and has RANGE
- * write zeroes by itself if the device can do no better.
+ * write zeroes by itself if the device can do no better.  It insists on the
+ * descriptor with O_EXCL if the page cache holds any of the range (EBUSY).
  */
 
 #include <errno.h>
@@ -34,27 +35,23 @@ enum phase { PUNCH, RANGE, PUNCH_KEEP, WRITE, ALLOCATE, SYNC, NO_PHASE };
 static enum phase
 phase_of (const struct store_req *req)
 {
-  return (enum phase)(req->state & PHASE_MASK);
+  return (enum phase) (req->state & PHASE_MASK);
 }
 
 static void
 set_phase (struct store_req *req, enum phase phase)
 {
-  req->state = (int)phase;
+  req->state = (int) phase;
 }
 
 static bool
 lacks (const struct store_file *sf, enum phase phase)
 {
   switch (phase) {
-  case PUNCH:
-    return sf->no_punch;
-  case PUNCH_KEEP:
-    return sf->no_punch || sf->block_device;
-  case RANGE:
-    return sf->no_zero_range;
-  default:
-    return false;
+  case PUNCH: return sf->no_punch;
+  case PUNCH_KEEP: return sf->no_punch || sf->block_device;
+  case RANGE: return sf->no_zero_range;
+  default: return false;
   }
 }
 
@@ -79,8 +76,7 @@ next_phase (const struct store_file *sf, const struct store_req *req,
 static int
 enter (struct store_req *req, enum phase phase)
 {
-  if (phase == WRITE && req->op == STORE_ZERO &&
-      (req->flags & STORE_FAST_ZERO))
+  if (phase == WRITE && req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO))
     return -ENOTSUP;
   set_phase (req, phase);
   return FILE_AGAIN;
@@ -117,24 +113,21 @@ file_zero_prepare (struct store_file *sf, struct store_req *req,
   switch (phase_of (req)) {
   case PUNCH:
   case PUNCH_KEEP:
-    io_uring_prep_fallocate (sqe, sf->fd,
+    io_uring_prep_fallocate (sqe, sf->sync_fd,
                              FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
                              length);
     break;
   case RANGE:
-    io_uring_prep_fallocate (sqe, sf->fd,
+    io_uring_prep_fallocate (sqe, sf->sync_fd,
                              FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from,
                              length);
     break;
   case ALLOCATE:
-    io_uring_prep_fallocate (sqe, sf->fd, FALLOC_FL_KEEP_SIZE, req->offset,
+    io_uring_prep_fallocate (sqe, sf->sync_fd, FALLOC_FL_KEEP_SIZE, req->offset,
                              file_req_end (sf, req) - req->offset);
     break;
-  case SYNC:
-    io_uring_prep_fsync (sqe, sf->fd, IORING_FSYNC_DATASYNC);
-    break;
-  default:
-    file_write_zeroes_prepare (sf, req, sqe);
+  case SYNC: io_uring_prep_fsync (sqe, sf->fd, IORING_FSYNC_DATASYNC); break;
+  default: file_write_zeroes_prepare (sf, req, sqe);
   }
 }
 
@@ -157,7 +150,7 @@ advance_write (struct store_file *sf, struct store_req *req, int res)
   }
   if (res <= 0)
     return res < 0 ? res : -EIO;
-  req->progress += (unsigned)res;
+  req->progress += (unsigned) res;
   if (req->offset + req->progress < file_req_end (sf, req))
     return FILE_AGAIN;
   return zeroed (req);
@@ -169,8 +162,8 @@ unsupported (int res)
   return res == -EOPNOTSUPP || res == -ENOSYS;
 }
 
-/* This means does not work here (EOPNOTSUPP), or not for this range (EINVAL):
- * on to the next.
+/* This means does not work here, or, now or ever, not for this range: on to the
+ * next.
  */
 static int
 try_next (struct store_file *sf, struct store_req *req, int res)
@@ -187,7 +180,7 @@ try_next (struct store_file *sf, struct store_req *req, int res)
 static int
 advance_fallocate (struct store_file *sf, struct store_req *req, int res)
 {
-  if (unsupported (res) || res == -EINVAL)
+  if (unsupported (res) || res == -EINVAL || res == -EBUSY)
     return try_next (sf, req, res);
   if (res < 0)
     return res;
@@ -204,21 +197,18 @@ advance_fallocate (struct store_file *sf, struct store_req *req, int res)
 int
 file_zero_advance (struct store_file *sf, struct store_req *req, int res)
 {
-  if (file_transient (res))
+  if (file_transient (req, res))
     return FILE_AGAIN;
   switch (phase_of (req)) {
-  case WRITE:
-    return advance_write (sf, req, res);
-  case SYNC:
-    return res;
+  case WRITE: return advance_write (sf, req, res);
+  case SYNC: return res;
   case ALLOCATE:
     if (unsupported (res))
       sf->no_allocate = true;
     else if (res < 0)
       return res;
     return zeroed (req);
-  default:
-    return advance_fallocate (sf, req, res);
+  default: return advance_fallocate (sf, req, res);
   }
 }
 
@@ -229,10 +219,11 @@ file_zero_advance (struct store_file *sf, struct store_req *req, int res)
 static bool
 probe_punch (struct store_file *sf)
 {
-  off_t past = (off_t)((sf->store.geo.size | 0xffff) + 1);
+  off_t past = (off_t) ((sf->store.geo.size | 0xffff) + 1);
 
   if (fallocate (sf->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past,
-                 0x10000) < 0 && unsupported (-errno)) {
+                 0x10000) < 0 &&
+      unsupported (-errno)) {
     sf->no_punch = true;
     return false;
   }

@@ -62,8 +62,8 @@ clamp_depth (unsigned depth)
 static void *
 map_zeroes (void)
 {
-  void *p = mmap (NULL, ZEROES_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
-                  -1, 0);
+  void *p =
+    mmap (NULL, ZEROES_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
   return p == MAP_FAILED ? NULL : p;
 }

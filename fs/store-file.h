@@ -17,10 +17,10 @@ enum direct_mode { DIRECT_AUTO, DIRECT_ON, DIRECT_OFF };
 struct store_file_options {
   const char *path;
   bool readonly;
-  int64_t create;        /* make a sparse file of this many bytes if there is
+  int64_t create; /* make a sparse file of this many bytes if there is
                           * none; -1: don't */
   enum direct_mode direct;
-  unsigned io_depth;     /* requests in flight at most */
+  unsigned io_depth; /* requests in flight at most */
 };
 
 /* Open the store, lock it against a second writer (open-file-description

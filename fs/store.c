@@ -20,7 +20,7 @@ static void
 wake_waiter (struct store_req *req, int error)
 {
   struct waited *w =
-    (struct waited *)((char *)req - offsetof (struct waited, req));
+    (struct waited *) ((char *) req - offsetof (struct waited, req));
 
   w->error = error;
   completion_signal (w->env, &w->completion);

@@ -66,8 +66,7 @@ fake_store_release_newest (struct fake_store *fake, enum store_op op)
   struct store_req *req;
 
   pthread_mutex_lock (&s->lock);
-  while ((req = fake_fifo_pop (&s->held[op])) != NULL &&
-         s->held[op].count > 0)
+  while ((req = fake_fifo_pop (&s->held[op])) != NULL && s->held[op].count > 0)
     fake_fifo_push (&kept, req);
   s->held[op] = kept;
   pthread_mutex_unlock (&s->lock);
@@ -83,7 +82,7 @@ fake_store_unhold (struct fake_store *fake, enum store_op op)
   pthread_mutex_lock (&fake->state->lock);
   fake->state->holding[op] = false;
   pthread_mutex_unlock (&fake->state->lock);
-  fake_store_release (fake, op, (unsigned)-1);
+  fake_store_release (fake, op, (unsigned) -1);
 }
 
 void
@@ -98,11 +97,11 @@ fake_store_fail (struct fake_store *fake, const struct fake_rule *rule)
 }
 
 void
-fake_store_fail_next (struct fake_store *fake, enum store_op op,
-                      unsigned count, int error)
+fake_store_fail_next (struct fake_store *fake, enum store_op op, unsigned count,
+                      int error)
 {
-  fake_store_fail (fake, &(struct fake_rule){
-    .op = op, .error = error, .count = count });
+  fake_store_fail (
+    fake, &(struct fake_rule) { .op = op, .error = error, .count = count });
 }
 
 void

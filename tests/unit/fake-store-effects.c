@@ -27,7 +27,7 @@ fake_inside (const struct fake_store *fake, uint64_t offset, uint64_t length)
 
 void
 fake_set_status (struct fake_store *fake, uint64_t offset, uint64_t length,
-            enum store_extent type)
+                 enum store_extent type)
 {
   uint64_t end = offset + length;
   uint64_t from = offset / FAKE_STATUS_GRAIN;
@@ -125,7 +125,8 @@ take_effect (struct fake_store *fake, struct store_req *req)
   if (req->op != STORE_WRITE) {
     zero_content (fake, req->offset, n);
     type = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM)
-             ? STORE_HOLE : STORE_UNWRITTEN;
+             ? STORE_HOLE
+             : STORE_UNWRITTEN;
   }
   fake_set_status (fake, req->offset, n, type);
   fake_mark_unstable (fake->state, req->offset, n);
@@ -186,9 +187,11 @@ fake_record_start (struct fake_state *s, struct store_req *req)
     s->room = s->room ? s->room * 2 : 256;
     s->records = fake_must (realloc (s->records, s->room * sizeof *s->records));
   }
-  s->records[s->nrecords] = (struct fake_record){
-    .op = req->op, .flags = req->flags,
-    .offset = req->offset, .length = req->length,
+  s->records[s->nrecords] = (struct fake_record) {
+    .op = req->op,
+    .flags = req->flags,
+    .offset = req->offset,
+    .length = req->length,
   };
   req->progress = s->first + s->nrecords++;
 }

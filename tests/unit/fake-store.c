@@ -21,7 +21,7 @@ static const struct store_ops fake_ops;
 static struct fake_store *
 fake_of (struct store *store)
 {
-  return (struct fake_store *)store; /* its first member */
+  return (struct fake_store *) store; /* its first member */
 }
 
 void *
@@ -38,7 +38,7 @@ uint8_t *
 fake_map_zeroes (uint64_t size)
 {
   return fake_must (mmap (NULL, size ? size : 1, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 }
 
 void
@@ -66,10 +66,16 @@ fake_store_create (struct env *env, uint64_t size)
 
   fake->store.ops = &fake_ops;
   fake->store.env = env;
-  fake->store.geo = (struct store_geometry){
-    .size = size, .min_io = 512, .best_io = 1 << 20, .max_io = 2 << 20,
-    .can_fua = true, .can_zero = true, .can_fast_zero = true,
-    .can_trim = true, .can_extents = true,
+  fake->store.geo = (struct store_geometry) {
+    .size = size,
+    .min_io = 512,
+    .best_io = 1 << 20,
+    .max_io = 2 << 20,
+    .can_fua = true,
+    .can_zero = true,
+    .can_fast_zero = true,
+    .can_trim = true,
+    .can_extents = true,
   };
   fake->content = fake_map_zeroes (size);
   fake->state = s;
@@ -249,15 +255,15 @@ fake_block_status (struct store *store, uint64_t offset, uint64_t length,
 static int
 fake_attach (struct store *store, struct ev_loop *loop)
 {
-  (void)store;
-  (void)loop;
+  (void) store;
+  (void) loop;
   return 0;
 }
 
 static void
 fake_detach (struct store *store)
 {
-  (void)store;
+  (void) store;
 }
 
 static const struct store_ops fake_ops = {
@@ -279,8 +285,8 @@ fake_store_latency (struct fake_store *fake, enum store_op op, uint64_t ns,
   s->latency[op] = ns;
   s->serial[op] = serial;
   if (ns > 0 && !s->running) {
-    fake_must (pthread_create (&s->thread, NULL, timed_thread, fake) == 0
-                 ? s : NULL);
+    fake_must (
+      pthread_create (&s->thread, NULL, timed_thread, fake) == 0 ? s : NULL);
     s->running = true;
   }
   pthread_mutex_unlock (&s->lock);

@@ -1,0 +1,383 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The extent map, against a model with one entry a unit.
+ */
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "fs/extents.h"
+#include "tests/unit/seed.h"
+
+#define UNKNOWN (-1)
+#define UNITS 512
+#define UNIT 4096u
+
+static void
+expect (struct extents *e, uint64_t offset, int type, uint64_t length)
+{
+  enum iomap_type got;
+  uint64_t n = length;
+  bool known = extents_lookup (e, offset, &n, &got);
+
+  assert_int_equal (known ? (int) got : UNKNOWN, type);
+  assert_int_equal (n, length);
+}
+
+static void
+nothing_is_known_at_first (void **state)
+{
+  struct extents *e = extents_create (100);
+
+  (void) state;
+  expect (e, 0, UNKNOWN, 1000);
+  expect (e, UINT64_C (1) << 62, UNKNOWN, 1000);
+  assert_int_equal (extents_count (e), 0);
+  extents_destroy (e);
+}
+
+static void
+neighbours_are_merged (void **state)
+{
+  struct extents *e = extents_create (100);
+
+  (void) state;
+  extents_set (e, 100, 100, IOMAP_MAPPED);
+  extents_set (e, 300, 100, IOMAP_MAPPED);
+  expect (e, 0, UNKNOWN, 100);
+  expect (e, 150, IOMAP_MAPPED, 50);
+  expect (e, 200, UNKNOWN, 100);
+  extents_set (e, 200, 100, IOMAP_MAPPED);
+  expect (e, 100, IOMAP_MAPPED, 300);
+  assert_int_equal (extents_count (e), 1);
+
+  extents_set (e, 200, 100, IOMAP_HOLE);
+  assert_int_equal (extents_count (e), 3);
+  expect (e, 199, IOMAP_MAPPED, 1);
+  expect (e, 200, IOMAP_HOLE, 100);
+  expect (e, 300, IOMAP_MAPPED, 100);
+  extents_set (e, 0, 1000, IOMAP_UNWRITTEN);
+  expect (e, 0, IOMAP_UNWRITTEN, 1000);
+  assert_int_equal (extents_count (e), 1);
+  extents_destroy (e);
+}
+
+/* Did the cookie change since it was last asked for? */
+static bool
+bumped (struct extents *e, uint64_t *cookie)
+{
+  uint64_t before = *cookie;
+
+  *cookie = extents_cookie (e);
+  return *cookie != before;
+}
+
+static void
+cookie_changes_when_a_mapping_may_be_wrong (void **state)
+{
+  struct extents *e = extents_create (100);
+  uint64_t cookie = extents_cookie (e);
+
+  (void) state;
+  extents_set (e, 0, 100, IOMAP_HOLE);
+  assert_true (bumped (e, &cookie));
+  extents_set (e, 10, 20, IOMAP_HOLE);
+  assert_false (bumped (e, &cookie));
+  extents_set (e, 10, 20, IOMAP_DELALLOC);
+  assert_false (bumped (e, &cookie));
+  extents_reserve (e, 0, 100);
+  assert_false (bumped (e, &cookie));
+  extents_set (e, 50, 50, IOMAP_UNWRITTEN);
+  assert_true (bumped (e, &cookie));
+  extents_reserve (e, 0, 100);
+  assert_false (bumped (e, &cookie));
+  extents_set (e, 20, 1, IOMAP_MAPPED);
+  assert_true (bumped (e, &cookie));
+  extents_set (e, 20, 1, IOMAP_DELALLOC);
+  assert_true (bumped (e, &cookie));
+  extents_learn (e, extents_epoch (e), 0, 1000, IOMAP_MAPPED);
+  assert_false (bumped (e, &cookie));
+  extents_set (e, 2000, 1, IOMAP_MAPPED); /* from unknown */
+  assert_true (bumped (e, &cookie));
+  extents_destroy (e);
+}
+
+static void
+reserving_leaves_data_and_the_unknown_alone (void **state)
+{
+  struct extents *e = extents_create (100);
+
+  (void) state;
+  extents_set (e, 100, 100, IOMAP_HOLE);
+  extents_set (e, 300, 100, IOMAP_UNWRITTEN);
+  extents_set (e, 400, 100, IOMAP_MAPPED);
+  extents_reserve (e, 150, 300);
+  expect (e, 100, IOMAP_HOLE, 50);
+  expect (e, 150, IOMAP_DELALLOC, 50);
+  expect (e, 200, UNKNOWN, 100);
+  expect (e, 300, IOMAP_DELALLOC, 100);
+  expect (e, 400, IOMAP_MAPPED, 100);
+  extents_destroy (e);
+}
+
+static void
+learning_fills_in_only_the_unknown (void **state)
+{
+  struct extents *e = extents_create (100);
+  uint64_t epoch = extents_epoch (e);
+
+  (void) state;
+  extents_set (e, 100, 100, IOMAP_MAPPED);
+  extents_set (e, 300, 100, IOMAP_DELALLOC);
+  extents_learn (e, epoch, 50, 1000, IOMAP_HOLE);
+  expect (e, 0, UNKNOWN, 50);
+  expect (e, 50, IOMAP_HOLE, 50);
+  expect (e, 100, IOMAP_MAPPED, 100);
+  expect (e, 200, IOMAP_HOLE, 100);
+  expect (e, 300, IOMAP_DELALLOC, 100);
+  expect (e, 400, IOMAP_HOLE, 650);
+  extents_destroy (e);
+}
+
+/* What was written and forgotten since the store was asked is not a hole. */
+static void
+nothing_is_learned_once_something_was_forgotten (void **state)
+{
+  struct extents *e = extents_create (100);
+  uint64_t epoch = extents_epoch (e);
+
+  (void) state;
+  extents_set (e, 100, 100, IOMAP_MAPPED);
+  extents_forget (e, 100, 100);
+  extents_learn (e, epoch, 0, 1000, IOMAP_HOLE);
+  expect (e, 0, UNKNOWN, 1000);
+  extents_learn (e, extents_epoch (e), 0, 1000, IOMAP_HOLE);
+  expect (e, 0, IOMAP_HOLE, 1000);
+  extents_destroy (e);
+}
+
+static void
+forgetting_for_room_ends_the_epoch (void **state)
+{
+  struct extents *e = extents_create (8);
+  uint64_t epoch = extents_epoch (e);
+  uint64_t i;
+
+  (void) state;
+  for (i = 0; i < 8; i++)
+    extents_set (e, i * 200, 100, IOMAP_MAPPED);
+  assert_int_equal (extents_epoch (e) == epoch, false);
+  extents_learn (e, epoch, 5000, 100, IOMAP_HOLE);
+  expect (e, 5000, UNKNOWN, 100);
+  extents_destroy (e);
+}
+
+static void
+a_report_of_many_runs_is_learned_even_when_full (void **state)
+{
+  struct extents *e = extents_create (6400);
+  uint64_t epoch, i;
+
+  (void) state;
+  for (i = 0; i < 10000; i++)
+    extents_set (e, i * 200, 100, IOMAP_MAPPED);
+  epoch = extents_epoch (e);
+  for (i = 0; i < 100; i++)
+    extents_learn (e, epoch, (1 << 30) + i * 100, 100,
+                   i % 2 ? IOMAP_HOLE : IOMAP_MAPPED);
+  for (i = 0; i < 100; i++)
+    expect (e, (1 << 30) + i * 100, i % 2 ? IOMAP_HOLE : IOMAP_MAPPED, 100);
+  extents_destroy (e);
+}
+
+/* ------------------------------------------------------ against the model */
+
+static void
+model_set (int *model, uint64_t from, uint64_t to, int type)
+{
+  for (; from < to; from++)
+    model[from] = type;
+}
+
+static void
+random_change (struct rng *rng, struct extents *e, int *model)
+{
+  uint64_t from = rng_below (rng, UNITS);
+  uint64_t to = from + rng_log (rng, UNITS - from);
+  uint64_t offset = from * UNIT, length = (to - from) * UNIT, i;
+  enum iomap_type type = (enum iomap_type) rng_below (rng, 4);
+
+  switch (rng_below (rng, 6)) {
+  case 0:
+    extents_forget (e, offset, length);
+    model_set (model, from, to, UNKNOWN);
+    break;
+  case 1:
+    extents_reserve (e, offset, length);
+    for (i = from; i < to; i++)
+      if (model[i] == IOMAP_HOLE || model[i] == IOMAP_UNWRITTEN)
+        model[i] = IOMAP_DELALLOC;
+    break;
+  case 2:
+    extents_learn (e, extents_epoch (e), offset, length, type);
+    for (i = from; i < to; i++)
+      if (model[i] == UNKNOWN)
+        model[i] = (int) type;
+    break;
+  default:
+    extents_set (e, offset, length, type);
+    model_set (model, from, to, (int) type);
+  }
+}
+
+static void
+random_changes_agree_with_a_model (void **state)
+{
+  struct rng rng = test_rng ("random_changes_agree_with_a_model");
+  struct extents *e = extents_create (4 * UNITS);
+  int model[UNITS], round;
+  uint64_t i, j, runs;
+
+  (void) state;
+  model_set (model, 0, UNITS, UNKNOWN);
+  for (round = 0; round < 3000; round++) {
+    random_change (&rng, e, model);
+    for (runs = i = 0; i < UNITS; i = j) {
+      for (j = i + 1; j < UNITS && model[j] == model[i]; j++)
+        ;
+      runs += model[i] != UNKNOWN;
+      expect (e, i * UNIT, model[i], (j - i) * UNIT);
+      expect (e, j * UNIT - 1, model[i], 1);
+    }
+    assert_int_equal (extents_count (e), runs); /* wholly merged */
+  }
+  extents_destroy (e);
+}
+
+/* With too little room the map knows less, never anything wrong. */
+static void
+a_small_map_forgets_but_never_lies (void **state)
+{
+  struct rng rng = test_rng ("a_small_map_forgets_but_never_lies");
+  struct extents *e = extents_create (16);
+  enum iomap_type type;
+  uint64_t i, n, known = 0;
+  int truth[UNITS], round;
+
+  (void) state;
+  model_set (truth, 0, UNITS, UNKNOWN);
+  for (round = 0; round < 20000; round++) {
+    uint64_t from = rng_below (&rng, UNITS);
+    uint64_t to = from + rng_log (&rng, UNITS - from < 9 ? UNITS - from : 9);
+
+    type = (enum iomap_type) rng_below (&rng, 4);
+    extents_set (e, from * UNIT, (to - from) * UNIT, type);
+    model_set (truth, from, to, (int) type);
+    assert_true (extents_count (e) <= 16);
+    for (i = from; i < to; i++) {
+      n = UNIT;
+      assert_true (extents_lookup (e, i * UNIT, &n, &type));
+    }
+    for (i = 0; i < UNITS; i++) {
+      n = UNIT;
+      if (extents_lookup (e, i * UNIT, &n, &type)) {
+        assert_int_equal (type, truth[i]);
+        known++;
+      }
+    }
+  }
+  assert_true (known / 20000 >= 8); /* and it does remember something */
+  extents_destroy (e);
+}
+
+/* ---------------------------------------------------------------- threads */
+
+#define THREADS 4
+#define SHARE ((uint64_t) 1 << 30)
+
+struct worker {
+  pthread_t thread;
+  struct extents *e;
+  struct rng rng;
+  uint64_t base;
+};
+
+/* Only this worker sets ranges of its share: what it finds there is what it
+ * set, or unknown.
+ */
+static void *
+work (void *opaque)
+{
+  struct worker *w = opaque;
+  enum iomap_type types[64] = { 0 }, type;
+  int round;
+
+  for (round = 0; round < 5000; round++) {
+    uint64_t i = rng_below (&w->rng, 64), n = UNIT;
+    uint64_t offset = w->base + i * 2 * UNIT;
+
+    if (rng_chance (&w->rng, 30)) {
+      types[i] = (enum iomap_type) (1 + rng_below (&w->rng, 3));
+      extents_set (w->e, offset, UNIT, types[i]);
+    }
+    else if (rng_chance (&w->rng, 10))
+      extents_forget (w->e, offset, UNIT);
+    else if (extents_lookup (w->e, offset, &n, &type) && type != types[i])
+      return w;
+    extents_cookie (w->e);
+  }
+  return NULL;
+}
+
+static void
+threads_do_not_disturb_each_other (void **state)
+{
+  struct rng rng = test_rng ("threads_do_not_disturb_each_other");
+  struct extents *e = extents_create (100);
+  struct worker workers[THREADS];
+  void *wrong;
+  int i;
+
+  (void) state;
+  for (i = 0; i < THREADS; i++) {
+    workers[i] = (struct worker) { .e = e,
+                                   .rng = { rng_next (&rng) },
+                                   .base = (uint64_t) i * SHARE };
+    assert_int_equal (
+      pthread_create (&workers[i].thread, NULL, work, &workers[i]), 0);
+  }
+  for (i = 0; i < THREADS; i++) {
+    pthread_join (workers[i].thread, &wrong);
+    assert_null (wrong);
+  }
+  assert_true (extents_count (e) <= 100);
+  extents_destroy (e);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (nothing_is_known_at_first),
+    cmocka_unit_test (neighbours_are_merged),
+    cmocka_unit_test (cookie_changes_when_a_mapping_may_be_wrong),
+    cmocka_unit_test (reserving_leaves_data_and_the_unknown_alone),
+    cmocka_unit_test (learning_fills_in_only_the_unknown),
+    cmocka_unit_test (nothing_is_learned_once_something_was_forgotten),
+    cmocka_unit_test (forgetting_for_room_ends_the_epoch),
+    cmocka_unit_test (a_report_of_many_runs_is_learned_even_when_full),
+    cmocka_unit_test (random_changes_agree_with_a_model),
+    cmocka_unit_test (a_small_map_forgets_but_never_lies),
+    cmocka_unit_test (threads_do_not_disturb_each_other),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

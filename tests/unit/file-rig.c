@@ -1,0 +1,193 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What tests of the file store stand on: see file-rig.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <linux/magic.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/file-rig.h"
+
+static bool
+cannot (const char *what)
+{
+  printf ("# left out: %s: %s\n", what, strerror (errno));
+  return false;
+}
+
+static void
+name_file (const struct place *place, char *path)
+{
+  strcpy (path, place->dir);
+  strcat (path, "/disk");
+}
+
+bool
+place_make (struct place *place, const char *parent)
+{
+  struct statfs fs;
+
+  *place = (struct place) { .loop_fd = -1 };
+  snprintf (place->dir, sizeof place->dir, "%s/folio-test.XXXXXX", parent);
+  if (mkdtemp (place->dir) == NULL)
+    return cannot (parent);
+  name_file (place, place->file);
+  place->tmpfs = statfs (place->dir, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+  return true;
+}
+
+/* Another process may take the free device first: try some times. */
+static int
+bind_loop (int control, int file, unsigned sector, char *name, size_t size)
+{
+  struct loop_config config = {
+    .fd = (uint32_t) file,
+    .block_size = sector,
+    .info = { .lo_flags = LO_FLAGS_AUTOCLEAR },
+  };
+  int i, n, fd;
+
+  for (i = 0; i < 10; i++) {
+    n = ioctl (control, LOOP_CTL_GET_FREE);
+    if (n < 0)
+      return -1;
+    snprintf (name, size, "/dev/loop%d", n);
+    fd = open (name, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && ioctl (fd, LOOP_CONFIGURE, &config) == 0)
+      return fd;
+    if (fd >= 0)
+      close (fd);
+    if (errno != EBUSY)
+      return -1;
+  }
+  return -1;
+}
+
+bool
+place_make_device (struct place *place, uint64_t size, unsigned sector)
+{
+  int control, file;
+
+  if (!place_make (place, "/tmp"))
+    return false;
+  control = open ("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  file = open (place->file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (control >= 0 && file >= 0 && ftruncate (file, (off_t) size) == 0)
+    place->loop_fd =
+      bind_loop (control, file, sector, place->file, sizeof place->file);
+  if (place->loop_fd < 0)
+    cannot ("loop devices");
+  close (control);
+  close (file);
+  place->sector = sector;
+  if (place->loop_fd < 0)
+    place_remove (place);
+  return place->loop_fd >= 0;
+}
+
+void
+place_remove (struct place *place)
+{
+  char path[sizeof place->file];
+
+  if (place->loop_fd >= 0)
+    close (place->loop_fd); /* the last one: the device goes */
+  name_file (place, path);
+  unlink (path);
+  rmdir (place->dir);
+}
+
+static void
+stop_loop (struct ev_loop *loop, ev_async *async, int revents)
+{
+  (void) async;
+  (void) revents;
+  ev_break (loop, EVBREAK_ALL);
+}
+
+static void *
+run_loop (void *opaque)
+{
+  struct rig *rig = opaque;
+
+  ev_run (rig->loop, 0);
+  return NULL;
+}
+
+void
+rig_open (struct rig *rig, const struct store_file_options *o)
+{
+  char message[200] = "";
+  int r;
+
+  memset (rig, 0, sizeof *rig);
+  env_init (&rig->env);
+  r = store_file_open (&rig->env, o, &rig->store, message, sizeof message);
+  if (r < 0)
+    fail_msg ("%s", message);
+  rig->loop = ev_loop_new (EVFLAG_AUTO);
+  assert_non_null (rig->loop);
+  ev_async_init (&rig->stop, stop_loop);
+  ev_async_start (rig->loop, &rig->stop);
+}
+
+void
+rig_start (struct rig *rig)
+{
+  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
+  assert_int_equal (pthread_create (&rig->thread, NULL, run_loop, rig), 0);
+  rig->running = true;
+}
+
+void
+rig_close (struct rig *rig)
+{
+  if (rig->running) {
+    ev_async_send (rig->loop, &rig->stop);
+    pthread_join (rig->thread, NULL);
+    rig->store->ops->detach (rig->store);
+  }
+  rig->store->ops->close (rig->store);
+  ev_loop_destroy (rig->loop);
+}
+
+int
+rig_io (struct rig *rig, enum store_op op, unsigned flags, uint64_t offset,
+        void *buf, uint64_t length)
+{
+  struct iovec iov = { buf, length };
+  struct store_req req = {
+    .op = op,
+    .flags = flags,
+    .offset = offset,
+    .length = length,
+    .iov = buf ? &iov : NULL,
+    .niov = buf ? 1 : 0,
+  };
+
+  return store_submit_wait (rig->store, &req);
+}
+
+void *
+aligned_memory (size_t size, int fill)
+{
+  void *p = NULL;
+
+  assert_int_equal (posix_memalign (&p, 4096, size), 0);
+  memset (p, fill, size);
+  return p;
+}

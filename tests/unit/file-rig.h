@@ -1,0 +1,67 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What tests of the file store stand on: places to put files, block devices
+ * made of files, and an open store with a loop thread under it.
+ */
+
+#ifndef FILE_RIG_H
+#define FILE_RIG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "fs/store-file.h"
+
+/* A place: a fresh directory, and what the tests should know of it. */
+struct place {
+  char dir[64];
+  char file[80];   /* in dir; or the block device */
+  unsigned sector; /* 0: a directory for files; else a block device */
+  bool tmpfs;
+  int loop_fd;
+};
+
+/* Make a directory below parent.  False (and a line printed) if impossible. */
+extern bool place_make (struct place *place, const char *parent);
+
+/* Make a block device of size bytes with sectors of sector bytes.  False (and
+ * a line printed) if this user or system can't.
+ */
+extern bool place_make_device (struct place *place, uint64_t size,
+                               unsigned sector);
+extern void place_remove (struct place *place);
+
+/* An open store.  The loop runs in a thread of its own between start and
+ * stop.
+ */
+struct rig {
+  struct env env;
+  struct store *store;
+  struct ev_loop *loop;
+  ev_async stop;
+  pthread_t thread;
+  bool running;
+};
+
+/* Open; the test fails if that does. */
+extern void rig_open (struct rig *rig, const struct store_file_options *o);
+
+/* Attach and run the loop. */
+extern void rig_start (struct rig *rig);
+
+/* Stop all, detach, close. */
+extern void rig_close (struct rig *rig);
+
+/* One request, waited for. */
+extern int rig_io (struct rig *rig, enum store_op op, unsigned flags,
+                   uint64_t offset, void *buf, uint64_t length);
+
+/* Page-aligned memory, full of `fill'; the test fails without. */
+extern void *aligned_memory (size_t size, int fill);
+
+#endif /* FILE_RIG_H */
