@@ -9,9 +9,14 @@
 UNIT_TESTS = \
 	unit/arena-test \
 	unit/config-test \
+	unit/env-test \
+	unit/extents-test \
 	unit/index-stress-test \
 	unit/index-test \
+	unit/iomap-test \
+	unit/raw-test \
 	unit/shutdown-test \
+	unit/store-file-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -44,3 +49,32 @@ unit_index_test_SOURCES = \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
+
+FAKE_STORE = \
+	unit/fake-store-control.c \
+	unit/fake-store-effects.c \
+	unit/fake-store-state.h \
+	unit/fake-store.c unit/fake-store.h \
+	$(NULL)
+unit_env_test_SOURCES = \
+	unit/env-test.c \
+	$(FAKE_STORE) \
+	$(NULL)
+unit_extents_test_SOURCES = \
+	unit/extents-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_raw_test_SOURCES = \
+	unit/raw-test.c \
+	unit/seed.h \
+	$(FAKE_STORE) \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_store_file_test_SOURCES = \
+	unit/file-rig.c unit/file-rig.h \
+	unit/seed.h \
+	unit/store-file-test.c \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_store_file_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)

@@ -1,0 +1,164 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The real environment, and what is built on any.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "fs/store.h"
+#include "tests/unit/fake-store.h"
+
+static void
+time_goes_on (void **state)
+{
+  struct env env;
+  uint64_t before, after;
+
+  (void) state;
+  env_init (&env);
+  before = env.now (&env);
+  after = env.now (&env);
+  assert_true (before > 0);
+  assert_true (after >= before);
+}
+
+/* Each of these would hang if it were wrong. */
+static void
+waiting_ends_by_itself (void **state)
+{
+  _Atomic uint32_t word = 1;
+  struct env env;
+  uint64_t deadline;
+
+  (void) state;
+  env_init (&env);
+  env.wait (&env, &word, 0, ENV_FOREVER); /* it is not 0 */
+  env.wait (&env, &word, 1, 0);           /* long past */
+  deadline = env.now (&env) + NSEC_PER_MSEC;
+  while (env.now (&env) < deadline)
+    env.wait (&env, &word, 1, deadline);
+}
+
+struct relay {
+  struct env env;
+  struct completion there, back;
+  int value;
+};
+
+static void *
+answer (void *opaque)
+{
+  struct relay *relay = opaque;
+
+  completion_wait (&relay->env, &relay->there);
+  relay->value++;
+  completion_signal (&relay->env, &relay->back);
+  return NULL;
+}
+
+static void
+completions_pass_on_what_was_done_before (void **state)
+{
+  struct relay relay;
+  pthread_t thread;
+  int i;
+
+  (void) state;
+  for (i = 0; i < 200; i++) {
+    memset (&relay, 0, sizeof relay);
+    env_init (&relay.env);
+    assert_int_equal (pthread_create (&thread, NULL, answer, &relay), 0);
+    relay.value = 41;
+    completion_signal (&relay.env, &relay.there);
+    completion_wait (&relay.env, &relay.back);
+    assert_int_equal (relay.value, 42);
+    completion_wait (&relay.env, &relay.back); /* it stays signalled */
+    pthread_join (thread, NULL);
+  }
+}
+
+struct log_env {
+  struct env env;
+  enum log_level level;
+  char text[5000];
+};
+
+static void
+keep (struct env *env, enum log_level level, const char *message)
+{
+  struct log_env *le = (struct log_env *) env; /* its first member */
+
+  le->level = level;
+  strcpy (le->text, message);
+  errno = ENOTTY;
+}
+
+static void
+a_message_is_one_bounded_line (void **state)
+{
+  struct log_env le;
+  char name[4000];
+
+  (void) state;
+  env_init (&le.env);
+  le.env.log = keep;
+  errno = EDOM;
+  env_log (&le.env, LOG_INFO, "%s: %d of %d", "a\nb\033c", 1, 2);
+  assert_string_equal (le.text, "a b c: 1 of 2");
+  assert_int_equal (le.level, LOG_INFO);
+  assert_int_equal (errno, EDOM);
+  memset (name, 'x', sizeof name - 1);
+  name[sizeof name - 1] = '\0';
+  env_log (&le.env, LOG_ERROR, "%s", name);
+  assert_int_equal (strlen (le.text), 1023);
+}
+
+static void
+submit_wait_gives_the_result (void **state)
+{
+  struct env env;
+  struct fake_store *fake;
+  uint8_t buf[512] = { 7 };
+  struct iovec iov = { buf, sizeof buf };
+  struct store_req req = {
+    .op = STORE_WRITE,
+    .offset = 1024,
+    .length = sizeof buf,
+    .iov = &iov,
+    .niov = 1,
+  };
+
+  (void) state;
+  env_init (&env);
+  fake = fake_store_create (&env, 4096);
+  assert_int_equal (store_submit_wait (&fake->store, &req), 0);
+  assert_int_equal (fake->content[1024], 7);
+  fake_store_fail_next (fake, STORE_WRITE, 1, -EIO);
+  fake_store_latency (fake, STORE_WRITE, NSEC_PER_MSEC, false);
+  assert_int_equal (store_submit_wait (&fake->store, &req), -EIO);
+  assert_int_equal (store_submit_wait (&fake->store, &req), 0);
+  fake->store.ops->close (&fake->store);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (time_goes_on),
+    cmocka_unit_test (waiting_ends_by_itself),
+    cmocka_unit_test (completions_pass_on_what_was_done_before),
+    cmocka_unit_test (a_message_is_one_bounded_line),
+    cmocka_unit_test (submit_wait_gives_the_result),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

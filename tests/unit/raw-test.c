@@ -1,0 +1,556 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw: what is asked of the store and when, what is remembered, and that a
+ * hole is never reported where a write has been.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "fs/raw.h"
+#include "tests/unit/fake-store.h"
+#include "tests/unit/seed.h"
+
+#define MIB (UINT64_C (1) << 20)
+#define GIB (UINT64_C (1) << 30)
+
+struct bench {
+  struct env env;
+  struct fake_store *fake;
+  struct fs *fs;
+};
+
+static void
+bench_open (struct bench *b, uint64_t size)
+{
+  env_init (&b->env);
+  b->fake = fake_store_create (&b->env, size);
+  fake_store_set_status (b->fake, 0, size, STORE_HOLE);
+}
+
+static void
+bench_start (struct bench *b)
+{
+  assert_int_equal (raw_open (&b->fake->store, &b->fs), 0);
+}
+
+static void
+bench_close (struct bench *b)
+{
+  b->fs->ops->close (b->fs);
+  b->fake->store.ops->close (&b->fake->store);
+}
+
+/* Ask for a mapping; it must be of this type and of this length from pos. */
+static struct iomap
+expect (struct bench *b, uint64_t pos, uint64_t length, unsigned flags,
+        enum iomap_type type, uint64_t from_pos)
+{
+  struct iomap iomap;
+
+  assert_int_equal (b->fs->ops->begin (b->fs, pos, length, flags, &iomap), 0);
+  assert_int_equal (iomap.type, type);
+  assert_true (iomap.offset <= pos);
+  assert_int_equal (iomap.offset + iomap.length - pos, from_pos);
+  if (type == IOMAP_MAPPED)
+    assert_int_equal (iomap.addr, iomap.offset);
+  return iomap;
+}
+
+static bool
+valid (struct bench *b, const struct iomap *iomap)
+{
+  return b->fs->ops->valid (b->fs, iomap);
+}
+
+static int
+zero (struct bench *b, uint64_t offset, uint64_t length, unsigned flags,
+      bool trim)
+{
+  return b->fs->ops->zero (b->fs, offset, length, flags, trim);
+}
+
+/* As write-back does, up to the store's answer. */
+static void
+writeback_begin (struct bench *b, uint64_t offset, uint64_t length)
+{
+  struct iomap iomap;
+
+  assert_int_equal (
+    b->fs->ops->map_for_writeback (b->fs, offset, length, &iomap), 0);
+  assert_int_equal (iomap.type, IOMAP_MAPPED);
+  assert_int_equal (iomap.offset, offset);
+  assert_int_equal (iomap.addr, offset);
+  assert_int_equal (iomap.length, length);
+  assert_true (valid (b, &iomap));
+}
+
+static void
+writeback (struct bench *b, uint64_t offset, uint64_t length)
+{
+  writeback_begin (b, offset, length);
+  fake_store_set_status (b->fake, offset, length, STORE_DATA);
+  b->fs->ops->ioend_done (b->fs, offset, length, 0);
+}
+
+static void
+the_store_is_asked_once_a_window (void **state)
+{
+  struct bench b;
+  uint64_t i;
+
+  (void) state;
+  bench_open (&b, 3 * GIB + 512);
+  fake_store_set_status (b.fake, MIB, MIB, STORE_DATA);
+  fake_store_set_status (b.fake, 4 * MIB, MIB, STORE_UNWRITTEN);
+  bench_start (&b);
+  assert_int_equal (b.fs->size, 3 * GIB + 512);
+  assert_int_equal (b.fs->block_size, 512);
+  expect (&b, 5000, 10, 0, IOMAP_HOLE, MIB - 5000);
+  for (i = 0; i < 100; i++)
+    expect (&b, i * 8192, 1, IOMAP_REPORT, IOMAP_HOLE, MIB - i * 8192);
+  expect (&b, MIB, 512, 0, IOMAP_MAPPED, MIB);
+  expect (&b, 2 * MIB, 512, 0, IOMAP_HOLE, 2 * MIB);
+  expect (&b, 4 * MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  expect (&b, 5 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, GIB - 5 * MIB);
+  assert_int_equal (fake_store_status_count (b.fake), 1);
+  expect (&b, 3 * GIB + 511, 1, 0, IOMAP_HOLE, 1);
+  assert_int_equal (fake_store_status_count (b.fake), 2);
+  bench_close (&b);
+}
+
+static void
+unknown_is_data_where_asking_is_not_possible (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, GIB);
+  bench_start (&b);
+  expect (&b, 4096, 512, IOMAP_NOWAIT, IOMAP_MAPPED, 512);
+  expect (&b, 4096, 512, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  assert_int_equal (fake_store_status_count (b.fake), 0);
+  fake_store_fail_status (b.fake, -EIO);
+  expect (&b, 4096, 512, 0, IOMAP_MAPPED, 512);
+  fake_store_fail_status (b.fake, 0);
+  expect (&b, 4096, 512, 0, IOMAP_HOLE, GIB - 4096);
+  expect (&b, 4096, 512, IOMAP_NOWAIT, IOMAP_HOLE, GIB - 4096);
+  bench_close (&b);
+
+  bench_open (&b, GIB);
+  b.fake->store.geo.can_extents = false;
+  bench_start (&b);
+  expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
+  assert_int_equal (fake_store_status_count (b.fake), 0);
+  assert_int_equal (zero (&b, 0, 8192, STORE_MAY_TRIM, false), 0);
+  expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, 4096);
+  bench_close (&b);
+}
+
+static void
+ranges_outside_are_refused (void **state)
+{
+  struct bench b;
+  struct iomap iomap;
+
+  (void) state;
+  bench_open (&b, MIB);
+  bench_start (&b);
+  assert_int_equal (b.fs->ops->begin (b.fs, MIB, 1, 0, &iomap), -EINVAL);
+  assert_int_equal (b.fs->ops->begin (b.fs, 0, 0, 0, &iomap), -EINVAL);
+  assert_int_equal (b.fs->ops->map_for_writeback (b.fs, MIB, 1, &iomap),
+                    -EINVAL);
+  assert_int_equal (zero (&b, MIB, 1, 0, false), -EINVAL);
+  assert_int_equal (zero (&b, 1, UINT64_MAX, 0, false), -EINVAL);
+  assert_int_equal (zero (&b, MIB, 0, 0, false), 0);
+  expect (&b, MIB - 512, UINT64_MAX, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  bench_close (&b);
+}
+
+static void
+a_hole_is_written_and_written_back (void **state)
+{
+  struct bench b;
+  struct iomap hole, reserved;
+
+  (void) state;
+  bench_open (&b, GIB);
+  bench_start (&b);
+  hole = expect (&b, 0, 512, 0, IOMAP_HOLE, GIB);
+  reserved = expect (&b, 8192, 4096, IOMAP_WRITE, IOMAP_DELALLOC, 4096);
+  assert_true (valid (&b, &hole)); /* nothing has reached the store */
+  assert_true (valid (&b, &reserved));
+  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, 8192);
+  expect (&b, 8192, 512, IOMAP_REPORT, IOMAP_DELALLOC, 4096);
+  expect (&b, 8192, 512, IOMAP_WRITE, IOMAP_DELALLOC, 512);
+  expect (&b, 12288, 512, IOMAP_REPORT, IOMAP_HOLE, GIB - 12288);
+
+  writeback (&b, 8704, 512);
+  assert_false (valid (&b, &hole));
+  assert_false (valid (&b, &reserved));
+  expect (&b, 8192, 512, 0, IOMAP_DELALLOC, 512);
+  expect (&b, 8704, 512, 0, IOMAP_MAPPED, 512); /* exactly the range */
+  expect (&b, 9216, 512, 0, IOMAP_DELALLOC, 3072);
+  assert_int_equal (fake_store_status_count (b.fake), 1);
+  bench_close (&b);
+}
+
+static void
+unwritten_stays_so_until_write_back (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, GIB);
+  fake_store_set_status (b.fake, 0, MIB, STORE_UNWRITTEN);
+  bench_start (&b);
+  expect (&b, 0, 512, 0, IOMAP_UNWRITTEN, MIB);
+  expect (&b, 0, 512, IOMAP_WRITE, IOMAP_UNWRITTEN, 512);
+  writeback (&b, 0, 512);
+  expect (&b, 0, 512, 0, IOMAP_MAPPED, 512);
+  bench_close (&b);
+}
+
+static void
+direct_writes_make_data_before_and_after (void **state)
+{
+  const unsigned flags = IOMAP_WRITE | IOMAP_DIRECT;
+  struct bench b;
+  struct iomap hole, iomap;
+
+  (void) state;
+  bench_open (&b, GIB);
+  bench_start (&b);
+  hole = expect (&b, 0, 512, 0, IOMAP_HOLE, GIB);
+  iomap = expect (&b, 4096, 4096, flags, IOMAP_MAPPED, 4096);
+  assert_false (valid (&b, &hole));
+  assert_true (valid (&b, &iomap));
+  /* forgotten by a zero that fails next door, and asked for too early */
+  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (zero (&b, 0, MIB, 0, false), -EIO);
+  hole = expect (&b, 4096, 512, 0, IOMAP_HOLE, GIB - 4096);
+  b.fs->ops->end (b.fs, 4096, 4096, 0, flags, &iomap);
+  assert_false (valid (&b, &hole));
+  expect (&b, 4096, 512, 0, IOMAP_MAPPED, 4096);
+  bench_close (&b);
+}
+
+/* The range of a write in flight is forgotten and asked for before the bytes
+ * are there: the store truthfully says hole.  That must not outlive the write.
+ */
+static void
+a_hole_learned_too_early_is_corrected (void **state)
+{
+  struct bench b;
+  struct iomap iomap;
+
+  (void) state;
+  bench_open (&b, GIB);
+  bench_start (&b);
+  writeback_begin (&b, 4096, 4096);
+  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (zero (&b, 0, MIB, 0, false), -EIO);
+  iomap = expect (&b, 4096, 512, 0, IOMAP_HOLE, GIB - 4096);
+  b.fs->ops->ioend_done (b.fs, 4096, 4096, 0);
+  assert_false (valid (&b, &iomap));
+  expect (&b, 4096, 512, 0, IOMAP_MAPPED, 4096);
+  bench_close (&b);
+}
+
+static void
+write_behind_the_back (struct fake_store *fake, void *opaque)
+{
+  struct bench *b = opaque;
+
+  (void) fake;
+  writeback_begin (b, 4096, 4096);
+}
+
+static void
+write_and_forget_behind_the_back (struct fake_store *fake, void *opaque)
+{
+  struct bench *b = opaque;
+
+  write_behind_the_back (fake, opaque);
+  b->fs->ops->ioend_done (b->fs, 4096, 4096, 0);
+  fake_store_fail_next (fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (zero (b, 0, MIB, 0, false), -EIO);
+}
+
+static void
+an_answer_that_was_overtaken_is_not_believed (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, GIB);
+  bench_start (&b);
+  b.fake->status_opaque = &b;
+  b.fake->status_hook = write_behind_the_back;
+  expect (&b, 4096, 512, 0, IOMAP_MAPPED, 4096);
+  expect (&b, 0, 512, 0, IOMAP_HOLE, 4096);
+  bench_close (&b);
+
+  bench_open (&b, GIB);
+  bench_start (&b);
+  b.fake->status_opaque = &b;
+  b.fake->status_hook = write_and_forget_behind_the_back;
+  expect (&b, 4096, 512, 0, IOMAP_MAPPED, 512);
+  bench_close (&b);
+}
+
+static void
+zero_and_trim_are_remembered (void **state)
+{
+  struct bench b;
+  struct fake_record record;
+  struct iomap data;
+
+  (void) state;
+  bench_open (&b, GIB);
+  fake_store_set_status (b.fake, 0, GIB, STORE_DATA);
+  bench_start (&b);
+  memset (b.fake->content, 0xaa, 4 * MIB);
+  data = expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
+
+  assert_int_equal (zero (&b, MIB, MIB, STORE_FAST_ZERO, false), 0);
+  assert_false (valid (&b, &data));
+  assert_int_equal (zero (&b, 2 * MIB, MIB, STORE_MAY_TRIM, false), 0);
+  assert_int_equal (zero (&b, 3 * MIB, MIB, 0, true), 0);
+  assert_int_equal (b.fake->content[MIB - 1], 0xaa);
+  assert_int_equal (b.fake->content[MIB], 0);
+  assert_int_equal (b.fake->content[4 * MIB - 1], 0);
+  expect (&b, 0, 512, 0, IOMAP_MAPPED, MIB);
+  expect (&b, MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  expect (&b, 2 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
+  assert_int_equal (fake_store_status_count (b.fake), 1);
+
+  assert_true (fake_store_record (b.fake, 0, &record));
+  assert_int_equal (record.op, STORE_ZERO);
+  assert_int_equal (record.flags, STORE_FAST_ZERO);
+  assert_true (fake_store_record (b.fake, 2, &record));
+  assert_int_equal (record.op, STORE_TRIM);
+  fake_store_clear (b.fake); /* what is a hole need not be made one */
+  assert_int_equal (zero (&b, 2 * MIB, MIB, 0, true), 0);
+  assert_int_equal (zero (&b, 3 * MIB, MIB, STORE_MAY_TRIM, false), 0);
+  assert_false (fake_store_record (b.fake, 0, &record));
+  assert_int_equal (zero (&b, 3 * MIB, MIB + 1, 0, true), 0);
+  assert_true (fake_store_record (b.fake, 0, &record));
+  bench_close (&b);
+}
+
+static void
+a_zero_that_fails_leaves_the_range_unknown (void **state)
+{
+  struct bench b;
+  struct iomap data;
+
+  (void) state;
+  bench_open (&b, GIB);
+  fake_store_set_status (b.fake, 0, GIB, STORE_DATA);
+  bench_start (&b);
+  data = expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
+  fake_store_fail_next (b.fake, STORE_ZERO, 1, -ENOTSUP);
+  assert_int_equal (zero (&b, 0, MIB, STORE_FAST_ZERO, false), -ENOTSUP);
+  assert_true (valid (&b, &data));
+  expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
+  assert_int_equal (fake_store_status_count (b.fake), 1);
+  fake_store_fail_next (b.fake, STORE_TRIM, 1, -EIO);
+  assert_int_equal (zero (&b, 0, MIB, 0, true), -EIO);
+  fake_store_set_status (b.fake, 0, MIB / 2, STORE_HOLE);
+  expect (&b, 0, 512, 0, IOMAP_HOLE, MIB / 2);
+  assert_int_equal (fake_store_status_count (b.fake), 2);
+  bench_close (&b);
+}
+
+static void
+count_done (struct store_req *req, int error)
+{
+  *(int *) req->iov += error == 0 ? 1 : 100;
+}
+
+static void
+a_flush_is_the_stores (void **state)
+{
+  struct bench b;
+  int done = 0;
+  struct store_req req = {
+    .op = STORE_READ,
+    .iov = (struct iovec *) &done,
+    .done = count_done,
+  };
+
+  (void) state;
+  bench_open (&b, MIB);
+  bench_start (&b);
+  b.fs->ops->flush (b.fs, &req);
+  assert_int_equal (done, 1);
+  assert_int_equal (fake_store_count (b.fake, STORE_FLUSH), 1);
+  fake_store_fail_next (b.fake, STORE_FLUSH, 1, -EIO);
+  b.fs->ops->flush (b.fs, &req);
+  assert_int_equal (done, 101);
+  bench_close (&b);
+}
+
+/* A store with very many runs may stop before the place that was asked for. */
+static int
+stingy_status (struct store *store, uint64_t offset, uint64_t length,
+               store_extent_fn *fn, void *opaque)
+{
+  (void) store;
+  fn (opaque, offset, length < 4096 ? length : 4096,
+      offset / 4096 % 2 ? STORE_DATA : STORE_HOLE);
+  return 0;
+}
+
+static void
+a_store_may_stop_short (void **state)
+{
+  struct store_ops ops;
+  const struct store_ops *real;
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, GIB);
+  real = b.fake->store.ops;
+  ops = *real;
+  ops.block_status = stingy_status;
+  b.fake->store.ops = &ops;
+  bench_start (&b);
+  expect (&b, 40960, 8192, 0, IOMAP_HOLE, 4096);
+  expect (&b, 40960 + 5096, 8192, 0, IOMAP_MAPPED, 4096);
+  b.fake->store.ops = real;
+  bench_close (&b);
+}
+
+/* ---------------------------------------------------------------- threads */
+
+#define THREADS 4
+#define BLOCKS 32u
+#define BLOCK 4096u
+
+struct worker {
+  pthread_t thread;
+  struct bench *b;
+  struct rng rng;
+  uint64_t base;
+};
+
+static int
+write_block (struct worker *w, uint64_t offset)
+{
+  static uint8_t data[BLOCK] = { 1 };
+  struct bench *b = w->b;
+  struct iovec iov = { data, BLOCK };
+  struct store_req req = {
+    .op = STORE_WRITE, .offset = offset, .length = BLOCK, .iov = &iov, .niov = 1
+  };
+  struct iomap iomap;
+  int r;
+
+  if (b->fs->ops->map_for_writeback (b->fs, offset, BLOCK, &iomap) < 0)
+    return -1;
+  r = store_submit_wait (&b->fake->store, &req);
+  b->fs->ops->ioend_done (b->fs, offset, BLOCK, r);
+  return r;
+}
+
+/* What is called a hole, or unwritten, must be zero. */
+static int
+check_block (struct worker *w, uint64_t offset)
+{
+  struct bench *b = w->b;
+  struct iomap iomap;
+  uint8_t first;
+
+  if (b->fs->ops->begin (b->fs, offset, BLOCK, 0, &iomap) < 0)
+    return -1;
+  if (iomap.type == IOMAP_MAPPED)
+    return 0;
+  fake_store_peek (b->fake, offset, &first, 1);
+  return first;
+}
+
+/* Each works on blocks of its own, but learns about those of all. */
+static void *
+work (void *opaque)
+{
+  struct worker *w = opaque;
+  uint64_t offset;
+  int i, r = 0;
+
+  for (i = 0; i < 3000 && r == 0; i++) {
+    offset = w->base + rng_below (&w->rng, BLOCKS) * BLOCK;
+    switch (rng_below (&w->rng, 8)) {
+    case 0: r = zero (w->b, offset, BLOCK, 0, true); break;
+    case 1:
+      r = zero (w->b, offset, BLOCK, 0, false);
+      r = r == -EIO ? 0 : r; /* fails now and then, to make raw forget */
+      break;
+    case 2:
+    case 3: r = write_block (w, offset); break;
+    default: r = check_block (w, offset);
+    }
+  }
+  return r == 0 ? NULL : w;
+}
+
+static void
+no_hole_is_reported_where_data_is (void **state)
+{
+  struct rng rng = test_rng ("no_hole_is_reported_where_data_is");
+  struct worker workers[THREADS];
+  struct bench b;
+  void *wrong;
+  unsigned i;
+
+  (void) state;
+  bench_open (&b, THREADS * BLOCKS * BLOCK);
+  bench_start (&b);
+  for (i = 0; i < 60; i++)
+    fake_store_fail (
+      b.fake, &(struct fake_rule) {
+                .op = STORE_ZERO, .error = -EIO, .skip = i * 20, .count = 5 });
+  for (i = 0; i < THREADS; i++) {
+    workers[i] = (struct worker) { .b = &b,
+                                   .rng = { rng_next (&rng) },
+                                   .base = i * BLOCKS * BLOCK };
+    assert_int_equal (
+      pthread_create (&workers[i].thread, NULL, work, &workers[i]), 0);
+  }
+  for (i = 0; i < THREADS; i++) {
+    pthread_join (workers[i].thread, &wrong);
+    assert_null (wrong);
+  }
+  bench_close (&b);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (the_store_is_asked_once_a_window),
+    cmocka_unit_test (unknown_is_data_where_asking_is_not_possible),
+    cmocka_unit_test (ranges_outside_are_refused),
+    cmocka_unit_test (a_hole_is_written_and_written_back),
+    cmocka_unit_test (unwritten_stays_so_until_write_back),
+    cmocka_unit_test (direct_writes_make_data_before_and_after),
+    cmocka_unit_test (a_hole_learned_too_early_is_corrected),
+    cmocka_unit_test (an_answer_that_was_overtaken_is_not_believed),
+    cmocka_unit_test (zero_and_trim_are_remembered),
+    cmocka_unit_test (a_zero_that_fails_leaves_the_range_unknown),
+    cmocka_unit_test (a_flush_is_the_stores),
+    cmocka_unit_test (a_store_may_stop_short),
+    cmocka_unit_test (no_hole_is_reported_where_data_is),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
