@@ -53,6 +53,27 @@ note_hit (struct folio *folio, unsigned page)
   reclaim_touch (folio);
 }
 
+/* How many of count bytes are uptodate, from in_folio on.  Not all may be: a
+ * miss is served up to where the mapping, or its own patience, ends.
+ */
+static size_t
+uptodate_bytes (const struct arena *arena, const struct folio *folio,
+                uint64_t in_folio, size_t count)
+{
+  unsigned first = (unsigned) (in_folio >> SECTOR_SHIFT);
+  unsigned last =
+    (unsigned) ((in_folio + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT);
+  unsigned end;
+
+  if (folio_uptodate (arena, folio, first, last))
+    return count;
+  end =
+    folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, false);
+  if (end == last)
+    return count;
+  return end == first ? 0 : ((uint64_t) end << SECTOR_SHIFT) - in_folio;
+}
+
 size_t
 read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
              bool filled)
@@ -68,9 +89,8 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
 
   in_folio = offset - folio_pos (folio);
   count = min_u64 (count, folio_end (folio) - offset);
-  if (folio_uptodate (
-        mapping->arena, folio, (unsigned) (in_folio >> SECTOR_SHIFT),
-        (unsigned) ((in_folio + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT))) {
+  count = uptodate_bytes (mapping->arena, folio, in_folio, count);
+  if (count > 0) {
     folio_copy_out (buf, arena_data (mapping->arena, folio) + in_folio, count);
     n = count;
     if (!filled)
