@@ -16,7 +16,7 @@
 #define BUCKET_ENTRIES 8
 
 struct entry {
-  uint32_t print; /* 0: empty */
+  uint32_t print; /* fingerprint, and kind in the lowest bit; 0: empty */
   uint32_t time;
 };
 
@@ -27,8 +27,8 @@ struct bucket {
 struct ghost {
   struct bucket *buckets;
   uint32_t nr_buckets;
-  uint32_t time;   /* pages added; wraps */
-  unsigned orders; /* bit k: folios of order k were added */
+  uint32_t time[2]; /* pages added of each kind; wraps */
+  unsigned orders;  /* bit k: folios of order k were added */
 };
 
 int
@@ -88,21 +88,27 @@ find_bucket (struct ghost *ghost, uint64_t h)
 static uint32_t
 fingerprint (uint64_t h)
 {
-  return (uint32_t) h == 0 ? 1 : (uint32_t) h;
+  return (h & 0xfffffffe) == 0 ? 2 : (uint32_t) h & 0xfffffffe;
+}
+
+static uint32_t
+entry_age (const struct ghost *ghost, const struct entry *entry)
+{
+  return ghost->time[entry->print & 1] - entry->time;
 }
 
 static struct entry *
 find_entry (struct bucket *bucket, uint32_t print)
 {
   for (unsigned i = 0; i < BUCKET_ENTRIES; ++i)
-    if (bucket->entries[i].print == print)
+    if ((bucket->entries[i].print & ~1u) == print)
       return &bucket->entries[i];
   return NULL;
 }
 
 /* The entry to overwrite: an empty one, else the oldest. */
 static struct entry *
-find_room (struct bucket *bucket, uint32_t now)
+find_room (const struct ghost *ghost, struct bucket *bucket)
 {
   struct entry *oldest = &bucket->entries[0];
 
@@ -111,7 +117,7 @@ find_room (struct bucket *bucket, uint32_t now)
 
     if (entry->print == 0)
       return entry;
-    if (now - entry->time > now - oldest->time)
+    if (entry_age (ghost, entry) > entry_age (ghost, oldest))
       oldest = entry;
   }
   return oldest;
@@ -119,41 +125,37 @@ find_room (struct bucket *bucket, uint32_t now)
 
 void
 ghost_add (struct ghost *ghost, uint16_t mapping, uint64_t index,
-           unsigned order)
+           unsigned order, unsigned kind)
 {
   uint64_t h = hash (mapping, index, order);
   struct bucket *bucket = find_bucket (ghost, h);
   struct entry *entry = find_entry (bucket, fingerprint (h));
 
   if (entry == NULL)
-    entry = find_room (bucket, ghost->time);
-  entry->print = fingerprint (h);
-  entry->time = ghost->time;
-  ghost->time += 1u << order;
+    entry = find_room (ghost, bucket);
+  entry->print = fingerprint (h) | kind;
+  entry->time = ghost->time[kind];
+  ghost->time[kind] += 1u << order;
   ghost->orders |= 1u << order;
-}
-
-static bool
-take (struct ghost *ghost, uint64_t h, uint32_t max_age)
-{
-  struct entry *entry = find_entry (find_bucket (ghost, h), fingerprint (h));
-
-  if (entry == NULL)
-    return false;
-  entry->print = 0;
-  return ghost->time - entry->time <= max_age;
 }
 
 bool
 ghost_take (struct ghost *ghost, uint16_t mapping, uint64_t index,
-            unsigned order, uint32_t max_age)
+            unsigned order, unsigned *kind, uint32_t *age)
 {
   for (unsigned k = order; k <= MAX_ORDER; ++k) {
-    uint64_t first = index >> k << k;
+    uint64_t h = hash (mapping, index >> k << k, k);
+    struct entry *entry;
 
-    if ((ghost->orders & 1u << k)
-        && take (ghost, hash (mapping, first, k), max_age))
+    if (!(ghost->orders & 1u << k))
+      continue;
+    entry = find_entry (find_bucket (ghost, h), fingerprint (h));
+    if (entry) {
+      *kind = entry->print & 1;
+      *age = entry_age (ghost, entry);
+      entry->print = 0;
       return true;
+    }
   }
   return false;
 }

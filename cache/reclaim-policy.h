@@ -29,6 +29,7 @@ struct policy {
   struct arena *arena;
   struct ghost *ghost;
   struct queue queues[NR_QUEUES];
+  uint32_t target; /* pages that the small queue should have */
 };
 
 /* A folio that was chosen, and what is remembered of it should it go. */

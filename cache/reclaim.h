@@ -7,7 +7,8 @@
  *
  * S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson: "FIFO queues are all you need for
  * cache eviction", SOSP 2023): a small probationary queue, a main queue and a
- * ghost table of fingerprints of what left the small queue unread.
+ * ghost table of fingerprints of what has left them; what is not as in the
+ * paper stands in reclaim-policy.c.
  *
  * A folio is in a queue from reclaim_add, when it has been put into its index,
  * until it is evicted or reclaim_remove'd.  The queue lock protects queues,
@@ -57,7 +58,9 @@ extern void reclaim_add (struct reclaim *reclaim, struct folio *folio,
 /* The folio has been taken out of its index by someone else than eviction. */
 extern void reclaim_remove (struct reclaim *reclaim, struct folio *folio);
 
-/* The folio was hit.  No lock; writes only when it changes something. */
+/* The folio was hit.  No lock; writes only when it changes something.  Not for
+ * the first use of what was read ahead: that is what it was brought in for.
+ */
 static inline void
 reclaim_touch (struct folio *folio)
 {

@@ -9,10 +9,17 @@ EXTRA_DIST += \
 	bench/hits \
 	bench/lib.sh \
 	bench/open \
+	bench/README.trace \
+	bench/trace \
 	$(NULL)
 
-EXTRA_PROGRAMS = bench/index-bench
+EXTRA_PROGRAMS = bench/index-bench bench/trace-replay
 bench_index_bench_SOURCES = \
 	bench/index-bench.c \
 	tools/util.c tools/util.h \
+	$(NULL)
+bench_trace_replay_SOURCES = \
+	bench/trace-folio.c \
+	bench/trace-replay.c \
+	bench/trace-sim.c bench/trace-sim.h \
 	$(NULL)
