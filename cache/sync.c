@@ -122,7 +122,7 @@ sync_start_flush (struct mapping *mapping)
   atomic_store (&wb->unflushed, false);
   wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
   zeroes_flush_begin (&mapping->zeroes);
-  wb->flush_req = (struct store_req){ .op = STORE_FLUSH, .done = flush_done };
+  wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
   mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
 }
 
@@ -214,6 +214,22 @@ sync_flush_step (struct mapping *mapping)
 
 /* --- batches --- */
 
+/* Where to begin tagging for a sync: tags go by where a folio begins, and the
+ * first one may begin before the range does.
+ */
+static uint64_t
+first_tagged (struct mapping *mapping, const struct sync_req *req)
+{
+  struct folio *folio = index_get (mapping->index, req->first);
+  uint64_t page = req->first;
+
+  if (folio) {
+    page = folio_index (folio);
+    folio_put (mapping->arena, folio);
+  }
+  return page;
+}
+
 /* Take what is queued into the batch. */
 static bool
 take_queue (struct mapping *mapping)
@@ -229,7 +245,7 @@ take_queue (struct mapping *mapping)
     return false;
 
   wb->tag_req = taken.head;
-  wb->tag_page = taken.head->first;
+  wb->tag_page = first_tagged (mapping, taken.head);
   sync_list_move (&wb->writing, &taken);
   wb->batch_state = BATCH_TAGGING;
   return true;
@@ -266,10 +282,10 @@ tag (struct mapping *mapping)
     return;
   wb->tag_req = wb->tag_req->next;
   if (wb->tag_req) {
-    wb->tag_page = wb->tag_req->first;
+    wb->tag_page = first_tagged (mapping, wb->tag_req);
     return;
   }
-  wb->sync_pass = (struct wb_pass){ .active = true };
+  wb->sync_pass = (struct wb_pass) { .active = true };
   wb->batch_state = BATCH_SENDING;
 }
 
@@ -281,7 +297,7 @@ send_tagged (struct mapping *mapping)
 
   if (!wb->sync_pass.active) {
     /* We were woken: try again what was in use. */
-    wb->sync_pass = (struct wb_pass){ .active = true };
+    wb->sync_pass = (struct wb_pass) { .active = true };
   }
   if (ioend_run_pass (mapping, &wb->sync_pass, TAG_TOWRITE, NULL))
     return true;
