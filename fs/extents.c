@@ -312,7 +312,8 @@ extents_lookup (struct extents *e, uint64_t offset, uint64_t *length,
   if (known) {
     *length = x->end - offset;
     *type = x->type;
-    x->touched = true;
+    if (!x->touched) /* spares the others' caches */
+      x->touched = true;
   }
   else if (x && x->start - offset < *length)
     *length = x->start - offset;

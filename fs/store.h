@@ -20,7 +20,7 @@ struct store;
 
 enum store_op {
   STORE_READ,  /* into iov; what lies past the store's end reads as zero */
-  STORE_WRITE, /* from iov */
+  STORE_WRITE, /* from iov; what lies past the store's end is dropped */
   STORE_ZERO,  /* the range reads as zero afterwards */
   STORE_TRIM,  /* the range reads as zero afterwards, space given back */
   STORE_FLUSH, /* all writes, zeroes and trims completed before are durable */

@@ -111,6 +111,64 @@ place_remove (struct place *place)
   rmdir (place->dir);
 }
 
+static struct place places[4];
+static int nplaces;
+
+int
+make_places (void **state)
+{
+  const char *tmp = getenv ("TMPDIR");
+
+  (void) state;
+  nplaces += place_make (&places[nplaces], tmp ? tmp : "/tmp");
+  nplaces += place_make (&places[nplaces], "/dev/shm");
+  nplaces += place_make_device (&places[nplaces], 16 * MIB, 512);
+  nplaces += place_make_device (&places[nplaces], 16 * MIB, 4096);
+  return nplaces > 0 ? 0 : -1;
+}
+
+int
+remove_places (void **state)
+{
+  (void) state;
+  while (nplaces > 0)
+    place_remove (&places[--nplaces]);
+  return 0;
+}
+
+struct store_file_options
+options_for (const struct place *place)
+{
+  return (struct store_file_options) {
+    .path = place->file,
+    .create = place->sector ? -1 : (int64_t) (16 * MIB),
+    .direct = DIRECT_AUTO,
+    .io_depth = 8,
+  };
+}
+
+void
+everywhere (void (*test) (struct place *), bool devices_too)
+{
+  int i;
+
+  for (i = 0; i < nplaces; i++) {
+    if (places[i].sector && !devices_too)
+      continue;
+    if (places[i].sector == 0)
+      unlink (places[i].file);
+    test (&places[i]);
+    if (places[i].sector == 0)
+      unlink (places[i].file);
+  }
+}
+
+struct place *
+first_place (void)
+{
+  return &places[0];
+}
+
 static void
 stop_loop (struct ev_loop *loop, ev_async *async, int revents)
 {

@@ -17,10 +17,12 @@
 
 #include "fs/store-file.h"
 
+#define MIB (UINT64_C (1) << 20)
+
 /* A place: a fresh directory, and what the tests should know of it. */
 struct place {
-  char dir[64];
-  char file[80];   /* in dir; or the block device */
+  char dir[200];
+  char file[220];  /* in dir; or the block device */
   unsigned sector; /* 0: a directory for files; else a block device */
   bool tmpfs;
   int loop_fd;
@@ -35,6 +37,21 @@ extern bool place_make (struct place *place, const char *parent);
 extern bool place_make_device (struct place *place, uint64_t size,
                                unsigned sector);
 extern void place_remove (struct place *place);
+
+/* The places of one test program, as a group's set-up and tear-down: below
+ * TMPDIR, below /dev/shm, devices with 512 and with 4096 byte sectors; as many
+ * as can be had.
+ */
+extern int make_places (void **state);
+extern int remove_places (void **state);
+
+/* Run a test in each of them, or each for files, with no file there yet. */
+extern void everywhere (void (*test) (struct place *), bool devices_too);
+
+extern struct place *first_place (void);
+
+/* Make a file of 16 MiB there, or use the device, direct=auto. */
+extern struct store_file_options options_for (const struct place *place);
 
 /* An open store.  The loop runs in a thread of its own between start and
  * stop.

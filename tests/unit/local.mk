@@ -14,9 +14,12 @@ UNIT_TESTS = \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
+	unit/raw-race-test \
 	unit/raw-test \
 	unit/shutdown-test \
+	unit/store-file-open-test \
 	unit/store-file-test \
+	unit/store-file-zero-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -65,16 +68,25 @@ unit_extents_test_SOURCES = \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_raw_test_SOURCES = \
-	unit/raw-test.c \
+unit_raw_race_test_SOURCES = \
+	unit/raw-race-test.c \
 	unit/seed.h \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_raw_test_SOURCES = \
+	unit/raw-test.c \
+	$(FAKE_STORE) \
+	$(NULL)
+FILE_RIG = unit/file-rig.c unit/file-rig.h
+unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
+unit_store_file_open_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_test_SOURCES = \
-	unit/file-rig.c unit/file-rig.h \
 	unit/seed.h \
 	unit/store-file-test.c \
+	$(FILE_RIG) \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_store_file_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
+unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)

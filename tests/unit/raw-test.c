@@ -2,12 +2,10 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * raw: what is asked of the store and when, what is remembered, and that a
- * hole is never reported where a write has been.
+ * raw: what is asked of the store and when, and what is remembered.
  */
 
 #include <errno.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +15,6 @@
 
 #include "fs/raw.h"
 #include "tests/unit/fake-store.h"
-#include "tests/unit/seed.h"
 
 #define MIB (UINT64_C (1) << 20)
 #define GIB (UINT64_C (1) << 30)
@@ -431,108 +428,6 @@ a_store_may_stop_short (void **state)
   bench_close (&b);
 }
 
-/* ---------------------------------------------------------------- threads */
-
-#define THREADS 4
-#define BLOCKS 32u
-#define BLOCK 4096u
-
-struct worker {
-  pthread_t thread;
-  struct bench *b;
-  struct rng rng;
-  uint64_t base;
-};
-
-static int
-write_block (struct worker *w, uint64_t offset)
-{
-  static uint8_t data[BLOCK] = { 1 };
-  struct bench *b = w->b;
-  struct iovec iov = { data, BLOCK };
-  struct store_req req = {
-    .op = STORE_WRITE, .offset = offset, .length = BLOCK, .iov = &iov, .niov = 1
-  };
-  struct iomap iomap;
-  int r;
-
-  if (b->fs->ops->map_for_writeback (b->fs, offset, BLOCK, &iomap) < 0)
-    return -1;
-  r = store_submit_wait (&b->fake->store, &req);
-  b->fs->ops->ioend_done (b->fs, offset, BLOCK, r);
-  return r;
-}
-
-/* What is called a hole, or unwritten, must be zero. */
-static int
-check_block (struct worker *w, uint64_t offset)
-{
-  struct bench *b = w->b;
-  struct iomap iomap;
-  uint8_t first;
-
-  if (b->fs->ops->begin (b->fs, offset, BLOCK, 0, &iomap) < 0)
-    return -1;
-  if (iomap.type == IOMAP_MAPPED)
-    return 0;
-  fake_store_peek (b->fake, offset, &first, 1);
-  return first;
-}
-
-/* Each works on blocks of its own, but learns about those of all. */
-static void *
-work (void *opaque)
-{
-  struct worker *w = opaque;
-  uint64_t offset;
-  int i, r = 0;
-
-  for (i = 0; i < 3000 && r == 0; i++) {
-    offset = w->base + rng_below (&w->rng, BLOCKS) * BLOCK;
-    switch (rng_below (&w->rng, 8)) {
-    case 0: r = zero (w->b, offset, BLOCK, 0, true); break;
-    case 1:
-      r = zero (w->b, offset, BLOCK, 0, false);
-      r = r == -EIO ? 0 : r; /* fails now and then, to make raw forget */
-      break;
-    case 2:
-    case 3: r = write_block (w, offset); break;
-    default: r = check_block (w, offset);
-    }
-  }
-  return r == 0 ? NULL : w;
-}
-
-static void
-no_hole_is_reported_where_data_is (void **state)
-{
-  struct rng rng = test_rng ("no_hole_is_reported_where_data_is");
-  struct worker workers[THREADS];
-  struct bench b;
-  void *wrong;
-  unsigned i;
-
-  (void) state;
-  bench_open (&b, THREADS * BLOCKS * BLOCK);
-  bench_start (&b);
-  for (i = 0; i < 60; i++)
-    fake_store_fail (
-      b.fake, &(struct fake_rule) {
-                .op = STORE_ZERO, .error = -EIO, .skip = i * 20, .count = 5 });
-  for (i = 0; i < THREADS; i++) {
-    workers[i] = (struct worker) { .b = &b,
-                                   .rng = { rng_next (&rng) },
-                                   .base = i * BLOCKS * BLOCK };
-    assert_int_equal (
-      pthread_create (&workers[i].thread, NULL, work, &workers[i]), 0);
-  }
-  for (i = 0; i < THREADS; i++) {
-    pthread_join (workers[i].thread, &wrong);
-    assert_null (wrong);
-  }
-  bench_close (&b);
-}
-
 int
 main (void)
 {
@@ -549,7 +444,6 @@ main (void)
     cmocka_unit_test (a_zero_that_fails_leaves_the_range_unknown),
     cmocka_unit_test (a_flush_is_the_stores),
     cmocka_unit_test (a_store_may_stop_short),
-    cmocka_unit_test (no_hole_is_reported_where_data_is),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -1,0 +1,200 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: opening, refusing, locking, making, and O_DIRECT; on the file
+ * system of /tmp, on tmpfs and on block devices, where there are any.
+ */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fs/store-file-impl.h"
+#include "tests/unit/file-rig.h"
+
+/* --------------------------------------------------------------- refusals */
+
+static void
+expect_refusal (const struct store_file_options *o, int error,
+                const char *words)
+{
+  struct env env;
+  struct store *store;
+  char message[300] = "";
+
+  env_init (&env);
+  assert_int_equal (store_file_open (&env, o, &store, message, sizeof message),
+                    error);
+  if (strstr (message, words) == NULL)
+    fail_msg ("\"%s\" does not say \"%s\"", message, words);
+  assert_null (strchr (message, '\n'));
+}
+
+static void
+wrong_files_are_refused (void **state)
+{
+  struct store_file_options o = options_for (first_place ());
+
+  (void) state;
+  o.create = -1;
+  expect_refusal (&o, -ENOENT, "does not exist");
+  o.create = 512;
+  o.readonly = true;
+  expect_refusal (&o, -EROFS, "does not exist");
+  o.path = first_place ()->dir;
+  expect_refusal (&o, -EISDIR, "is a directory");
+  o.path = "/dev/null";
+  expect_refusal (&o, -EINVAL, "is a character device");
+  o.path = "/nowhere/at\nall";
+  expect_refusal (&o, -EROFS, "/nowhere/at?all");
+  o.readonly = false;
+  expect_refusal (&o, -ENOENT, "cannot be created");
+}
+
+/* A running program can't be written, not even by root. */
+static void
+an_unwritable_file_is_refused_but_with_r (void **state)
+{
+  struct store_file_options o = options_for (first_place ());
+  struct rig rig;
+  char path[512];
+  ssize_t n = readlink ("/proc/self/exe", path, sizeof path - 1);
+
+  (void) state;
+  assert_true (n > 0);
+  path[n] = '\0';
+  o.path = path;
+  o.create = -1;
+  expect_refusal (&o, -ETXTBSY, "use -r");
+  o.readonly = true;
+  rig_open (&rig, &o);
+  assert_true (rig.store->geo.readonly);
+  assert_false (rig.store->geo.can_zero || rig.store->geo.can_trim);
+  rig_close (&rig);
+}
+
+static void
+check_locks (struct place *place)
+{
+  struct store_file_options o = options_for (place), ro;
+  struct rig rig, second;
+
+  ro = o;
+  ro.readonly = true;
+  ro.create = -1;
+  rig_open (&rig, &o);
+  if (place->sector)
+    expect_refusal (&o, -EBUSY, "in use");
+  else
+    expect_refusal (&o, -EAGAIN, "is locked by another server or process");
+  expect_refusal (&ro, -EAGAIN, "is locked by another server or process");
+  rig_close (&rig);
+  rig_open (&rig, &ro);
+  rig_open (&second, &ro);
+  expect_refusal (&o, -EAGAIN, "is locked by another server or process");
+  rig_close (&rig);
+  rig_close (&second);
+}
+
+static void
+only_one_writer (void **state)
+{
+  (void) state;
+  everywhere (check_locks, true);
+}
+
+static void
+check_create (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  struct stat st;
+  struct rig rig;
+  int round;
+
+  for (round = 0; round < 2; round++) { /* missing, then there already */
+    rig_open (&rig, &o);
+    assert_int_equal (rig.store->geo.size, 16 * MIB);
+    rig_close (&rig);
+  }
+  assert_int_equal (stat (place->file, &st), 0);
+  assert_int_equal (st.st_size, 16 * MIB);
+  assert_true (st.st_blocks < 100);
+  o.create = MIB;
+  expect_refusal (&o, -EEXIST, "has 16777216 bytes, but create=1048576");
+  assert_int_equal (stat (place->file, &st), 0);
+  assert_int_equal (st.st_size, 16 * MIB);
+  unlink (place->file);
+  o.create = INT64_MAX;
+  if (!place->tmpfs) {
+    expect_refusal (&o, -EFBIG, "9223372036854775807 bytes");
+    assert_int_equal (stat (place->file, &st), -1); /* nothing left behind */
+  }
+}
+
+static void
+create_makes_a_missing_file_only (void **state)
+{
+  (void) state;
+  everywhere (check_create, false);
+}
+
+/* ---------------------------------------------------------------- geometry */
+
+static void
+check_direct (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  struct store_file *sf;
+  struct rig rig;
+
+  if (place->tmpfs) {
+    rig_open (&rig, &o);
+    assert_int_equal (rig.store->geo.min_io, 512);
+    assert_int_equal (store_file_of (rig.store)->direct_fd, -1);
+    rig_close (&rig);
+    o.direct = DIRECT_ON;
+    expect_refusal (&o, -EINVAL, "direct=on");
+    return;
+  }
+  for (o.direct = DIRECT_AUTO; o.direct <= DIRECT_OFF; o.direct++) {
+    rig_open (&rig, &o);
+    sf = store_file_of (rig.store);
+    if (place->sector)
+      assert_int_equal (rig.store->geo.min_io, place->sector);
+    else
+      assert_true (rig.store->geo.min_io >= 512);
+    if (o.direct == DIRECT_ON)
+      assert_true (sf->direct_fd >= 0);
+    if (o.direct == DIRECT_OFF)
+      assert_int_equal (sf->direct_fd, -1);
+    rig_close (&rig);
+  }
+}
+
+static void
+direct_where_it_works (void **state)
+{
+  (void) state;
+  everywhere (check_direct, true);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (wrong_files_are_refused),
+    cmocka_unit_test (an_unwritable_file_is_refused_but_with_r),
+    cmocka_unit_test (only_one_writer),
+    cmocka_unit_test (create_makes_a_missing_file_only),
+    cmocka_unit_test (direct_where_it_works),
+  };
+
+  return cmocka_run_group_tests (tests, make_places, remove_places);
+}

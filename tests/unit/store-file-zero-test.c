@@ -1,0 +1,268 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: zero, trim and holes; on the file system of /tmp, on tmpfs and
+ * on block devices, where there are any.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fs/store-file-impl.h"
+#include "tests/unit/file-rig.h"
+
+/* ------------------------------------------------------------------- zero */
+
+/* Zero with only the means that are left; the neighbours must live. */
+static void
+check_zero (struct rig *rig, unsigned flags, bool trim, int expected)
+{
+  uint64_t size = 6 * MIB, from = 4096, n = 5 * MIB;
+  uint8_t *buf = aligned_memory (size, 0xaa), *zero = aligned_memory (n, 0);
+
+  assert_int_equal (rig_io (rig, STORE_WRITE, 0, 0, buf, size), 0);
+  assert_int_equal (
+    rig_io (rig, trim ? STORE_TRIM : STORE_ZERO, flags, from, NULL, n),
+    expected);
+  assert_int_equal (rig_io (rig, STORE_READ, 0, 0, buf, size), 0);
+  if (expected == 0)
+    assert_memory_equal (buf + from, zero, n);
+  else
+    assert_int_equal (buf[from + n - 1], 0xaa);
+  assert_int_equal (buf[from - 1], 0xaa);
+  assert_int_equal (buf[from + n], 0xaa);
+  free (buf);
+  free (zero);
+}
+
+static void
+check_zero_means (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  struct store_file *sf;
+  struct rig rig;
+  int lacking, fast;
+
+  for (lacking = 0; lacking < 8; lacking++) {
+    rig_open (&rig, &o);
+    sf = store_file_of (rig.store);
+    sf->no_punch = sf->no_punch || (lacking & 1);
+    sf->no_zero_range = lacking & 2;
+    sf->no_allocate = lacking & 4;
+    rig_start (&rig);
+    check_zero (&rig, 0, false, 0);
+    check_zero (&rig, STORE_MAY_TRIM | STORE_FUA, false, 0);
+    check_zero (&rig, STORE_FUA, true, 0);
+    fast = rig.store->geo.can_fast_zero && (lacking & 3) != 3 ? 0 : -ENOTSUP;
+    if (place->tmpfs && (lacking & 1)) /* has no ZERO_RANGE */
+      fast = -ENOTSUP;
+    if (!place->sector || lacking == 0)
+      check_zero (&rig, STORE_FAST_ZERO, false, fast);
+    rig_close (&rig);
+  }
+}
+
+static void
+zero_by_all_means (void **state)
+{
+  (void) state;
+  everywhere (check_zero_means, true);
+}
+
+/* ---------------------------------------------------------------- extents */
+
+struct runs {
+  struct {
+    uint64_t offset, length;
+    enum store_extent type;
+  } run[64];
+  int n;
+};
+
+static void
+collect (void *opaque, uint64_t offset, uint64_t length, enum store_extent type)
+{
+  struct runs *runs = opaque;
+  int n = runs->n;
+
+  assert_true (length > 0);
+  if (n > 0)
+    assert_int_equal (runs->run[n - 1].offset + runs->run[n - 1].length,
+                      offset);
+  if (n > 0 && runs->run[n - 1].type == type) {
+    runs->run[n - 1].length += length;
+    return;
+  }
+  assert_true (n < 64);
+  runs->run[n].offset = offset;
+  runs->run[n].length = length;
+  runs->run[n].type = type;
+  runs->n++;
+}
+
+static void
+expect_run (const struct runs *runs, int i, uint64_t length,
+            enum store_extent type)
+{
+  assert_true (i < runs->n);
+  assert_int_equal (runs->run[i].type, type);
+  assert_int_equal (runs->run[i].length, length);
+}
+
+static void
+ask (struct rig *rig, uint64_t offset, uint64_t length, struct runs *runs)
+{
+  runs->n = 0;
+  assert_int_equal (
+    rig->store->ops->block_status (rig->store, offset, length, collect, runs),
+    0);
+  assert_true (runs->n > 0);
+  assert_int_equal (runs->run[0].offset, offset);
+}
+
+static void
+check_extents (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  enum store_extent unwritten = place->tmpfs ? STORE_HOLE : STORE_UNWRITTEN;
+  uint8_t *buf = aligned_memory (MIB, 0xaa);
+  struct runs runs;
+  struct rig rig;
+
+  for (o.direct = DIRECT_AUTO; o.direct <= DIRECT_OFF; o.direct += 2) {
+    unlink (place->file);
+    rig_open (&rig, &o);
+    rig_start (&rig);
+    assert_true (rig.store->geo.can_extents);
+    ask (&rig, 0, 16 * MIB, &runs);
+    expect_run (&runs, 0, 16 * MIB, STORE_HOLE);
+
+    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, MIB, buf, MIB), 0);
+    assert_int_equal (
+      fallocate (store_file_of (rig.store)->fd, 0, 4 * MIB, MIB), 0);
+    ask (&rig, 0, 16 * MIB, &runs);
+    expect_run (&runs, 0, MIB, STORE_HOLE);
+    expect_run (&runs, 1, MIB, STORE_DATA);
+    if (!place->tmpfs) {
+      expect_run (&runs, 2, 2 * MIB, STORE_HOLE);
+      expect_run (&runs, 3, MIB, unwritten);
+      expect_run (&runs, 4, 11 * MIB, STORE_HOLE);
+    }
+    else
+      expect_run (&runs, 2, 14 * MIB, STORE_HOLE);
+
+    /* written into what was allocated, in the page cache or not: data */
+    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 4 * MIB, buf, MIB), 0);
+    ask (&rig, 4 * MIB, 2 * MIB, &runs);
+    expect_run (&runs, 0, MIB, STORE_DATA);
+    expect_run (&runs, 1, MIB, STORE_HOLE);
+    assert_int_equal (rig_io (&rig, STORE_TRIM, 0, MIB, NULL, MIB), 0);
+    ask (&rig, 512, 3 * MIB, &runs);
+    expect_run (&runs, 0, 3 * MIB, STORE_HOLE);
+    rig_close (&rig);
+  }
+  free (buf);
+}
+
+static void
+holes_and_unwritten_are_told_from_data (void **state)
+{
+  (void) state;
+  everywhere (check_extents, false);
+}
+
+static void
+check_many_extents (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  uint8_t *buf = aligned_memory (4096, 0xaa);
+  struct runs runs;
+  struct rig rig;
+  uint64_t pos;
+
+  o.direct = DIRECT_OFF;
+  rig_open (&rig, &o);
+  rig_start (&rig);
+  for (pos = 0; pos < 16 * MIB; pos += 16384)
+    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, pos, buf, 4096), 0);
+  for (pos = 0; pos < 16 * MIB; pos += 16384) {
+    ask (&rig, pos, 16384, &runs);
+    expect_run (&runs, 0, 4096, STORE_DATA);
+    expect_run (&runs, 1, 12288, STORE_HOLE);
+  }
+  rig_close (&rig);
+  free (buf);
+}
+
+static void
+many_extents_are_all_told (void **state)
+{
+  (void) state;
+  everywhere (check_many_extents, false);
+}
+
+static void
+check_huge (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  struct runs runs;
+  struct rig rig;
+
+  o.create = (int64_t) 8 << 40;
+  rig_open (&rig, &o);
+  ask (&rig, 0, UINT64_C (8) << 40, &runs);
+  expect_run (&runs, 0, UINT64_C (8) << 40, STORE_HOLE);
+  rig_close (&rig);
+}
+
+static void
+a_huge_hole_is_one_report (void **state)
+{
+  (void) state;
+  everywhere (check_huge, false);
+}
+
+static void
+check_device_extents (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  struct runs runs;
+  struct rig rig;
+
+  rig_open (&rig, &o);
+  if (place->sector) {
+    assert_false (rig.store->geo.can_extents);
+    ask (&rig, 4096, 8192, &runs);
+    expect_run (&runs, 0, 8192, STORE_DATA);
+  }
+  rig_close (&rig);
+}
+
+static void
+devices_are_all_data (void **state)
+{
+  (void) state;
+  everywhere (check_device_extents, true);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (zero_by_all_means),
+    cmocka_unit_test (holes_and_unwritten_are_told_from_data),
+    cmocka_unit_test (many_extents_are_all_told),
+    cmocka_unit_test (a_huge_hole_is_one_report),
+    cmocka_unit_test (devices_are_all_data),
+  };
+
+  return cmocka_run_group_tests (tests, make_places, remove_places);
+}
