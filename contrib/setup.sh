@@ -74,6 +74,12 @@ invoked ()
   ${invoker[@]+"${invoker[@]}"} "$@"
 }
 
+# give_back DIRECTORY: make all in it theirs, logs too.
+give_back ()
+{
+  [ ${#invoker[@]} -eq 0 ] || chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$1"
+}
+
 not_installed ()
 {
   local package
@@ -135,7 +141,7 @@ build ()
   invoked mkdir -p "$dir" || return 1
   if [ ! -f "$dir/Makefile" ] || [ "$top/configure" -nt "$dir/config.status" ] ||
      [ "$*" != "$(cat "$dir/configure-args" 2>/dev/null)" ]; then
-    say "configure $*"
+    say "configure${*:+ $*}"
     (cd "$dir" && quietly "$log" invoked "$top/configure" "$@") || return 1
     echo "$*" | invoked tee "$dir/configure-args" >/dev/null
   fi

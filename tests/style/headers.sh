@@ -10,7 +10,7 @@
 status=0
 files=$(find plugin cache fs man tests contrib \
           -name '*.[ch]' -o -name '*.sh' -o -name '*.am' -o -name '*.mk' \
-          -o -name '*.pod' -o -name '*.py')
+          -o -name '*.py')
 for file in configure.ac common.mk Makefile.am $files; do
   head -n 8 "$file" | grep -q 'SPDX-License-Identifier: BSD-3-Clause' ||
     { echo "$file: no licence line"; status=1; }
