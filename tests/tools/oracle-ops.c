@@ -28,6 +28,8 @@ pick_range (const struct oracle *oracle, struct rng *rng, uint64_t from,
 
   op->length = rng_chance (rng, 5) ? max : rng_log (rng, max);
   op->offset = from + rng_below (rng, room - op->length + 1);
+  if (rng_chance (rng, 5))
+    op->offset = to - op->length; /* the end of the disk, maybe */
   start = op->offset / align * align;
   end = (op->offset + op->length) / align * align;
   if (start >= from && end > start && end - start <= oracle->max_len) {
