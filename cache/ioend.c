@@ -174,7 +174,7 @@ prepare_req (struct ioend *ioend, uint64_t addr)
 
   ioend->iov.iov_base = arena_data (mapping->cache->bounce, ioend->buffer);
   ioend->iov.iov_len = end - ioend->range.start;
-  ioend->req = (struct store_req){
+  ioend->req = (struct store_req) {
     .op = STORE_WRITE,
     .offset = addr,
     .length = ioend->iov.iov_len,
@@ -213,7 +213,9 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
   if (*r < 0)
     return NULL;
   ioend->range.start = start;
-  ioend->range.end = min_u64 (end, start + iomap.length);
+  /* The disk, and so the iomap, may end inside the last sector. */
+  ioend->range.end =
+    min_u64 (end, round_up (start + iomap.length, SECTOR_SIZE));
   ioend->buffer = arena_alloc (
     mapping->cache->bounce, order_of (ioend->range.end - ioend->range.start));
   if (ioend->buffer == NULL) {
