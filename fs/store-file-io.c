@@ -21,11 +21,26 @@ struct piece {
   uint64_t length;
 };
 
+/* How much of the request is left to do in one piece.  None crosses the place
+ * where direct I/O ends: see file_open_direct.
+ */
+static uint64_t
+bytes_left (const struct store_file *sf, const struct store_req *req)
+{
+  uint64_t offset = req->offset + req->progress;
+  uint64_t left = file_req_end (sf, req) - offset;
+
+  if (sf->direct_fd >= 0 && offset < sf->direct_end &&
+      left > sf->direct_end - offset)
+    left = sf->direct_end - offset;
+  return left;
+}
+
 static void
 next_piece (const struct store_file *sf, const struct store_req *req,
             struct piece *piece)
 {
-  uint64_t left = file_req_end (sf, req) - req->offset - req->progress;
+  uint64_t left = bytes_left (sf, req);
   uint64_t skip = req->progress;
   const struct iovec *iov = req->iov;
   const struct iovec *end = req->iov + req->niov;
@@ -103,7 +118,7 @@ void
 file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
                            struct io_uring_sqe *sqe)
 {
-  uint64_t left = file_req_end (sf, req) - req->offset - req->progress;
+  uint64_t left = bytes_left (sf, req);
   struct piece piece = {
     .base = sf->zeroes,
     .length = left < ZEROES_SIZE ? left : ZEROES_SIZE,
