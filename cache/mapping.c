@@ -222,24 +222,33 @@ insert_new (struct mapping *mapping, struct folio *folio, uint64_t page,
   return r;
 }
 
-/* The index is full: make room by evicting, for a while if need be, since a
- * node comes back only after a grace period.
+/* Eviction found nothing that may go: wait a little for write-back. */
+static void
+wait_for_clean (struct mapping *mapping)
+{
+  struct env *env = mapping->env;
+  _Atomic uint32_t never = 0;
+
+  mapping_kick (mapping);
+  env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
+}
+
+/* The index is full: make room by evicting.  Nodes come back after a grace
+ * period.
  */
 static int
 make_index_room (struct mapping *mapping, bool wait)
 {
-  struct env *env = mapping->env;
-  _Atomic uint32_t never = 0;
   int tries;
 
   if (!wait)
     return -EAGAIN;
   for (tries = 0; tries < 1000; tries++) {
     if (reclaim_pages (mapping->cache->reclaim, 32) == 0)
-      mapping_kick (mapping);
+      wait_for_clean (mapping);
+    index_reclaim_nodes (mapping->index);
     if (index_free_nodes (mapping->index) > 0)
       return 0;
-    env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
   }
   return -ENOMEM;
 }

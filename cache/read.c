@@ -53,25 +53,21 @@ note_hit (struct folio *folio, unsigned page)
   reclaim_touch (folio);
 }
 
-/* How many of count bytes are uptodate, from in_folio on.  Not all may be: a
- * miss is served up to where the mapping, or its own patience, ends.
- */
+/* How many of the count bytes from byte `from' of the folio on are uptodate. */
 static size_t
 uptodate_bytes (const struct arena *arena, const struct folio *folio,
-                uint64_t in_folio, size_t count)
+                size_t from, size_t count)
 {
-  unsigned first = (unsigned) (in_folio >> SECTOR_SHIFT);
-  unsigned last =
-    (unsigned) ((in_folio + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT);
-  unsigned end;
+  unsigned first = (unsigned) (from >> SECTOR_SHIFT);
+  unsigned last = (unsigned) ((from + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT);
+  size_t end;
 
   if (folio_uptodate (arena, folio, first, last))
     return count;
-  end =
-    folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, false);
-  if (end == last)
-    return count;
-  return end == first ? 0 : ((uint64_t) end << SECTOR_SHIFT) - in_folio;
+  end = (size_t) folio_find_sector (arena, folio, first, last,
+                                    STATE_UPTODATE_SHIFT, false)
+        << SECTOR_SHIFT;
+  return end > from ? min_u64 (end - from, count) : 0;
 }
 
 size_t
@@ -80,27 +76,25 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
 {
   struct mapping *mapping = conn->mapping;
   struct folio *folio;
-  uint64_t in_folio;
-  size_t n = 0;
+  size_t from;
 
   folio = index_get (mapping->index, offset >> PAGE_SHIFT);
   if (folio == NULL)
     return 0;
 
-  in_folio = offset - folio_pos (folio);
+  from = offset - folio_pos (folio);
   count = min_u64 (count, folio_end (folio) - offset);
-  count = uptodate_bytes (mapping->arena, folio, in_folio, count);
+  count = uptodate_bytes (mapping->arena, folio, from, count);
   if (count > 0) {
-    folio_copy_out (buf, arena_data (mapping->arena, folio) + in_folio, count);
-    n = count;
+    folio_copy_out (buf, arena_data (mapping->arena, folio) + from, count);
     if (!filled)
-      note_hit (folio, (unsigned) (in_folio >> PAGE_SHIFT));
+      note_hit (folio, (unsigned) (from >> PAGE_SHIFT));
     if (atomic_load_explicit (&folio->flags, memory_order_relaxed) &
         (FOLIO_READAHEAD | FOLIO_UNREAD))
       hit_flagged (conn, folio);
   }
   folio_put (mapping->arena, folio);
-  return n;
+  return count;
 }
 
 /* Make sectors [first, last) of the folio uptodate where they are not: they are

@@ -94,7 +94,7 @@ cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
     .opaque = opaque,
   };
   uint64_t end;
-  int r;
+  int r = 0;
 
   if (!mapping_in_range (conn->mapping, offset, count))
     return -EINVAL;
