@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +19,14 @@
 #include "plugin/disk.h"
 #include "plugin/shutdown.h"
 
+/* A connection that is open.  They are kept in a list because nbdkit does not
+ * close those that are open when it is told to stop.
+ */
+struct client {
+  struct client *next;
+  struct conn *conn; /* owned */
+};
+
 /* What is not NULL exists.  Made in this order, ended in reverse. */
 struct disk {
   struct env env;
@@ -28,7 +35,9 @@ struct disk {
   struct fs *fs;
   struct mapping *mapping;
   struct watcher *watcher;
-  _Atomic unsigned clients;
+
+  pthread_mutex_t lock; /* of clients */
+  struct client *clients;
 };
 
 static void
@@ -98,6 +107,7 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
     snprintf (err, CONFIG_ERROR_MAX, "out of memory");
     return -ENOMEM;
   }
+  pthread_mutex_init (&disk->lock, NULL);
   env_init (&disk->env);
   disk->env.log = log_message;
   r = make_cache (disk, config, err);
@@ -130,6 +140,24 @@ disk_start (struct disk *disk)
   return r;
 }
 
+static void
+free_client (struct client *client)
+{
+  conn_destroy (client->conn);
+  free (client);
+}
+
+static void
+free_clients (struct disk *disk)
+{
+  struct client *client;
+
+  while ((client = disk->clients) != NULL) {
+    disk->clients = client->next;
+    free_client (client);
+  }
+}
+
 int
 disk_close (struct disk *disk)
 {
@@ -137,6 +165,7 @@ disk_close (struct disk *disk)
 
   if (disk->watcher)
     r = watcher_finish (disk->watcher);
+  free_clients (disk);
   if (disk->mapping)
     mapping_destroy (disk->mapping);
   if (disk->fs)
@@ -145,6 +174,7 @@ disk_close (struct disk *disk)
     disk->store->ops->close (disk->store);
   if (disk->cache)
     cache_destroy (disk->cache);
+  pthread_mutex_destroy (&disk->lock);
   free (disk);
   return r;
 }
@@ -152,18 +182,38 @@ disk_close (struct disk *disk)
 int
 disk_connect (struct disk *disk, struct conn **conn)
 {
-  int r = conn_create (disk->mapping, conn);
+  struct client *client = malloc (sizeof *client);
+  int r;
 
-  if (r == 0)
-    atomic_fetch_add (&disk->clients, 1);
-  return r;
+  if (client == NULL)
+    return -ENOMEM;
+  r = conn_create (disk->mapping, &client->conn);
+  if (r < 0) {
+    free (client);
+    return r;
+  }
+  *conn = client->conn;
+  pthread_mutex_lock (&disk->lock);
+  client->next = disk->clients;
+  disk->clients = client;
+  pthread_mutex_unlock (&disk->lock);
+  return 0;
 }
 
 void
 disk_disconnect (struct disk *disk, struct conn *conn)
 {
-  conn_destroy (conn);
-  if (atomic_fetch_sub (&disk->clients, 1) == 1)
+  struct client *client, **link = &disk->clients;
+  bool last;
+
+  pthread_mutex_lock (&disk->lock);
+  while ((client = *link)->conn != conn)
+    link = &client->next;
+  *link = client->next;
+  last = disk->clients == NULL;
+  pthread_mutex_unlock (&disk->lock);
+  free_client (client);
+  if (last)
     mapping_kick (disk->mapping);
 }
 

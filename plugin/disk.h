@@ -31,8 +31,9 @@ extern int disk_open (const struct config *config, bool readonly,
  */
 extern int disk_start (struct disk *disk);
 
-/* Write everything back, stop and free all; no clients are left.  Also for a
- * disk that was not started, or not quite.  Returns 0, or the negative errno
+/* Write everything back, stop and free all, conns that are still there too; no
+ * requests are running or will come.  Also for a disk that was not started, or
+ * not quite.  Returns 0, or the negative errno
  * for which data was lost, and logged.
  */
 extern int disk_close (struct disk *disk);

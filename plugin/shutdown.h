@@ -21,7 +21,7 @@ struct watcher;
 extern int watcher_start (struct env *env, struct mapping *mapping,
                           struct watcher **watcher);
 
-/* No client is there any more: wait until all is written back, then end the
+/* No requests will come any more: wait until all is written back, then end the
  * thread and free it.  Returns 0 when everything is on the store; or the
  * negative errno for which it gave up, the ranges that are lost being logged.
  * A store that fails is tried for RETRY_SECONDS before that.
