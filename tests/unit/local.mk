@@ -20,6 +20,9 @@ UNIT_TESTS = \
 	unit/store-file-open-test \
 	unit/store-file-test \
 	unit/store-file-zero-test \
+	unit/sync-test \
+	unit/write-test \
+	unit/zero-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -90,3 +93,13 @@ unit_store_file_test_SOURCES = \
 unit_store_file_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
 unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+
+CACHE_FIXTURE = \
+	unit/cache-fixture.c unit/cache-fixture.h \
+	unit/seed.h \
+	$(FAKE_STORE) \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
+unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
+unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)

@@ -1,0 +1,395 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Flush, FUA, write-through, and write-back as far as they show it: what
+ * reaches the store, when, and what shares a store flush.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "tests/tools/util.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static void
+flush_ok (struct fixture *f, unsigned conn)
+{
+  assert_int_equal (cache_flush (f->conns[conn]), 0);
+}
+
+/* Write a version with flags. */
+static int
+write_flags (struct fixture *f, uint64_t offset, uint64_t n, unsigned version,
+             unsigned flags)
+{
+  uint8_t *buf = xcalloc (1, n);
+  int r;
+
+  fill_pattern (buf, n, offset, version);
+  r = cache_write (f->conn, buf, (uint32_t) n, offset, flags);
+  free (buf);
+  return r;
+}
+
+static void
+test_flush_covers_all (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  put (f, 0, 3 * MiB, 1);
+  put (f, 5 * MiB + 512, 512, 1);
+  put (f, 7 * MiB + 100, 3000, 1);
+  put (f, 16 * MiB - 1, 1, 1);
+  flush_ok (f, 1);
+  check_state (f);
+  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  assert_int_equal (atomic_load (&f->mapping->nr_writeback), 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 3 * MiB, 1);
+  store_expect (f, 5 * MiB + 512, 512, 1);
+  store_expect (f, 7 * MiB + 100, 3000, 1);
+  store_expect (f, 16 * MiB - 1, 1, 1);
+  fixture_stop (f);
+}
+
+/* What is side by side goes out together. */
+static void
+test_clustering (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  uint64_t page;
+
+  (void) state;
+  for (page = 0; page < 64; page++)
+    put (f, page * PAGE, PAGE, 1);
+  put (f, 4 * MiB, 512, 1);
+  fake_store_clear (f->fake);
+  flush_ok (f, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, 0);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).length, 64 * PAGE);
+  assert_int_equal (nth_request (f, STORE_WRITE, 1).offset, 4 * MiB);
+  assert_int_equal (nth_request (f, STORE_WRITE, 1).length, 512);
+  fixture_stop (f);
+}
+
+static void
+test_clean_disk (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  expect_zero (f, 0, 1 * MiB);
+  flush_ok (f, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  put (f, 0, 512, 1);
+  flush_ok (f, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
+  flush_ok (f, 0);
+  flush_ok (f, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
+  fixture_stop (f);
+}
+
+/* While one store flush is held, any number of further flushes share one. */
+static void
+test_group_commit (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct job jobs[9];
+  unsigned i;
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_FLUSH);
+  put (f, 0, PAGE, 1);
+  for (i = 0; i < 9; i++) {
+    jobs[i] = (struct job){ .op = JOB_FLUSH };
+    put (f, i * PAGE, PAGE, 2);
+    job_start (f, i % NR_CONNS, &jobs[i]);
+    if (i == 0)
+      fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  }
+  fixture_until_asleep (f, 9);
+  assert_int_equal (fake_store_release (f->fake, STORE_FLUSH, 1), 1);
+  assert_int_equal (job_join (&jobs[0]), 0);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  for (i = 1; i < 9; i++)
+    assert_false (atomic_load (&jobs[i].done));
+  assert_int_equal (fake_store_release (f->fake, STORE_FLUSH, 1), 1);
+  for (i = 1; i < 9; i++)
+    assert_int_equal (job_join (&jobs[i]), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 2);
+  fixture_stop (f);
+}
+
+/* A flush that comes while the store is flushing needs another: the store's
+ * may have begun before the write.
+ */
+static void
+test_no_late_joining (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_FLUSH);
+  put (f, 0, PAGE, 1);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, MiB, PAGE, 1);
+  job_start (f, 1, &b);
+  UNTIL (fake_store_count (f->fake, STORE_WRITE) == 2);
+  fake_store_release (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (job_join (&a), 0);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_false (atomic_load (&b.done));
+  fake_store_release (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (job_join (&b), 0);
+  fixture_stop (f);
+}
+
+/* Written again while being sent: what arrives is the old version exactly, and
+ * then the new one.
+ */
+static void
+test_stable_snapshot (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_WRITE);
+  put (f, 0, 64 * PAGE, 1);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  put (f, 0, 64 * PAGE, 2);
+  expect (f, 0, 64 * PAGE, 2);
+  assert_int_equal (page_masks (f, 0), 0x00ffffff);
+  fake_store_release (f->fake, STORE_WRITE, 1);
+  assert_int_equal (job_join (&a), 0);
+  store_expect (f, 0, 64 * PAGE, 1);
+  check_state (f);
+  assert_int_equal (page_masks (f, 0) & 0xffff, 0xffff);
+
+  job_start (f, 0, &b);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&b), 0);
+  store_expect (f, 0, 64 * PAGE, 2);
+  fixture_stop (f);
+}
+
+/* A flush that begins while an older version is being sent waits for it and
+ * then sends the newer one.
+ */
+static void
+test_redirtied_is_flushed (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  fake_store_hold (f->fake, STORE_WRITE);
+  put (f, PAGE, PAGE, 1);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  put (f, PAGE, PAGE, 2);
+  job_start (f, 1, &b);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&a), 0);
+  assert_int_equal (job_join (&b), 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, PAGE, PAGE, 2);
+  fixture_stop (f);
+}
+
+/* A write that completes while the store flushes is not clean afterwards. */
+static void
+test_unstable_past_flush (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, MiB, PAGE, 1);
+  job_start (f, 1, &b);
+  UNTIL (page_masks (f, MiB / PAGE) == 0xff0000ff);
+  fake_store_release (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (job_join (&a), 0);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (page_masks (f, 0), 0xff);
+  assert_int_equal (page_masks (f, MiB / PAGE), 0xff0000ff);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&b), 0);
+  UNTIL (page_masks (f, MiB / PAGE) == 0xff);
+  fixture_stop (f);
+}
+
+/* FUA sends its own range and nothing else, and it is durable. */
+static void
+test_fua (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  put (f, 0, PAGE, 1);
+  put (f, 2 * MiB, 16 * PAGE, 1);
+  fake_store_clear (f->fake);
+  assert_int_equal (write_flags (f, 1 * MiB, PAGE, 1, CACHE_FUA), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, 1 * MiB);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).length, PAGE);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  expect (f, 0, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* Also where the range lies in the middle of a large folio. */
+static void
+test_fua_in_large_folio (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  uint64_t page;
+
+  (void) state;
+  put (f, 0, 64 * PAGE, 1);
+  flush_ok (f, 0);
+  fake_store_volatile (f->fake);
+  for (page = 1; page < 64; page += 7) {
+    fake_store_clear (f->fake);
+    assert_int_equal (write_flags (f, page * PAGE, 512, 2, CACHE_FUA), 0);
+    assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
+    assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, page * PAGE);
+    fake_store_crash (f->fake, 0);
+    store_expect (f, page * PAGE, 512, 2);
+  }
+  fixture_stop (f);
+}
+
+/* Write-through has written when it returns, and has not flushed. */
+static void
+test_writethrough (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config){ .mode = CACHE_WRITETHROUGH });
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  put (f, 0, 64 * PAGE, 1);
+  store_expect (f, 0, 64 * PAGE, 1);
+  put (f, 33 * PAGE + 5, 10000, 2);
+  store_expect (f, 33 * PAGE + 5, 10000, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+
+  /* Nor does it wait for one that is under way. */
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, 5 * MiB, PAGE, 1);
+  store_expect (f, 5 * MiB, PAGE, 1);
+  put (f, PAGE, PAGE, 3);
+  store_expect (f, PAGE, PAGE, 3);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), 0);
+  fixture_stop (f);
+}
+
+/* Above the background threshold write-back begins by itself. */
+static void
+test_background (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config){ .dirty_background = 1 * MiB });
+
+  (void) state;
+  put (f, 0, 3 * MiB, 1);
+  UNTIL (atomic_load (&f->mapping->nr_dirty) +
+           atomic_load (&f->mapping->nr_writeback) <=
+         MiB / PAGE);
+  assert_true (fake_store_bytes (f->fake, STORE_WRITE) >= 2 * MiB);
+  flush_ok (f, 0);
+  store_expect (f, 0, 3 * MiB, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* mapping_kick: as when the last client leaves. */
+static void
+test_kick (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  put (f, 123, 456789, 1);
+  mapping_kick (f->mapping);
+  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 123, 456789, 1);
+  fixture_stop (f);
+}
+
+/* Never more store writes in flight than io-depth; they run side by side. */
+static void
+test_io_depth (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config){ .io_depth = 3 });
+  struct job flush = { .op = JOB_FLUSH };
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 10; i++)
+    put (f, i * MiB, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &flush);
+  for (i = 0; i < 8; i++) {
+    fake_store_wait_held (f->fake, STORE_WRITE, 3);
+    assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 3);
+    fake_store_release_newest (f->fake, STORE_WRITE);
+  }
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&flush), 0);
+  for (i = 0; i < 10; i++)
+    store_expect (f, i * MiB, PAGE, 1);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_flush_covers_all),
+    cmocka_unit_test (test_clustering),
+    cmocka_unit_test (test_clean_disk),
+    cmocka_unit_test (test_group_commit),
+    cmocka_unit_test (test_no_late_joining),
+    cmocka_unit_test (test_stable_snapshot),
+    cmocka_unit_test (test_redirtied_is_flushed),
+    cmocka_unit_test (test_unstable_past_flush),
+    cmocka_unit_test (test_fua),
+    cmocka_unit_test (test_fua_in_large_folio),
+    cmocka_unit_test (test_writethrough),
+    cmocka_unit_test (test_background),
+    cmocka_unit_test (test_kick),
+    cmocka_unit_test (test_io_depth),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,585 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The perform-write loop: chunks, allocators that refuse, copies that come up
+ * short, what partial sectors read, mappings that change under it.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* What the hooks are to do, and have seen. */
+static struct {
+  unsigned max_order;      /* refuse larger folios */
+  unsigned refuse_percent; /* of those that need not be given */
+  unsigned orders[NR_ORDERS];
+  unsigned short_percent; /* copies that come up short */
+  size_t longest;         /* bytes, of a short one */
+  unsigned copies, shorts;
+  struct rng rng;
+  struct folio *(*alloc) (struct mapping *mapping, unsigned order, bool wait);
+  bool (*valid) (struct fs *fs, const struct iomap *iomap);
+  unsigned stale, begins;
+  uint64_t mapping_end; /* begin gives mappings up to multiples of this */
+  uint64_t begun_end;   /* where the mapping last given ended */
+  bool passed_end;
+  struct fixture *f;
+} hooks;
+
+static struct folio *
+refusing_alloc (struct mapping *mapping, unsigned order, bool wait)
+{
+  struct folio *folio = NULL;
+
+  if (order <= hooks.max_order &&
+      (order == 0 || !rng_chance (&hooks.rng, hooks.refuse_percent)))
+    folio = hooks.alloc (mapping, order, wait);
+  if (folio)
+    hooks.orders[order]++;
+  return folio;
+}
+
+/* n itself, or less. */
+static size_t
+shortened (size_t n)
+{
+  hooks.copies++;
+  if (!rng_chance (&hooks.rng, hooks.short_percent))
+    return n;
+  hooks.shorts++;
+  return rng_below (&hooks.rng, n < hooks.longest ? n : hooks.longest);
+}
+
+static size_t
+short_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  (void) mapping;
+  n = shortened (n);
+  if (src)
+    memcpy (dst, src, n);
+  else
+    memset (dst, 0, n);
+  return n;
+}
+
+static void
+set_hooks (struct fixture *f, const char *test)
+{
+  memset (&hooks, 0, sizeof hooks);
+  hooks.f = f;
+  hooks.max_order = MAX_ORDER;
+  hooks.rng = test_rng (test);
+  hooks.alloc = f->mapping->hooks.alloc;
+  hooks.longest = SIZE_MAX;
+  f->mapping->hooks.alloc = refusing_alloc;
+}
+
+/* --- orders --- */
+
+static void
+test_largest_folios (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config){ .cache_size = 256 * MiB });
+
+  (void) state;
+  set_hooks (f, "largest_folios");
+  put (f, 0, 6 * MiB, 1);
+  assert_int_equal (hooks.orders[9], 3);
+  put (f, 8 * MiB + PAGE, 2 * MiB - PAGE, 1);
+  assert_int_equal (hooks.orders[9], 3);
+  assert_int_equal (hooks.orders[8], 1);
+  expect (f, 0, 6 * MiB, 1);
+  expect (f, 8 * MiB + PAGE, 2 * MiB - PAGE, 1);
+  expect_zero (f, 8 * MiB, PAGE);
+  check_state (f);
+  fixture_stop (f);
+}
+
+static void
+test_refusing_large (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  set_hooks (f, "refusing_large");
+  hooks.max_order = 0;
+  put (f, 700, 300000, 1);
+  hooks.max_order = 3;
+  put (f, 4 * MiB, 1 * MiB, 2);
+  expect (f, 700, 300000, 1);
+  expect (f, 4 * MiB, 1 * MiB, 2);
+  assert_int_equal (hooks.orders[0], (700 + 300000 + PAGE - 1) / PAGE);
+  assert_int_equal (hooks.orders[3], 1 * MiB / (8 * PAGE));
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* --- random writes against a copy of the disk --- */
+
+struct model {
+  struct fixture *f;
+  uint8_t *disk;
+  struct rng rng;
+};
+
+static void
+random_write (struct model *m)
+{
+  uint64_t size = m->f->config.disk_size;
+  uint64_t offset = rng_below (&m->rng, size);
+  uint64_t n = rng_log (&m->rng, 600000);
+  unsigned version = (unsigned) rng_below (&m->rng, 1000);
+
+  if (n > size - offset || rng_chance (&m->rng, 5))
+    n = size - offset < 600000 ? size - offset : 600000;
+  fill_pattern (m->disk + offset, n, offset, version);
+  put (m->f, offset, n, version);
+}
+
+static void
+compare_disk (struct model *m, bool store)
+{
+  uint64_t size = m->f->config.disk_size;
+  uint8_t *got = xcalloc (1, size);
+
+  if (store)
+    fake_store_peek (m->f->fake, 0, got, size);
+  else
+    assert_int_equal (cache_read (m->f->conn, got, (uint32_t) size, 0), 0);
+  assert_memory_equal (got, m->disk, size);
+  free (got);
+}
+
+/* Random writes, some of them flushed, over a store full of data. */
+static void
+random_writes (const struct fixture_config *config, const char *name,
+               void (*more_hooks) (struct fixture *f))
+{
+  struct model m = { .f = fixture_start (config) };
+  unsigned i;
+
+  set_hooks (m.f, name);
+  more_hooks (m.f);
+  m.rng.state = rng_next (&hooks.rng);
+  m.disk = xcalloc (1, m.f->config.disk_size);
+  fill_pattern (m.disk, m.f->config.disk_size, 0, 5000);
+  store_put (m.f, 0, m.f->config.disk_size, 5000);
+  for (i = 0; i < 150; i++) {
+    random_write (&m);
+    if (rng_chance (&m.rng, 5))
+      assert_int_equal (cache_flush (m.f->conn), 0);
+    if (rng_chance (&m.rng, 5))
+      compare_disk (&m, false);
+  }
+  compare_disk (&m, false);
+  assert_int_equal (cache_flush (m.f->conn), 0);
+  compare_disk (&m, true);
+  compare_disk (&m, false);
+  check_state (m.f);
+  fixture_stop (m.f);
+  free (m.disk);
+}
+
+static void
+refuse_sometimes (struct fixture *f)
+{
+  (void) f;
+  hooks.refuse_percent = 60;
+}
+
+static void
+copy_short (struct fixture *f)
+{
+  f->mapping->hooks.copy_in = short_copy;
+  hooks.refuse_percent = 30;
+  hooks.short_percent = 30;
+}
+
+/* Nothing, or one byte. */
+static void
+copy_one (struct fixture *f)
+{
+  copy_short (f);
+  hooks.longest = 2;
+}
+
+static void
+copy_partial_sector (struct fixture *f)
+{
+  copy_short (f);
+  hooks.longest = 600;
+}
+
+static void
+test_random_writes (void **state)
+{
+  static const struct fixture_config configs[] = {
+    { .disk_size = 5 * MiB },
+    { .disk_size = 5 * MiB, .min_io = 4096 },
+    { .disk_size = 5 * MiB + 512 },
+    { .disk_size = 5 * MiB + 2500 },
+    { .disk_size = 5 * MiB + 77 },
+    { .disk_size = 5 * MiB + 5000, .min_io = 4096 },
+    { .disk_size = 5 * MiB, .min_io = 1024, .small_folios = true },
+    { .disk_size = 5 * MiB + 1, .cache_size = 1 * MiB },
+  };
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+    random_writes (&configs[i], "refuse_sometimes", refuse_sometimes);
+    random_writes (&configs[i], "copy_short", copy_short);
+    random_writes (&configs[i], "copy_partial_sector", copy_partial_sector);
+    assert_true (hooks.shorts > 0);
+  }
+}
+
+static void
+test_copy_one (void **state)
+{
+  (void) state;
+  random_writes (&(struct fixture_config){ .disk_size = 100000 }, "copy_one",
+                 copy_one);
+  random_writes (
+    &(struct fixture_config){ .disk_size = 100000, .min_io = 4096 }, "copy_one",
+    copy_one);
+}
+
+/* --- what is read --- */
+
+static void
+test_whole_sectors_never_read (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  store_put (f, 0, 4 * MiB, 1);
+  put (f, 512, 512, 2);
+  put (f, PAGE - 512, 1024, 2);
+  put (f, 1 * MiB + 512, 123 * PAGE, 2);
+  put (f, 3 * MiB, 512, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  store_expect (f, 512, 512, 2);
+  store_expect (f, 1024, PAGE - 1536, 1);
+  store_expect (f, PAGE - 512, 1024, 2);
+  store_expect (f, 1 * MiB + 512, 123 * PAGE, 2);
+  expect (f, 0, 512, 1);
+  expect (f, 512, 512, 2);
+  expect (f, 1024, PAGE - 1536, 1);
+  fixture_stop (f);
+}
+
+static void
+test_partial_over_hole (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  fake_store_set_status (f->fake, 0, 4 * MiB, STORE_HOLE);
+  fake_store_set_status (f->fake, 4 * MiB, 4 * MiB, STORE_UNWRITTEN);
+  learn_extents (f);
+  put (f, 100, 50, 1);
+  put (f, 1 * MiB - 10, 20, 1);
+  put (f, 5 * MiB + 100, 100000, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  expect_zero (f, 0, 100);
+  expect (f, 100, 50, 1);
+  expect_zero (f, 150, 1 * MiB - 160);
+  expect (f, 1 * MiB - 10, 20, 1);
+  expect_zero (f, 5 * MiB, 100);
+  expect (f, 5 * MiB + 100, 100000, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect_zero (f, 0, 100);
+  store_expect (f, 100, 50, 1);
+  store_expect_zero (f, 150, 1000);
+  store_expect (f, 5 * MiB + 100, 100000, 1);
+  fixture_stop (f);
+}
+
+/* Only the sectors (or blocks) at the ends, each once. */
+static void
+partial_over_data (uint32_t bs)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ .min_io = bs });
+  uint64_t start = 1 * MiB + 5 * bs, end = start + 20 * PAGE;
+
+  store_put (f, 0, 4 * MiB, 1);
+  put (f, start + 100, end - start - 200, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 2);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 2 * bs);
+  assert_int_equal (nth_request (f, STORE_READ, 0).offset, start);
+  assert_int_equal (nth_request (f, STORE_READ, 1).offset, end - bs);
+  put (f, start + 50, 60, 3);
+  put (f, 2 * MiB + 10, 20, 3);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 3);
+  assert_int_equal (cache_flush (f->conn), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 3);
+  store_expect (f, start, 50, 1);
+  store_expect (f, start + 50, 60, 3);
+  store_expect (f, start + 110, end - start - 210, 2);
+  store_expect (f, end - 100, 200, 1);
+  store_expect (f, 2 * MiB, 10, 1);
+  store_expect (f, 2 * MiB + 10, 20, 3);
+  store_expect (f, 2 * MiB + 30, PAGE, 1);
+  fixture_stop (f);
+}
+
+static void
+test_partial_over_data (void **state)
+{
+  (void) state;
+  partial_over_data (512);
+  partial_over_data (1024);
+  partial_over_data (4096);
+}
+
+/* The disk ends in the middle of a block. */
+static void
+odd_end (uint32_t bs, uint64_t size)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config){ .min_io = bs, .disk_size = size });
+  uint8_t byte;
+
+  store_put (f, 0, size, 1);
+  put (f, size - 1, 1, 2);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, size - 1, 1, 2);
+  store_expect (f, 0, size - 1, 1);
+  put (f, size - 5000, 5000, 3);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, size - 5000, 5000, 3);
+  assert_int_equal (cache_read (f->conn, &byte, 1, size), -EINVAL);
+  assert_int_equal (cache_write (f->conn, &byte, 1, size, 0), -EINVAL);
+  assert_int_equal (cache_write (f->conn, &byte, 1, UINT64_MAX, 0), -EINVAL);
+  assert_int_equal (cache_write (f->conn, &byte, 0, size, 0), 0);
+  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  fixture_stop (f);
+}
+
+static void
+test_odd_end (void **state)
+{
+  (void) state;
+  odd_end (512, 1 * MiB + 100);
+  odd_end (512, 1 * MiB + 512);
+  odd_end (4096, 1 * MiB + 512);
+  odd_end (4096, 1 * MiB + 3000);
+  odd_end (4096, 1 * MiB - 1);
+}
+
+/* --- mappings --- */
+
+/* Mappings no longer than to the next multiple of hooks.mapping_end. */
+static int
+short_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+             struct iomap *iomap)
+{
+  uint64_t end = round_up (pos + 1, hooks.mapping_end);
+  int r;
+
+  hooks.begins++;
+  r = hooks.f->raw_ops->begin (fs, pos, min_u64 (length, end - pos), flags,
+                               iomap);
+  iomap->length = min_u64 (iomap->length, end - iomap->offset);
+  hooks.begun_end = iomap->offset + iomap->length;
+  return r;
+}
+
+static size_t
+watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  struct arena *arena = mapping->arena;
+  size_t at = (size_t) ((uint8_t *) dst - arena->data);
+  struct folio *folio = arena_folio (arena, (uint32_t) (at >> PAGE_SHIFT));
+
+  /* The folio of the page: the first page of its block that is in use. */
+  while (atomic_load (&folio->refs) == 0 || !folio_locked (folio))
+    folio--;
+  at -= (size_t) (arena_data (arena, folio) - arena->data);
+  if (folio_pos (folio) + at + n > hooks.begun_end)
+    hooks.passed_end = true;
+  hooks.copies++;
+  memcpy (dst, src, n);
+  return n;
+}
+
+static void
+test_chunks_end_with_mappings (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  static const uint64_t ends[] = { 512, 1536, PAGE, 3 * PAGE, 100 * KiB };
+  unsigned i;
+
+  (void) state;
+  set_hooks (f, "chunks");
+  f->ops.begin = short_begin;
+  f->mapping->hooks.copy_in = watching_copy;
+  for (i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    hooks.mapping_end = ends[i];
+    hooks.begins = hooks.copies = 0;
+    put (f, i * MiB + 300, 500000, i);
+    assert_false (hooks.passed_end);
+    assert_true (hooks.begins >= 500000 / ends[i]);
+    assert_true (hooks.copies >= hooks.begins);
+    expect (f, i * MiB + 300, 500000, i);
+  }
+  f->ops.begin = f->raw_ops->begin;
+  assert_int_equal (cache_flush (f->conn), 0);
+  for (i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    store_expect (f, i * MiB + 300, 500000, i);
+  fixture_stop (f);
+}
+
+/* Every other mapping is stale by the time it is looked at under the lock. */
+static bool
+sometimes_valid (struct fs *fs, const struct iomap *iomap)
+{
+  if (hooks.f->raw_ops->valid (fs, iomap) && rng_chance (&hooks.rng, 50))
+    return true;
+  hooks.stale++;
+  return false;
+}
+
+static int
+counting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+                struct iomap *iomap)
+{
+  hooks.begins++;
+  return hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
+}
+
+static void
+test_stale_mapping (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config){ .small_folios = true });
+
+  (void) state;
+  set_hooks (f, "stale_mapping");
+  f->ops.valid = sometimes_valid;
+  f->ops.begin = counting_begin;
+  put (f, 1000, 1 * MiB, 1);
+  assert_true (hooks.stale > 50);
+  assert_int_equal (hooks.begins, hooks.stale + 1);
+  expect (f, 1000, 1 * MiB, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 1000, 1 * MiB, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* A hole becomes data between the look at the mapping and the folio lock: the
+ * rest of the sector is then not zero.
+ */
+static int
+changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+                struct iomap *iomap)
+{
+  struct iomap other;
+  int r = hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
+
+  if (hooks.begins++ == 0) {
+    store_put (hooks.f, 0, PAGE, 7);
+    hooks.f->raw_ops->map_for_writeback (fs, 0, PAGE, &other);
+    hooks.f->raw_ops->ioend_done (fs, 0, PAGE, 0);
+  }
+  return r;
+}
+
+static void
+test_hole_overtaken (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+
+  (void) state;
+  set_hooks (f, "hole_overtaken");
+  fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
+  learn_extents (f);
+  f->ops.begin = changing_begin;
+  put (f, 100, 100, 1);
+  assert_int_equal (hooks.begins, 2);
+  expect (f, 0, 100, 7);
+  expect (f, 100, 100, 1);
+  expect (f, 200, PAGE - 200, 7);
+  fixture_stop (f);
+}
+
+/* --- refusals --- */
+
+static void
+test_refused (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config){ .readonly = true });
+  char byte = 1;
+
+  (void) state;
+  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -EROFS);
+  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -EROFS);
+  assert_int_equal (cache_trim (f->conn, 1, 0, 0), -EROFS);
+  expect_zero (f, 0, 1);
+  fixture_stop (f);
+
+  f = fixture_start (&(struct fixture_config){ 0 });
+  put (f, 0, 512, 1);
+  mapping_shutdown (f->mapping);
+  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -ESHUTDOWN);
+  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -ESHUTDOWN);
+  expect (f, 0, 512, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 512, 1);
+  fixture_stop (f);
+}
+
+/* A partial sector whose rest cannot be read is not written. */
+static void
+test_read_fails (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  char buf[1024] = { 0 };
+
+  (void) state;
+  store_put (f, 0, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
+  assert_int_equal (cache_write (f->conn, buf, 100, 10, 0), -EIO);
+  expect (f, 0, PAGE, 1);
+  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  put (f, 10, 100, 2);
+  expect (f, 0, 10, 1);
+  expect (f, 10, 100, 2);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_largest_folios),
+    cmocka_unit_test (test_refusing_large),
+    cmocka_unit_test (test_random_writes),
+    cmocka_unit_test (test_copy_one),
+    cmocka_unit_test (test_whole_sectors_never_read),
+    cmocka_unit_test (test_partial_over_hole),
+    cmocka_unit_test (test_partial_over_data),
+    cmocka_unit_test (test_odd_end),
+    cmocka_unit_test (test_chunks_end_with_mappings),
+    cmocka_unit_test (test_stale_mapping),
+    cmocka_unit_test (test_hole_overtaken),
+    cmocka_unit_test (test_refused),
+    cmocka_unit_test (test_read_fails),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
