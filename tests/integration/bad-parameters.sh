@@ -3,7 +3,7 @@
 # Copyright the nbdkit-folio authors
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A wrong or unknown value is refuses at start: one line on stderr that names the key
+# A wrong or unknown value is refused at start: one line on stderr that names the key
 # and says what is allowed, and a status that is not 0.
 
 . "$(dirname "$0")/helpers.sh"

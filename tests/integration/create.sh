@@ -25,10 +25,10 @@ same(connect().pread(4, 5 << 30), b"kept", 5 << 30, "the file was not kept")
 EOF
 stop_folio
 
-# Of another size: "if there is none" means that it is never resized.
-start_folio "$tmp/new.img" create=5G
-[ "$(nbdinfo --size "$uri")" = $((10 << 30)) ] || fail "another size is served"
-stop_folio
+# There already, but not of that size: refused rather than resized.
+for size in 5G 20G; do
+  refuses "new\.img.*create=" "$tmp/new.img" create=$size
+done
 [ "$(stat -c %s "$tmp/new.img")" = $((10 << 30)) ] || fail "it was resized"
 
 # Refused, and nothing made.
