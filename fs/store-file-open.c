@@ -20,6 +20,8 @@
 
 #include "fs/store-file-impl.h"
 
+#define LOCK_PATIENCE NSEC_PER_SEC
+
 int
 file_refuse (const struct message *m, int error, const char *fmt, ...)
 {
@@ -127,7 +129,7 @@ open_or_create (const struct store_file_options *options, bool *created,
 }
 
 static int
-lock_file (const struct store_file *sf, const struct message *m)
+try_lock (const struct store_file *sf)
 {
   struct flock lock = {
     .l_type = sf->store.geo.readonly ? F_RDLCK : F_WRLCK,
@@ -136,11 +138,30 @@ lock_file (const struct store_file *sf, const struct message *m)
 
   if (fcntl (sf->sync_fd, F_OFD_SETLK, &lock) == 0)
     return 0;
-  if (errno == EAGAIN || errno == EACCES)
-    return file_refuse (m, -EAGAIN, "%s is locked by another server or process",
+  return errno == EACCES ? -EAGAIN : -errno;
+}
+
+/* A server that was killed holds its lock until the kernel is through with the
+ * requests it had in flight, which until then may still change the file: have
+ * some patience with it.
+ */
+static int
+lock_file (const struct store_file *sf, const struct message *m)
+{
+  struct env *env = sf->store.env;
+  uint64_t deadline = env->now (env) + LOCK_PATIENCE;
+  _Atomic uint32_t never = 0;
+  int r;
+
+  while ((r = try_lock (sf)) == -EAGAIN && env->now (env) < deadline)
+    env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
+  if (r == -EAGAIN)
+    return file_refuse (m, r, "%s is locked by another server or process",
                         sf->path);
-  return file_refuse (m, -errno, "%s cannot be locked: %s", sf->path,
-                      strerror (errno));
+  if (r < 0)
+    return file_refuse (m, r, "%s cannot be locked: %s", sf->path,
+                        strerror (-r));
+  return 0;
 }
 
 /* The name of a new file is to be as durable as what will be flushed to it. */
