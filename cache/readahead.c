@@ -31,6 +31,7 @@
 #define TRUST 2       /* score at which a stream is read ahead */
 #define TRUST_LESS 8  /* the same while most of what is read ahead is wasted */
 #define SLACK 4       /* how near is near, in sizes of the request */
+#define TRAIL 16      /* how far behind one request can be, the same */
 #define ALIGN_MAX 512 /* pages; windows end at places good for large folios */
 #define EPOCH 256     /* pages of feedback after which it is judged */
 
@@ -38,8 +39,8 @@ struct stream {
   uint64_t next;  /* page where the next request is expected */
   uint64_t start; /* the window, none if start == ahead */
   uint64_t ahead;
-  uint64_t size;   /* wanted of the last window */
-  uint64_t used;   /* by the clock; 0: never */
+  uint64_t size; /* wanted of the last window */
+  uint64_t used; /* by the clock; 0: never */
   unsigned score;
 };
 
@@ -48,7 +49,7 @@ struct readahead {
   struct stream streams[NR_STREAMS];
   uint64_t clock; /* calls */
   uint64_t max_pages;
-  uint64_t limit; /* largest window now */
+  uint64_t limit;              /* largest window now */
   uint64_t nr_wasted, nr_used; /* in this epoch */
 };
 
@@ -103,6 +104,14 @@ in_window (const struct stream *s, uint64_t page)
   return s->start <= page && page < s->ahead;
 }
 
+/* Is it a little before the window: a request overtaken by others? */
+static bool
+in_trail (const struct stream *s, uint64_t page, uint64_t count)
+{
+  return has_window (s) && page < s->start &&
+         s->start - page <= max (TRAIL * count, 2 * s->size);
+}
+
 /* How far page is from where the stream may go on: 0 in its window, or at its
  * next page or the one before, which two requests may share.
  */
@@ -115,23 +124,25 @@ stream_distance (const struct stream *s, uint64_t page)
     return 0;
   d = distance (page, s->next);
   if (has_window (s))
-    d = min (d, min (distance (page, s->start), distance (page, s->ahead)));
+    d = min (d, distance (page, s->ahead));
   return d;
 }
 
-/* The stream nearest to page, if one is near. */
+/* The stream nearest to the request, if one is near. */
 static struct stream *
-find_stream (struct readahead *ra, uint64_t page, uint64_t slack)
+find_stream (struct readahead *ra, uint64_t page, uint64_t count)
 {
   struct stream *best = NULL;
-  uint64_t d, best_d = slack + 1;
+  uint64_t d, best_d = SLACK * count + 1;
 
   for (unsigned i = 0; i < NR_STREAMS; ++i) {
-    if (ra->streams[i].used == 0)
+    struct stream *s = &ra->streams[i];
+
+    if (s->used == 0)
       continue;
-    d = stream_distance (&ra->streams[i], page);
+    d = in_trail (s, page, count) ? 1 : stream_distance (s, page);
     if (d < best_d) {
-      best = &ra->streams[i];
+      best = s;
       best_d = d;
     }
   }
@@ -210,15 +221,14 @@ stream_miss (struct readahead *ra, struct stream *s, uint64_t first,
   s->used = ra->clock;
   s->next = max (s->next, last);
   if (has_window (s)) {
-    /* Before the window: a request overtaken by others, or read again. */
+    /* Before the window it only is late. */
     if (last > s->start)
       advance (ra, s, max (s->ahead, last), s->size * 2, end, window);
     return;
   }
   s->score += exact ? 2 : 1;
   if (trusted (ra, s))
-    advance (ra, s, s->next, max (4 * (last - first), MIN_WINDOW), end,
-             window);
+    advance (ra, s, s->next, max (4 * (last - first), MIN_WINDOW), end, window);
 }
 
 void
@@ -233,7 +243,7 @@ readahead_miss (struct readahead *ra, uint64_t first, uint64_t count,
 
   pthread_mutex_lock (&ra->lock);
   ++ra->clock;
-  s = find_stream (ra, first, SLACK * min (count, ra->max_pages));
+  s = find_stream (ra, first, min (count, ra->max_pages));
   if (s)
     stream_miss (ra, s, first, first + count, end, window);
   else

@@ -34,6 +34,7 @@
 #define LOCK_STEPS 64     /* folios looked at with the queue locked */
 #define MAX_STEPS 4096    /* until a folio has to go in spite of its hits */
 #define WAIT_NS (100 * NSEC_PER_MSEC)
+#define WAIT_BUSY_NS NSEC_PER_MSEC
 
 struct reclaim {
   struct env *env;
@@ -198,33 +199,38 @@ mark (struct reclaim *reclaim, struct folio *folio)
   return folio_unsaved (reclaim->arena, folio);
 }
 
-/* Returns whether the victim is gone, and freed. */
+/* Returns whether the victim is gone, and freed.  *busy is set if it is clean
+ * and yet would not go: someone has a reference for a moment.
+ */
 static bool
-evict (struct reclaim *reclaim, const struct victim *victim)
+evict (struct reclaim *reclaim, const struct victim *victim, bool *busy)
 {
   struct folio *folio = victim->folio;
   bool marked = folio_unsaved (reclaim->arena, folio);
+  bool unsaved = marked && mark (reclaim, folio);
 
-  if ((marked && mark (reclaim, folio))
-      || !reclaim->ops->evict (reclaim->opaque, folio)) {
+  if (unsaved || !reclaim->ops->evict (reclaim->opaque, folio)) {
     put_back (reclaim, victim, marked);
+    *busy |= !unsaved;
     return false;
   }
   free_victim (reclaim, victim);
   return true;
 }
 
-uint32_t
-reclaim_pages (struct reclaim *reclaim, uint32_t nr)
+/* As reclaim_pages.  busy: see evict. */
+static uint32_t
+evict_pages (struct reclaim *reclaim, uint32_t nr, bool *busy)
 {
   struct victim victim;
   unsigned refused = 0;
   uint32_t freed = 0;
 
+  *busy = false;
   while (freed < nr && refused < MAX_REFUSED) {
     if (!choose (reclaim, refused, &victim))
       break;
-    if (evict (reclaim, &victim))
+    if (evict (reclaim, &victim, busy))
       freed += 1u << victim.order;
     else
       ++refused;
@@ -232,6 +238,14 @@ reclaim_pages (struct reclaim *reclaim, uint32_t nr)
   if (freed < nr && refused > 0)
     reclaim->ops->need_clean (reclaim->opaque);
   return freed;
+}
+
+uint32_t
+reclaim_pages (struct reclaim *reclaim, uint32_t nr)
+{
+  bool busy;
+
+  return evict_pages (reclaim, nr, &busy);
 }
 
 uint64_t
@@ -248,8 +262,8 @@ reclaim_wasted_readahead (struct reclaim *reclaim)
 static void
 kick (struct reclaim *reclaim)
 {
-  if (atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0
-      && atomic_exchange (&reclaim->kicked, 1) == 0)
+  if (atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0 &&
+      atomic_exchange (&reclaim->kicked, 1) == 0)
     reclaim->env->wake (reclaim->env, &reclaim->kicked);
 }
 
@@ -267,10 +281,11 @@ static void
 sleep_end (struct reclaim *reclaim, uint32_t freed, bool needed)
 {
   struct env *env = reclaim->env;
-  _Atomic uint32_t *word = &reclaim->arena->freed;
+  bool busy;
 
-  if (needed && reclaim_pages (reclaim, BATCH) == 0)
-    env->wait (env, word, freed, env->now (env) + WAIT_NS);
+  if (needed && evict_pages (reclaim, BATCH, &busy) == 0)
+    env->wait (env, &reclaim->arena->freed, freed,
+               env->now (env) + (busy ? WAIT_BUSY_NS : WAIT_NS));
   atomic_fetch_sub (&reclaim->arena->sleepers, 1);
 }
 
@@ -279,8 +294,8 @@ fill_reserve (struct reclaim *reclaim)
 {
   uint32_t freed;
 
-  while (!atomic_load (&reclaim->stopping)
-         && free_pages (reclaim) < reclaim->reserve) {
+  while (!atomic_load (&reclaim->stopping) &&
+         free_pages (reclaim) < reclaim->reserve) {
     if (reclaim_pages (reclaim, BATCH) > 0)
       continue;
     freed = sleep_begin (reclaim);
@@ -373,8 +388,8 @@ reclaim_alloc (struct reclaim *reclaim, unsigned order, bool wait)
   struct folio *folio = arena_alloc (reclaim->arena, order);
 
   if (folio == NULL)
-    folio = wait && order == 0 ? alloc_wait (reclaim)
-                               : alloc_nowait (reclaim, order);
+    folio =
+      wait && order == 0 ? alloc_wait (reclaim) : alloc_nowait (reclaim, order);
   if (free_pages (reclaim) < reclaim->reserve / 2 && reclaim->started)
     kick (reclaim);
   return folio;

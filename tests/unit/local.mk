@@ -16,6 +16,9 @@ UNIT_TESTS = \
 	unit/iomap-test \
 	unit/raw-race-test \
 	unit/raw-test \
+	unit/readahead-test \
+	unit/reclaim-stress-test \
+	unit/reclaim-test \
 	unit/shutdown-test \
 	unit/store-file-open-test \
 	unit/store-file-test \
@@ -103,3 +106,18 @@ CACHE_FIXTURE = \
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
+unit_readahead_test_SOURCES = \
+	unit/readahead-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+FAKE_MAPPING = \
+	unit/fake-mapping.c unit/fake-mapping.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_reclaim_stress_test_SOURCES = \
+	unit/reclaim-stress-test.c \
+	unit/seed.h \
+	$(FAKE_MAPPING) \
+	$(NULL)
+unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
