@@ -41,9 +41,9 @@ ghost_create (uint32_t entries, struct ghost **ret)
   ghost->nr_buckets = (entries + BUCKET_ENTRIES - 1) / BUCKET_ENTRIES;
   if (ghost->nr_buckets == 0)
     ghost->nr_buckets = 1;
-  ghost->buckets
-    = mmap (NULL, ghost->nr_buckets * sizeof (struct bucket),
-            PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ghost->buckets =
+    mmap (NULL, ghost->nr_buckets * sizeof (struct bucket),
+          PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (ghost->buckets == MAP_FAILED) {
     free (ghost);
     return -ENOMEM;

@@ -153,8 +153,8 @@ is_known (struct policy *policy, struct folio *folio)
   uint32_t age;
 
   if (!ghost_take (policy->ghost, atomic_load (&folio->mapping),
-                   folio_index (folio), folio_order (folio), &kind, &age)
-      || age > percent (policy, MAX_AGE))
+                   folio_index (folio), folio_order (folio), &kind, &age) ||
+      age > percent (policy, MAX_AGE))
     return false;
   if (age <= percent (policy, NEAR_AGE))
     adapt (policy, kind, STEP * (uint32_t) folio_pages (folio));
@@ -210,8 +210,7 @@ spare (struct policy *policy, struct folio *folio)
 }
 
 static void
-take_victim (struct policy *policy, struct folio *folio,
-             struct victim *victim)
+take_victim (struct policy *policy, struct folio *folio, struct victim *victim)
 {
   victim->folio = folio;
   victim->index = folio_index (folio);

@@ -59,12 +59,11 @@ extern bool policy_choose (struct policy *policy, unsigned *steps, bool force,
                            bool other, struct victim *victim);
 
 /* The victim has left the cache. */
-extern void policy_evicted (struct policy *policy,
-                            const struct victim *victim);
+extern void policy_evicted (struct policy *policy, const struct victim *victim);
 
 /* The victim could not go: put it back, next to go or after all others. */
-extern void policy_put_back (struct policy *policy,
-                             const struct victim *victim, bool next);
+extern void policy_put_back (struct policy *policy, const struct victim *victim,
+                             bool next);
 
 /* The folio is to be the next to go in its queue, if it is in one. */
 extern void policy_rotate (struct policy *policy, struct folio *folio);

@@ -64,8 +64,7 @@ extern void reclaim_remove (struct reclaim *reclaim, struct folio *folio);
 static inline void
 reclaim_touch (struct folio *folio)
 {
-  uint8_t freq
-    = atomic_load_explicit (&folio->freq, memory_order_relaxed);
+  uint8_t freq = atomic_load_explicit (&folio->freq, memory_order_relaxed);
 
   if (freq < 3)
     atomic_store_explicit (&folio->freq, freq + 1, memory_order_relaxed);

@@ -49,9 +49,9 @@ create (uint32_t nr_ids, uint32_t pages)
   if (cache == NULL || cache->index == NULL)
     abort ();
   env_init (&cache->env);
-  if (arena_create (&cache->env, (size_t) pages << PAGE_SHIFT, &cache->arena)
-      || reclaim_create (&cache->env, cache->arena, &ops, cache, 0,
-                         &cache->reclaim))
+  if (arena_create (&cache->env, (size_t) pages << PAGE_SHIFT, &cache->arena) ||
+      reclaim_create (&cache->env, cache->arena, &ops, cache, 0,
+                      &cache->reclaim))
     abort ();
   return cache;
 }

@@ -62,8 +62,7 @@ add_access (struct trace *t, uint64_t page, bool is_read)
 {
   if (t->nr == t->room) {
     t->room = t->room ? t->room * 2 : 1 << 20;
-    t->accesses
-      = check (realloc (t->accesses, t->room * sizeof *t->accesses));
+    t->accesses = check (realloc (t->accesses, t->room * sizeof *t->accesses));
   }
   t->accesses[t->nr++] = page_id (t, page) << 1 | is_read;
 }
@@ -79,9 +78,9 @@ read_trace (struct trace *t)
   t->table = check (calloc (1u << t->table_bits, sizeof *t->table));
   t->ids = check (calloc (1u << t->table_bits, sizeof *t->ids));
   while (fgets (line, sizeof line, stdin)) {
-    if (sscanf (line, "%*u,%*u,%x,%" SCNu64 ",%" SCNu64, &op, &size, &sector)
-          != 3
-        || size == 0)
+    if (sscanf (line, "%*u,%*u,%x,%" SCNu64 ",%" SCNu64, &op, &size, &sector) !=
+          3 ||
+        size == 0)
       continue;
     for (uint64_t page = sector << 9 >> PAGE_SHIFT;
          page <= ((sector << 9) + size - 1) >> PAGE_SHIFT; ++page)

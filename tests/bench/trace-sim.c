@@ -179,9 +179,7 @@ arc_access (void *cache, uint32_t page)
 
   switch (list) {
   case T1:
-  case T2:
-    move (l, page, T2);
-    return true;
+  case T2: move (l, page, T2); return true;
   case B1:
   case B2:
     arc_adapt (l, list == B2);

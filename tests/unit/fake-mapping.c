@@ -23,8 +23,8 @@ evict (void *opaque, struct folio *folio)
   if (fake->on_evict)
     fake->on_evict (fake, folio);
   pthread_mutex_lock (&fake->lock);
-  ok = folio_mapped (folio) && !folio_unsaved (fake->arena, folio)
-       && atomic_compare_exchange_strong (&folio->refs, &refs, 0);
+  ok = folio_mapped (folio) && !folio_unsaved (fake->arena, folio) &&
+       atomic_compare_exchange_strong (&folio->refs, &refs, 0);
   if (ok) {
     for (uint64_t i = 0; i < folio_pages (folio); ++i)
       fake->slots[folio_index (folio) + i] = NULL;
@@ -52,9 +52,9 @@ fake_init (struct fake *fake, uint32_t pages, uint32_t reserve)
   memset (fake, 0, sizeof *fake);
   env_init (&fake->env);
   pthread_mutex_init (&fake->lock, NULL);
-  if (arena_create (&fake->env, (size_t) pages << PAGE_SHIFT, &fake->arena)
-      || reclaim_create (&fake->env, fake->arena, &ops, fake, reserve,
-                         &fake->reclaim))
+  if (arena_create (&fake->env, (size_t) pages << PAGE_SHIFT, &fake->arena) ||
+      reclaim_create (&fake->env, fake->arena, &ops, fake, reserve,
+                      &fake->reclaim))
     die ("cannot make an arena of %u pages", pages);
 }
 
