@@ -123,7 +123,7 @@ readahead (const struct config *config)
 void
 config_mapping (const struct config *config, struct mapping_config *mapping)
 {
-  *mapping = (struct mapping_config){
+  *mapping = (struct mapping_config) {
     .mode = config->cache,
     .folio_max_order = folio_max_order (config),
     .dirty_limit = dirty_limit (config),
@@ -142,7 +142,7 @@ config_store (const struct config *config, bool readonly,
 {
   bool create = config_given (config, "create");
 
-  *options = (struct store_file_options){
+  *options = (struct store_file_options) {
     .path = config->store,
     .readonly = readonly,
     .create = create ? (int64_t) config->create : -1,

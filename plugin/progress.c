@@ -19,10 +19,10 @@ static struct unit
 unit_for (double bytes)
 {
   if (bytes >= 1 << 30)
-    return (struct unit){ 1 << 30, "GiB" };
+    return (struct unit) { 1 << 30, "GiB" };
   if (bytes >= 1 << 20)
-    return (struct unit){ 1 << 20, "MiB" };
-  return (struct unit){ 1 << 10, "KiB" };
+    return (struct unit) { 1 << 20, "MiB" };
+  return (struct unit) { 1 << 10, "KiB" };
 }
 
 /* One digit after the point while there is only one before it. */
