@@ -27,6 +27,7 @@ static struct {
   pthread_mutex_t lock; /* protects all here, and is what cond waits with */
   pthread_cond_t cond;  /* something has changed */
   uint64_t now;         /* the clock: runs when someone waits for it */
+  bool sleeping;        /* the watcher is in nbdkit_nanosleep for long */
   bool stopping;        /* nbdkit was told to stop */
   int early_returns;    /* of nbdkit_nanosleep: ordinary ones to come */
   int odd_errors;       /* then errors that do not mean shutdown */
@@ -98,6 +99,8 @@ nbdkit_nanosleep (unsigned sec, unsigned nsec)
     error = EINVAL;
   }
   else {
+    world.sleeping = true;
+    pthread_cond_broadcast (&world.cond);
     while (!world.stopping)
       pthread_cond_wait (&world.cond, &world.lock);
   }
@@ -167,7 +170,7 @@ reset (void **state)
 {
   (void) state;
   world.now = 1;
-  world.stopping = world.progress = false;
+  world.sleeping = world.stopping = world.progress = false;
   world.early_returns = world.odd_errors = world.failures = 0;
   world.syncs = world.shutdowns = world.ranges = 0;
   world.log[0] = '\0';
@@ -248,7 +251,11 @@ test_sleep (void **state)
   world.early_returns = 5;
   world.odd_errors = 2;
   watcher = start ();
-  nbdkit_shutdown ();
+  pthread_mutex_lock (&world.lock);
+  while (!world.sleeping)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+  assert_int_equal (world.shutdowns, 0);
   assert_int_equal (watcher_finish (watcher), 0);
 }
 
