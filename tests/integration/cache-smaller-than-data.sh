@@ -11,12 +11,14 @@
 truncate -s 64M "$tmp/disk.img"
 start_folio "$tmp/disk.img" cache-size=4M
 
-client "$tmp/want" <<'EOF'
+client "$tmp/want" "$tmp/disk.img" <<'EOF'
 disk = Shadow(connect())
 for i in range(512):
     disk.write(pattern(64 * KiB, i), i * 64 * KiB)
 disk.check("at once")
+disk.write(pattern(300000, 999), 1000)
 disk.h.flush()
+same(open(sys.argv[2], "rb").read(), disk.bytes, 0, "the file after a flush")
 disk.check("after a flush")
 disk.save(sys.argv[1])
 EOF
