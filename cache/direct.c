@@ -73,6 +73,9 @@ static void
 bounce_put (struct mapping *mapping, struct folio *buffer)
 {
   folio_put (mapping->cache->bounce, buffer);
+  if (atomic_load (&mapping->wb.want_buffer) &&
+      atomic_exchange (&mapping->wb.want_buffer, false))
+    writeback_kick (mapping);
 }
 
 static uint64_t
@@ -213,7 +216,7 @@ write_held (struct mapping *mapping, const struct range *range,
     iov.iov_base =
       arena_data (mapping->cache->bounce, buffer) + (pos - range->start);
     iov.iov_len = n;
-    req = (struct store_req){
+    req = (struct store_req) {
       .op = STORE_WRITE,
       .offset = iomap.addr + (pos - iomap.offset),
       .length = n,
@@ -239,11 +242,11 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
   memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
 
   ranges_add_wait (&mapping->ranges, &range);
+  atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
   r = write_held (mapping, &range, buffer);
-  if (r == 0) {
-    atomic_store (&mapping->wb.direct_unflushed, true);
-    writeback_note_unflushed (mapping);
-  }
+  atomic_store (&mapping->wb.direct_unflushed, true);
+  writeback_note_unflushed (mapping);
+  atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
   mapping_drop_range (mapping, range.start, range.end, r < 0);
   mapping_end_range (mapping, &range);
   bounce_put (mapping, buffer);
@@ -273,8 +276,11 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
   uint64_t whole;
   int64_t n = 0;
 
-  if (zeroes_overlap (&mapping->zeroes, offset, count))
-    n = cache_flush (conn);
+  if (zeroes_overlap (&mapping->zeroes, offset, count)) {
+    n = zeroes_redo (mapping);
+    if (n == 0)
+      n = writeback_sync (mapping, 0, 0, true);
+  }
   while (n >= 0 && count > 0) {
     n = write_allowed (mapping);
     if (n < 0)

@@ -225,7 +225,7 @@ add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
 
     new->fill = fill;
     new->error = 0;
-    new->req = (struct store_req){
+    new->req = (struct store_req) {
       .op = STORE_READ,
       .offset = addr,
       .iov = &fill->iov[i],
@@ -235,7 +235,7 @@ add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
   req = &fill->reqs[fill->nr_reqs - 1].req;
   req->length += length;
   req->niov++;
-  fill->runs[i] = (struct fill_run){
+  fill->runs[i] = (struct fill_run) {
     .folio = folio,
     .first = first,
     .last = last,

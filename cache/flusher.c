@@ -20,11 +20,13 @@ struct flusher {
   struct mapping *mapping;
   struct ev_loop *loop;
   pthread_t thread;
+  pthread_t redoer; /* does zeroes again, which may block, after a failed
+                     * flush */
+  _Atomic uint32_t stopping; /* futex word */
   ev_async wake;
   ev_prepare turn;
   ev_idle busy;
   ev_timer timer;
-  _Atomic bool stop;
 };
 
 static void
@@ -80,7 +82,7 @@ on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
     return;
   }
   ev_idle_stop (loop, &flusher->busy);
-  if (atomic_load (&flusher->stop) && writeback_idle (flusher->mapping))
+  if (atomic_load (&flusher->stopping) && writeback_idle (flusher->mapping))
     ev_break (loop, EVBREAK_ALL);
   ev_now_update (loop);
   set_timer (flusher);
@@ -95,15 +97,48 @@ run (void *arg)
   return NULL;
 }
 
+/* Ask the store again once a second until it does it. */
+static void *
+run_redoer (void *arg)
+{
+  struct flusher *flusher = arg;
+  struct mapping *mapping = flusher->mapping;
+  struct env *env = mapping->env;
+
+  while (zeroes_wait (&mapping->zeroes)) {
+    if (zeroes_redo (mapping) == 0)
+      mapping_kick (mapping);
+    else
+      env->wait (env, &flusher->stopping, 0, env->now (env) + NSEC_PER_SEC);
+  }
+  return NULL;
+}
+
+static void
+stop_redoer (struct flusher *flusher)
+{
+  struct env *env = flusher->mapping->env;
+
+  atomic_store (&flusher->stopping, 1);
+  env->wake (env, &flusher->stopping);
+  zeroes_stop (&flusher->mapping->zeroes);
+  pthread_join (flusher->redoer, NULL);
+}
+
 static int
-start_thread (struct flusher *flusher)
+start_threads (struct flusher *flusher)
 {
   sigset_t all, old;
   int r;
 
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = pthread_create (&flusher->thread, NULL, run, flusher);
+  r = pthread_create (&flusher->redoer, NULL, run_redoer, flusher);
+  if (r == 0) {
+    r = pthread_create (&flusher->thread, NULL, run, flusher);
+    if (r != 0)
+      stop_redoer (flusher);
+  }
   pthread_sigmask (SIG_SETMASK, &old, NULL);
   return -r;
 }
@@ -150,7 +185,7 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
     return r;
   }
   *ret = flusher; /* the thread looks for it */
-  r = start_thread (flusher);
+  r = start_threads (flusher);
   if (r < 0) {
     *ret = NULL;
     store->ops->detach (store);
@@ -164,7 +199,7 @@ flusher_stop (struct flusher *flusher)
 {
   struct store *store = flusher->mapping->fs->store;
 
-  atomic_store (&flusher->stop, true);
+  stop_redoer (flusher);
   flusher_kick (flusher);
   pthread_join (flusher->thread, NULL);
   store->ops->detach (store);

@@ -181,7 +181,10 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
     return false;
 
   index_lock (mapping->index);
-  assert (folio_mapped (folio));
+  if (!folio_mapped (folio)) {
+    index_unlock (mapping->index);
+    return false;
+  }
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last;
        page++) {
     _Atomic uint32_t *word = page_state (arena, folio, page);

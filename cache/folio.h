@@ -90,8 +90,9 @@ enum folio_transition {
 
 /* Make the transition for sectors [first, last) of the folio, counted from
  * its start, set and clear its tags and the mapping's counters to match.
- * Takes the index lock.  The folio is in the mapping's index; the caller holds
- * a reference.  Returns true if the folio was not clean before and is now.
+ * Takes the index lock.  The caller holds a reference.  A folio that is no
+ * longer in the index stays as it is: whoever has neither its lock nor the
+ * range may come too late.  Returns true if the folio was not clean before and is now.
  */
 extern bool folio_transition (struct mapping *mapping, struct folio *folio,
                               unsigned first, unsigned last,

@@ -19,7 +19,7 @@ struct extent {
 static struct extent
 folio_extent (const struct folio *folio)
 {
-  return (struct extent){ folio_first_page (folio), folio_size_order (folio) };
+  return (struct extent) { folio_first_page (folio), folio_size_order (folio) };
 }
 
 static struct extent
@@ -30,7 +30,7 @@ slot_extent (const struct index *index, slot_t slot)
   if (!slot_is_node (slot))
     return folio_extent (slot_folio (index, slot));
   node = slot_node (index, slot);
-  return (struct extent){ node->base, node->shift + SLOT_BITS };
+  return (struct extent) { node->base, node->shift + SLOT_BITS };
 }
 
 static bool

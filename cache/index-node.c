@@ -59,7 +59,7 @@ list_splice (struct index *index, struct node_list *to, struct node_list *from)
     to->last = from->last;
   to->first = from->first;
   to->count += from->count;
-  *from = (struct node_list){ 0 };
+  *from = (struct node_list) { 0 };
 }
 
 static struct index_node *

@@ -262,14 +262,14 @@ search (struct index *index, struct search s)
 struct folio *
 index_get_next (struct index *index, uint64_t page, uint64_t last)
 {
-  return search (index, (struct search){ page, last, ANY_TAG });
+  return search (index, (struct search) { page, last, ANY_TAG });
 }
 
 struct folio *
 index_get_tagged (struct index *index, uint64_t page, uint64_t last,
                   enum index_tag tag)
 {
-  return search (index, (struct search){ page, last, tag });
+  return search (index, (struct search) { page, last, tag });
 }
 
 /* --- the index --- */
@@ -297,7 +297,7 @@ index_create (struct arena *arena, uint16_t mapping, uint32_t max_nodes,
   index = aligned_alloc (_Alignof(struct index), sizeof *index);
   if (index == NULL)
     return -ENOMEM;
-  *index = (struct index){
+  *index = (struct index) {
     .folios = arena->folios,
     .arena = arena,
     .mapping = mapping,

@@ -213,12 +213,15 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
   if (*r < 0)
     return NULL;
   ioend->range.start = start;
-  /* The disk, and so the iomap, may end inside the last sector. */
-  ioend->range.end =
-    min_u64 (end, round_up (start + iomap.length, SECTOR_SIZE));
+  /* The disk, and so the iomap, may end inside the last block. */
+  if (start + iomap.length < mapping->size)
+    end = min_u64 (end, start + iomap.length);
+  ioend->range.end = end;
   ioend->buffer = arena_alloc (
     mapping->cache->bounce, order_of (ioend->range.end - ioend->range.start));
   if (ioend->buffer == NULL) {
+    /* Direct requests may have it all; they tell us then. */
+    atomic_store (&wb->want_buffer, true);
     *r = -ENOBUFS;
     return NULL;
   }
@@ -232,8 +235,7 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
       prepare_req (ioend, iomap.addr + (start - iomap.offset));
       return ioend;
     }
-    if (ranges_remove (&mapping->ranges, &ioend->range))
-      writeback_kick (mapping);
+    ranges_cancel (&mapping->ranges, &ioend->range);
   }
   ioend_free (wb, ioend);
   *r = busy ? -EBUSY : 0;
@@ -417,9 +419,7 @@ finish (struct ioend *ioend)
   else {
     writeback_note_unflushed (mapping);
     finish_folios (ioend, FOLIO_WB_DONE);
-    atomic_store (&wb->last_error, 0);
-    if (wb->backoff && mapping->env->now (mapping->env) >= wb->retry_at)
-      wb->backoff = 0;
+    writeback_note_success (mapping);
   }
   ranges_remove (&mapping->ranges, &ioend->range);
   wb->epoch_in_flight[ioend->epoch]--;

@@ -40,11 +40,12 @@ enlist (struct cache *cache, struct mapping *mapping)
   for (id = 1; id <= MAX_MAPPINGS; id++)
     if (atomic_load (&cache->mappings[id]) == NULL)
       break;
+  if (id <= MAX_MAPPINGS) {
+    mapping->id = (uint16_t) id;
+    atomic_store (&cache->mappings[id], mapping);
+  }
   pthread_mutex_unlock (&cache->lock);
-  if (id > MAX_MAPPINGS)
-    return -EMFILE;
-  mapping->id = (uint16_t) id;
-  return 0;
+  return id <= MAX_MAPPINGS ? 0 : -EMFILE;
 }
 
 /* No large folio should be much of the cache. */
@@ -93,7 +94,7 @@ mapping_create (struct cache *cache, struct fs *fs,
   m->size = fs->size;
   m->nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
   ranges_init (&m->ranges, m->env);
-  zeroes_init (&m->zeroes);
+  zeroes_init (&m->zeroes, m->env);
   throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
 
   r = init_parts (m);
@@ -101,7 +102,6 @@ mapping_create (struct cache *cache, struct fs *fs,
     mapping_destroy (m);
     return r;
   }
-  atomic_store (&cache->mappings[m->id], m);
   *ret = m;
   return 0;
 }
@@ -142,12 +142,14 @@ mapping_destroy (struct mapping *mapping)
     fill_pool_drain (mapping);
     flusher_stop (mapping->flusher);
   }
-  if (mapping->index) {
+  if (mapping->index)
     drop_all (mapping);
+  if (mapping->id) {
     atomic_store (&mapping->cache->mappings[mapping->id], NULL);
     rcu_wait (); /* for eviction, see cache.c */
-    index_destroy (mapping->index);
   }
+  if (mapping->index)
+    index_destroy (mapping->index);
   writeback_destroy (mapping);
   fill_pool_destroy (&mapping->fills);
   zeroes_destroy (&mapping->zeroes);

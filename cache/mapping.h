@@ -32,7 +32,8 @@ struct cache {
   struct arena *arena;  /* folios */
   struct arena *bounce; /* copies being sent to the store */
   struct reclaim *reclaim;
-  uint32_t max_nodes; /* of each mapping's index */
+  _Atomic uint64_t wasted_seen; /* of reclaim_wasted_readahead, passed on */
+  uint32_t max_nodes;           /* of each mapping's index */
 
   pthread_mutex_t lock; /* for changes of mappings; a leaf */
   struct mapping *_Atomic mappings[MAX_MAPPINGS + 1]; /* by id; 0 is none */

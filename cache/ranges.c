@@ -105,18 +105,34 @@ ranges_shrink (struct ranges *ranges, struct range *range, uint64_t end)
   unlock_released (ranges);
 }
 
-bool
-ranges_remove (struct ranges *ranges, struct range *range)
+/* Lock held. */
+static void
+unlink_range (struct ranges *ranges, struct range *range)
 {
   struct range **p;
-  bool refused;
 
-  pthread_mutex_lock (&ranges->lock);
   for (p = &ranges->head; *p != range; p = &(*p)->next)
     ;
   *p = range->next;
   if (ranges->tail == &range->next)
     ranges->tail = p;
+}
+
+void
+ranges_cancel (struct ranges *ranges, struct range *range)
+{
+  pthread_mutex_lock (&ranges->lock);
+  unlink_range (ranges, range);
+  unlock_released (ranges);
+}
+
+bool
+ranges_remove (struct ranges *ranges, struct range *range)
+{
+  bool refused;
+
+  pthread_mutex_lock (&ranges->lock);
+  unlink_range (ranges, range);
   refused = ranges->refused;
   ranges->refused = false;
   unlock_released (ranges);

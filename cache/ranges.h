@@ -47,6 +47,9 @@ extern void ranges_add_wait (struct ranges *ranges, struct range *range);
 extern void ranges_shrink (struct ranges *ranges, struct range *range,
                            uint64_t end);
 
+/* Remove a range that was added and turned out not to be wanted. */
+extern void ranges_cancel (struct ranges *ranges, struct range *range);
+
 /* Returns true if a try_add was refused since the last removal: whoever tried
  * should be told to try again.
  */

@@ -76,6 +76,7 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
 {
   struct mapping *mapping = conn->mapping;
   struct folio *folio;
+  uint16_t flags;
   size_t from;
 
   folio = index_get (mapping->index, offset >> PAGE_SHIFT);
@@ -87,10 +88,10 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
   count = uptodate_bytes (mapping->arena, folio, from, count);
   if (count > 0) {
     folio_copy_out (buf, arena_data (mapping->arena, folio) + from, count);
-    if (!filled)
+    flags = atomic_load_explicit (&folio->flags, memory_order_relaxed);
+    if (!filled && !(flags & FOLIO_UNREAD))
       note_hit (folio, (unsigned) (from >> PAGE_SHIFT));
-    if (atomic_load_explicit (&folio->flags, memory_order_relaxed) &
-        (FOLIO_READAHEAD | FOLIO_UNREAD))
+    if (flags & (FOLIO_READAHEAD | FOLIO_UNREAD))
       hit_flagged (conn, folio);
   }
   folio_put (mapping->arena, folio);
@@ -168,7 +169,11 @@ read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
   uint64_t first = iter->pos >> PAGE_SHIFT;
   uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
   struct ra_window window;
+  uint64_t wasted = reclaim_wasted_readahead (mapping->cache->reclaim);
 
+  wasted -= atomic_exchange (&mapping->cache->wasted_seen, wasted);
+  if (wasted)
+    readahead_feedback (conn->ra, wasted, 0);
   readahead_miss (conn->ra, first, last - first + 1, mapping->nr_pages,
                   &window);
   if (window.count)

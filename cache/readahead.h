@@ -35,8 +35,8 @@ extern void readahead_miss (struct readahead *ra, uint64_t first,
                             struct ra_window *window);
 
 /* A request hit the marker on page. */
-extern void readahead_marker (struct readahead *ra, uint64_t page,
-                              uint64_t end, struct ra_window *window);
+extern void readahead_marker (struct readahead *ra, uint64_t page, uint64_t end,
+                              struct ra_window *window);
 
 /* pages read ahead went unread, or were read: feeds the backing off. */
 extern void readahead_feedback (struct readahead *ra, uint64_t wasted,

@@ -193,9 +193,10 @@ free_victim (struct reclaim *reclaim, const struct victim *victim)
 static bool
 mark (struct reclaim *reclaim, struct folio *folio)
 {
+  /* Whoever makes it clean takes the mark away after that, in one step with
+   * looking for it: so either finds this, or this sees what that made.
+   */
   atomic_fetch_or (&folio->flags, FOLIO_RECLAIM);
-  /* Whoever makes it clean looks for the mark after that. */
-  atomic_thread_fence (memory_order_seq_cst);
   return folio_unsaved (reclaim->arena, folio);
 }
 

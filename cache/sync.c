@@ -109,18 +109,29 @@ flush_done (struct store_req *req, int error)
   writeback_kick (mapping);
 }
 
+/* Has the store got, or is it getting, direct writes that no flush covers yet?
+ * (One that completes is flagged before it is no longer counted.)
+ */
+static bool
+direct_pending (struct writeback *wb)
+{
+  return atomic_load (&wb->direct_in_flight) > 0 ||
+         atomic_load (&wb->direct_unflushed);
+}
+
 void
 sync_start_flush (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
 
-  if (wb->flush_state != FLUSH_IDLE || atomic_load (&mapping->zeroes.redo))
+  if (wb->flush_state != FLUSH_IDLE || zeroes_to_redo (&mapping->zeroes))
     return;
   wb->flush_state = FLUSH_SENT;
   /* What becomes unstable from here on is for the next flush. */
   wb->gen++;
   atomic_store (&wb->unflushed, false);
-  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
+  wb->flush_direct = direct_pending (wb);
+  atomic_store (&wb->direct_unflushed, false);
   zeroes_flush_begin (&mapping->zeroes);
   wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
   mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
@@ -141,7 +152,7 @@ flush_failed (struct mapping *mapping, int error)
              "flush will be written again: %s",
              strerror (-error));
   atomic_store (&wb->unflushed, true);
-  if (wb->flush_direct)
+  if (wb->flush_direct || direct_pending (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);
   writeback_back_off (mapping);
   for (req = wb->writing.head; req; req = req->next)
@@ -200,6 +211,8 @@ sync_flush_step (struct mapping *mapping)
     zeroes_flush_end (&mapping->zeroes, wb->flush_error);
     if (wb->flush_failed)
       flush_failed (mapping, wb->flush_error);
+    else
+      writeback_note_success (mapping);
     complete_all (mapping, &wb->flushing, wb->flush_error);
   }
   if (wb->flush_state != FLUSH_SWEEP)
@@ -324,7 +337,7 @@ batch_drained (struct mapping *mapping)
     return true;
   if (!atomic_load (&wb->unflushed) && !atomic_load (&mapping->nr_unstable))
     complete_all (mapping, &wb->writing, 0);
-  else if (atomic_load (&mapping->zeroes.redo))
+  else if (zeroes_to_redo (&mapping->zeroes))
     complete_all (mapping, &wb->writing, -EIO);
   else {
     sync_list_move (&wb->flushing, &wb->writing);

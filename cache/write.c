@@ -186,8 +186,10 @@ write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
       break;
     if (r < 0)
       return r;
-    if (r == 0)
-      chunk = copied ? copied : max_u64 (size / 2, 1);
+    if (r == 0 && copied == 0 && size <= PAGE_SIZE)
+      return -EFAULT;
+    /* Take less at a time until it goes on. */
+    chunk = r > 0 ? max : copied ? copied : size / 2;
     done += (uint64_t) r;
   }
   writeback_dirtied (mapping);
@@ -248,6 +250,7 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
              uint64_t offset, unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
+  uint32_t lost = atomic_load (&mapping->lost_writes);
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -259,7 +262,13 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
     r = direct_write (conn, buf, count, offset);
   else
     r = write_buffered (mapping, buf, count, offset);
-  return r < 0 ? r : write_sync (mapping, offset, count, flags);
+  if (r == 0)
+    r = write_sync (mapping, offset, count, flags);
+  /* A flush that failed meanwhile may have lost what was written directly. */
+  if (r == 0 && (flags & CACHE_FUA) &&
+      atomic_load (&mapping->lost_writes) != lost)
+    r = -EIO;
+  return r;
 }
 
 int

@@ -49,7 +49,7 @@ writeback_init (struct mapping *mapping)
   sync_list_init (&wb->writing);
   sync_list_init (&wb->flushing);
   wb->max_io = choose_max_io (mapping);
-  wb->own_sync = (struct sync_req){ .last = UINT64_MAX, .flush = true };
+  wb->own_sync = (struct sync_req) { .last = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
 
   wb->ioends = calloc (depth, sizeof *wb->ioends);
@@ -79,6 +79,16 @@ writeback_back_off (struct mapping *mapping)
   if (wb->backoff > BACKOFF_MAX)
     wb->backoff = BACKOFF_MAX;
   wb->retry_at = mapping->env->now (mapping->env) + wb->backoff;
+}
+
+void
+writeback_note_success (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  atomic_store (&wb->last_error, 0);
+  if (wb->backoff && mapping->env->now (mapping->env) >= wb->retry_at)
+    wb->backoff = 0;
 }
 
 /* --- background work --- */
@@ -114,7 +124,7 @@ background_step (struct mapping *mapping)
   }
   atomic_store (&wb->background, true);
   if (!pass->active)
-    *pass = (struct wb_pass){ .active = true };
+    *pass = (struct wb_pass) { .active = true };
   return ioend_run_pass (mapping, pass, TAG_DIRTY, NULL);
 }
 
@@ -152,7 +162,7 @@ periodic_step (struct mapping *mapping, uint64_t now)
     wb->next_pass = now + mapping->config.writeback_interval;
   if (now >= wb->next_pass) {
     wb->next_pass = now + mapping->config.writeback_interval;
-    wb->expire_pass = (struct wb_pass){ .active = true };
+    wb->expire_pass = (struct wb_pass) { .active = true };
     if (atomic_load (&mapping->nr_unstable))
       sync_start_flush (mapping);
   }
@@ -204,7 +214,7 @@ writeback_step (struct mapping *mapping)
   if (sync_step (mapping))
     more = true;
   flush_unstable (mapping);
-  if (now >= wb->retry_at && !atomic_load (&mapping->zeroes.redo)) {
+  if (now >= wb->retry_at && !zeroes_to_redo (&mapping->zeroes)) {
     if (periodic_step (mapping, now))
       more = true;
     if (background_step (mapping))

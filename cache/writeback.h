@@ -95,8 +95,11 @@ struct writeback {
   _Atomic int last_error;  /* of the last write or flush; 0 after success */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
-  _Atomic bool background;       /* a background pass is on */
-  _Atomic bool armed;            /* the timer is set: there is unsaved data */
+  _Atomic unsigned direct_in_flight; /* direct writes under way */
+  _Atomic bool want_buffer; /* no bounce buffer was to be had; kick when one
+                             * is put back by another than us */
+  _Atomic bool background;  /* a background pass is on */
+  _Atomic bool armed;       /* the timer is set: there is unsaved data */
 
   /* The loop thread's. */
   struct ioend *ioends; /* config.io_depth of them */
@@ -144,6 +147,9 @@ extern bool writeback_idle (struct mapping *mapping);
 
 /* A write or flush has failed: leave the store in peace for a while. */
 extern void writeback_back_off (struct mapping *mapping);
+
+/* One has succeeded. */
+extern void writeback_note_success (struct mapping *mapping);
 
 /* --- any thread --- */
 

@@ -13,28 +13,40 @@
 #include "cache/mapping.h"
 #include "cache/write.h"
 
+/* A slot for the operation.  When there is none, a flush makes room. */
+static int
+get_slot (struct mapping *mapping, const struct zero_op *op)
+{
+  int slot, r = 0;
+
+  while ((slot = zeroes_begin (&mapping->zeroes, op)) < 0 && r == 0) {
+    r = zeroes_redo (mapping);
+    if (r == 0)
+      r = writeback_sync (mapping, 0, 0, true);
+  }
+  return slot < 0 ? r : slot;
+}
+
 /* Zero whole blocks. */
 static int
 zero_blocks (struct mapping *mapping, const struct zero_op *op)
 {
   struct range range = { .start = op->offset, .end = op->offset + op->length };
-  bool full = false;
+  int slot = get_slot (mapping, op);
   int r;
 
+  if (slot < 0)
+    return slot;
   ranges_add_wait (&mapping->ranges, &range);
   r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
                               op->trim);
-  if (r == 0) {
+  if (r == 0)
     writeback_note_unflushed (mapping);
-    full = !zeroes_add (&mapping->zeroes, op);
-    mapping_drop_range (mapping, range.start, range.end, false);
-  }
-  else if (r != -ENOTSUP)
-    mapping_drop_range (mapping, range.start, range.end, true);
+  zeroes_end (&mapping->zeroes, slot, r == 0);
+  if (r != -ENOTSUP)
+    mapping_drop_range (mapping, range.start, range.end, r < 0);
   mapping_end_range (mapping, &range);
-
-  /* No room to remember it: have it durable instead. */
-  return full ? writeback_sync (mapping, 0, 0, true) : r;
+  return r;
 }
 
 /* Zero the range, by blocks in the middle. */

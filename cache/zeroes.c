@@ -10,11 +10,12 @@
 #include "cache/mapping.h"
 
 void
-zeroes_init (struct zeroes *zeroes)
+zeroes_init (struct zeroes *zeroes, struct env *env)
 {
   memset (zeroes, 0, sizeof *zeroes);
   pthread_mutex_init (&zeroes->lock, NULL);
   pthread_mutex_init (&zeroes->redo_lock, NULL);
+  zeroes->env = env;
 }
 
 void
@@ -24,31 +25,49 @@ zeroes_destroy (struct zeroes *zeroes)
   pthread_mutex_destroy (&zeroes->lock);
 }
 
-/* Can the new one go on where `old' ends? */
-static bool
-extends (const struct zero_op *old, const struct zero_op *new)
+int
+zeroes_begin (struct zeroes *zeroes, const struct zero_op *op)
 {
-  return old->offset + old->length == new->offset && old->flags == new->flags &&
-         old->trim == new->trim && !old->flushing;
-}
-
-bool
-zeroes_add (struct zeroes *zeroes, const struct zero_op *op)
-{
-  struct zero_op *last = NULL;
-  bool ok = true;
+  int i, slot = -1;
 
   pthread_mutex_lock (&zeroes->lock);
-  if (zeroes->n > 0)
-    last = &zeroes->op[zeroes->n - 1];
-  if (last && extends (last, op))
-    last->length += op->length;
-  else if (zeroes->n < MAX_ZEROES)
-    zeroes->op[zeroes->n++] = *op;
-  else
-    ok = false;
+  for (i = 0; i < MAX_ZEROES && slot < 0; i++)
+    if (zeroes->op[i].length == 0)
+      slot = i;
+  if (slot >= 0) {
+    zeroes->op[slot] = *op;
+    zeroes->op[slot].busy = true;
+  }
   pthread_mutex_unlock (&zeroes->lock);
-  return ok;
+  return slot;
+}
+
+/* Can `next' become part of `old', which it goes on from? */
+static bool
+continues (const struct zero_op *old, const struct zero_op *next)
+{
+  return old->length && old->offset + old->length == next->offset &&
+         old->flags == next->flags && old->trim == next->trim && !old->busy &&
+         !old->flushing;
+}
+
+void
+zeroes_end (struct zeroes *zeroes, int slot, bool done)
+{
+  struct zero_op *op = &zeroes->op[slot];
+  unsigned i;
+
+  pthread_mutex_lock (&zeroes->lock);
+  op->busy = false;
+  /* Not while they are being done again, one slot after the other. */
+  for (i = 0; done && i < MAX_ZEROES && !zeroes_to_redo (zeroes); i++)
+    if (continues (&zeroes->op[i], op)) {
+      zeroes->op[i].length += op->length;
+      done = false;
+    }
+  if (!done)
+    op->length = 0;
+  pthread_mutex_unlock (&zeroes->lock);
 }
 
 bool
@@ -58,7 +77,7 @@ zeroes_overlap (struct zeroes *zeroes, uint64_t offset, uint64_t length)
   unsigned i;
 
   pthread_mutex_lock (&zeroes->lock);
-  for (i = 0; i < zeroes->n && !found; i++)
+  for (i = 0; i < MAX_ZEROES && !found; i++)
     found = zeroes->op[i].offset < offset + length &&
             offset < zeroes->op[i].offset + zeroes->op[i].length;
   pthread_mutex_unlock (&zeroes->lock);
@@ -71,66 +90,71 @@ zeroes_flush_begin (struct zeroes *zeroes)
   unsigned i;
 
   pthread_mutex_lock (&zeroes->lock);
-  for (i = 0; i < zeroes->n; i++)
-    zeroes->op[i].flushing = true;
+  for (i = 0; i < MAX_ZEROES; i++)
+    zeroes->op[i].flushing = zeroes->op[i].length && !zeroes->op[i].busy;
   pthread_mutex_unlock (&zeroes->lock);
 }
 
 void
 zeroes_flush_end (struct zeroes *zeroes, int error)
 {
-  unsigned i, kept = 0;
+  bool left = false;
+  unsigned i;
 
   pthread_mutex_lock (&zeroes->lock);
-  for (i = 0; i < zeroes->n; i++) {
-    if (zeroes->op[i].flushing && error == 0)
-      continue;
-    zeroes->op[kept] = zeroes->op[i];
-    zeroes->op[kept++].flushing = false;
+  for (i = 0; i < MAX_ZEROES; i++) {
+    struct zero_op *op = &zeroes->op[i];
+
+    if (op->flushing && error == 0)
+      op->length = 0;
+    op->flushing = false;
+    left |= op->length != 0;
   }
-  zeroes->n = kept;
-  if (error && kept > 0)
-    atomic_store (&zeroes->redo, true);
+  if (error && left)
+    atomic_fetch_or (&zeroes->word, ZEROES_REDO);
   pthread_mutex_unlock (&zeroes->lock);
+  if (error && left)
+    zeroes->env->wake (zeroes->env, &zeroes->word);
 }
 
-static int
-redo_one (struct mapping *mapping, const struct zero_op *op)
+/* --- doing them again --- */
+
+/* Is op still what is in the slot?  Its range is held, so it is not busy. */
+static bool
+still_there (struct zeroes *zeroes, unsigned slot, const struct zero_op *op)
 {
-  struct range range = { .start = op->offset, .end = op->offset + op->length };
-  int r;
+  const struct zero_op *now = &zeroes->op[slot];
+  bool same;
 
-  ranges_add_wait (&mapping->ranges, &range);
-  /* What was written over it since must go out after it. */
-  mapping_redirty_range (mapping, range.start, range.end);
-  r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
-                              op->trim);
-  mapping_end_range (mapping, &range);
-  return r;
+  pthread_mutex_lock (&zeroes->lock);
+  same = now->offset == op->offset && now->length >= op->length && !now->busy;
+  pthread_mutex_unlock (&zeroes->lock);
+  return same;
 }
 
-/* With redo set no flush begins, so the list only grows at its end. */
 static int
-redo_all (struct mapping *mapping)
+redo_slot (struct mapping *mapping, unsigned slot)
 {
   struct zeroes *zeroes = &mapping->zeroes;
+  struct range range;
   struct zero_op op;
-  unsigned i;
-  bool more;
   int r = 0;
 
-  for (i = 0; r == 0; i++) {
-    pthread_mutex_lock (&zeroes->lock);
-    more = i < zeroes->n;
-    if (more)
-      op = zeroes->op[i];
-    else
-      atomic_store (&zeroes->redo, false);
-    pthread_mutex_unlock (&zeroes->lock);
-    if (!more)
-      break;
-    r = redo_one (mapping, &op);
+  pthread_mutex_lock (&zeroes->lock);
+  op = zeroes->op[slot];
+  pthread_mutex_unlock (&zeroes->lock);
+  if (op.length == 0)
+    return 0;
+
+  range = (struct range) { .start = op.offset, .end = op.offset + op.length };
+  ranges_add_wait (&mapping->ranges, &range);
+  if (still_there (zeroes, slot, &op)) {
+    /* What was written over it since must go out after it. */
+    mapping_redirty_range (mapping, range.start, range.end);
+    r = mapping->fs->ops->zero (mapping->fs, op.offset, op.length,
+                                op.flags | IOMAP_ZERO_AGAIN, op.trim);
   }
+  mapping_end_range (mapping, &range);
   return r;
 }
 
@@ -138,16 +162,37 @@ int
 zeroes_redo (struct mapping *mapping)
 {
   struct zeroes *zeroes = &mapping->zeroes;
+  unsigned slot;
   int r = 0;
 
-  if (!atomic_load (&zeroes->redo))
+  if (!zeroes_to_redo (zeroes))
     return 0;
   pthread_mutex_lock (&zeroes->redo_lock);
-  if (atomic_load (&zeroes->redo)) {
-    r = redo_all (mapping);
+  if (zeroes_to_redo (zeroes)) {
+    for (slot = 0; slot < MAX_ZEROES && r == 0; slot++)
+      r = redo_slot (mapping, slot);
+    if (r == 0)
+      atomic_fetch_and (&zeroes->word, ~ZEROES_REDO);
     writeback_note_unflushed (mapping);
     writeback_kick (mapping);
   }
   pthread_mutex_unlock (&zeroes->redo_lock);
   return r;
+}
+
+bool
+zeroes_wait (struct zeroes *zeroes)
+{
+  uint32_t word;
+
+  while ((word = atomic_load (&zeroes->word)) == 0)
+    zeroes->env->wait (zeroes->env, &zeroes->word, 0, ENV_FOREVER);
+  return !(word & ZEROES_STOP);
+}
+
+void
+zeroes_stop (struct zeroes *zeroes)
+{
+  atomic_fetch_or (&zeroes->word, ZEROES_STOP);
+  zeroes->env->wake (zeroes->env, &zeroes->word);
 }

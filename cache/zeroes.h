@@ -17,33 +17,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/env.h"
+
 struct mapping;
 
 #define MAX_ZEROES 64
 
 struct zero_op {
-  uint64_t offset, length; /* bytes */
-  unsigned flags;          /* of store_req */
+  uint64_t offset, length; /* bytes; length 0: the slot is free */
+  unsigned flags;          /* of iomap_ops.zero */
   bool trim;
+  bool busy;     /* the store is at it */
   bool flushing; /* it was done before the flush now in flight */
 };
 
+/* Values of zeroes->word, or'ed. */
+#define ZEROES_REDO 1u /* a flush has failed: do all of them again */
+#define ZEROES_STOP 2u /* the thread that sees to that is to end */
+
 struct zeroes {
-  pthread_mutex_t lock;      /* protects op, n; a leaf */
+  pthread_mutex_t lock;      /* protects op; a leaf */
   pthread_mutex_t redo_lock; /* held by who does them again; taken before any
                               * range */
   struct zero_op op[MAX_ZEROES];
-  unsigned n;
-  _Atomic bool redo; /* a flush has failed: do all of them again */
+  _Atomic uint32_t word; /* futex word */
+  struct env *env;
 };
 
-extern void zeroes_init (struct zeroes *zeroes);
+extern void zeroes_init (struct zeroes *zeroes, struct env *env);
 extern void zeroes_destroy (struct zeroes *zeroes);
 
-/* Remember one that the store has done.  False if there is no room before the
- * next flush.
+/* The store will do this one once the caller holds its range.  Returns a slot
+ * for it, to be given to zeroes_end before the range is given back; or -1 if
+ * there is no room before something is flushed.
  */
-extern bool zeroes_add (struct zeroes *zeroes, const struct zero_op *op);
+extern int zeroes_begin (struct zeroes *zeroes, const struct zero_op *op);
+
+/* It has (done), or has not. */
+extern void zeroes_end (struct zeroes *zeroes, int slot, bool done);
 
 /* A store flush begins; it has ended (loop thread). */
 extern void zeroes_flush_begin (struct zeroes *zeroes);
@@ -53,9 +64,22 @@ extern void zeroes_flush_end (struct zeroes *zeroes, int error);
 extern bool zeroes_overlap (struct zeroes *zeroes, uint64_t offset,
                             uint64_t length);
 
-/* After a failed flush: do them again.  Waits; not on the loop thread, with no
- * lock held.  Returns 0, also when there is nothing to do, or the error.
+/* Has a flush failed, so that some are to be done again?  No flush may begin
+ * before that.
+ */
+static inline bool
+zeroes_to_redo (struct zeroes *zeroes)
+{
+  return (atomic_load (&zeroes->word) & ZEROES_REDO) != 0;
+}
+
+/* Do them again, if need be.  Waits; not on the loop thread, with no lock
+ * held.  Returns 0, also when there is nothing to do, or the error.
  */
 extern int zeroes_redo (struct mapping *mapping);
+
+/* Sleep until some are to be done again; false: the thread is to end. */
+extern bool zeroes_wait (struct zeroes *zeroes);
+extern void zeroes_stop (struct zeroes *zeroes);
 
 #endif /* FOLIO_ZEROES_H */

@@ -24,6 +24,11 @@ enum iomap_type {
   IOMAP_MAPPED,    /* on the store at addr */
 };
 
+/* A flag of zero, besides those of store_req: the store may have lost what it
+ * did before, so do it even if the mapping says that it is done.
+ */
+#define IOMAP_ZERO_AGAIN 0x100u
+
 /* Flags of begin and end. */
 #define IOMAP_WRITE 0x1u  /* data will be written to the range */
 #define IOMAP_REPORT 0x2u /* only asking, for block status */

@@ -256,7 +256,7 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
   bool give_back = trim || (flags & STORE_MAY_TRIM);
   struct store_req req = {
     .op = trim ? STORE_TRIM : STORE_ZERO,
-    .flags = flags,
+    .flags = flags & ~IOMAP_ZERO_AGAIN,
     .offset = offset,
     .length = length,
   };
@@ -264,7 +264,9 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
 
   if (offset > fs->size || length > fs->size - offset)
     return -EINVAL;
-  if (length == 0 || (give_back && is_hole (raw, offset, length)))
+  if (length == 0)
+    return 0;
+  if (give_back && !(flags & IOMAP_ZERO_AGAIN) && is_hole (raw, offset, length))
     return 0;
   r = store_submit_wait (fs->store, &req);
   if (r == -ENOTSUP)
