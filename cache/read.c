@@ -161,6 +161,19 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
   return (int64_t) n;
 }
 
+/* Tell readahead of pages that went unread since anyone last did. */
+static void
+pass_on_waste (struct conn *conn)
+{
+  struct cache *cache = conn->mapping->cache;
+  uint64_t wasted = reclaim_wasted_readahead (cache->reclaim);
+  uint64_t seen = atomic_load (&cache->wasted_seen);
+
+  if (wasted > seen &&
+      atomic_compare_exchange_strong (&cache->wasted_seen, &seen, wasted))
+    readahead_feedback (conn->ra, wasted - seen, 0);
+}
+
 /* The pages are missing: read them, and have readahead think about it. */
 static int
 read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
@@ -169,11 +182,8 @@ read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
   uint64_t first = iter->pos >> PAGE_SHIFT;
   uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
   struct ra_window window;
-  uint64_t wasted = reclaim_wasted_readahead (mapping->cache->reclaim);
 
-  wasted -= atomic_exchange (&mapping->cache->wasted_seen, wasted);
-  if (wasted)
-    readahead_feedback (conn->ra, wasted, 0);
+  pass_on_waste (conn);
   readahead_miss (conn->ra, first, last - first + 1, mapping->nr_pages,
                   &window);
   if (window.count)

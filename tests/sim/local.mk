@@ -6,17 +6,21 @@
 # the scripts that run them.
 
 SIM_PROGS = \
+	sim/stress \
 	$(NULL)
 SIM_TESTS = \
+	sim/stress \
 	$(NULL)
 
-if HAVE_LIBNBD
 check_PROGRAMS += $(SIM_PROGS)
-endif
+sim_stress_SOURCES = \
+	sim/stress.c \
+	$(FAKE_STORE) \
+	$(NULL)
 TESTS += $(SIM_TESTS)
-EXTRA_DIST += $(SIM_TESTS)
 
 SLOW_TESTS += \
 	$(NULL)
 TSAN_TESTS += \
+	sim/stress \
 	$(NULL)

@@ -381,7 +381,7 @@ int
 main (int argc, char **argv)
 {
   static struct round round;
-  unsigned long rounds = 20, i;
+  unsigned long rounds = 10, i;
   uint64_t seed, random;
   struct env env;
 
