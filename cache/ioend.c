@@ -74,8 +74,9 @@ try_lock_wanted (struct folio *folio)
   return true;
 }
 
-/* A pass has taken the folio up to sector `last'.  If nothing dirty follows,
- * nothing that it was tagged for is left: what else is dirty came later.
+/* A pass of a sync has taken the folio up to sector `last'.  If nothing dirty
+ * follows, nothing that it was tagged for is left: what else is dirty came
+ * later.  (Other passes can't tell: they may begin in the middle.)
  */
 static void
 clear_towrite (struct mapping *mapping, struct folio *folio, unsigned last)
@@ -114,7 +115,8 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
                   arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
                   length);
   folio_transition (mapping, folio, first, last, FOLIO_WB_BEGIN);
-  clear_towrite (mapping, folio, last);
+  if (ioend->for_sync)
+    clear_towrite (mapping, folio, last);
   *pos += length;
   return last == folio_sectors (folio);
 }
@@ -196,12 +198,13 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
-/* Make an ioend of the dirty run [start, end).  Returns it; or NULL with *r 0
+/* Make an ioend of the dirty run [start, end), for a sync or not.  Returns it; or NULL with *r 0
  * if it is not there any more, -EBUSY if it is in use, -ENOBUFS if buffers are
  * used up, or the mapping's error.
  */
 static struct ioend *
-ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
+ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
+            bool for_sync, int *r)
 {
   struct writeback *wb = &mapping->wb;
   struct ioend *ioend = wb->free;
@@ -212,6 +215,7 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end, int *r)
                                             &iomap);
   if (*r < 0)
     return NULL;
+  ioend->for_sync = for_sync;
   ioend->range.start = start;
   /* The disk, and so the iomap, may end inside the last block. */
   if (start + iomap.length < mapping->size)
@@ -309,17 +313,20 @@ try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
   struct ioend *ioend;
 
   *r = 0;
-  ioend = end > start ? ioend_make (mapping, start, end, r) : NULL;
+  ioend = end > start
+            ? ioend_make (mapping, start, end, pass->tag == TAG_TOWRITE, r)
+            : NULL;
   if (ioend) {
     pass->pos = ioend->range.end;
     return ioend;
   }
   switch (*r) {
   case -ENOBUFS: return NULL;
-  case -EBUSY:
-    pass->skipped = true;
-    /* fallthrough */
-  case 0: break;
+  case 0:
+    /* It is gone, but there may be more in the folio. */
+    pass->pos = start + SECTOR_SIZE;
+    return NULL;
+  case -EBUSY: pass->skipped = true; break;
   default:
     note_error (mapping, start, end, *r);
     clear_towrite (mapping, folio, folio_sectors (folio));
@@ -366,6 +373,7 @@ ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
   unsigned n = 0, budget = SLICE_FOLIOS;
   int r = 0;
 
+  pass->tag = tag;
   while (n < SLICE_IOENDS && wb->free && pass->active && budget > 0) {
     ioend = next_ioend (mapping, pass, tag, filter, &budget, &r);
     if (ioend == NULL)

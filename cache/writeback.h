@@ -57,6 +57,7 @@ struct ioend {
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
   unsigned epoch;       /* 0 or 1 */
+  bool for_sync;        /* made by a pass over TOWRITE */
   int error;
   struct ioend *next;
 };
@@ -64,8 +65,9 @@ struct ioend {
 /* A walk over tagged folios in the order of their place. */
 struct wb_pass {
   bool active;
-  uint64_t pos; /* byte where it goes on */
-  bool skipped; /* something was in use and left behind */
+  uint64_t pos;       /* byte where it goes on */
+  bool skipped;       /* something was in use and left behind */
+  enum index_tag tag; /* set by ioend_run_pass */
 };
 
 enum batch_state {
