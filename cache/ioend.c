@@ -198,9 +198,9 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
-/* Make an ioend of the dirty run [start, end), for a sync or not.  Returns it; or NULL with *r 0
- * if it is not there any more, -EBUSY if it is in use, -ENOBUFS if buffers are
- * used up, or the mapping's error.
+/* Make an ioend of the dirty run [start, end), for a sync or not.  Returns it;
+ * or NULL with *r 0 if it is not there any more, -EBUSY if it is in use,
+ * -ENOBUFS if buffers are used up, or the mapping's error.
  */
 static struct ioend *
 ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
