@@ -174,7 +174,9 @@ pass_on_waste (struct conn *conn)
     readahead_feedback (conn->ra, wasted - seen, 0);
 }
 
-/* The pages are missing: read them, and have readahead think about it. */
+/* The pages from the iterator's place on, n bytes, are missing: read them, and
+ * have readahead think about it.
+ */
 static int
 read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
 {
@@ -201,6 +203,26 @@ max_fill (const struct mapping *mapping)
                   PAGE_SIZE);
 }
 
+/* Get the mapping at offset, from the beginning of its page on if it reaches so
+ * far, up to the end of the last page.
+ */
+static int
+begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
+            uint64_t offset)
+{
+  uint64_t start = round_down (offset, PAGE_SIZE);
+  uint64_t end = min_u64 (round_up (offset + count, PAGE_SIZE), mapping->size);
+  int r;
+
+  iomap_iter_init (iter, mapping->fs, start, end - start, 0);
+  r = iomap_iter_next (iter);
+  if (r < 0 || iter->pos + iomap_iter_length (iter) > offset)
+    return r;
+  iomap_iter_stop (iter);
+  iomap_iter_init (iter, mapping->fs, offset, end - offset, 0);
+  return iomap_iter_next (iter);
+}
+
 /* Serve a miss at offset.  Returns the bytes now in buf (they were zeroes), or
  * 0 and in *filled how many are worth looking up again, or an error.
  */
@@ -210,22 +232,24 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
 {
   struct mapping *mapping = conn->mapping;
   struct iomap_iter iter;
-  int64_t n;
+  uint64_t length;
+  int64_t n = 0;
   int r;
 
   *filled = 0;
-  iomap_iter_init (&iter, mapping->fs, offset, count, 0);
-  r = iomap_iter_next (&iter);
+  r = begin_miss (mapping, &iter, count, offset);
   if (r < 0)
     return r;
+  length = iomap_iter_length (&iter);
   if (iter.iomap.type != IOMAP_MAPPED) {
-    n = read_zeroes (mapping, &iter, buf, offset, iomap_iter_length (&iter));
+    n = read_zeroes (mapping, &iter, buf, offset,
+                     min_u64 (iter.pos + length - offset, count));
     r = 0;
   }
   else {
-    *filled = min_u64 (iomap_iter_length (&iter), max_fill (mapping));
-    r = read_pages (conn, &iter, *filled);
-    n = 0;
+    length = min_u64 (length, max_fill (mapping));
+    r = read_pages (conn, &iter, length);
+    *filled = iter.pos + length > offset ? iter.pos + length - offset : 0;
   }
   iomap_iter_stop (&iter);
   if (r < 0 && r != -ESTALE)

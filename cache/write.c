@@ -15,6 +15,9 @@
 #include "cache/mapping.h"
 #include "cache/write.h"
 
+/* How often in a row nothing at all may be copied. */
+#define MAX_STUCK 64
+
 /* A chunk: part of a write that goes into one folio. */
 struct chunk {
   struct folio *folio; /* locked */
@@ -168,6 +171,7 @@ write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
   uint64_t max = (uint64_t) throttle_max_chunk (&mapping->throttle)
                  << PAGE_SHIFT;
   uint64_t done = 0, chunk = max, size, copied = 0;
+  unsigned stuck = 0;
   uint32_t pages;
   int64_t r;
 
@@ -186,10 +190,11 @@ write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
       break;
     if (r < 0)
       return r;
-    if (r == 0 && copied == 0 && size <= PAGE_SIZE)
-      return -EFAULT;
     /* Take less at a time until it goes on. */
-    chunk = r > 0 ? max : copied ? copied : size / 2;
+    stuck = copied ? 0 : stuck + 1;
+    if (stuck == MAX_STUCK)
+      return -EFAULT;
+    chunk = r > 0 ? max : copied ? copied : max_u64 (size / 2, 1);
     done += (uint64_t) r;
   }
   writeback_dirtied (mapping);
@@ -230,7 +235,7 @@ write_allowed (const struct mapping *mapping)
 
 int
 write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-            unsigned flags)
+            unsigned flags, bool written)
 {
   uint64_t first = offset >> PAGE_SHIFT;
   uint64_t last = (offset + count - 1) >> PAGE_SHIFT;
@@ -240,7 +245,7 @@ write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
     r = zeroes_redo (mapping);
     return r < 0 ? r : writeback_sync (mapping, first, last, true);
   }
-  if (mapping->config.mode == CACHE_WRITETHROUGH)
+  if (mapping->config.mode != CACHE_WRITEBACK && !written)
     return writeback_sync (mapping, first, last, false);
   return 0;
 }
@@ -251,6 +256,7 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
 {
   struct mapping *mapping = conn->mapping;
   uint32_t lost = atomic_load (&mapping->lost_writes);
+  bool direct;
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -258,12 +264,13 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
   r = write_allowed (mapping);
   if (r < 0 || count == 0)
     return r;
-  if (direct_wanted (conn, offset, count))
+  direct = direct_wanted (conn, offset, count);
+  if (direct)
     r = direct_write (conn, buf, count, offset);
   else
     r = write_buffered (mapping, buf, count, offset);
   if (r == 0)
-    r = write_sync (mapping, offset, count, flags);
+    r = write_sync (mapping, offset, count, flags, direct);
   /* A flush that failed meanwhile may have lost what was written directly. */
   if (r == 0 && (flags & CACHE_FUA) &&
       atomic_load (&mapping->lost_writes) != lost)

@@ -8,6 +8,7 @@
 #ifndef FOLIO_WRITE_H
 #define FOLIO_WRITE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct conn;
@@ -21,10 +22,10 @@ extern int write_buffered (struct mapping *mapping, const void *buf,
                            uint64_t count, uint64_t offset);
 
 /* Do what the mode and the flags (CACHE_FUA) want done before a change of the
- * range is acknowledged.
+ * range is acknowledged.  written: the store has it already.
  */
 extern int write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-                       unsigned flags);
+                       unsigned flags, bool written);
 
 /* May the disk be written now?  0, -EROFS or -ESHUTDOWN. */
 extern int write_allowed (const struct mapping *mapping);

@@ -7,13 +7,18 @@
 EXTRA_DIST += \
 	bench/flush \
 	bench/hits \
+	bench/instructions \
 	bench/lib.sh \
 	bench/open \
 	bench/README.trace \
 	bench/trace \
 	$(NULL)
 
-EXTRA_PROGRAMS = bench/index-bench bench/trace-replay
+EXTRA_PROGRAMS = bench/hit bench/index-bench bench/trace-replay
+bench_hit_SOURCES = \
+	bench/hit.c \
+	$(FAKE_STORE) \
+	$(NULL)
 bench_index_bench_SOURCES = \
 	bench/index-bench.c \
 	tools/util.c tools/util.h \
