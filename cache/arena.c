@@ -17,6 +17,7 @@
 
 #include "cache/arena.h"
 #include "cache/lazy-map.h"
+#include "cache/lock-order.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -194,11 +195,13 @@ arena_alloc (struct arena *arena, unsigned order)
   uint32_t pfn;
 
   assert (order <= MAX_ORDER);
+  lock_order_took (RANK_ARENA);
   pthread_mutex_lock (&arena->lock);
   pfn = take_block (arena, order);
   if (pfn != PFN_NONE)
     add_free (arena, -(1u << order));
   pthread_mutex_unlock (&arena->lock);
+  lock_order_gave (RANK_ARENA);
 
   return pfn == PFN_NONE ? NULL : init_folio (arena, pfn, order);
 }
@@ -215,6 +218,7 @@ arena_free (struct arena *arena, struct folio *folio)
   assert (atomic_load_explicit (&folio->mapping, memory_order_relaxed) == 0);
   ASAN_POISON_MEMORY_REGION (arena_data (arena, folio), PAGE_SIZE << order);
 
+  lock_order_took (RANK_ARENA);
   pthread_mutex_lock (&arena->lock);
   assert (!is_free (arena, pfn, order));
   give_block (arena, pfn, order);
@@ -226,6 +230,7 @@ arena_free (struct arena *arena, struct folio *folio)
   if (wake)
     atomic_fetch_add_explicit (&arena->freed, 1, memory_order_relaxed);
   pthread_mutex_unlock (&arena->lock);
+  lock_order_gave (RANK_ARENA);
 
   if (wake)
     arena->env->wake (arena->env, &arena->freed);
@@ -353,10 +358,12 @@ arena_check (struct arena *arena)
 {
   uint32_t pages;
 
+  lock_order_took (RANK_ARENA);
   pthread_mutex_lock (&arena->lock);
   pages = arena->nr_pages - arena->fresh;
   for (unsigned order = 0; order < NR_ORDERS; order++)
     pages += check_list (arena, order);
   assert (pages == atomic_load (&arena->nr_free));
   pthread_mutex_unlock (&arena->lock);
+  lock_order_gave (RANK_ARENA);
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "cache/lock-order.h"
 #include "cache/mapping.h"
 
 static _Atomic uint32_t *
@@ -167,6 +168,40 @@ changes_nothing (const struct arena *arena, const struct folio *folio,
           want) == want;
 }
 
+/* Debug builds: the table in folio.h holds for this folio.  Index lock held. */
+static void
+check (struct mapping *mapping, struct folio *folio)
+{
+#ifdef FOLIO_DEBUG
+  struct arena *arena = mapping->arena;
+  struct index *index = mapping->index;
+  unsigned page, nr_pages = 1u << folio_order (folio);
+  uint32_t any = any_state (arena, folio);
+
+  for (page = 0; page < nr_pages; page++) {
+    uint32_t state = atomic_load (page_state (arena, folio, page));
+    uint32_t uptodate = state & 0xff;
+
+    assert (!(state >> STATE_DIRTY_SHIFT & 0xff & ~uptodate));
+    assert (!(state >> STATE_WRITEBACK_SHIFT & 0xff & ~uptodate));
+    assert (!(state >> STATE_UNSTABLE_SHIFT & 0xff & ~uptodate));
+    assert (
+      !(state >> STATE_WRITEBACK_SHIFT & state >> STATE_UNSTABLE_SHIFT & 0xff));
+  }
+  assert (index_has_tag (index, folio, TAG_DIRTY) ==
+          has (any, STATE_DIRTY_SHIFT));
+  assert (index_has_tag (index, folio, TAG_WRITEBACK) ==
+          has (any, STATE_WRITEBACK_SHIFT));
+  assert (index_has_tag (index, folio, TAG_UNSTABLE) ==
+          has (any, STATE_UNSTABLE_SHIFT));
+  assert (!index_has_tag (index, folio, TAG_TOWRITE) ||
+          index_has_tag (index, folio, TAG_DIRTY));
+#else
+  (void) mapping;
+  (void) folio;
+#endif
+}
+
 bool
 folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
                   unsigned last, enum folio_transition transition)
@@ -185,6 +220,7 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
     index_unlock (mapping->index);
     return false;
   }
+  check (mapping, folio);
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last;
        page++) {
     _Atomic uint32_t *word = page_state (arena, folio, page);
@@ -199,6 +235,7 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
       atomic_store_explicit (word, next, memory_order_release);
   }
   clean = account (mapping, folio, &before, &after);
+  check (mapping, folio);
   index_unlock (mapping->index);
 
   return clean;
@@ -254,6 +291,7 @@ folio_lock (struct env *env, struct folio *folio)
 {
   uint32_t expected = FOLIO_UNLOCKED;
 
+  lock_order_check (RANK_INDEX); /* several folio locks are in order */
   if (atomic_compare_exchange_strong (&folio->lock, &expected, FOLIO_LOCKED))
     return;
   while (atomic_exchange (&folio->lock, FOLIO_CONTENDED) != FOLIO_UNLOCKED)

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 
 #include "cache/index-node.h"
+#include "cache/lock-order.h"
 
 #define TRIES_WITHOUT_LOCK 16
 #define ANY_TAG NR_TAGS /* with a tag or without */
@@ -277,6 +278,7 @@ index_get_tagged (struct index *index, uint64_t page, uint64_t last,
 void
 index_lock (struct index *index)
 {
+  lock_order_took (RANK_INDEX);
   pthread_mutex_lock (&index->lock);
 }
 
@@ -284,6 +286,7 @@ void
 index_unlock (struct index *index)
 {
   pthread_mutex_unlock (&index->lock);
+  lock_order_gave (RANK_INDEX);
 }
 
 int

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 
 #include "cache/folio.h"
+#include "cache/lock-order.h"
 #include "cache/reclaim-policy.h"
 #include "cache/reclaim.h"
 
@@ -88,18 +89,22 @@ free_pages (struct reclaim *reclaim)
 void
 reclaim_add (struct reclaim *reclaim, struct folio *folio, bool cold)
 {
+  lock_order_took (RANK_QUEUE);
   pthread_mutex_lock (&reclaim->lock);
   if (folio_mapped (folio))
     policy_add (&reclaim->policy, folio, cold);
   pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
 }
 
 void
 reclaim_remove (struct reclaim *reclaim, struct folio *folio)
 {
+  lock_order_took (RANK_QUEUE);
   pthread_mutex_lock (&reclaim->lock);
   policy_remove (&reclaim->policy, folio);
   pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
 }
 
 /* Something may have become possible for those who wait for memory.  What made
@@ -120,9 +125,11 @@ wake_sleepers (struct reclaim *reclaim)
 void
 reclaim_rotate (struct reclaim *reclaim, struct folio *folio)
 {
+  lock_order_took (RANK_QUEUE);
   pthread_mutex_lock (&reclaim->lock);
   policy_rotate (&reclaim->policy, folio);
   pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
   wake_sleepers (reclaim);
 }
 
@@ -141,11 +148,13 @@ choose (struct reclaim *reclaim, unsigned refused, struct victim *victim)
   for (looked = 0; !found && !force; looked += LOCK_STEPS) {
     steps = LOCK_STEPS;
     force = looked >= MAX_STEPS;
+    lock_order_took (RANK_QUEUE);
     pthread_mutex_lock (&reclaim->lock);
     found = policy_choose (&reclaim->policy, &steps, force, other, victim);
     if (found)
       folio_get (victim->folio); /* its index has one while it is queued */
     pthread_mutex_unlock (&reclaim->lock);
+    lock_order_gave (RANK_QUEUE);
     if (!found && steps > 0)
       return false;
   }
@@ -161,6 +170,7 @@ put_back (struct reclaim *reclaim, const struct victim *victim, bool marked)
   struct folio *folio = victim->folio;
   bool next;
 
+  lock_order_took (RANK_QUEUE);
   pthread_mutex_lock (&reclaim->lock);
   if (folio_mapped (folio)) {
     /* A mark that is gone again: it has become clean, and reclaim_rotate did
@@ -170,6 +180,7 @@ put_back (struct reclaim *reclaim, const struct victim *victim, bool marked)
     policy_put_back (&reclaim->policy, victim, next);
   }
   pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
   folio_put (reclaim->arena, folio);
 }
 
@@ -178,9 +189,11 @@ free_victim (struct reclaim *reclaim, const struct victim *victim)
 {
   struct folio *folio = victim->folio;
 
+  lock_order_took (RANK_QUEUE);
   pthread_mutex_lock (&reclaim->lock);
   policy_evicted (&reclaim->policy, victim);
   pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
 
   if (atomic_load (&folio->flags) & FOLIO_UNREAD)
     atomic_fetch_add (&reclaim->wasted, 1u << victim->order);
