@@ -87,12 +87,13 @@ summarise (struct summary *s, uint32_t state)
 static void
 count (_Atomic uint32_t *counter, uint32_t before, uint32_t after)
 {
-  /* All writers hold the index lock; readers want no more than a value. */
+  /* All writers hold the index lock.  Sequentially consistent, because who
+   * changes a counter may then ask whether someone waits for it to change.
+   */
   uint32_t value = atomic_load_explicit (counter, memory_order_relaxed);
 
   if (before != after)
-    atomic_store_explicit (counter, value + after - before,
-                           memory_order_relaxed);
+    atomic_store (counter, value + after - before);
 }
 
 /* The states of all pages of the folio, or'ed. */

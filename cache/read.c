@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cache/direct.h"
 #include "cache/mapping.h"
 #include "cache/read.h"
 
@@ -276,16 +275,6 @@ read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
     count -= (size_t) n;
   }
   return 0;
-}
-
-int
-cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
-{
-  if (!mapping_in_range (conn->mapping, offset, count))
-    return -EINVAL;
-  if (direct_wanted (conn, offset, count))
-    return direct_read (conn, buf, count, offset);
-  return read_buffered (conn, buf, count, offset);
 }
 
 int

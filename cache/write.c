@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "cache/direct.h"
 #include "cache/mapping.h"
 #include "cache/write.h"
 
@@ -248,47 +247,4 @@ write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
   if (mapping->config.mode != CACHE_WRITEBACK && !written)
     return writeback_sync (mapping, first, last, false);
   return 0;
-}
-
-int
-cache_write (struct conn *conn, const void *buf, uint32_t count,
-             uint64_t offset, unsigned flags)
-{
-  struct mapping *mapping = conn->mapping;
-  uint32_t lost = atomic_load (&mapping->lost_writes);
-  bool direct;
-  int r;
-
-  if (!mapping_in_range (mapping, offset, count))
-    return -EINVAL;
-  r = write_allowed (mapping);
-  if (r < 0 || count == 0)
-    return r;
-  direct = direct_wanted (conn, offset, count);
-  if (direct)
-    r = direct_write (conn, buf, count, offset);
-  else
-    r = write_buffered (mapping, buf, count, offset);
-  if (r == 0)
-    r = write_sync (mapping, offset, count, flags, direct);
-  /* A flush that failed meanwhile may have lost what was written directly. */
-  if (r == 0 && (flags & CACHE_FUA) &&
-      atomic_load (&mapping->lost_writes) != lost)
-    r = -EIO;
-  return r;
-}
-
-int
-cache_flush (struct conn *conn)
-{
-  struct mapping *mapping = conn->mapping;
-  uint32_t lost;
-  int r = zeroes_redo (mapping);
-
-  if (r == 0)
-    r = writeback_sync (mapping, 0, UINT64_MAX, true);
-  lost = atomic_load (&mapping->lost_writes);
-  if (atomic_exchange (&conn->lost_writes, lost) != lost && r == 0)
-    r = -EIO;
-  return r;
 }

@@ -1,0 +1,67 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Requests: which path, cached or direct, a read or write takes, and what is
+ * done before it is acknowledged.  (Zero and trim are in zero.c.)
+ */
+
+#include <errno.h>
+
+#include "cache/direct.h"
+#include "cache/mapping.h"
+#include "cache/read.h"
+#include "cache/write.h"
+
+int
+cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+{
+  if (!mapping_in_range (conn->mapping, offset, count))
+    return -EINVAL;
+  if (direct_wanted (conn, offset, count))
+    return direct_read (conn, buf, count, offset);
+  return read_buffered (conn, buf, count, offset);
+}
+
+int
+cache_write (struct conn *conn, const void *buf, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  struct mapping *mapping = conn->mapping;
+  uint32_t lost = atomic_load (&mapping->lost_writes);
+  bool direct;
+  int r;
+
+  if (!mapping_in_range (mapping, offset, count))
+    return -EINVAL;
+  r = write_allowed (mapping);
+  if (r < 0 || count == 0)
+    return r;
+  direct = direct_wanted (conn, offset, count);
+  if (direct)
+    r = direct_write (conn, buf, count, offset);
+  else
+    r = write_buffered (mapping, buf, count, offset);
+  if (r == 0)
+    r = write_sync (mapping, offset, count, flags, direct);
+  /* A flush that failed meanwhile may have lost what was written directly. */
+  if (r == 0 && (flags & CACHE_FUA) &&
+      atomic_load (&mapping->lost_writes) != lost)
+    r = -EIO;
+  return r;
+}
+
+int
+cache_flush (struct conn *conn)
+{
+  struct mapping *mapping = conn->mapping;
+  uint32_t lost;
+  int r = zeroes_redo (mapping);
+
+  if (r == 0)
+    r = writeback_sync (mapping, 0, UINT64_MAX, true);
+  lost = atomic_load (&mapping->lost_writes);
+  if (atomic_exchange (&conn->lost_writes, lost) != lost && r == 0)
+    r = -EIO;
+  return r;
+}
