@@ -125,7 +125,7 @@ static void
 start_env (struct fixture *f)
 {
   env_init (&f->real);
-  f->env = (struct env){
+  f->env = (struct env) {
     .now = hooked_now,
     .wait = hooked_wait,
     .wake = hooked_wake,
@@ -304,13 +304,21 @@ compare (uint8_t *got, uint8_t *want, uint64_t offset, uint64_t n)
   free (want);
 }
 
+int
+put_flags (struct fixture *f, unsigned conn, uint64_t offset, uint64_t n,
+           unsigned version, unsigned flags)
+{
+  uint8_t *buf = pattern (offset, n, version);
+  int r = cache_write (f->conns[conn], buf, (uint32_t) n, offset, flags);
+
+  free (buf);
+  return r;
+}
+
 void
 put (struct fixture *f, uint64_t offset, uint64_t n, unsigned version)
 {
-  uint8_t *buf = pattern (offset, n, version);
-
-  assert_int_equal (cache_write (f->conn, buf, (uint32_t) n, offset, 0), 0);
-  free (buf);
+  assert_int_equal (put_flags (f, 0, offset, n, version, 0), 0);
 }
 
 static uint8_t *

@@ -40,12 +40,12 @@
 
 /* Zero members stand for the defaults in brackets. */
 struct fixture_config {
-  uint64_t disk_size;  /* [16 MiB] */
-  uint64_t cache_size; /* [32 MiB] */
+  uint64_t disk_size;        /* [16 MiB] */
+  uint64_t cache_size;       /* [32 MiB] */
   uint64_t dirty_limit;      /* [the cache's size] */
   uint64_t dirty_background; /* [half the limit] */
-  uint32_t min_io;     /* [512] */
-  uint32_t best_io;    /* [1 MiB] */
+  uint32_t min_io;           /* [512] */
+  uint32_t best_io;          /* [1 MiB] */
   uint64_t readahead, sequential_cutoff;
   enum cache_mode mode;
   unsigned max_order; /* [9; the cache takes less if it is small] */
@@ -72,10 +72,10 @@ struct fixture {
   struct cache *cache;
   struct mapping *mapping;
   struct conn *conns[NR_CONNS];
-  struct conn *conn;          /* the first */
-  _Atomic uint64_t clock;     /* ns, if fake_clock */
-  _Atomic unsigned asleep;    /* jobs in env->wait */
-  _Atomic unsigned errors;    /* messages of LOG_ERROR */
+  struct conn *conn;       /* the first */
+  _Atomic uint64_t clock;  /* ns, if fake_clock */
+  _Atomic unsigned asleep; /* jobs in env->wait */
+  _Atomic unsigned errors; /* messages of LOG_ERROR */
 };
 
 extern struct fixture *fixture_start (const struct fixture_config *config);
@@ -125,6 +125,10 @@ extern void gate_open (struct fixture *f, struct gate *gate);
 /* n bytes at a place of the disk, of a version: each differs from others. */
 extern void fill_pattern (void *buf, size_t n, uint64_t offset,
                           unsigned version);
+
+/* Write the pattern of a version; returns what cache_write does. */
+extern int put_flags (struct fixture *f, unsigned conn, uint64_t offset,
+                      uint64_t n, unsigned version, unsigned flags);
 
 /* Write, or expect to read, the pattern of a version. */
 extern void put (struct fixture *f, uint64_t offset, uint64_t n,

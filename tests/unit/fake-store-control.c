@@ -230,33 +230,19 @@ fake_store_volatile (struct fake_store *fake)
   pthread_mutex_unlock (&s->lock);
 }
 
-/* xorshift64: Marsaglia, "Xorshift RNGs", 2003. */
-static uint64_t
-next_random (uint64_t *x)
+void
+fake_store_lossy (struct fake_store *fake, uint64_t seed)
 {
-  *x ^= *x << 13;
-  *x ^= *x >> 7;
-  *x ^= *x << 17;
-  return *x;
+  pthread_mutex_lock (&fake->state->lock);
+  fake->state->lossy = true;
+  fake->state->loss_seed = seed;
+  pthread_mutex_unlock (&fake->state->lock);
 }
 
 void
 fake_store_crash (struct fake_store *fake, uint64_t seed)
 {
-  struct fake_state *s = fake->state;
-  uint64_t i, n = units (fake->store.geo.size, SECTOR);
-
-  pthread_mutex_lock (&s->lock);
-  for (i = 0; s->durable && i < n; i++) {
-    uint64_t offset = i * SECTOR, length = fake_inside (fake, offset, SECTOR);
-
-    if (!s->unstable[i])
-      continue;
-    s->unstable[i] = 0;
-    if (seed == 0 || next_random (&seed) >> 63)
-      memcpy (fake->content + offset, s->durable + offset, length);
-    else
-      memcpy (s->durable + offset, fake->content + offset, length);
-  }
-  pthread_mutex_unlock (&s->lock);
+  pthread_mutex_lock (&fake->state->lock);
+  fake_lose (fake, &seed);
+  pthread_mutex_unlock (&fake->state->lock);
 }

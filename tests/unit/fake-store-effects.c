@@ -67,6 +67,35 @@ make_durable (struct fake_store *fake, uint64_t offset, uint64_t length)
   }
 }
 
+/* xorshift64: Marsaglia, "Xorshift RNGs", 2003. */
+static uint64_t
+next_random (uint64_t *x)
+{
+  *x ^= *x << 13;
+  *x ^= *x >> 7;
+  *x ^= *x << 17;
+  return *x;
+}
+
+void
+fake_lose (struct fake_store *fake, uint64_t *seed)
+{
+  struct fake_state *s = fake->state;
+  uint64_t i, n = units (fake->store.geo.size, SECTOR);
+
+  for (i = 0; s->durable && i < n; i++) {
+    uint64_t offset = i * SECTOR, length = fake_inside (fake, offset, SECTOR);
+
+    if (!s->unstable[i])
+      continue;
+    s->unstable[i] = 0;
+    if (*seed == 0 || next_random (seed) >> 63)
+      memcpy (fake->content + offset, s->durable + offset, length);
+    else
+      memcpy (s->durable + offset, fake->content + offset, length);
+  }
+}
+
 /* Copy between the request's memory and the content; what is past the end
  * reads as zero and is not written.
  */
@@ -217,6 +246,8 @@ fake_finish (struct fake_store *fake, struct store_req *req)
     error = strike (s, req);
   if (error == 0)
     take_effect (fake, req);
+  else if (s->lossy && req->op == STORE_FLUSH)
+    fake_lose (fake, &s->loss_seed);
   record_end (s, req, error);
   pthread_mutex_unlock (&s->lock);
   req->done (req, error);

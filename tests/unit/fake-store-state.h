@@ -51,6 +51,8 @@ struct fake_state {
 
   uint8_t *durable;  /* NULL: what is written is durable at once */
   uint8_t *unstable; /* a byte per sector: differs from durable? */
+  bool lossy;        /* a flush that fails loses what is unstable ... */
+  uint64_t loss_seed; /* ... as fake_lose with this */
 
   uint64_t latency[FAKE_OPS];
   bool serial[FAKE_OPS];
@@ -80,6 +82,10 @@ extern uint64_t fake_inside (const struct fake_store *fake, uint64_t offset,
 /* The next five need the lock. */
 extern void fake_set_status (struct fake_store *fake, uint64_t offset,
                              uint64_t length, enum store_extent type);
+/* What is not durable is lost, or becomes durable, as the seed says; 0: all is
+ * lost.
+ */
+extern void fake_lose (struct fake_store *fake, uint64_t *seed);
 extern void fake_mark_unstable (struct fake_state *s, uint64_t offset,
                                 uint64_t length);
 extern void fake_record_start (struct fake_state *s, struct store_req *req);

@@ -161,6 +161,11 @@ extern void fake_store_fail_status (struct fake_store *fake, int error);
 /* From now on what is written is volatile until a flush (or FUA). */
 extern void fake_store_volatile (struct fake_store *fake);
 
+/* From now on a flush that fails is a power cut at that moment: see
+ * fake_store_crash.
+ */
+extern void fake_store_lossy (struct fake_store *fake, uint64_t seed);
+
 /* Power cut, with nothing in flight: each sector that is not durable keeps its
  * new content or goes back to its durable one, as seed decides; seed 0: all go
  * back.

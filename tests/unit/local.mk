@@ -9,21 +9,30 @@
 UNIT_TESTS = \
 	unit/arena-test \
 	unit/config-test \
+	unit/direct-test \
 	unit/env-test \
 	unit/extents-test \
+	unit/failure-test \
+	unit/failure-zero-test \
+	unit/fill-test \
+	unit/folio-test \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
+	unit/ranges-test \
 	unit/raw-race-test \
 	unit/raw-test \
 	unit/readahead-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
+	unit/report-test \
 	unit/shutdown-test \
 	unit/store-file-open-test \
 	unit/store-file-test \
 	unit/store-file-zero-test \
 	unit/sync-test \
+	unit/throttle-test \
+	unit/write-mapping-test \
 	unit/write-test \
 	unit/zero-test \
 	$(NULL)
@@ -121,3 +130,12 @@ unit_reclaim_stress_test_SOURCES = \
 	$(FAKE_MAPPING) \
 	$(NULL)
 unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
+unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
+unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
+unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
+unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
+unit_failure_test_SOURCES = unit/failure-test.c $(CACHE_FIXTURE)
+unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(CACHE_FIXTURE)
+unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
+unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
+unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)

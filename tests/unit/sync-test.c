@@ -21,24 +21,10 @@ flush_ok (struct fixture *f, unsigned conn)
   assert_int_equal (cache_flush (f->conns[conn]), 0);
 }
 
-/* Write a version with flags. */
-static int
-write_flags (struct fixture *f, uint64_t offset, uint64_t n, unsigned version,
-             unsigned flags)
-{
-  uint8_t *buf = xcalloc (1, n);
-  int r;
-
-  fill_pattern (buf, n, offset, version);
-  r = cache_write (f->conn, buf, (uint32_t) n, offset, flags);
-  free (buf);
-  return r;
-}
-
 static void
 test_flush_covers_all (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   fake_store_volatile (f->fake);
@@ -62,7 +48,7 @@ test_flush_covers_all (void **state)
 static void
 test_clustering (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
   (void) state;
@@ -82,7 +68,7 @@ test_clustering (void **state)
 static void
 test_clean_disk (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   expect_zero (f, 0, 1 * MiB);
@@ -102,7 +88,7 @@ test_clean_disk (void **state)
 static void
 test_group_commit (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job jobs[9];
   unsigned i;
 
@@ -110,7 +96,7 @@ test_group_commit (void **state)
   fake_store_hold (f->fake, STORE_FLUSH);
   put (f, 0, PAGE, 1);
   for (i = 0; i < 9; i++) {
-    jobs[i] = (struct job){ .op = JOB_FLUSH };
+    jobs[i] = (struct job) { .op = JOB_FLUSH };
     put (f, i * PAGE, PAGE, 2);
     job_start (f, i % NR_CONNS, &jobs[i]);
     if (i == 0)
@@ -135,7 +121,7 @@ test_group_commit (void **state)
 static void
 test_no_late_joining (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   (void) state;
@@ -161,7 +147,7 @@ test_no_late_joining (void **state)
 static void
 test_stable_snapshot (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   (void) state;
@@ -192,7 +178,7 @@ test_stable_snapshot (void **state)
 static void
 test_redirtied_is_flushed (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   (void) state;
@@ -217,7 +203,7 @@ test_redirtied_is_flushed (void **state)
 static void
 test_unstable_past_flush (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   (void) state;
@@ -243,14 +229,14 @@ test_unstable_past_flush (void **state)
 static void
 test_fua (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   fake_store_volatile (f->fake);
   put (f, 0, PAGE, 1);
   put (f, 2 * MiB, 16 * PAGE, 1);
   fake_store_clear (f->fake);
-  assert_int_equal (write_flags (f, 1 * MiB, PAGE, 1, CACHE_FUA), 0);
+  assert_int_equal (put_flags (f, 0, 1 * MiB, PAGE, 1, CACHE_FUA), 0);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
   assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, 1 * MiB);
   assert_int_equal (nth_request (f, STORE_WRITE, 0).length, PAGE);
@@ -264,7 +250,7 @@ test_fua (void **state)
 static void
 test_fua_in_large_folio (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
   (void) state;
@@ -273,7 +259,7 @@ test_fua_in_large_folio (void **state)
   fake_store_volatile (f->fake);
   for (page = 1; page < 64; page += 7) {
     fake_store_clear (f->fake);
-    assert_int_equal (write_flags (f, page * PAGE, 512, 2, CACHE_FUA), 0);
+    assert_int_equal (put_flags (f, 0, page * PAGE, 512, 2, CACHE_FUA), 0);
     assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
     assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, page * PAGE);
     fake_store_crash (f->fake, 0);
@@ -287,7 +273,7 @@ static void
 test_writethrough (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .mode = CACHE_WRITETHROUGH });
+    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
 
   (void) state;
@@ -314,8 +300,8 @@ test_writethrough (void **state)
 static void
 test_background (void **state)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config){ .dirty_background = 1 * MiB });
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_background = 1 * MiB });
 
   (void) state;
   put (f, 0, 3 * MiB, 1);
@@ -333,7 +319,7 @@ test_background (void **state)
 static void
 test_kick (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   fake_store_volatile (f->fake);
@@ -350,7 +336,7 @@ static void
 test_io_depth (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .io_depth = 3 });
+    fixture_start (&(struct fixture_config) { .io_depth = 3 });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 

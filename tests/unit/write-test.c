@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The perform-write loop: chunks, allocators that refuse, copies that come up
- * short, what partial sectors read, mappings that change under it.
+ * short, what partial sectors read.
  */
 
 #include <errno.h>
@@ -25,12 +25,6 @@ static struct {
   unsigned copies, shorts;
   struct rng rng;
   struct folio *(*alloc) (struct mapping *mapping, unsigned order, bool wait);
-  bool (*valid) (struct fs *fs, const struct iomap *iomap);
-  unsigned stale, begins;
-  uint64_t mapping_end; /* begin gives mappings up to multiples of this */
-  uint64_t begun_end;   /* where the mapping last given ended */
-  bool passed_end;
-  struct fixture *f;
 } hooks;
 
 static struct folio *
@@ -73,7 +67,6 @@ static void
 set_hooks (struct fixture *f, const char *test)
 {
   memset (&hooks, 0, sizeof hooks);
-  hooks.f = f;
   hooks.max_order = MAX_ORDER;
   hooks.rng = test_rng (test);
   hooks.alloc = f->mapping->hooks.alloc;
@@ -87,7 +80,7 @@ static void
 test_largest_folios (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .cache_size = 256 * MiB });
+    fixture_start (&(struct fixture_config) { .cache_size = 256 * MiB });
 
   (void) state;
   set_hooks (f, "largest_folios");
@@ -106,7 +99,7 @@ test_largest_folios (void **state)
 static void
 test_refusing_large (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   set_hooks (f, "refusing_large");
@@ -246,11 +239,11 @@ static void
 test_copy_one (void **state)
 {
   (void) state;
-  random_writes (&(struct fixture_config){ .disk_size = 100000 }, "copy_one",
+  random_writes (&(struct fixture_config) { .disk_size = 100000 }, "copy_one",
                  copy_one);
   random_writes (
-    &(struct fixture_config){ .disk_size = 100000, .min_io = 4096 }, "copy_one",
-    copy_one);
+    &(struct fixture_config) { .disk_size = 100000, .min_io = 4096 },
+    "copy_one", copy_one);
 }
 
 /* --- what is read --- */
@@ -258,7 +251,7 @@ test_copy_one (void **state)
 static void
 test_whole_sectors_never_read (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   store_put (f, 0, 4 * MiB, 1);
@@ -282,7 +275,7 @@ test_whole_sectors_never_read (void **state)
 static void
 test_partial_over_hole (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   fake_store_set_status (f->fake, 0, 4 * MiB, STORE_HOLE);
@@ -311,7 +304,7 @@ test_partial_over_hole (void **state)
 static void
 partial_over_data (uint32_t bs)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ .min_io = bs });
+  struct fixture *f = fixture_start (&(struct fixture_config) { .min_io = bs });
   uint64_t start = 1 * MiB + 5 * bs, end = start + 20 * PAGE;
 
   store_put (f, 0, 4 * MiB, 1);
@@ -349,7 +342,7 @@ static void
 odd_end (uint32_t bs, uint64_t size)
 {
   struct fixture *f = fixture_start (
-    &(struct fixture_config){ .min_io = bs, .disk_size = size });
+    &(struct fixture_config) { .min_io = bs, .disk_size = size });
   uint8_t byte;
 
   store_put (f, 0, size, 1);
@@ -379,189 +372,6 @@ test_odd_end (void **state)
   odd_end (4096, 1 * MiB - 1);
 }
 
-/* --- mappings --- */
-
-/* Mappings no longer than to the next multiple of hooks.mapping_end. */
-static int
-short_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
-             struct iomap *iomap)
-{
-  uint64_t end = round_up (pos + 1, hooks.mapping_end);
-  int r;
-
-  hooks.begins++;
-  r = hooks.f->raw_ops->begin (fs, pos, min_u64 (length, end - pos), flags,
-                               iomap);
-  iomap->length = min_u64 (iomap->length, end - iomap->offset);
-  hooks.begun_end = iomap->offset + iomap->length;
-  return r;
-}
-
-static size_t
-watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
-{
-  struct arena *arena = mapping->arena;
-  size_t at = (size_t) ((uint8_t *) dst - arena->data);
-  struct folio *folio = arena_folio (arena, (uint32_t) (at >> PAGE_SHIFT));
-
-  /* The folio of the page: the first page of its block that is in use. */
-  while (atomic_load (&folio->refs) == 0 || !folio_locked (folio))
-    folio--;
-  at -= (size_t) (arena_data (arena, folio) - arena->data);
-  if (folio_pos (folio) + at + n > hooks.begun_end)
-    hooks.passed_end = true;
-  hooks.copies++;
-  memcpy (dst, src, n);
-  return n;
-}
-
-static void
-test_chunks_end_with_mappings (void **state)
-{
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
-  static const uint64_t ends[] = { 512, 1536, PAGE, 3 * PAGE, 100 * KiB };
-  unsigned i;
-
-  (void) state;
-  set_hooks (f, "chunks");
-  f->ops.begin = short_begin;
-  f->mapping->hooks.copy_in = watching_copy;
-  for (i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-    hooks.mapping_end = ends[i];
-    hooks.begins = hooks.copies = 0;
-    put (f, i * MiB + 300, 500000, i);
-    assert_false (hooks.passed_end);
-    assert_true (hooks.begins >= 500000 / ends[i]);
-    assert_true (hooks.copies >= hooks.begins);
-    expect (f, i * MiB + 300, 500000, i);
-  }
-  f->ops.begin = f->raw_ops->begin;
-  assert_int_equal (cache_flush (f->conn), 0);
-  for (i = 0; i < sizeof ends / sizeof ends[0]; i++)
-    store_expect (f, i * MiB + 300, 500000, i);
-  fixture_stop (f);
-}
-
-/* Every other mapping is stale by the time it is looked at under the lock. */
-static bool
-sometimes_valid (struct fs *fs, const struct iomap *iomap)
-{
-  if (hooks.f->raw_ops->valid (fs, iomap) && rng_chance (&hooks.rng, 50))
-    return true;
-  hooks.stale++;
-  return false;
-}
-
-static int
-counting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
-                struct iomap *iomap)
-{
-  hooks.begins++;
-  return hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
-}
-
-static void
-test_stale_mapping (void **state)
-{
-  struct fixture *f =
-    fixture_start (&(struct fixture_config){ .small_folios = true });
-
-  (void) state;
-  set_hooks (f, "stale_mapping");
-  f->ops.valid = sometimes_valid;
-  f->ops.begin = counting_begin;
-  put (f, 1000, 1 * MiB, 1);
-  assert_true (hooks.stale > 50);
-  assert_int_equal (hooks.begins, hooks.stale + 1);
-  expect (f, 1000, 1 * MiB, 1);
-  assert_int_equal (cache_flush (f->conn), 0);
-  store_expect (f, 1000, 1 * MiB, 1);
-  check_state (f);
-  fixture_stop (f);
-}
-
-/* A hole becomes data between the look at the mapping and the folio lock: the
- * rest of the sector is then not zero.
- */
-static int
-changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
-                struct iomap *iomap)
-{
-  struct iomap other;
-  int r = hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
-
-  if (hooks.begins++ == 0) {
-    store_put (hooks.f, 0, PAGE, 7);
-    hooks.f->raw_ops->map_for_writeback (fs, 0, PAGE, &other);
-    hooks.f->raw_ops->ioend_done (fs, 0, PAGE, 0);
-  }
-  return r;
-}
-
-static void
-test_hole_overtaken (void **state)
-{
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
-
-  (void) state;
-  set_hooks (f, "hole_overtaken");
-  fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
-  learn_extents (f);
-  f->ops.begin = changing_begin;
-  put (f, 100, 100, 1);
-  assert_int_equal (hooks.begins, 2);
-  expect (f, 0, 100, 7);
-  expect (f, 100, 100, 1);
-  expect (f, 200, PAGE - 200, 7);
-  fixture_stop (f);
-}
-
-/* --- refusals --- */
-
-static void
-test_refused (void **state)
-{
-  struct fixture *f =
-    fixture_start (&(struct fixture_config){ .readonly = true });
-  char byte = 1;
-
-  (void) state;
-  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -EROFS);
-  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -EROFS);
-  assert_int_equal (cache_trim (f->conn, 1, 0, 0), -EROFS);
-  expect_zero (f, 0, 1);
-  fixture_stop (f);
-
-  f = fixture_start (&(struct fixture_config){ 0 });
-  put (f, 0, 512, 1);
-  mapping_shutdown (f->mapping);
-  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -ESHUTDOWN);
-  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -ESHUTDOWN);
-  expect (f, 0, 512, 1);
-  assert_int_equal (cache_flush (f->conn), 0);
-  store_expect (f, 0, 512, 1);
-  fixture_stop (f);
-}
-
-/* A partial sector whose rest cannot be read is not written. */
-static void
-test_read_fails (void **state)
-{
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
-  char buf[1024] = { 0 };
-
-  (void) state;
-  store_put (f, 0, PAGE, 1);
-  fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
-  assert_int_equal (cache_write (f->conn, buf, 100, 10, 0), -EIO);
-  expect (f, 0, PAGE, 1);
-  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
-  put (f, 10, 100, 2);
-  expect (f, 0, 10, 1);
-  expect (f, 10, 100, 2);
-  fixture_stop (f);
-}
-
 int
 main (void)
 {
@@ -574,11 +384,6 @@ main (void)
     cmocka_unit_test (test_partial_over_hole),
     cmocka_unit_test (test_partial_over_data),
     cmocka_unit_test (test_odd_end),
-    cmocka_unit_test (test_chunks_end_with_mappings),
-    cmocka_unit_test (test_stale_mapping),
-    cmocka_unit_test (test_hole_overtaken),
-    cmocka_unit_test (test_refused),
-    cmocka_unit_test (test_read_fails),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

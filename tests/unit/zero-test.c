@@ -30,7 +30,7 @@ flush_ok (struct fixture *f)
 static void
 test_reads_zero_at_once (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   store_put (f, 0, 16 * MiB, 1);
@@ -59,7 +59,7 @@ test_reads_zero_at_once (void **state)
 static void
 test_dirty_is_dropped (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   put (f, 0, 4 * MiB, 1);
@@ -80,7 +80,7 @@ static void
 test_small (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .min_io = 4096 });
+    fixture_start (&(struct fixture_config) { .min_io = 4096 });
 
   (void) state;
   store_put (f, 0, 1 * MiB, 1);
@@ -103,7 +103,7 @@ static void
 test_cost (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .disk_size = 1 * TiB });
+    fixture_start (&(struct fixture_config) { .disk_size = 1 * TiB });
   uint32_t nr_free;
 
   (void) state;
@@ -131,7 +131,7 @@ static void
 test_fast_zero (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .no_fast_zero = true });
+    fixture_start (&(struct fixture_config) { .no_fast_zero = true });
 
   (void) state;
   put (f, 0, PAGE, 1);
@@ -143,14 +143,14 @@ test_fast_zero (void **state)
   fixture_stop (f);
 
   /* One that turns out to be slow all the same. */
-  f = fixture_start (&(struct fixture_config){ 0 });
+  f = fixture_start (&(struct fixture_config) { 0 });
   put (f, 0, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_ZERO, 1, -ENOTSUP);
   assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
   expect (f, 0, PAGE, 1);
   zero (f, 0, PAGE, CACHE_FAST_ZERO);
-  assert_int_equal (
-    nth_request (f, STORE_ZERO, 1).flags & STORE_FAST_ZERO, STORE_FAST_ZERO);
+  assert_int_equal (nth_request (f, STORE_ZERO, 1).flags & STORE_FAST_ZERO,
+                    STORE_FAST_ZERO);
   expect_zero (f, 0, PAGE);
   fixture_stop (f);
 }
@@ -159,7 +159,7 @@ test_fast_zero (void **state)
 static void
 test_failure (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   put (f, 0, 64 * PAGE, 1);
@@ -177,7 +177,7 @@ test_failure (void **state)
 static void
 test_fua (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   store_put (f, 0, 1 * MiB, 1);
@@ -197,7 +197,7 @@ test_fua (void **state)
 static void
 test_flush_after_zero (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
   store_put (f, 0, 1 * MiB, 1);
@@ -218,7 +218,7 @@ test_flush_after_zero (void **state)
 static void
 test_during_writeback (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
   struct job job = { .op = JOB_ZERO, .offset = PAGE, .count = 8 * PAGE };
 
@@ -249,7 +249,7 @@ test_during_writeback (void **state)
 static void
 test_writeback_during_zero (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
   struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
 
@@ -276,7 +276,7 @@ test_writeback_during_zero (void **state)
 static void
 test_during_fill (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   static uint8_t buf[64 * PAGE_SIZE];
   struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
@@ -311,7 +311,7 @@ test_during_fill (void **state)
 static void
 test_write_during_zero (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
 
   (void) state;
@@ -365,9 +365,7 @@ hammer_once (struct hammer *h)
     fill_pattern (buf, PAGE, offset, h->version);
     return cache_write (conn, buf, PAGE_SIZE, offset,
                         rng_chance (&h->rng, 20) ? CACHE_FUA : 0);
-  case 2:
-    h->version = 0;
-    return cache_zero (conn, PAGE, offset, 0);
+  case 2: h->version = 0; return cache_zero (conn, PAGE, offset, 0);
   case 3:
     /* Its own page, and all the others' empty neighbourhood. */
     return cache_trim (conn, 1 * MiB, (1 + h->number) * MiB, 0);
@@ -394,7 +392,7 @@ static void
 test_hammer (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config){ .dirty_background = 1 });
+    fixture_start (&(struct fixture_config) { .dirty_background = 1 });
   struct rng rng = test_rng ("hammer");
   struct hammer h[HAMMERS];
   pthread_t threads[HAMMERS];
@@ -402,7 +400,7 @@ test_hammer (void **state)
 
   (void) state;
   for (i = 0; i < HAMMERS; i++) {
-    h[i] = (struct hammer){ .f = f, .number = i };
+    h[i] = (struct hammer) { .f = f, .number = i };
     h[i].rng.state = rng_next (&rng);
     assert_int_equal (pthread_create (&threads[i], NULL, hammer, &h[i]), 0);
   }

@@ -1,0 +1,445 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The direct path: cache=none and long streams, coherent with what is cached;
+ * and what is said of direct writes whose flush fails.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static struct fixture *
+start_none (uint32_t min_io)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .mode = CACHE_NONE, .min_io = min_io });
+
+  store_put (f, 0, f->config.disk_size, 0);
+  return f;
+}
+
+/* --- straight through --- */
+
+static void
+test_none (void **state)
+{
+  struct fixture *f = start_none (512);
+  uint32_t nr_free = atomic_load (&f->mapping->arena->nr_free);
+
+  (void) state;
+  expect (f, 0, 5 * MiB, 0);
+  put (f, 1 * MiB, 3 * MiB + 512, 1);
+  store_expect (f, 1 * MiB, 3 * MiB + 512, 1);
+  expect (f, 0, 1 * MiB, 0);
+  expect (f, 1 * MiB, 3 * MiB + 512, 1);
+  assert_int_equal (atomic_load (&f->mapping->arena->nr_free), nr_free);
+  assert_true (fake_store_bytes (f->fake, STORE_READ) >= 9 * MiB);
+  fixture_stop (f);
+}
+
+static void
+unaligned_ends (uint32_t min_io)
+{
+  struct fixture *f = start_none (min_io);
+
+  put (f, 1000, 100000, 1);
+  store_expect (f, 0, 1000, 0);
+  store_expect (f, 1000, 100000, 1);
+  store_expect (f, 101000, 100000, 0);
+  put (f, 7, 3, 2);
+  store_expect (f, 0, 7, 0);
+  store_expect (f, 7, 3, 2);
+  store_expect (f, 10, 990, 0);
+  expect (f, 7, 3, 2);
+  expect (f, 999, 1, 0);
+  expect (f, 1000, 77777, 1);
+  put (f, 0, 16 * PAGE, 3);
+  expect (f, 0, 16 * PAGE, 3);
+  store_expect (f, 0, 16 * PAGE, 3);
+  put (f, 16 * MiB - 100, 100, 4);
+  store_expect (f, 16 * MiB - 100, 100, 4);
+  assert_int_equal (cache_zero (f->conn, 50000, 33, 0), 0);
+  expect_zero (f, 33, 50000);
+  store_expect (f, 0, 33, 3);
+  expect (f, 50033, 15000, 3);
+  fixture_stop (f);
+}
+
+static void
+test_unaligned_ends (void **state)
+{
+  (void) state;
+  unaligned_ends (512);
+  unaligned_ends (4096);
+}
+
+/* Random requests, direct because of the stream or not: one disk. */
+#define DISK (3 * MiB + 1000)
+
+static void
+random_mix (const struct fixture_config *config)
+{
+  struct fixture *f = fixture_start (config);
+  struct rng rng = test_rng ("random_mix");
+  uint8_t *disk = xcalloc (1, DISK), *got = xcalloc (1, DISK);
+  uint64_t offset = 0, n;
+  unsigned i, conn;
+
+  fill_pattern (disk, DISK, 0, 0);
+  store_put (f, 0, DISK, 0);
+  for (i = 0; i < 300; i++) {
+    conn = (unsigned) rng_below (&rng, NR_CONNS);
+    if (offset == DISK || rng_chance (&rng, 30))
+      offset = rng_below (&rng, DISK);
+    n = min_u64 (rng_log (&rng, 200000), DISK - offset);
+    if (rng_chance (&rng, 50)) {
+      fill_pattern (disk + offset, n, offset, i);
+      assert_int_equal (put_flags (f, conn, offset, n, i, 0), 0);
+    }
+    else {
+      assert_int_equal (cache_read (f->conns[conn], got, (uint32_t) n, offset),
+                        0);
+      assert_memory_equal (got, disk + offset, n);
+    }
+    offset += n;
+  }
+  assert_int_equal (cache_flush (f->conn), 0);
+  fake_store_peek (f->fake, 0, got, DISK);
+  assert_memory_equal (got, disk, DISK);
+  check_state (f);
+  fixture_stop (f);
+  free (disk);
+  free (got);
+}
+
+static void
+test_random_mix (void **state)
+{
+  (void) state;
+  random_mix (
+    &(struct fixture_config) { .disk_size = DISK, .mode = CACHE_NONE });
+  random_mix (&(struct fixture_config) {
+    .disk_size = DISK, .min_io = 4096, .mode = CACHE_NONE });
+  random_mix (&(struct fixture_config) { .disk_size = DISK,
+                                         .sequential_cutoff = 200 * KiB });
+  random_mix (&(struct fixture_config) {
+    .disk_size = DISK, .min_io = 4096, .sequential_cutoff = 1 });
+}
+
+/* --- streams --- */
+
+static void
+test_cutoff (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
+  unsigned i;
+
+  (void) state;
+  /* Dirty data in the stream's way. */
+  put (f, 3 * MiB + PAGE, PAGE, 1);
+  for (i = 0; i < 40; i++) {
+    put (f, i * 128 * KiB, 128 * KiB, 2);
+    put (f, 8 * MiB + i * 64 * KiB % (1 * MiB), PAGE, 3);
+  }
+  store_expect (f, 1 * MiB, 4 * MiB, 2);
+  assert_true (atomic_load (&f->mapping->nr_dirty) <= 1 * MiB / PAGE + 40);
+  expect (f, 0, 5 * MiB, 2);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 5 * MiB, 2);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* A read past the cutoff sees what is dirty. */
+static void
+test_cutoff_read (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 256 * KiB });
+  uint32_t nr_free;
+  unsigned i;
+
+  (void) state;
+  store_put (f, 0, 8 * MiB, 0);
+  for (i = 0; i < 64; i++)
+    put (f, i * 128 * KiB + 512, 512, 1);
+  nr_free = atomic_load (&f->mapping->arena->nr_free);
+  for (i = 0; i < 64; i++) {
+    uint64_t offset = i * 128 * KiB;
+    uint8_t got[3 * 512], want[3 * 512];
+    uint8_t *buf = xcalloc (1, 128 * KiB);
+
+    assert_int_equal (cache_read (f->conn, buf, 128 * KiB, offset), 0);
+    memcpy (got, buf, sizeof got);
+    fill_pattern (want, sizeof want, offset, 0);
+    fill_pattern (want + 512, 512, offset + 512, 1);
+    assert_memory_equal (got, want, sizeof got);
+    fill_pattern (want, 512, offset + 128 * KiB - 512, 0);
+    assert_memory_equal (buf + 128 * KiB - 512, want, 512);
+    free (buf);
+  }
+  /* Little of it was cached. */
+  assert_true (nr_free - atomic_load (&f->mapping->arena->nr_free) <
+               512 * KiB / PAGE);
+  fixture_stop (f);
+}
+
+/* --- meeting others --- */
+
+/* A write-back of the range is under way: the direct write waits for it. */
+static void
+test_during_writeback (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
+  static uint8_t buf[1 << 20];
+  struct job flush = { .op = JOB_FLUSH };
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fill_pattern (buf, sizeof buf, 0, 2);
+  job_start (f, 1, &write);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
+  fake_store_release (f->fake, STORE_WRITE, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  assert_int_equal (job_join (&flush), 0);
+  expect (f, 0, 1 * MiB, 2);
+  store_expect (f, 0, 1 * MiB, 2);
+  fixture_stop (f);
+}
+
+/* A fill that read before a direct write does not stay behind it. */
+static void
+test_during_fill (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
+  static uint8_t buf[1 << 20], got[PAGE_SIZE];
+  struct job read = { .op = JOB_READ, .buf = got, .count = sizeof got };
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+
+  (void) state;
+  store_put (f, 0, 1 * MiB, 1);
+  fill_pattern (buf, sizeof buf, 0, 2);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 0, &read);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start (f, 1, &write);
+  UNTIL (fake_store_bytes (f->fake, STORE_WRITE) == sizeof buf);
+  fixture_until_asleep (f, 2);
+  store_put (f, 0, PAGE, 1); /* as if the read had come first */
+  fake_store_release (f->fake, STORE_READ, 1);
+  store_put (f, 0, PAGE, 2);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&write), 0);
+  assert_int_equal (job_join (&read), 0);
+  expect (f, 0, 1 * MiB, 2);
+  fixture_stop (f);
+}
+
+/* A direct write that fails leaves dirty data as it was. */
+static void
+test_write_fails (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
+
+  (void) state;
+  put (f, 4 * PAGE, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -ENOSPC);
+  assert_int_equal (put_flags (f, 1, 0, 1 * MiB, 2, 0), -ENOSPC);
+  expect (f, 4 * PAGE, PAGE, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 4 * PAGE, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* --- flushes that fail --- */
+
+/* Nobody has a copy of what was lost: every connection is told, once. */
+static void
+test_each_is_told_once (void **state)
+{
+  struct fixture *f = start_none (512);
+  unsigned i;
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conns[2]), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), i == 2 ? 0 : -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), 0);
+  fixture_stop (f);
+}
+
+/* Also when the connection writes over a zero before it flushes. */
+static void
+test_told_despite_zero (void **state)
+{
+  struct fixture *f = start_none (512);
+
+  (void) state;
+  assert_int_equal (put_flags (f, 1, 0, PAGE, 1, 0), 0);
+  assert_int_equal (cache_zero (f->conn, PAGE, 1 * MiB, 0), 0);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  put_flags (f, 1, 1 * MiB, PAGE, 1, 0);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  fixture_stop (f);
+}
+
+/* The store has done the write, and its flush fails, before the writer has got
+ * that far.
+ */
+static void
+overtaken_by_flush (unsigned flags)
+{
+  struct fixture *f = start_none (512);
+  struct gate gate = { 0 };
+  static uint8_t buf[PAGE_SIZE];
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = PAGE, .flags = flags, .gate = &gate
+  };
+
+  fake_store_volatile (f->fake);
+  fake_store_lossy (f->fake, 0);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fill_pattern (buf, PAGE, 0, 1);
+  job_start (f, 1, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fixture_until_asleep (f, 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  gate_await (&gate);
+  put (f, 1 * MiB + 1, 1, 1); /* through the cache */
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  gate_open (f, &gate);
+  if (job_join (&write) == 0) {
+    assert_int_equal (flags & CACHE_FUA, 0);
+    assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  }
+  fixture_stop (f);
+}
+
+static void
+test_overtaken_by_flush (void **state)
+{
+  (void) state;
+  overtaken_by_flush (0);
+}
+
+static void
+test_fua_overtaken_by_flush (void **state)
+{
+  (void) state;
+  overtaken_by_flush (CACHE_FUA);
+}
+
+static void
+test_fua (void **state)
+{
+  struct fixture *f = start_none (512);
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  assert_int_equal (put_flags (f, 0, 100, 100000, 1, CACHE_FUA), 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 100, 0);
+  store_expect (f, 100, 100000, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (put_flags (f, 0, 0, PAGE, 2, CACHE_FUA), -EIO);
+  fixture_stop (f);
+}
+
+/* --- memory --- */
+
+/* All bounce memory is taken by direct reads when a write-back wants some. */
+static _Atomic unsigned mapped_for_writeback;
+static const struct iomap_ops *below;
+
+static int
+counting_map (struct fs *fs, uint64_t offset, uint64_t length,
+              struct iomap *iomap)
+{
+  atomic_fetch_add (&mapped_for_writeback, 1);
+  return below->map_for_writeback (fs, offset, length, iomap);
+}
+
+static void
+test_bounce_memory_used_up (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .mode = CACHE_NONE, .cache_size = 1 * MiB });
+  static uint8_t bufs[2][1 << 20], byte;
+  struct job reads[2];
+  struct job write = {
+    .op = JOB_WRITE, .buf = &byte, .count = 1, .offset = 8 * MiB + 1
+  };
+  unsigned i;
+
+  (void) state;
+  below = f->raw_ops;
+  f->ops.map_for_writeback = counting_map;
+  atomic_store (&mapped_for_writeback, 0);
+  fake_store_hold (f->fake, STORE_READ);
+  for (i = 0; i < 2; i++) {
+    reads[i] = (struct job) { .op = JOB_READ,
+                              .buf = bufs[i],
+                              .count = sizeof bufs[i],
+                              .offset = i * 2 * MiB };
+    job_start (f, i, &reads[i]);
+  }
+  fixture_until_asleep (f, 2);
+  assert_int_equal (fake_store_held (f->fake, STORE_READ), 1);
+  assert_int_equal (atomic_load (&f->cache->bounce->nr_free), 0);
+  /* Its block must be read, too. */
+  job_start (f, 2, &write);
+  fake_store_wait_held (f->fake, STORE_READ, 2);
+  fake_store_release_newest (f->fake, STORE_READ);
+  UNTIL (atomic_load (&mapped_for_writeback) > 0);
+  fake_store_unhold (f->fake, STORE_READ);
+  for (i = 0; i < 2; i++)
+    assert_int_equal (job_join (&reads[i]), 0);
+  assert_int_equal (job_join (&write), 0);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_none),
+    cmocka_unit_test (test_unaligned_ends),
+    cmocka_unit_test (test_random_mix),
+    cmocka_unit_test (test_cutoff),
+    cmocka_unit_test (test_cutoff_read),
+    cmocka_unit_test (test_during_writeback),
+    cmocka_unit_test (test_during_fill),
+    cmocka_unit_test (test_write_fails),
+    cmocka_unit_test (test_each_is_told_once),
+    cmocka_unit_test (test_told_despite_zero),
+    cmocka_unit_test (test_overtaken_by_flush),
+    cmocka_unit_test (test_fua_overtaken_by_flush),
+    cmocka_unit_test (test_fua),
+    cmocka_unit_test (test_bounce_memory_used_up),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

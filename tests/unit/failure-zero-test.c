@@ -1,0 +1,320 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Stores that fail, with zeroes and trims not flushed yet; and everything of it
+ * at random.  A store whose flush fails loses, in these tests, all that it had
+ * not made durable.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static struct fixture *
+start_volatile (const struct fixture_config *config)
+{
+  struct fixture *f = fixture_start (config);
+
+  store_put (f, 0, f->config.disk_size, 0);
+  fake_store_volatile (f->fake);
+  fake_store_lossy (f->fake, 0);
+  return f;
+}
+
+/* After zeroes had to be done again, a flush of the mapping's own may be
+ * failing still.
+ */
+static void
+flush_until_ok (struct fixture *f, unsigned conn)
+{
+  while (cache_flush (f->conns[conn]) < 0)
+    ;
+}
+
+/* All flushes fail at the store, which forgets, until this one is over. */
+static void
+flush_fails (struct fixture *f, unsigned conn)
+{
+  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
+  assert_int_equal (cache_flush (f->conns[conn]), -EIO);
+  fake_store_heal (f->fake);
+}
+
+/* --- doing them again --- */
+
+/* A zero whose flush failed is done again, before what was written over it. */
+static void
+zero_again (bool trim, unsigned flags)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  if (trim)
+    assert_int_equal (cache_trim (f->conn, 64 * PAGE, 0, 0), 0);
+  else
+    assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, flags), 0);
+  put (f, 7 * PAGE + 100, PAGE, 1);
+  flush_fails (f, 0);
+  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
+  put (f, 20 * PAGE, PAGE, 1);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  fake_store_heal (f->fake);
+  expect_zero (f, 0, 7 * PAGE);
+  flush_until_ok (f, 2);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 7 * PAGE + 100);
+  store_expect (f, 7 * PAGE + 100, PAGE, 1);
+  store_expect_zero (f, 8 * PAGE + 100, 12 * PAGE - 100);
+  store_expect (f, 20 * PAGE, PAGE, 1);
+  store_expect_zero (f, 21 * PAGE, 43 * PAGE);
+  store_expect (f, 64 * PAGE, PAGE, 0);
+  expect_zero (f, 0, 7 * PAGE);
+  expect (f, 7 * PAGE + 100, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* The same with nothing written over it. */
+static void
+zero_alone_again (bool trim, unsigned flags)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  learn_extents (f);
+  if (trim)
+    assert_int_equal (cache_trim (f->conn, 64 * PAGE, 0, 0), 0);
+  else
+    assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, flags), 0);
+  flush_fails (f, 0);
+  flush_until_ok (f, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 64 * PAGE);
+  store_expect (f, 64 * PAGE, PAGE, 0);
+  fixture_stop (f);
+}
+
+static void
+test_zero_alone_again (void **state)
+{
+  (void) state;
+  zero_alone_again (false, 0);
+  zero_alone_again (false, CACHE_MAY_TRIM);
+  zero_alone_again (true, 0);
+}
+
+static void
+test_zero_again (void **state)
+{
+  (void) state;
+  zero_again (false, 0);
+  zero_again (false, CACHE_MAY_TRIM);
+  zero_again (true, 0);
+}
+
+/* Doing it again fails as well: no flush succeeds before it is done. */
+static void
+test_zero_again_fails (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conns[0]), -EIO);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  assert_int_equal (cache_flush (f->conns[2]), -EIO);
+  assert_int_equal (put_flags (f, 0, 1 * MiB, PAGE, 1, CACHE_FUA), -EIO);
+  expect_zero (f, 0, 64 * PAGE);
+  fake_store_heal (f->fake);
+  flush_until_ok (f, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 64 * PAGE);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* More zeroes than are remembered. */
+static void
+test_many_zeroes (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  uint64_t i, n = MAX_ZEROES + 20;
+
+  (void) state;
+  for (i = 0; i < n; i++)
+    assert_int_equal (cache_zero (f->conn, PAGE, i * 2 * PAGE, 0), 0);
+  flush_fails (f, 0);
+  flush_until_ok (f, 1);
+  fake_store_crash (f->fake, 0);
+  for (i = 0; i < n; i++) {
+    store_expect_zero (f, i * 2 * PAGE, PAGE);
+    store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
+  }
+  fixture_stop (f);
+}
+
+/* After a failed flush with a zero in it, what is dirty is still written back
+ * in the background, with no client to ask for it.
+ */
+static void
+test_background_after_zero (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
+  put (f, 1 * MiB, PAGE, 1);
+  flush_fails (f, 0);
+  mapping_kick (f->mapping);
+  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, PAGE);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* The store has done a zero and its flush fails before the zero's thread has
+ * got that far.
+ */
+static void
+test_zero_overtaken_by_flush (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct gate gate = { 0 };
+  struct job zero = { .op = JOB_ZERO, .count = 8 * PAGE, .gate = &gate };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &zero);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  fixture_until_asleep (f, 1);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  gate_await (&gate);
+  put (f, 1 * MiB, PAGE, 1);
+  flush_fails (f, 0);
+  gate_open (f, &gate);
+  if (job_join (&zero) == 0) {
+    flush_until_ok (f, 1);
+    fake_store_crash (f->fake, 0);
+    store_expect_zero (f, 0, 8 * PAGE);
+  }
+  fixture_stop (f);
+}
+
+/* --- at random --- */
+
+#define DISK (2 * MiB)
+
+struct model {
+  struct fixture *f;
+  struct rng rng;
+  uint8_t disk[DISK];
+};
+
+static void
+random_change (struct model *m)
+{
+  uint64_t offset = rng_below (&m->rng, DISK);
+  uint64_t n = rng_log (&m->rng, 300000);
+  unsigned version = 1 + (unsigned) rng_below (&m->rng, 1000);
+  unsigned flags = rng_chance (&m->rng, 20) ? CACHE_FUA : 0;
+  int r;
+
+  n = min_u64 (n, DISK - offset);
+  if (rng_chance (&m->rng, 70)) {
+    fill_pattern (m->disk + offset, n, offset, version);
+    r = put_flags (m->f, 0, offset, n, version, flags);
+  }
+  else {
+    memset (m->disk + offset, 0, n);
+    r = rng_chance (&m->rng, 50) ? cache_zero (m->f->conn, n, offset, flags)
+                                 : cache_trim (m->f->conn, n, offset, flags);
+  }
+  if (!(flags & CACHE_FUA)) /* else as in flush_until_ok */
+    assert_int_equal (r, 0);
+}
+
+static void
+compare_disk (struct model *m, bool store)
+{
+  uint8_t *got = xcalloc (1, DISK);
+
+  if (store)
+    fake_store_peek (m->f->fake, 0, got, DISK);
+  else
+    assert_int_equal (cache_read (m->f->conn, got, DISK, 0), 0);
+  assert_memory_equal (got, m->disk, DISK);
+  free (got);
+}
+
+/* A flush in which this or that fails. */
+static void
+random_flush (struct model *m)
+{
+  static const enum store_op ops[] = { STORE_WRITE, STORE_FLUSH, STORE_FLUSH,
+                                       STORE_ZERO, STORE_TRIM };
+  enum store_op op = ops[rng_below (&m->rng, 5)];
+  unsigned conn = (unsigned) rng_below (&m->rng, NR_CONNS);
+  struct fake_rule rule = { .op = op, .error = -EIO, .count = 1 };
+  int r;
+
+  rule.skip = op == STORE_FLUSH ? 0 : (unsigned) rng_below (&m->rng, 3);
+  if (rng_chance (&m->rng, 70))
+    fake_store_fail (m->f->fake, &rule);
+  r = cache_flush (m->f->conns[conn]);
+  fake_store_heal (m->f->fake);
+  if (r == 0) {
+    fake_store_crash (m->f->fake, 0);
+    compare_disk (m, true);
+  }
+}
+
+static void
+test_random_failures (void **state)
+{
+  struct model *m = xcalloc (1, sizeof *m);
+  unsigned i;
+
+  (void) state;
+  m->rng = test_rng ("random_failures");
+  m->f = start_volatile (
+    &(struct fixture_config) { .disk_size = DISK, .cache_size = 16 * MiB });
+  fake_store_lossy (m->f->fake, rng_next (&m->rng) | 1);
+  fill_pattern (m->disk, DISK, 0, 0);
+  for (i = 0; i < 400; i++) {
+    if (rng_chance (&m->rng, 70))
+      random_change (m);
+    else
+      random_flush (m);
+    if (rng_chance (&m->rng, 10))
+      compare_disk (m, false);
+  }
+  flush_until_ok (m->f, 0);
+  fake_store_crash (m->f->fake, 0);
+  compare_disk (m, true);
+  compare_disk (m, false);
+  check_state (m->f);
+  fixture_stop (m->f);
+  free (m);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_zero_again),
+    cmocka_unit_test (test_zero_alone_again),
+    cmocka_unit_test (test_zero_again_fails),
+    cmocka_unit_test (test_many_zeroes),
+    cmocka_unit_test (test_background_after_zero),
+    cmocka_unit_test (test_zero_overtaken_by_flush),
+    cmocka_unit_test (test_random_failures),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,446 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Folio states: random transitions against a model that keeps four bits a
+ * sector, tags and counters that always match, what may be evicted, and the
+ * folio lock.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* --- the model: one byte a sector --- */
+
+#define UPTODATE 1u
+#define DIRTY 2u
+#define WRITEBACK 4u
+#define UNSTABLE 8u
+#define UNSAVED (DIRTY | WRITEBACK | UNSTABLE)
+
+#define MAX_SECTORS (SECTORS_PER_PAGE << MAX_ORDER)
+
+struct model {
+  struct fixture *f;
+  struct folio *folio;
+  unsigned sectors;
+  uint8_t state[MAX_SECTORS];
+};
+
+static uint8_t
+next_of (uint8_t s, enum folio_transition transition)
+{
+  switch (transition) {
+  case FOLIO_FILLED: return s | UPTODATE;
+  case FOLIO_WRITTEN: return s | UPTODATE | DIRTY;
+  case FOLIO_WB_BEGIN:
+    s &= (uint8_t) ~UNSTABLE;
+    return s & DIRTY ? (uint8_t) ((s & ~DIRTY) | WRITEBACK) : s;
+  case FOLIO_WB_DONE:
+    return s & WRITEBACK ? (uint8_t) ((s & ~WRITEBACK) | UNSTABLE) : s;
+  case FOLIO_WB_FAILED:
+    return s & WRITEBACK ? (uint8_t) ((s & ~WRITEBACK) | DIRTY) : s;
+  case FOLIO_FLUSHED: return s & (uint8_t) ~UNSTABLE;
+  case FOLIO_LOST:
+    return s & UNSTABLE ? (uint8_t) ((s & ~UNSTABLE) | DIRTY) : s;
+  case FOLIO_DROPPED: return 0;
+  }
+  abort ();
+}
+
+static bool
+model_unsaved (const struct model *m)
+{
+  unsigned i;
+
+  for (i = 0; i < m->sectors; i++)
+    if (m->state[i] & UNSAVED)
+      return true;
+  return false;
+}
+
+static bool
+model_has (const struct model *m, unsigned first, unsigned last, uint8_t bit)
+{
+  for (; first < last; first++)
+    if (m->state[first] & bit)
+      return true;
+  return false;
+}
+
+static void
+compare_masks (const struct model *m)
+{
+  _Atomic uint32_t *state = arena_state (m->f->mapping->arena, m->folio);
+  unsigned i;
+
+  for (i = 0; i < m->sectors; i++) {
+    uint32_t word = atomic_load (&state[i / SECTORS_PER_PAGE]);
+    unsigned bit = i % SECTORS_PER_PAGE;
+    unsigned got = (word >> bit & 1) * UPTODATE |
+                   (word >> (8 + bit) & 1) * DIRTY |
+                   (word >> (16 + bit) & 1) * WRITEBACK |
+                   (word >> (24 + bit) & 1) * UNSTABLE;
+
+    assert_int_equal (got, m->state[i]);
+  }
+}
+
+/* --- making folios --- */
+
+static struct fixture *
+start_large (void)
+{
+  return fixture_start (&(struct fixture_config) { .cache_size = 256 * MiB });
+}
+
+/* A folio of this order in the index, with a reference, unlocked. */
+static struct folio *
+make_folio (struct fixture *f, uint64_t page, unsigned order)
+{
+  struct folio *folio;
+  int err;
+
+  folio = mapping_grab_folio (f->mapping, page, UINT64_MAX / PAGE, order, false,
+                              true, &err);
+  assert_non_null (folio);
+  assert_int_equal (folio_order (folio), order);
+  assert_true (folio_locked (folio));
+  folio_unlock (f->mapping, folio);
+  return folio;
+}
+
+/* --- transitions --- */
+
+/* What the rules allow for this range. */
+static bool
+allowed (const struct model *m, unsigned first, unsigned last,
+         enum folio_transition transition)
+{
+  return transition != FOLIO_DROPPED || !model_has (m, first, last, WRITEBACK);
+}
+
+static void
+random_transition (struct model *m, struct rng *rng)
+{
+  enum folio_transition transition =
+    (enum folio_transition) rng_below (rng, FOLIO_DROPPED + 1);
+  unsigned first = (unsigned) rng_below (rng, m->sectors);
+  unsigned last = first + (unsigned) rng_log (rng, m->sectors - first);
+  bool was_unsaved = model_unsaved (m), clean;
+  unsigned i;
+
+  if (rng_chance (rng, 20)) {
+    first = 0;
+    last = m->sectors;
+  }
+  if (!allowed (m, first, last, transition))
+    return;
+  clean = folio_transition (m->f->mapping, m->folio, first, last, transition);
+  for (i = first; i < last; i++)
+    m->state[i] = next_of (m->state[i], transition);
+  assert_int_equal (clean, was_unsaved && !model_unsaved (m));
+}
+
+static void
+random_sequence (struct fixture *f, struct rng *rng, unsigned order)
+{
+  static struct model m;
+  unsigned i;
+
+  memset (&m, 0, sizeof m);
+  m.f = f;
+  m.folio = make_folio (f, (uint64_t) order << MAX_ORDER, order);
+  m.sectors = folio_sectors (m.folio);
+  for (i = 0; i < 600; i++) {
+    random_transition (&m, rng);
+    compare_masks (&m);
+    check_state (f);
+  }
+  /* Nothing may be in write-back when the mapping ends. */
+  folio_transition (f->mapping, m.folio, 0, m.sectors, FOLIO_WB_FAILED);
+  folio_put (f->mapping->arena, m.folio);
+}
+
+static void
+test_random_transitions (void **state)
+{
+  struct fixture *f = start_large ();
+  struct rng rng = test_rng ("random_transitions");
+  unsigned order;
+
+  (void) state;
+  for (order = 0; order <= MAX_ORDER; order++)
+    random_sequence (f, &rng, order);
+  fixture_stop (f);
+}
+
+/* Give the only folio, a page, this state, with tags and counters. */
+static void
+force_state (struct fixture *f, struct folio *folio, uint32_t word)
+{
+  static const uint32_t masks[] = { [TAG_DIRTY] = 0x0000ff00,
+                                    [TAG_TOWRITE] = 0,
+                                    [TAG_WRITEBACK] = 0x00ff0000,
+                                    [TAG_UNSTABLE] = 0xff000000 };
+  struct mapping *mapping = f->mapping;
+  unsigned tag;
+
+  index_lock (mapping->index);
+  atomic_store (arena_state (mapping->arena, folio), word);
+  atomic_store (&mapping->nr_dirty, (word & masks[TAG_DIRTY]) != 0);
+  atomic_store (&mapping->nr_writeback, (word & masks[TAG_WRITEBACK]) != 0);
+  atomic_store (&mapping->nr_unstable, (word & masks[TAG_UNSTABLE]) != 0);
+  atomic_store (&mapping->nr_unsaved, (word & STATE_UNSAVED) != 0);
+  for (tag = 0; tag < NR_TAGS; tag++)
+    if (word & masks[tag])
+      index_set_tag (mapping->index, folio, (enum index_tag) tag);
+    else
+      index_clear_tag (mapping->index, folio, (enum index_tag) tag);
+  index_unlock (mapping->index);
+}
+
+/* The state table on top of folio.h, word for word, on one sector. */
+static void
+test_table (void **state)
+{
+  static const struct {
+    enum folio_transition transition;
+    uint32_t from, to;
+  } table[] = {
+    { FOLIO_FILLED, 0x00000000, 0x00000001 },
+    { FOLIO_FILLED, 0x00000101, 0x00000101 },
+    { FOLIO_WRITTEN, 0x00000000, 0x00000101 },
+    { FOLIO_WRITTEN, 0x00010001, 0x00010101 },
+    { FOLIO_WRITTEN, 0x01000001, 0x01000101 },
+    { FOLIO_WB_BEGIN, 0x00000101, 0x00010001 },
+    { FOLIO_WB_BEGIN, 0x01000101, 0x00010001 },
+    { FOLIO_WB_DONE, 0x00010001, 0x01000001 },
+    { FOLIO_WB_DONE, 0x00010101, 0x01000101 },
+    { FOLIO_WB_FAILED, 0x00010001, 0x00000101 },
+    { FOLIO_WB_FAILED, 0x00010101, 0x00000101 },
+    { FOLIO_FLUSHED, 0x01000001, 0x00000001 },
+    { FOLIO_FLUSHED, 0x01000101, 0x00000101 },
+    { FOLIO_LOST, 0x01000001, 0x00000101 },
+    { FOLIO_LOST, 0x00000001, 0x00000001 },
+    { FOLIO_DROPPED, 0x01000101, 0x00000000 },
+  };
+  struct fixture *f = start_large ();
+  struct folio *folio = make_folio (f, 0, 0);
+  _Atomic uint32_t *word = arena_state (f->mapping->arena, folio);
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < sizeof table / sizeof table[0]; i++) {
+    force_state (f, folio, table[i].from);
+    folio_transition (f->mapping, folio, 0, 1, table[i].transition);
+    assert_int_equal (atomic_load (word), table[i].to);
+    check_state (f);
+  }
+  force_state (f, folio, 0);
+  folio_put (f->mapping->arena, folio);
+  fixture_stop (f);
+}
+
+/* TOWRITE goes with the last dirty sector. */
+static void
+test_towrite (void **state)
+{
+  struct fixture *f = start_large ();
+  struct folio *folio = make_folio (f, 0, 3);
+  struct index *index = f->mapping->index;
+  bool has;
+
+  (void) state;
+  folio_transition (f->mapping, folio, 0, 20, FOLIO_WRITTEN);
+  index_lock (index);
+  index_set_tag (index, folio, TAG_TOWRITE);
+  index_unlock (index);
+  folio_transition (f->mapping, folio, 0, 10, FOLIO_WB_BEGIN);
+  index_lock (index);
+  has = index_has_tag (index, folio, TAG_TOWRITE);
+  index_unlock (index);
+  assert_true (has);
+  folio_transition (f->mapping, folio, 10, 20, FOLIO_WB_BEGIN);
+  check_state (f);
+  index_lock (index);
+  has = index_has_tag (index, folio, TAG_TOWRITE);
+  index_unlock (index);
+  assert_false (has);
+  folio_transition (f->mapping, folio, 0, 20, FOLIO_WB_FAILED);
+  folio_put (f->mapping->arena, folio);
+  fixture_stop (f);
+}
+
+/* --- looking --- */
+
+static void
+test_find_sector (void **state)
+{
+  struct fixture *f = start_large ();
+  struct rng rng = test_rng ("find_sector");
+  struct folio *folio = make_folio (f, 0, 4);
+  struct arena *arena = f->mapping->arena;
+  unsigned sectors = folio_sectors (folio), i, j, first, last;
+
+  (void) state;
+  for (i = 0; i < 2000; i++) {
+    unsigned shift = 8 * (unsigned) rng_below (&rng, 4);
+    bool value = rng_chance (&rng, 50), all = true;
+
+    first = (unsigned) rng_below (&rng, sectors);
+    last = first + 1 + (unsigned) rng_below (&rng, sectors - first);
+    for (j = 0; j < 1u << 4; j++)
+      atomic_store (&arena_state (arena, folio)[j],
+                    rng_chance (&rng, 30)   ? 0
+                    : rng_chance (&rng, 50) ? UINT32_MAX
+                                            : (uint32_t) rng_next (&rng));
+    for (j = first; j < last; j++)
+      if ((atomic_load (&arena_state (arena, folio)[j / 8]) >> (shift + j % 8) &
+           1) == value)
+        break;
+    assert_int_equal (
+      folio_find_sector (arena, folio, first, last, shift, value), j);
+    for (j = first; j < last; j++)
+      all =
+        all && (atomic_load (&arena_state (arena, folio)[j / 8]) >> j % 8 & 1);
+    assert_int_equal (folio_uptodate (arena, folio, first, last), all);
+  }
+  for (j = 0; j < 1u << 4; j++)
+    atomic_store (&arena_state (arena, folio)[j], 0);
+  folio_put (arena, folio);
+  fixture_stop (f);
+}
+
+/* --- eviction --- */
+
+static bool
+evicted (struct fixture *f, uint64_t page)
+{
+  struct folio *folio;
+
+  reclaim_pages (f->cache->reclaim, 1u << MAX_ORDER);
+  folio = index_get (f->mapping->index, page);
+  if (folio == NULL)
+    return true;
+  folio_put (f->mapping->arena, folio);
+  return false;
+}
+
+/* Eviction refuses what is dirty, in write-back or unstable; asking for clean
+ * memory, it brings the page from one to the next as far as it is let.
+ */
+static void
+test_eviction_refuses (void **state)
+{
+  struct fixture *f = start_large ();
+  struct range range = { .start = 2 * MiB, .end = 4 * MiB };
+
+  (void) state;
+  expect_zero (f, 2 * MiB, 100);
+  assert_true (page_masks (f, 512) != 0);
+  assert_true (evicted (f, 512));
+
+  ranges_add_wait (&f->mapping->ranges, &range);
+  put (f, 2 * MiB + 512, 512, 1);
+  assert_false (evicted (f, 512));
+  assert_int_equal (page_masks (f, 512) & 0xffff00ff, 0x2);
+  assert_int_equal (page_masks (f, 512) & 0xff00, 0x200);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  mapping_end_range (f->mapping, &range);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  assert_int_equal (page_masks (f, 512), 0x20002);
+  assert_false (evicted (f, 512));
+  fake_store_unhold (f->fake, STORE_WRITE);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (page_masks (f, 512), 0x2000002);
+  assert_false (evicted (f, 512));
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  UNTIL (page_masks (f, 512) == 0x2);
+  UNTIL (evicted (f, 512));
+  expect (f, 2 * MiB + 512, 512, 1);
+  fixture_stop (f);
+}
+
+/* A reference, as of a reader or of who has it locked, keeps it. */
+static void
+test_eviction_refuses_used (void **state)
+{
+  struct fixture *f = start_large ();
+  struct folio *folio = make_folio (f, 0, 0);
+
+  (void) state;
+  assert_false (evicted (f, 0));
+  folio_put (f->mapping->arena, folio);
+  assert_true (evicted (f, 0));
+  fixture_stop (f);
+}
+
+/* --- the lock --- */
+
+struct lock_job {
+  struct fixture *f;
+  struct folio *folio;
+  unsigned long *counter; /* protected by the folio's lock */
+};
+
+static void *
+lock_often (void *arg)
+{
+  struct lock_job *job = arg;
+  unsigned i;
+
+  for (i = 0; i < 20000; i++) {
+    if (i % 3 == 0)
+      UNTIL (folio_trylock (job->folio));
+    else
+      folio_lock (job->f->mapping->env, job->folio);
+    ++*job->counter;
+    folio_unlock (job->f->mapping, job->folio);
+  }
+  return NULL;
+}
+
+static void
+test_lock (void **state)
+{
+  struct fixture *f = start_large ();
+  struct folio *folio = make_folio (f, 0, 0);
+  unsigned long counter = 0;
+  struct lock_job job = { f, folio, &counter };
+  pthread_t threads[4];
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 4; i++)
+    assert_int_equal (pthread_create (&threads[i], NULL, lock_often, &job), 0);
+  for (i = 0; i < 4; i++)
+    pthread_join (threads[i], NULL);
+  assert_int_equal (counter, 80000);
+  assert_false (folio_locked (folio));
+  folio_put (f->mapping->arena, folio);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_random_transitions),
+    cmocka_unit_test (test_table),
+    cmocka_unit_test (test_towrite),
+    cmocka_unit_test (test_find_sector),
+    cmocka_unit_test (test_eviction_refuses),
+    cmocka_unit_test (test_eviction_refuses_used),
+    cmocka_unit_test (test_lock),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,372 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * balance_dirty_pages: the hard limit, and who waits for how long.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* --- the limit --- */
+
+/* Is looked at wherever a test can. */
+static struct {
+  struct fixture *f;
+  _Atomic unsigned over; /* times that there was too much */
+  _Atomic unsigned looks;
+  _Atomic uint32_t most;
+} watch;
+
+static void
+look (struct mapping *mapping)
+{
+  uint32_t unsaved = atomic_load (&mapping->nr_unsaved);
+  uint32_t most = atomic_load (&watch.most);
+
+  atomic_fetch_add (&watch.looks, 1);
+  if (unsaved > mapping->throttle.limit)
+    atomic_fetch_add (&watch.over, 1);
+  while (most < unsaved &&
+         !atomic_compare_exchange_weak (&watch.most, &most, unsaved))
+    ;
+}
+
+static size_t
+watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  look (mapping);
+  folio_copy_in (dst, src, n);
+  look (mapping);
+  return n;
+}
+
+static int
+watching_map (struct fs *fs, uint64_t offset, uint64_t length,
+              struct iomap *iomap)
+{
+  look (watch.f->mapping);
+  return watch.f->raw_ops->map_for_writeback (fs, offset, length, iomap);
+}
+
+static void
+watching_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
+{
+  look (watch.f->mapping);
+  watch.f->raw_ops->ioend_done (fs, offset, length, error);
+}
+
+static void
+start_watch (struct fixture *f)
+{
+  watch.f = f;
+  atomic_store (&watch.over, 0);
+  atomic_store (&watch.looks, 0);
+  atomic_store (&watch.most, 0);
+  f->mapping->hooks.copy_in = watching_copy;
+  f->ops.map_for_writeback = watching_map;
+  f->ops.ioend_done = watching_done;
+}
+
+struct writer {
+  struct fixture *f;
+  unsigned number;
+  struct rng rng;
+  pthread_t thread;
+  int error;
+};
+
+/* Each in a quarter of the disk. */
+static void *
+write_much (void *arg)
+{
+  struct writer *w = arg;
+  uint64_t quarter = w->f->config.disk_size / NR_CONNS, offset, n;
+  uint8_t *buf = xcalloc (1, quarter);
+  unsigned i;
+
+  for (i = 0; i < 60 && w->error == 0; i++) {
+    offset = rng_below (&w->rng, quarter);
+    n = min_u64 (rng_log (&w->rng, quarter), quarter - offset);
+    if (i == 0) {
+      offset = 0;
+      n = quarter;
+    }
+    offset += w->number * quarter;
+    fill_pattern (buf, n, offset, 1);
+    w->error =
+      cache_write (w->f->conns[w->number], buf, (uint32_t) n, offset, 0);
+    look (w->f->mapping);
+  }
+  free (buf);
+  return NULL;
+}
+
+static void
+hard_limit (const struct fixture_config *config)
+{
+  struct fixture *f = fixture_start (config);
+  struct rng rng = test_rng ("hard_limit");
+  struct writer w[NR_CONNS];
+  unsigned i;
+
+  start_watch (f);
+  for (i = 0; i < NR_CONNS; i++) {
+    w[i] = (struct writer) { .f = f, .number = i };
+    w[i].rng.state = rng_next (&rng);
+    assert_int_equal (pthread_create (&w[i].thread, NULL, write_much, &w[i]),
+                      0);
+  }
+  for (i = 0; i < NR_CONNS; i++) {
+    pthread_join (w[i].thread, NULL);
+    assert_int_equal (w[i].error, 0);
+  }
+  assert_true (atomic_load (&watch.looks) > 100);
+  assert_int_equal (atomic_load (&watch.over), 0);
+  /* It is made use of. */
+  assert_true (atomic_load (&watch.most) > f->mapping->throttle.limit / 4);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, f->config.disk_size, 1);
+  assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
+  assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
+  check_state (f);
+  fixture_stop (f);
+}
+
+static void
+test_hard_limit (void **state)
+{
+  (void) state;
+  hard_limit (
+    &(struct fixture_config) { .disk_size = 4 * MiB, .dirty_limit = 1 * MiB });
+  hard_limit (&(struct fixture_config) { .disk_size = 4 * MiB,
+                                         .dirty_limit = 1 }); /* the least */
+  hard_limit (&(struct fixture_config) { .disk_size = 4 * MiB,
+                                         .dirty_limit = 256 * KiB,
+                                         .cache_size = 1 * MiB,
+                                         .min_io = 4096 });
+}
+
+static void
+test_max_chunk (void **state)
+{
+  struct throttle t;
+  uint32_t chunk;
+  uint64_t limit;
+
+  (void) state;
+  for (limit = 0; limit < 64 * MiB; limit = limit * 3 / 2 + PAGE) {
+    throttle_init (&t, limit, limit);
+    chunk = throttle_max_chunk (&t);
+    assert_true (chunk >= 1 && chunk <= 1u << MAX_ORDER);
+    assert_int_equal (chunk & (chunk - 1), 0);
+    /* Several writers get on with it at once. */
+    assert_true (chunk == 1 || chunk * 8 <= t.limit);
+    assert_true (t.background <= t.limit / 2);
+  }
+  throttle_init (&t, UINT64_MAX, UINT64_MAX);
+  assert_int_equal (throttle_max_chunk (&t), 1u << MAX_ORDER);
+}
+
+/* --- waiting --- */
+
+static uint8_t buf[1 << 20];
+
+/* A job that writes more than fits while the store is held. */
+static void
+start_stuck_writer (struct fixture *f, unsigned conn, struct job *job)
+{
+  *job = (struct job) {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .offset = conn * 2 * MiB
+  };
+  job_start (f, conn, job);
+}
+
+static void
+until_waiting (struct fixture *f, unsigned n)
+{
+  UNTIL (atomic_load (&f->mapping->throttle.waiters) == n);
+}
+
+static void
+test_shutdown (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
+  struct job jobs[3];
+  unsigned i;
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_WRITE);
+  for (i = 0; i < 3; i++)
+    start_stuck_writer (f, i, &jobs[i]);
+  until_waiting (f, 3);
+  assert_true (atomic_load (&f->mapping->nr_unsaved) <= 256 * KiB / PAGE);
+  mapping_shutdown (f->mapping);
+  for (i = 0; i < 3; i++)
+    assert_int_equal (job_join (&jobs[i]), -ESHUTDOWN);
+  assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (cache_flush (f->conn), 0);
+  fixture_stop (f);
+}
+
+/* Readers do not wait with the writers. */
+static void
+test_readers_go_on (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
+  struct job job;
+
+  (void) state;
+  store_put (f, 8 * MiB, 1 * MiB, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  start_stuck_writer (f, 1, &job);
+  until_waiting (f, 1);
+  expect (f, 8 * MiB, 1 * MiB, 1);
+  expect (f, 8 * MiB, 1 * MiB, 1);
+  assert_false (atomic_load (&job.done));
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&job), 0);
+  fixture_stop (f);
+}
+
+/* A store that is slow is waited for, however long. */
+static void
+test_slow_store (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
+  struct job job;
+  uint64_t since;
+
+  (void) state;
+  fill_pattern (buf, sizeof buf, 2 * MiB, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  start_stuck_writer (f, 1, &job);
+  until_waiting (f, 1);
+  since = atomic_load (&f->clock);
+  UNTIL (atomic_load (&f->clock) > since + 3 * THROTTLE_PATIENCE);
+  assert_false (atomic_load (&job.done));
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 2 * MiB, sizeof buf, 1);
+  fixture_stop (f);
+}
+
+/* One that fails is not, for ever: the writer is told after a while. */
+static void
+test_failing_store (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
+  struct job job;
+  uint64_t since = atomic_load (&f->clock);
+
+  (void) state;
+  fill_pattern (buf, sizeof buf, 2 * MiB, 1);
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
+  start_stuck_writer (f, 1, &job);
+  assert_int_equal (job_join (&job), -EIO);
+  assert_true (atomic_load (&f->clock) - since > THROTTLE_PATIENCE);
+  assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
+  assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
+  assert_true (atomic_load (&f->mapping->nr_unsaved) <=
+               f->mapping->throttle.limit);
+  /* What was taken of it is kept. */
+  fake_store_heal (f->fake);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 2 * MiB, 64 * KiB, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* A store whose flushes fail keeps writers out just so. */
+static void
+test_failing_flushes (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
+  struct job job;
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
+  start_stuck_writer (f, 1, &job);
+  assert_int_equal (job_join (&job), -EIO);
+  fake_store_heal (f->fake);
+  assert_int_equal (cache_flush (f->conn), 0);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* It comes back in time. */
+static void
+test_recovering_store (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
+  struct job job;
+
+  (void) state;
+  fill_pattern (buf, sizeof buf, 2 * MiB, 1);
+  fake_store_fail_next (f->fake, STORE_WRITE, 3, -EIO);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 2, -EIO);
+  start_stuck_writer (f, 1, &job);
+  assert_int_equal (job_join (&job), 0);
+  while (cache_flush (f->conn) < 0)
+    ;
+  store_expect (f, 2 * MiB, sizeof buf, 1);
+  fixture_stop (f);
+}
+
+/* Dropping dirty data makes room. */
+static void
+test_zero_makes_room (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
+  struct range range = { .start = 0, .end = 2 * MiB };
+  struct job job = {
+    .op = JOB_WRITE, .buf = buf, .count = PAGE, .offset = 8 * MiB
+  };
+  struct job zero = { .op = JOB_ZERO, .count = 2 * MiB };
+
+  (void) state;
+  ranges_add_wait (&f->mapping->ranges, &range); /* no write-back of it */
+  put (f, 0, 256 * KiB, 1);
+  job_start (f, 1, &job);
+  until_waiting (f, 1);
+  job_start (f, 2, &zero);
+  fixture_until_asleep (f, 1);
+  mapping_end_range (f->mapping, &range);
+  assert_int_equal (job_join (&zero), 0);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_hard_limit),
+    cmocka_unit_test (test_max_chunk),
+    cmocka_unit_test (test_shutdown),
+    cmocka_unit_test (test_readers_go_on),
+    cmocka_unit_test (test_slow_store),
+    cmocka_unit_test (test_failing_store),
+    cmocka_unit_test (test_failing_flushes),
+    cmocka_unit_test (test_recovering_store),
+    cmocka_unit_test (test_zero_makes_room),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,231 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The perform-write loop and mappings: chunks end with them, and they change
+ * under it; and what is refused.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* What the hooks are to do, and have seen. */
+static struct {
+  struct fixture *f;
+  struct rng rng;
+  unsigned begins, stale, copies;
+  uint64_t mapping_end; /* begin gives mappings up to multiples of this */
+  uint64_t begun_end;   /* where the mapping last given ended */
+  bool passed_end;
+} hooks;
+
+static void
+set_hooks (struct fixture *f)
+{
+  memset (&hooks, 0, sizeof hooks);
+  hooks.f = f;
+}
+
+/* --- mappings --- */
+
+/* Mappings no longer than to the next multiple of hooks.mapping_end. */
+static int
+short_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+             struct iomap *iomap)
+{
+  uint64_t end = round_up (pos + 1, hooks.mapping_end);
+  int r;
+
+  hooks.begins++;
+  r = hooks.f->raw_ops->begin (fs, pos, min_u64 (length, end - pos), flags,
+                               iomap);
+  iomap->length = min_u64 (iomap->length, end - iomap->offset);
+  hooks.begun_end = iomap->offset + iomap->length;
+  return r;
+}
+
+static size_t
+watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  struct arena *arena = mapping->arena;
+  size_t at = (size_t) ((uint8_t *) dst - arena->data);
+  struct folio *folio = arena_folio (arena, (uint32_t) (at >> PAGE_SHIFT));
+
+  /* The folio of the page: the first page of its block that is in use. */
+  while (atomic_load (&folio->refs) == 0 || !folio_locked (folio))
+    folio--;
+  at -= (size_t) (arena_data (arena, folio) - arena->data);
+  if (folio_pos (folio) + at + n > hooks.begun_end)
+    hooks.passed_end = true;
+  hooks.copies++;
+  memcpy (dst, src, n);
+  return n;
+}
+
+static void
+test_chunks_end_with_mappings (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  static const uint64_t ends[] = { 512, 1536, PAGE, 3 * PAGE, 100 * KiB };
+  unsigned i;
+
+  (void) state;
+  set_hooks (f);
+  f->ops.begin = short_begin;
+  f->mapping->hooks.copy_in = watching_copy;
+  for (i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    hooks.mapping_end = ends[i];
+    hooks.begins = hooks.copies = 0;
+    put (f, i * MiB + 300, 500000, i);
+    assert_false (hooks.passed_end);
+    assert_true (hooks.begins >= 500000 / ends[i]);
+    assert_true (hooks.copies >= hooks.begins);
+    expect (f, i * MiB + 300, 500000, i);
+  }
+  f->ops.begin = f->raw_ops->begin;
+  assert_int_equal (cache_flush (f->conn), 0);
+  for (i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    store_expect (f, i * MiB + 300, 500000, i);
+  fixture_stop (f);
+}
+
+/* Every other mapping is stale by the time it is looked at under the lock. */
+static bool
+sometimes_valid (struct fs *fs, const struct iomap *iomap)
+{
+  if (hooks.f->raw_ops->valid (fs, iomap) && rng_chance (&hooks.rng, 50))
+    return true;
+  hooks.stale++;
+  return false;
+}
+
+static int
+counting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+                struct iomap *iomap)
+{
+  hooks.begins++;
+  return hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
+}
+
+static void
+test_stale_mapping (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .small_folios = true });
+
+  (void) state;
+  set_hooks (f);
+  hooks.rng = test_rng ("stale_mapping");
+  f->ops.valid = sometimes_valid;
+  f->ops.begin = counting_begin;
+  put (f, 1000, 1 * MiB, 1);
+  assert_true (hooks.stale > 50);
+  assert_int_equal (hooks.begins, hooks.stale + 1);
+  expect (f, 1000, 1 * MiB, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 1000, 1 * MiB, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* A hole becomes data between the look at the mapping and the folio lock: the
+ * rest of the sector is then not zero.
+ */
+static int
+changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+                struct iomap *iomap)
+{
+  struct iomap other;
+  int r = hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
+
+  if (hooks.begins++ == 0) {
+    store_put (hooks.f, 0, PAGE, 7);
+    hooks.f->raw_ops->map_for_writeback (fs, 0, PAGE, &other);
+    hooks.f->raw_ops->ioend_done (fs, 0, PAGE, 0);
+  }
+  return r;
+}
+
+static void
+test_hole_overtaken (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  set_hooks (f);
+  fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
+  learn_extents (f);
+  f->ops.begin = changing_begin;
+  put (f, 100, 100, 1);
+  assert_int_equal (hooks.begins, 2);
+  expect (f, 0, 100, 7);
+  expect (f, 100, 100, 1);
+  expect (f, 200, PAGE - 200, 7);
+  fixture_stop (f);
+}
+
+/* --- refusals --- */
+
+static void
+test_refused (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .readonly = true });
+  char byte = 1;
+
+  (void) state;
+  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -EROFS);
+  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -EROFS);
+  assert_int_equal (cache_trim (f->conn, 1, 0, 0), -EROFS);
+  expect_zero (f, 0, 1);
+  fixture_stop (f);
+
+  f = fixture_start (&(struct fixture_config) { 0 });
+  put (f, 0, 512, 1);
+  mapping_shutdown (f->mapping);
+  assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -ESHUTDOWN);
+  assert_int_equal (cache_zero (f->conn, 1, 0, 0), -ESHUTDOWN);
+  expect (f, 0, 512, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 512, 1);
+  fixture_stop (f);
+}
+
+/* A partial sector whose rest cannot be read is not written. */
+static void
+test_read_fails (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  char buf[1024] = { 0 };
+
+  (void) state;
+  store_put (f, 0, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
+  assert_int_equal (cache_write (f->conn, buf, 100, 10, 0), -EIO);
+  expect (f, 0, PAGE, 1);
+  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  put (f, 10, 100, 2);
+  expect (f, 0, 10, 1);
+  expect (f, 10, 100, 2);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_chunks_end_with_mappings),
+    cmocka_unit_test (test_stale_mapping),
+    cmocka_unit_test (test_hole_overtaken),
+    cmocka_unit_test (test_refused),
+    cmocka_unit_test (test_read_fails),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
