@@ -28,7 +28,10 @@ case ",${SANITIZERS:-}," in
     options=detect_leaks=0:halt_on_error=1:detect_stack_use_after_return=1
     export ASAN_OPTIONS=$options$path
     export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1$path
-    export LD_PRELOAD=$(sanitizer_library libasan.so)
+    preload=$(sanitizer_library libasan.so)
+    keep_locale=${abs_top_builddir:-}/tests/.libs/keep-locale.so
+    [ ! -f "$keep_locale" ] || preload="$preload $keep_locale"
+    export LD_PRELOAD=$preload
     ;;
   *,thread,*)
     options=halt_on_error=0:exitcode=66:second_deadlock_stack=1
