@@ -138,6 +138,31 @@ test_zero_again_fails (void **state)
   fixture_stop (f);
 }
 
+/* Data that is written through over a zero which is still to be done again goes
+ * to the store once more, after it.
+ */
+static void
+test_written_before_again (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conns[0]), -EIO);
+  put (f, 8 * PAGE, 8 * PAGE, 1);
+  store_expect (f, 8 * PAGE, 8 * PAGE, 1);
+  fake_store_heal (f->fake);
+  flush_until_ok (f, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 8 * PAGE);
+  store_expect (f, 8 * PAGE, 8 * PAGE, 1);
+  store_expect_zero (f, 16 * PAGE, 48 * PAGE);
+  fixture_stop (f);
+}
+
 /* More zeroes than are remembered. */
 static void
 test_many_zeroes (void **state)
@@ -310,6 +335,7 @@ main (void)
     cmocka_unit_test (test_zero_again),
     cmocka_unit_test (test_zero_alone_again),
     cmocka_unit_test (test_zero_again_fails),
+    cmocka_unit_test (test_written_before_again),
     cmocka_unit_test (test_many_zeroes),
     cmocka_unit_test (test_background_after_zero),
     cmocka_unit_test (test_zero_overtaken_by_flush),

@@ -197,6 +197,36 @@ test_refused (void **state)
   fixture_stop (f);
 }
 
+/* The write ends after a copy that came up short in the middle of a sector,
+ * whose rest nobody has read: it is not taken.
+ */
+static size_t
+short_last_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  assert_true (n > 700);
+  memset (dst, 0xee, n);
+  memcpy (dst, src, 700);
+  mapping_shutdown (mapping);
+  return 700;
+}
+
+static void
+test_ends_short (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  store_put (f, 0, 1 * MiB, 0);
+  f->mapping->hooks.copy_in = short_last_copy;
+  assert_int_equal (put_flags (f, 0, 0, 64 * PAGE, 1, 0), -ESHUTDOWN);
+  expect (f, 0, 512, 1);
+  expect (f, 512, 64 * PAGE, 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 512, 1);
+  store_expect (f, 512, 64 * PAGE, 0);
+  fixture_stop (f);
+}
+
 /* A partial sector whose rest cannot be read is not written. */
 static void
 test_read_fails (void **state)
@@ -224,6 +254,7 @@ main (void)
     cmocka_unit_test (test_stale_mapping),
     cmocka_unit_test (test_hole_overtaken),
     cmocka_unit_test (test_refused),
+    cmocka_unit_test (test_ends_short),
     cmocka_unit_test (test_read_fails),
   };
 
