@@ -374,7 +374,7 @@ test_threads (void **state)
 
   (void) state;
   for (unsigned i = 0; i < THREADS; i++) {
-    workers[i] = (struct worker){ arena, { rng_next (&rng) } };
+    workers[i] = (struct worker) { arena, { rng_next (&rng) } };
     assert_int_equal (pthread_create (&threads[i], NULL, work, &workers[i]), 0);
   }
   for (unsigned i = 0; i < THREADS; i++)

@@ -49,9 +49,9 @@ struct fake_state {
   uint8_t *status; /* a byte per FAKE_STATUS_GRAIN: STORE_DATA - type */
   int status_error;
 
-  uint8_t *durable;  /* NULL: what is written is durable at once */
-  uint8_t *unstable; /* a byte per sector: differs from durable? */
-  bool lossy;        /* a flush that fails loses what is unstable ... */
+  uint8_t *durable;   /* NULL: what is written is durable at once */
+  uint8_t *unstable;  /* a byte per sector: differs from durable? */
+  bool lossy;         /* a flush that fails loses what is unstable ... */
   uint64_t loss_seed; /* ... as fake_lose with this */
 
   uint64_t latency[FAKE_OPS];

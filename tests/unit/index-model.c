@@ -59,7 +59,7 @@ model_insert (struct model *model, struct folio *folio, uint64_t first,
   assert (model->count < model->room);
   memmove (&model->entries[i + 1], &model->entries[i],
            (model->count - i) * sizeof *model->entries);
-  model->entries[i] = (struct model_entry){ folio, first, last, 0 };
+  model->entries[i] = (struct model_entry) { folio, first, last, 0 };
   model->count++;
 }
 

@@ -302,8 +302,8 @@ test_model (void **state)
 
   (void) state;
   for (enum kind kind = DENSE; kind <= EDGES; kind++) {
-    run_against_model (kind, 0, (struct rng){ rng_next (&rng) });
-    run_against_model (kind, MAX_ORDER, (struct rng){ rng_next (&rng) });
+    run_against_model (kind, 0, (struct rng) { rng_next (&rng) });
+    run_against_model (kind, MAX_ORDER, (struct rng) { rng_next (&rng) });
   }
 }
 

@@ -23,7 +23,7 @@ test_rng (const char *test)
 
   printf ("%s: SEED=%" PRIu64 "\n", test, seed);
   fflush (stdout);
-  return (struct rng){ seed };
+  return (struct rng) { seed };
 }
 
 #endif /* FOLIO_TESTS_SEED_H */
