@@ -19,9 +19,9 @@
 /* Index nodes that even a small cache may use, in bytes. */
 #define NODE_BYTES_MIN (UINT64_C (6) << 20)
 
-/* Copies in flight to the store, in bytes. */
-#define BOUNCE_MIN (UINT64_C (512) << 10)
-#define BOUNCE_MAX (UINT64_C (8) << 20)
+/* Bounce buffers, in bytes: a 16th of the cache, within these. */
+#define BOUNCE_MIN (UINT64_C (256) << 10)
+#define BOUNCE_MAX (UINT64_C (4) << 20)
 
 /* Free pages that the reclaimer aims at: a 64th of the cache, up to this. */
 #define RESERVE_MAX 4096
@@ -86,13 +86,9 @@ static int
 create_parts (struct cache *cache, uint64_t bytes)
 {
   uint64_t pages = bytes >> PAGE_SHIFT;
-  uint64_t bounce = bytes / 8;
+  uint64_t bounce = max_u64 (min_u64 (bytes / 16, BOUNCE_MAX), BOUNCE_MIN);
   int r;
 
-  if (bounce < BOUNCE_MIN)
-    bounce = BOUNCE_MIN;
-  if (bounce > BOUNCE_MAX)
-    bounce = BOUNCE_MAX;
   cache->max_nodes =
     (uint32_t) ((pages * NODE_BYTES_PER_PAGE + NODE_BYTES_MIN) /
                 index_node_size ());

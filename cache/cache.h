@@ -97,7 +97,7 @@ extern void mapping_kick (struct mapping *mapping);
 extern void mapping_shutdown (struct mapping *mapping);
 
 /* Call fn for each range of bytes that is not safely on the store (dirty, in
- * writeback or unstable), in order.
+ * writeback or unstable), in order; then for zeroes and trims that are not.
  */
 typedef void mapping_range_fn (void *opaque, uint64_t offset, uint64_t length);
 extern void mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn,

@@ -5,20 +5,17 @@
  * The direct path.  It is coherent without writing back first: a write holds
  * its range, so that no write-back of it is under way, and drops what is cached
  * of it once the store has the new data; until then, and if the store fails,
- * the cache is as it was.  Data passes through bounce buffers, which are
- * aligned as the store wants it.
+ * the cache is as it was.
  */
 
 #include <errno.h>
 #include <string.h>
 
+#include "cache/bounce.h"
 #include "cache/direct.h"
 #include "cache/mapping.h"
 #include "cache/read.h"
 #include "cache/write.h"
-
-/* Largest single store request, as an order of pages. */
-#define DIRECT_ORDER 8
 
 bool
 direct_wanted (struct conn *conn, uint64_t offset, size_t count)
@@ -32,103 +29,7 @@ direct_wanted (struct conn *conn, uint64_t offset, size_t count)
            config->sequential_cutoff;
 }
 
-/* --- bounce buffers --- */
-
-static unsigned
-order_for (uint64_t bytes)
-{
-  unsigned order = 0;
-
-  while (order < DIRECT_ORDER && ((uint64_t) PAGE_SIZE << order) < bytes)
-    order++;
-  return order;
-}
-
-/* A buffer for `bytes', or for as many as there is memory for now, but at
- * least a page; sleeps until there is one.
- */
-static struct folio *
-bounce_get (struct mapping *mapping, uint64_t bytes)
-{
-  struct arena *bounce = mapping->cache->bounce;
-  struct env *env = mapping->env;
-  struct folio *buffer = NULL;
-  uint32_t seen;
-  int order;
-
-  for (order = (int) order_for (bytes); order >= 0 && !buffer; order--)
-    buffer = arena_alloc (bounce, (unsigned) order);
-  while (buffer == NULL) {
-    atomic_fetch_add (&bounce->sleepers, 1);
-    seen = atomic_load (&bounce->freed);
-    buffer = arena_alloc (bounce, 0);
-    if (buffer == NULL)
-      env->wait (env, &bounce->freed, seen, ENV_FOREVER);
-    atomic_fetch_sub (&bounce->sleepers, 1);
-  }
-  return buffer;
-}
-
-static void
-bounce_put (struct mapping *mapping, struct folio *buffer)
-{
-  folio_put (mapping->cache->bounce, buffer);
-  if (atomic_load (&mapping->wb.want_buffer) &&
-      atomic_exchange (&mapping->wb.want_buffer, false))
-    writeback_kick (mapping);
-}
-
-static uint64_t
-bounce_size (const struct folio *buffer)
-{
-  return folio_pages (buffer) << PAGE_SHIFT;
-}
-
-/* --- the store --- */
-
-static int
-store_io (struct mapping *mapping, enum store_op op, struct folio *buffer,
-          uint64_t addr, uint64_t length)
-{
-  struct iovec iov = {
-    .iov_base = arena_data (mapping->cache->bounce, buffer),
-    .iov_len = length,
-  };
-  struct store_req req = {
-    .op = op,
-    .offset = addr,
-    .length = length,
-    .iov = &iov,
-    .niov = 1,
-  };
-
-  return store_submit_wait (mapping->fs->store, &req);
-}
-
 /* --- reading --- */
-
-/* Read up to n bytes at pos, where nothing is cached, from the store.  Returns
- * how many.
- */
-static int64_t
-read_store (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
-            uint64_t pos, uint64_t n)
-{
-  uint32_t bs = mapping->fs->block_size;
-  uint64_t start = round_down (pos, bs), end = round_up (pos + n, bs);
-  struct folio *buffer = bounce_get (mapping, end - start);
-  int r;
-
-  end = min_u64 (end, start + bounce_size (buffer));
-  n = min_u64 (n, end - pos);
-  r = store_io (mapping, STORE_READ, buffer,
-                iter->iomap.addr + (start - iter->iomap.offset), end - start);
-  if (r == 0)
-    memcpy (buf, arena_data (mapping->cache->bounce, buffer) + (pos - start),
-            n);
-  bounce_put (mapping, buffer);
-  return r < 0 ? r : (int64_t) n;
-}
 
 /* Read some of what is not cached at pos.  Returns how many bytes, or 0 if
  * something is cached there, but not all that is wanted.
@@ -156,7 +57,7 @@ read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
       n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
       folio_put (mapping->arena, folio);
     }
-    r = n ? read_store (mapping, &iter, buf, pos, n) : 0;
+    r = n ? bounce_read (mapping, &iter, buf, pos, n) : 0;
   }
   iomap_iter_stop (&iter);
   return r;

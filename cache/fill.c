@@ -312,15 +312,15 @@ gather (struct fill *fill, const struct iomap_iter *iter, uint64_t *page,
   struct mapping *mapping = fill->mapping;
   struct folio *folio;
   unsigned first_sector, last_sector;
-  bool wait;
+  unsigned wait;
   int r = 0;
 
   while (*page <= last && !fill_full (fill)) {
-    wait = !ahead && fill->nr_folios == 0;
+    wait = !ahead && fill->nr_folios == 0 ? GRAB_WAIT_LOCK : 0;
     folio = mapping_grab_folio (
       mapping, *page, last, mapping->config.folio_max_order, ahead, wait, &r);
     if (folio == NULL)
-      return r == -EAGAIN && fill->nr_folios > 0 ? 0 : r;
+      return fill->nr_folios > 0 ? 0 : r;
     add_folio (fill, folio);
     /* The mapping must hold now that nobody can drop the folio any more. */
     if (!iomap_iter_valid (iter))

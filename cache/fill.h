@@ -38,7 +38,8 @@ extern void fill_pool_drain (struct mapping *mapping);
 
 /* Make pages [first, last] uptodate and wait for it.  They lie inside the
  * iterator's current mapping, which is MAPPED.  Returns 0 or the first error
- * met; -ESTALE if the mapping no longer holds.
+ * met; -ESTALE if the mapping no longer holds; -ENOMEM if all memory is taken
+ * by what is not clean.
  */
 extern int fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
                        uint64_t first, uint64_t last);

@@ -22,7 +22,8 @@ struct flusher {
   pthread_t thread;
   pthread_t redoer; /* does zeroes again, which may block, after a failed
                      * flush */
-  _Atomic uint32_t stopping; /* futex word */
+  _Atomic uint32_t redo_stop; /* futex word */
+  _Atomic bool stopping;
   ev_async wake;
   ev_prepare turn;
   ev_idle busy;
@@ -109,7 +110,7 @@ run_redoer (void *arg)
     if (zeroes_redo (mapping) == 0)
       mapping_kick (mapping);
     else
-      env->wait (env, &flusher->stopping, 0, env->now (env) + NSEC_PER_SEC);
+      env->wait (env, &flusher->redo_stop, 0, env->now (env) + NSEC_PER_SEC);
   }
   return NULL;
 }
@@ -119,8 +120,8 @@ stop_redoer (struct flusher *flusher)
 {
   struct env *env = flusher->mapping->env;
 
-  atomic_store (&flusher->stopping, 1);
-  env->wake (env, &flusher->stopping);
+  atomic_store (&flusher->redo_stop, 1);
+  env->wake (env, &flusher->redo_stop);
   zeroes_stop (&flusher->mapping->zeroes);
   pthread_join (flusher->redoer, NULL);
 }
@@ -199,7 +200,9 @@ flusher_stop (struct flusher *flusher)
 {
   struct store *store = flusher->mapping->fs->store;
 
+  /* The redoer may wait for the store, and so for the loop, until it ends. */
   stop_redoer (flusher);
+  atomic_store (&flusher->stopping, true);
   flusher_kick (flusher);
   pthread_join (flusher->thread, NULL);
   store->ops->detach (store);

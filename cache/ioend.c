@@ -110,10 +110,9 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
   if (first == last)
     return false;
   length = (size_t) (last - first) << SECTOR_SHIFT;
-  folio_copy_out (arena_data (mapping->cache->bounce, ioend->buffer) +
-                    (*pos - ioend->range.start),
-                  arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
-                  length);
+  folio_copy_out (
+    arena_data (mapping->bounce, ioend->buffer) + (*pos - ioend->range.start),
+    arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
   folio_transition (mapping, folio, first, last, FOLIO_WB_BEGIN);
   if (ioend->for_sync)
     clear_towrite (mapping, folio, last);
@@ -174,7 +173,7 @@ prepare_req (struct ioend *ioend, uint64_t addr)
   struct mapping *mapping = ioend->mapping;
   uint64_t end = min_u64 (ioend->range.end, mapping->size);
 
-  ioend->iov.iov_base = arena_data (mapping->cache->bounce, ioend->buffer);
+  ioend->iov.iov_base = arena_data (mapping->bounce, ioend->buffer);
   ioend->iov.iov_len = end - ioend->range.start;
   ioend->req = (struct store_req) {
     .op = STORE_WRITE,
@@ -189,7 +188,7 @@ prepare_req (struct ioend *ioend, uint64_t addr)
 static void
 ioend_free (struct writeback *wb, struct ioend *ioend)
 {
-  struct arena *bounce = ioend->mapping->cache->bounce;
+  struct arena *bounce = ioend->mapping->bounce;
 
   if (ioend->buffer)
     folio_put (bounce, ioend->buffer);
@@ -222,10 +221,8 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
     end = min_u64 (end, start + iomap.length);
   ioend->range.end = end;
   ioend->buffer = arena_alloc (
-    mapping->cache->bounce, order_of (ioend->range.end - ioend->range.start));
+    mapping->bounce, order_of (ioend->range.end - ioend->range.start));
   if (ioend->buffer == NULL) {
-    /* Direct requests may have it all; they tell us then. */
-    atomic_store (&wb->want_buffer, true);
     *r = -ENOBUFS;
     return NULL;
   }
@@ -379,6 +376,7 @@ ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
     if (ioend == NULL)
       break;
     ioend->epoch = wb->epoch;
+    ioend->failures = wb->flush_failures;
     wb->epoch_in_flight[wb->epoch]++;
     wb->in_flight++;
     batch[n++] = &ioend->req;
@@ -411,6 +409,20 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
   }
 }
 
+/* The store has written it, but a flush has failed since it was sent, and may
+ * have forgotten it: to be written again, like what was unstable then.
+ */
+static void
+finish_doubtful (struct ioend *ioend)
+{
+  struct mapping *mapping = ioend->mapping;
+
+  writeback_note_unflushed (mapping);
+  finish_folios (ioend, FOLIO_WB_FAILED);
+  sync_note_error (mapping, ioend->range.start >> PAGE_SHIFT,
+                   (ioend->range.end - 1) >> PAGE_SHIFT, -EIO);
+}
+
 static void
 finish (struct ioend *ioend)
 {
@@ -424,6 +436,8 @@ finish (struct ioend *ioend)
     finish_folios (ioend, FOLIO_WB_FAILED);
     note_error (mapping, start, end, ioend->error);
   }
+  else if (ioend->failures != wb->flush_failures)
+    finish_doubtful (ioend);
   else {
     writeback_note_unflushed (mapping);
     finish_folios (ioend, FOLIO_WB_DONE);

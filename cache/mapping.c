@@ -57,11 +57,22 @@ fit_max_order (const struct arena *arena, unsigned order)
   return order;
 }
 
+/* Copies that write-back is sending, in bytes: an eighth of the cache, within
+ * these.
+ */
+#define COPIES_MIN (UINT64_C (512) << 10)
+#define COPIES_MAX (UINT64_C (8) << 20)
+
 static int
 init_parts (struct mapping *mapping)
 {
   struct cache *cache = mapping->cache;
+  uint64_t copies = (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT;
   int r = enlist (cache, mapping);
+
+  copies = max_u64 (min_u64 (copies / 8, COPIES_MAX), COPIES_MIN);
+  if (r == 0)
+    r = arena_create (mapping->env, copies, &mapping->bounce);
 
   if (r == 0)
     r = index_create (mapping->arena, mapping->id, cache->max_nodes,
@@ -151,6 +162,8 @@ mapping_destroy (struct mapping *mapping)
   if (mapping->index)
     index_destroy (mapping->index);
   writeback_destroy (mapping);
+  if (mapping->bounce)
+    arena_destroy (mapping->bounce);
   fill_pool_destroy (&mapping->fills);
   zeroes_destroy (&mapping->zeroes);
   ranges_destroy (&mapping->ranges);
@@ -175,12 +188,12 @@ mapping_shutdown (struct mapping *mapping)
 
 /* The folio of page, referenced and locked, if it is there. */
 static struct folio *
-grab_existing (struct mapping *mapping, uint64_t page, bool wait, int *err)
+grab_existing (struct mapping *mapping, uint64_t page, unsigned wait, int *err)
 {
   struct folio *folio;
 
   while ((folio = index_get (mapping->index, page)) != NULL) {
-    if (wait)
+    if (wait & GRAB_WAIT_LOCK)
       folio_lock (mapping->env, folio);
     else if (!folio_trylock (folio)) {
       folio_put (mapping->arena, folio);
@@ -239,20 +252,48 @@ wait_for_clean (struct mapping *mapping)
  * period.
  */
 static int
-make_index_room (struct mapping *mapping, bool wait)
+make_index_room (struct mapping *mapping, unsigned wait)
 {
-  int tries;
+  uint64_t since = mapping->env->now (mapping->env);
+  int r = 0;
 
-  if (!wait)
-    return -EAGAIN;
-  for (tries = 0; tries < 1000; tries++) {
-    if (reclaim_pages (mapping->cache->reclaim, 32) == 0)
+  while (r == 0) {
+    if (reclaim_pages (mapping->cache->reclaim, 32) == 0) {
+      if (!(wait & GRAB_WAIT_MEMORY))
+        return -ENOMEM;
       wait_for_clean (mapping);
+    }
     index_reclaim_nodes (mapping->index);
     if (index_free_nodes (mapping->index) > 0)
       return 0;
+    r = throttle_give_up (mapping, since);
   }
-  return -ENOMEM;
+  return r;
+}
+
+/* Memory for a new folio, of this order or, if *order is changed, a smaller
+ * one.
+ */
+static struct folio *
+alloc_folio (struct mapping *mapping, unsigned *order, unsigned wait, int *err)
+{
+  uint64_t since = mapping->env->now (mapping->env);
+  struct folio *folio;
+
+  *err = 0;
+  for (;;) {
+    folio = mapping->hooks.alloc (mapping, *order, wait & GRAB_WAIT_MEMORY);
+    if (folio)
+      return folio;
+    if (*order > 0) {
+      --*order;
+      continue;
+    }
+    *err =
+      wait & GRAB_WAIT_MEMORY ? throttle_give_up (mapping, since) : -ENOMEM;
+    if (*err)
+      return NULL;
+  }
 }
 
 /* The largest order, `order' at most, of a folio that holds page, begins at it
@@ -269,7 +310,7 @@ fit_order (uint64_t page, uint64_t last, unsigned order)
 
 struct folio *
 mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
-                    unsigned order, bool cold, bool wait, int *err)
+                    unsigned order, bool cold, unsigned wait, int *err)
 {
   struct folio *folio;
 
@@ -278,16 +319,9 @@ mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
     folio = grab_existing (mapping, page, wait, err);
     if (folio || *err)
       return folio;
-
-    folio = mapping->hooks.alloc (mapping, order, wait);
-    if (folio == NULL && order > 0) {
-      order--;
-      continue;
-    }
-    if (folio == NULL) {
-      *err = wait ? -ENOMEM : -EAGAIN;
+    folio = alloc_folio (mapping, &order, wait, err);
+    if (folio == NULL)
       return NULL;
-    }
     *err = insert_new (mapping, folio, page, cold);
     if (*err == 0)
       return folio;

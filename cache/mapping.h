@@ -30,7 +30,7 @@
 struct cache {
   struct env *env;
   struct arena *arena;  /* folios */
-  struct arena *bounce; /* copies being sent to the store */
+  struct arena *bounce; /* for what bypasses the folios, see bounce.h */
   struct reclaim *reclaim;
   _Atomic uint64_t wasted_seen; /* of reclaim_wasted_readahead, passed on */
   uint32_t max_nodes;           /* of each mapping's index */
@@ -52,7 +52,8 @@ struct mapping_hooks {
 struct mapping {
   struct cache *cache;
   struct env *env;
-  struct arena *arena; /* the cache's */
+  struct arena *arena;  /* the cache's */
+  struct arena *bounce; /* copies that write-back is sending */
   struct fs *fs;
   struct index *index;
   struct mapping_config config;
@@ -87,12 +88,16 @@ struct conn {
 
 /* Take a reference to the folio of `page', or make it, no larger than order
  * and inside [page's own alignment, last].  It comes back locked and in the
- * index.  cold: see reclaim_add.  With wait, sleeps for memory and for the
- * lock; without, returns NULL with *err -EAGAIN.  NULL also with -ENOMEM.
+ * index.  cold: see reclaim_add.  GRAB_WAIT_*: what may be slept for;
+ * where it may not, NULL with *err -EAGAIN (locked) or -ENOMEM.  NULL with
+ * another error if memory cannot be had because the store fails, or at
+ * shutdown.
  */
+#define GRAB_WAIT_LOCK 0x1u
+#define GRAB_WAIT_MEMORY 0x2u
 extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
                                          uint64_t last, unsigned order,
-                                         bool cold, bool wait, int *err);
+                                         bool cold, unsigned wait, int *err);
 
 /* Take the folio, locked, out of the index and of eviction; its index's
  * reference goes.  It must be clean.

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/bounce.h"
 #include "cache/mapping.h"
 #include "cache/read.h"
 
@@ -222,6 +223,23 @@ begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
   return iomap_iter_next (iter);
 }
 
+/* All memory is taken by what is not clean, and a read waits for no write-back:
+ * past the cache, up to the next folio.
+ */
+static int64_t
+read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
+                 void *buf, uint64_t pos, uint64_t n)
+{
+  struct folio *folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                                        (pos + n - 1) >> PAGE_SHIFT);
+
+  if (folio) {
+    n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
+    folio_put (mapping->arena, folio);
+  }
+  return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
+}
+
 /* Serve a miss at offset.  Returns the bytes now in buf (they were zeroes), or
  * 0 and in *filled how many are worth looking up again, or an error.
  */
@@ -249,6 +267,13 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
     length = min_u64 (length, max_fill (mapping));
     r = read_pages (conn, &iter, length);
     *filled = iter.pos + length > offset ? iter.pos + length - offset : 0;
+    if (r == -ENOMEM) {
+      n = read_past_cache (
+        mapping, &iter, buf, offset,
+        min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count));
+      r = n < 0 ? (int) n : 0;
+      *filled = 0;
+    }
   }
   iomap_iter_stop (&iter);
   if (r < 0 && r != -ESTALE)
@@ -302,5 +327,5 @@ cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
     error = 0;
   }
   iomap_iter_stop (&iter);
-  return error < 0 ? error : r;
+  return error < 0 && error != -ENOMEM ? error : r < 0 ? r : 0;
 }

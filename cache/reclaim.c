@@ -365,22 +365,18 @@ reclaim_destroy (struct reclaim *reclaim)
 static struct folio *
 alloc_wait (struct reclaim *reclaim)
 {
-  struct folio *folio;
+  struct folio *folio = NULL;
   uint32_t freed;
 
-  for (;;) {
+  while (folio == NULL && reclaim_pages (reclaim, BATCH) > 0)
     folio = arena_alloc (reclaim->arena, 0);
-    if (folio == NULL && reclaim_pages (reclaim, BATCH) > 0)
-      continue;
-    if (folio)
-      return folio;
+  if (folio)
+    return folio;
 
-    freed = sleep_begin (reclaim);
-    folio = arena_alloc (reclaim->arena, 0);
-    sleep_end (reclaim, freed, folio == NULL);
-    if (folio)
-      return folio;
-  }
+  freed = sleep_begin (reclaim);
+  folio = arena_alloc (reclaim->arena, 0);
+  sleep_end (reclaim, freed, folio == NULL);
+  return folio ? folio : arena_alloc (reclaim->arena, 0);
 }
 
 /* Evict a little, if memory is short rather than scattered. */

@@ -75,11 +75,11 @@ reclaim_touch (struct folio *folio)
  */
 extern void reclaim_rotate (struct reclaim *reclaim, struct folio *folio);
 
-/* A folio of exactly this order, as from arena_alloc.  With wait, and only for
- * order 0, evicts and sleeps until there is one; without, returns NULL when
- * there is none at hand (larger orders may evict a little to get one).  Wakes
- * the reclaimer when free memory runs low.  Waiting: not on the loop thread
- * and not with a folio locked.
+/* A folio of exactly this order, as from arena_alloc.  Without one at hand,
+ * evicts a little; with wait, and only for order 0, also sleeps once, until
+ * something may have changed.  NULL if there still is none: ask again, or give
+ * up.  Wakes the reclaimer when free memory runs low.  Waiting: not on the loop
+ * thread and not with a folio locked.
  */
 extern struct folio *reclaim_alloc (struct reclaim *reclaim, unsigned order,
                                     bool wait);

@@ -76,7 +76,9 @@ void
 mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
 {
   uint64_t pos = 0, end, run_start = 0, run_end = 0;
+  struct zero_op zeroes[MAX_ZEROES];
   struct folio *folio;
+  unsigned i;
 
   while ((folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
                                   mapping->nr_pages)) != NULL) {
@@ -96,4 +98,9 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
   }
   if (run_end > run_start)
     fn (opaque, run_start, run_end - run_start);
+
+  zeroes_list (&mapping->zeroes, zeroes);
+  for (i = 0; i < MAX_ZEROES; i++)
+    if (zeroes[i].length)
+      fn (opaque, zeroes[i].offset, zeroes[i].length);
 }

@@ -151,6 +151,7 @@ flush_failed (struct mapping *mapping, int error)
              "the store failed to flush, what was written since the last "
              "flush will be written again: %s",
              strerror (-error));
+  wb->flush_failures++;
   atomic_store (&wb->unflushed, true);
   if (wb->flush_direct || direct_pending (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);

@@ -59,9 +59,8 @@ wait_for_room (struct mapping *mapping, uint32_t seen)
   env->wait (env, &mapping->throttle.word, seen, env->now (env) + POLL);
 }
 
-/* Why the writer should stop waiting, or 0. */
-static int
-give_up (struct mapping *mapping, uint64_t since)
+int
+throttle_give_up (struct mapping *mapping, uint64_t since)
 {
   int error = atomic_load (&mapping->wb.last_error);
 
@@ -85,7 +84,7 @@ wait_slowly (struct mapping *mapping, uint32_t pages)
     seen = atomic_load (&throttle->word);
     if (try_reserve (mapping, pages))
       break;
-    r = give_up (mapping, since);
+    r = throttle_give_up (mapping, since);
     if (r < 0)
       break;
     wait_for_room (mapping, seen);

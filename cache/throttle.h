@@ -38,6 +38,11 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
 extern int throttle_wait (struct mapping *mapping, uint32_t pages);
 extern void throttle_done (struct mapping *mapping, uint32_t pages);
 
+/* Why a writer that has waited for room or memory since then (ns) should not
+ * wait any longer: as throttle_wait returns it, or 0.
+ */
+extern int throttle_give_up (struct mapping *mapping, uint64_t since);
+
 /* Most pages to ask for at once; a power of two. */
 extern uint32_t throttle_max_chunk (const struct throttle *throttle);
 

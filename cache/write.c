@@ -90,8 +90,9 @@ write_begin (struct mapping *mapping, const struct iomap_iter *iter,
   uint64_t last = (chunk->pos + chunk->n - 1) >> PAGE_SHIFT;
   int r = 0;
 
-  chunk->folio = mapping_grab_folio (
-    mapping, first, last, wanted_order (mapping, chunk->n), false, true, &r);
+  chunk->folio =
+    mapping_grab_folio (mapping, first, last, wanted_order (mapping, chunk->n),
+                        false, GRAB_WAIT_LOCK | GRAB_WAIT_MEMORY, &r);
   if (chunk->folio == NULL)
     return r;
   chunk->n = min_u64 (chunk->n, folio_end (chunk->folio) - chunk->pos);

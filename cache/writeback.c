@@ -27,7 +27,7 @@ choose_max_io (const struct mapping *mapping)
 {
   const struct store_geometry *geo = &mapping->fs->store->geo;
   uint32_t max = PAGE_SIZE << MAX_ORDER;
-  uint32_t share = mapping->cache->bounce->nr_pages / 8 * PAGE_SIZE;
+  uint32_t share = mapping->bounce->nr_pages / 8 * PAGE_SIZE;
 
   if (max > geo->best_io)
     max = geo->best_io;

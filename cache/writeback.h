@@ -57,6 +57,7 @@ struct ioend {
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
   unsigned epoch;       /* 0 or 1 */
+  unsigned failures;    /* flushes that had failed when it was sent */
   bool for_sync;        /* made by a pass over TOWRITE */
   int error;
   struct ioend *next;
@@ -98,10 +99,8 @@ struct writeback {
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   _Atomic unsigned direct_in_flight; /* direct writes under way */
-  _Atomic bool want_buffer; /* no bounce buffer was to be had; kick when one
-                             * is put back by another than us */
-  _Atomic bool background;  /* a background pass is on */
-  _Atomic bool armed;       /* the timer is set: there is unsaved data */
+  _Atomic bool background;           /* a background pass is on */
+  _Atomic bool armed; /* the timer is set: there is unsaved data */
 
   /* The loop thread's. */
   struct ioend *ioends; /* config.io_depth of them */
@@ -121,9 +120,10 @@ struct writeback {
   struct sync_list flushing; /* the batch whose flush is in flight */
   struct store_req flush_req;
   bool flush_failed;
-  bool flush_direct;   /* direct writes were among what is being flushed */
-  uint64_t sweep_page; /* where the sweep goes on */
-  uint8_t gen;         /* of sectors that become unstable now */
+  unsigned flush_failures; /* how many have failed so far */
+  bool flush_direct;       /* direct writes were among what is being flushed */
+  uint64_t sweep_page;     /* where the sweep goes on */
+  uint8_t gen;             /* of sectors that become unstable now */
 
   struct wb_pass background_pass; /* over DIRTY: there is too much of it */
   struct wb_pass expire_pass;     /* over DIRTY: the old ones */

@@ -5,6 +5,7 @@
  * The list of zeroes and trims that are not flushed yet.
  */
 
+#include <errno.h>
 #include <string.h>
 
 #include "cache/mapping.h"
@@ -82,6 +83,14 @@ zeroes_overlap (struct zeroes *zeroes, uint64_t offset, uint64_t length)
             offset < zeroes->op[i].offset + zeroes->op[i].length;
   pthread_mutex_unlock (&zeroes->lock);
   return found;
+}
+
+void
+zeroes_list (struct zeroes *zeroes, struct zero_op *ops)
+{
+  pthread_mutex_lock (&zeroes->lock);
+  memcpy (ops, zeroes->op, sizeof zeroes->op);
+  pthread_mutex_unlock (&zeroes->lock);
 }
 
 void
@@ -170,7 +179,8 @@ zeroes_redo (struct mapping *mapping)
   pthread_mutex_lock (&zeroes->redo_lock);
   if (zeroes_to_redo (zeroes)) {
     for (slot = 0; slot < MAX_ZEROES && r == 0; slot++)
-      r = redo_slot (mapping, slot);
+      r = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
+                                                    : redo_slot (mapping, slot);
     if (r == 0)
       atomic_fetch_and (&zeroes->word, ~ZEROES_REDO);
     writeback_note_unflushed (mapping);

@@ -56,6 +56,9 @@ extern int zeroes_begin (struct zeroes *zeroes, const struct zero_op *op);
 /* It has (done), or has not. */
 extern void zeroes_end (struct zeroes *zeroes, int slot, bool done);
 
+/* Copy all MAX_ZEROES slots into ops. */
+extern void zeroes_list (struct zeroes *zeroes, struct zero_op *ops);
+
 /* A store flush begins; it has ended (loop thread). */
 extern void zeroes_flush_begin (struct zeroes *zeroes);
 extern void zeroes_flush_end (struct zeroes *zeroes, int error);

@@ -205,7 +205,12 @@ watcher_finish (struct watcher *watcher)
    */
   nbdkit_shutdown ();
   pthread_join (watcher->thread, NULL);
+  /* Requests that were under way then have been answered since; now there are
+   * none.
+   */
   r = watcher->result;
+  if (r == 0)
+    r = write_back (watcher);
   free (watcher);
   return r;
 }

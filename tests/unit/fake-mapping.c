@@ -149,8 +149,11 @@ fake_insert (struct fake *fake, struct folio *folio, uint64_t page, bool cold)
 void
 fake_bring (struct fake *fake, uint64_t page, bool cold)
 {
-  struct folio *folio = reclaim_alloc (fake->reclaim, 0, true);
+  struct folio *folio;
 
+  do
+    folio = reclaim_alloc (fake->reclaim, 0, true);
+  while (folio == NULL);
   if (!fake_insert (fake, folio, page, cold))
     die ("page %llu is there already", (unsigned long long) page);
   folio_put (fake->arena, folio);

@@ -48,7 +48,7 @@ bring (uint64_t page, unsigned order, bool cold, bool dirty)
 {
   struct folio *folio = NULL;
 
-  for (; folio == NULL; order -= folio == NULL)
+  for (; folio == NULL; order -= folio == NULL && order > 0)
     folio = reclaim_alloc (fake.reclaim, order, order == 0);
   page &= ~(folio_pages (folio) - 1);
   if (fake_insert (&fake, folio, page, cold) && dirty)

@@ -266,8 +266,13 @@ test_hot_goes_when_all_is_hot (void **state)
 static void *
 alloc_thread (void *opaque)
 {
+  struct folio *folio;
+
   (void) opaque;
-  return reclaim_alloc (fake.reclaim, 0, true);
+  do
+    folio = reclaim_alloc (fake.reclaim, 0, true);
+  while (folio == NULL);
+  return folio;
 }
 
 /* Sleeps without a deadline, so that only a wake-up ends it. */

@@ -222,11 +222,13 @@ test_finish (void **state)
 {
   (void) state;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_int_equal (world.syncs, 1);
+  assert_int_equal (world.syncs, 2);
   assert_string_equal (world.log, "");
 }
 
-/* A signal with idle clients: written back before watcher_finish is called. */
+/* A signal with idle clients: written back before watcher_finish is called; and
+ * then, with all clients gone, what was answered meanwhile.
+ */
 static void
 test_idle_clients (void **state)
 {
@@ -236,7 +238,7 @@ test_idle_clients (void **state)
   nbdkit_shutdown ();
   wait_for_syncs (1);
   assert_int_equal (watcher_finish (watcher), 0);
-  assert_int_equal (world.syncs, 1);
+  assert_int_equal (world.syncs, 2);
 }
 
 /* Ordinary returns and odd errors of the sleep do not mean shutdown: the
@@ -265,8 +267,9 @@ test_progress (void **state)
   (void) state;
   world.progress = true;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_string_equal (world.log,
-                       "writing back: 1.0 of 3.0 MiB, 1.0 MiB/s, 2 s left\n");
+  assert_int_equal (
+    logged ("writing back: 1.0 of 3.0 MiB, 1.0 MiB/s, 2 s left\n"),
+    world.syncs);
 }
 
 static void
@@ -275,7 +278,7 @@ test_passing_failure (void **state)
   (void) state;
   world.failures = 3;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_int_equal (world.syncs, 4);
+  assert_int_equal (world.syncs, 3 + 2);
   assert_true (world.now > 3 * NSEC_PER_SEC); /* it paused between tries */
   assert_int_equal (logged ("Input/output error"), 1);
   assert_int_equal (logged ("after all"), 1);
@@ -311,7 +314,7 @@ test_failure_with_clients (void **state)
   nbdkit_shutdown ();
   wait_for_log ("after all");
   assert_int_equal (watcher_finish (watcher), 0);
-  assert_int_equal (world.syncs, 201);
+  assert_int_equal (world.syncs, 200 + 2);
   assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
   assert_int_equal (logged ("1536 bytes in 1 ranges are not saved"), 1);
   assert_int_equal (logged ("lost"), 0);
