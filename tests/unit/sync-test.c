@@ -84,6 +84,21 @@ test_clean_disk (void **state)
   fixture_stop (f);
 }
 
+/* Yield until the loop thread has taken all syncs into a batch. */
+static void
+until_queue_empty (struct fixture *f)
+{
+  struct writeback *wb = &f->mapping->wb;
+  bool empty;
+
+  do {
+    sched_yield ();
+    pthread_mutex_lock (&wb->lock);
+    empty = wb->queue.head == NULL;
+    pthread_mutex_unlock (&wb->lock);
+  } while (!empty);
+}
+
 /* While one store flush is held, any number of further flushes share one. */
 static void
 test_group_commit (void **state)
@@ -103,6 +118,7 @@ test_group_commit (void **state)
       fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   }
   fixture_until_asleep (f, 9);
+  until_queue_empty (f);
   assert_int_equal (fake_store_release (f->fake, STORE_FLUSH, 1), 1);
   assert_int_equal (job_join (&jobs[0]), 0);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
