@@ -20,7 +20,10 @@ get_slot (struct mapping *mapping, const struct zero_op *op)
   int slot, r = 0;
 
   while ((slot = zeroes_begin (&mapping->zeroes, op)) < 0 && r == 0) {
+    if (zeroes_wait_busy (&mapping->zeroes))
+      continue;
     r = zeroes_redo (mapping);
+    writeback_note_unflushed (mapping); /* or there may be no flush */
     if (r == 0)
       r = writeback_sync (mapping, 0, 0, true);
   }

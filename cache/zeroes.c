@@ -52,6 +52,14 @@ continues (const struct zero_op *old, const struct zero_op *next)
          !old->flushing;
 }
 
+/* Lock held. */
+static void
+changed (struct zeroes *zeroes)
+{
+  atomic_fetch_add (&zeroes->changes, 1);
+  zeroes->env->wake (zeroes->env, &zeroes->changes);
+}
+
 void
 zeroes_end (struct zeroes *zeroes, int slot, bool done)
 {
@@ -68,7 +76,26 @@ zeroes_end (struct zeroes *zeroes, int slot, bool done)
     }
   if (!done)
     op->length = 0;
+  changed (zeroes);
   pthread_mutex_unlock (&zeroes->lock);
+}
+
+bool
+zeroes_wait_busy (struct zeroes *zeroes)
+{
+  struct env *env = zeroes->env;
+  bool busy = true;
+  uint32_t seen;
+  unsigned i;
+
+  pthread_mutex_lock (&zeroes->lock);
+  for (i = 0; i < MAX_ZEROES && busy; i++)
+    busy = zeroes->op[i].length && zeroes->op[i].busy;
+  seen = atomic_load (&zeroes->changes);
+  pthread_mutex_unlock (&zeroes->lock);
+  if (busy)
+    env->wait (env, &zeroes->changes, seen, ENV_FOREVER);
+  return busy;
 }
 
 bool
@@ -119,6 +146,7 @@ zeroes_flush_end (struct zeroes *zeroes, int error)
     op->flushing = false;
     left |= op->length != 0;
   }
+  changed (zeroes);
   if (error && left)
     atomic_fetch_or (&zeroes->word, ZEROES_REDO);
   pthread_mutex_unlock (&zeroes->lock);
@@ -160,8 +188,9 @@ redo_slot (struct mapping *mapping, unsigned slot)
   if (still_there (zeroes, slot, &op)) {
     /* What was written over it since must go out after it. */
     mapping_redirty_range (mapping, range.start, range.end);
-    r = mapping->fs->ops->zero (mapping->fs, op.offset, op.length,
-                                op.flags | IOMAP_ZERO_AGAIN, op.trim);
+    r = mapping->fs->ops->zero (
+      mapping->fs, op.offset, op.length,
+      (op.flags & ~STORE_FAST_ZERO) | IOMAP_ZERO_AGAIN, op.trim);
   }
   mapping_end_range (mapping, &range);
   return r;

@@ -40,7 +40,8 @@ struct zeroes {
   pthread_mutex_t redo_lock; /* held by who does them again; taken before any
                               * range */
   struct zero_op op[MAX_ZEROES];
-  _Atomic uint32_t word; /* futex word */
+  _Atomic uint32_t word;    /* futex word */
+  _Atomic uint32_t changes; /* futex word: counts ends of zeroes and flushes */
   struct env *env;
 };
 
@@ -55,6 +56,9 @@ extern int zeroes_begin (struct zeroes *zeroes, const struct zero_op *op);
 
 /* It has (done), or has not. */
 extern void zeroes_end (struct zeroes *zeroes, int slot, bool done);
+
+/* If the store is at all of them, sleep until one changes, and return true. */
+extern bool zeroes_wait_busy (struct zeroes *zeroes);
 
 /* Copy all MAX_ZEROES slots into ops. */
 extern void zeroes_list (struct zeroes *zeroes, struct zero_op *ops);
