@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "cache/mapping.h"
@@ -129,7 +130,17 @@ cache_create (struct env *env, uint64_t bytes, struct cache **ret)
 int
 cache_start (struct cache *cache)
 {
-  return reclaim_start (cache->reclaim);
+  sigset_t all, old;
+  int r;
+
+  /* Signals are for the program's own threads. */
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = reclaim_start (cache->reclaim);
+  if (r == 0)
+    rcu_start ();
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return r;
 }
 
 void

@@ -54,6 +54,15 @@
 #define __tsan_acquire(address) ((void) (address))
 #endif
 
+/* Make liburcu's thread, which it would else make in the middle of something,
+ * and end the process if it could not.  After any fork.
+ */
+static inline void
+rcu_start (void)
+{
+  urcu_bp_get_default_call_rcu_data ();
+}
+
 /* Begin and end a read-side section; they nest. */
 static inline void
 rcu_enter (void)

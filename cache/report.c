@@ -26,7 +26,52 @@ emit (struct report *report, uint64_t start, uint64_t end, bool data)
                    !data && report->iter->iomap.type == IOMAP_HOLE, !data);
 }
 
-/* The first dirty run of [pos, end): sets both ends; false if there is none. */
+/* The first folio in [pos, end) with anything dirty or in write-back. */
+static struct folio *
+next_folio (struct mapping *mapping, uint64_t pos, uint64_t end)
+{
+  uint64_t first = pos >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  struct folio *dirty, *writeback;
+
+  dirty = index_get_tagged (mapping->index, first, last, TAG_DIRTY);
+  if (dirty)
+    last = folio_index (dirty);
+  writeback = index_get_tagged (mapping->index, first, last, TAG_WRITEBACK);
+  if (writeback && dirty)
+    folio_put (mapping->arena, dirty);
+  return writeback ? writeback : dirty;
+}
+
+/* The first sector in [first, last) that is dirty or in write-back. */
+static unsigned
+find_data (const struct arena *arena, const struct folio *folio, unsigned first,
+           unsigned last)
+{
+  last = folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT, true);
+  return folio_find_sector (arena, folio, first, last, STATE_WRITEBACK_SHIFT,
+                            true);
+}
+
+/* The end of the run of such sectors that begins at first. */
+static unsigned
+find_data_end (const struct arena *arena, const struct folio *folio,
+               unsigned first, unsigned last)
+{
+  unsigned end = first, before;
+
+  do {
+    before = end;
+    end = folio_find_sector (arena, folio, end, last, STATE_DIRTY_SHIFT, false);
+    end =
+      folio_find_sector (arena, folio, end, last, STATE_WRITEBACK_SHIFT, false);
+  } while (end > before);
+  return end;
+}
+
+/* The first run of [pos, end) that is in memory and not on the store: sets both
+ * ends; false if there is none.  (What is being written is MAPPED, but that may
+ * be forgotten, and the store asked before it has the data.)
+ */
 static bool
 next_dirty (struct mapping *mapping, uint64_t pos, uint64_t end,
             uint64_t *first, uint64_t *last)
@@ -36,19 +81,16 @@ next_dirty (struct mapping *mapping, uint64_t pos, uint64_t end,
   unsigned sector, sectors;
 
   for (; pos < end; pos = *last) {
-    folio = index_get_tagged (mapping->index, pos >> PAGE_SHIFT,
-                              (end - 1) >> PAGE_SHIFT, TAG_DIRTY);
+    folio = next_folio (mapping, pos, end);
     if (folio == NULL)
       return false;
     sectors = folio_sectors (folio);
     sector = 0;
     if (pos > folio_pos (folio))
       sector = (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
-    sector = folio_find_sector (arena, folio, sector, sectors,
-                                STATE_DIRTY_SHIFT, true);
+    sector = find_data (arena, folio, sector, sectors);
     *first = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-    sector = folio_find_sector (arena, folio, sector, sectors,
-                                STATE_DIRTY_SHIFT, false);
+    sector = find_data_end (arena, folio, sector, sectors);
     *last = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
     folio_put (arena, folio);
     if (*first < *last)
