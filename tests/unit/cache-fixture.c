@@ -480,3 +480,10 @@ check_state (struct fixture *f)
   index_check (mapping->index);
   index_unlock (mapping->index);
 }
+
+void
+check_flushed (struct fixture *f)
+{
+  UNTIL (atomic_load (&f->mapping->nr_unstable) == 0);
+  check_state (f);
+}

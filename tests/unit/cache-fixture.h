@@ -163,4 +163,9 @@ extern uint32_t page_masks (struct fixture *f, uint64_t page);
  */
 extern void check_state (struct fixture *f);
 
+/* The same after a flush that succeeded, once the loop thread has taken note of
+ * all that is clean now.
+ */
+extern void check_flushed (struct fixture *f);
+
 #endif /* CACHE_FIXTURE_H */

@@ -113,7 +113,7 @@ random_mix (const struct fixture_config *config)
   assert_int_equal (cache_flush (f->conn), 0);
   fake_store_peek (f->fake, 0, got, DISK);
   assert_memory_equal (got, disk, DISK);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
   free (disk);
   free (got);
@@ -154,7 +154,7 @@ test_cutoff (void **state)
   expect (f, 0, 5 * MiB, 2);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 5 * MiB, 2);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 

@@ -189,7 +189,7 @@ test_flush_fails (void **state)
   store_expect (f, 0, 64 * PAGE, 1);
   store_expect (f, 3 * MiB + 512, 1024, 1);
   store_expect (f, 3 * MiB, 512, 0);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 

@@ -323,7 +323,7 @@ test_random_failures (void **state)
   fake_store_crash (m->f->fake, 0);
   compare_disk (m, true);
   compare_disk (m, false);
-  check_state (m->f);
+  check_flushed (m->f);
   fixture_stop (m->f);
   free (m);
 }

@@ -33,7 +33,7 @@ test_flush_covers_all (void **state)
   put (f, 7 * MiB + 100, 3000, 1);
   put (f, 16 * MiB - 1, 1, 1);
   flush_ok (f, 1);
-  check_state (f);
+  check_flushed (f);
   assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
   assert_int_equal (atomic_load (&f->mapping->nr_writeback), 0);
   fake_store_crash (f->fake, 0);
@@ -177,7 +177,7 @@ test_stable_snapshot (void **state)
   fake_store_release (f->fake, STORE_WRITE, 1);
   assert_int_equal (job_join (&a), 0);
   store_expect (f, 0, 64 * PAGE, 1);
-  check_state (f);
+  check_flushed (f);
   assert_int_equal (page_masks (f, 0) & 0xffff, 0xffff);
 
   job_start (f, 0, &b);
@@ -327,7 +327,7 @@ test_background (void **state)
   assert_true (fake_store_bytes (f->fake, STORE_WRITE) >= 2 * MiB);
   flush_ok (f, 0);
   store_expect (f, 0, 3 * MiB, 1);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 

@@ -135,7 +135,7 @@ hard_limit (const struct fixture_config *config)
   store_expect (f, 0, f->config.disk_size, 1);
   assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
   assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 
@@ -285,7 +285,7 @@ test_failing_store (void **state)
   fake_store_heal (f->fake);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 2 * MiB, 64 * KiB, 1);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 
@@ -303,7 +303,7 @@ test_failing_flushes (void **state)
   assert_int_equal (job_join (&job), -EIO);
   fake_store_heal (f->fake);
   assert_int_equal (cache_flush (f->conn), 0);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 

@@ -130,7 +130,7 @@ test_stale_mapping (void **state)
   expect (f, 1000, 1 * MiB, 1);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 1000, 1 * MiB, 1);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 

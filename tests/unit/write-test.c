@@ -176,7 +176,7 @@ random_writes (const struct fixture_config *config, const char *name,
   assert_int_equal (cache_flush (m.f->conn), 0);
   compare_disk (&m, true);
   compare_disk (&m, false);
-  check_state (m.f);
+  check_flushed (m.f);
   fixture_stop (m.f);
   free (m.disk);
 }

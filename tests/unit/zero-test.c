@@ -51,7 +51,7 @@ test_reads_zero_at_once (void **state)
   store_expect_zero (f, 10, 5 * MiB);
   store_expect (f, 5 * MiB + 10, 1 * MiB - 10, 1);
   store_expect_zero (f, 6 * MiB + 1, 3 * MiB);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 
@@ -239,7 +239,7 @@ test_during_writeback (void **state)
   expect (f, 9 * PAGE, 55 * PAGE, 1);
   store_expect_zero (f, PAGE, 8 * PAGE);
   flush_ok (f);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 
@@ -415,7 +415,7 @@ test_hammer (void **state)
   }
   flush_ok (f);
   UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
-  check_state (f);
+  check_flushed (f);
   fixture_stop (f);
 }
 
