@@ -48,8 +48,8 @@ struct folio {
   _Atomic uint32_t lock;     /* futex word, see folio.h */
   uint32_t next, prev;       /* arena's free list (arena lock) or eviction queue
                               * (queue lock); page numbers */
-  uint32_t dirtied;          /* when it first became dirty, in units of 10 ms of
-                              * env time; index lock */
+  _Atomic uint32_t dirtied;  /* when it first became dirty, in units of 10 ms of
+                              * env time; written under the index lock */
   _Atomic uint16_t mapping;  /* id of the mapping it is in, 0: none; changed
                               * under that mapping's index lock */
   _Atomic uint16_t flags;    /* FOLIO_*, see folio.h */

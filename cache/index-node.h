@@ -198,20 +198,21 @@ node_write (struct index_node *node, unsigned offset, slot_t slot)
   atomic_store_explicit (&node->slots[offset], slot, memory_order_release);
 }
 
-/* Bitmaps.  Relaxed: a reader who must see a bit has learned of it by other
- * means (as the caller of index_get_tagged), or by way of the slot that led it
- * to the node; one writer at a time, under the lock.
+/* Bitmaps; one writer at a time, under the lock.  A reader who must see a bit
+ * has learned of it by other means (as the caller of index_get_tagged), or by
+ * way of the slot that led it to the node.  Release and acquire for who sees no
+ * bit any more: it then sees what was done before that was taken away.
  */
 static inline uint64_t
 bits_read (const _Atomic uint64_t *bits)
 {
-  return atomic_load_explicit (bits, memory_order_relaxed);
+  return atomic_load_explicit (bits, memory_order_acquire);
 }
 
 static inline void
 bits_write (_Atomic uint64_t *bits, uint64_t value)
 {
-  atomic_store_explicit (bits, value, memory_order_relaxed);
+  atomic_store_explicit (bits, value, memory_order_release);
 }
 
 static inline uint64_t

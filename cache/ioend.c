@@ -443,7 +443,7 @@ finish (struct ioend *ioend)
     finish_folios (ioend, FOLIO_WB_DONE);
     writeback_note_success (mapping);
   }
-  ranges_remove (&mapping->ranges, &ioend->range);
+  mapping_end_range (mapping, &ioend->range);
   wb->epoch_in_flight[ioend->epoch]--;
   wb->in_flight--;
   ioend_free (wb, ioend);

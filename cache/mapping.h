@@ -104,9 +104,10 @@ extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
  */
 extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 
-/* Drop what is cached of the byte range; with only_clean, just pages that are
- * clean.  It begins and ends at blocks or at the disk's end, and the caller
- * holds it in mapping->ranges.
+/* Drop what is cached of the byte range; with only_clean, after the store has
+ * failed to change it, just pages that are clean, while others become dirty.
+ * It begins and ends at blocks or at the disk's end, and the caller holds it in
+ * mapping->ranges.
  */
 extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
                                 uint64_t end, bool only_clean);

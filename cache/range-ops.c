@@ -73,6 +73,9 @@ void
 mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end,
                     bool only_clean)
 {
+  /* What is kept is to be written again: the store may hold anything now. */
+  if (only_clean)
+    mapping_redirty_range (mapping, start, end);
   for_each_folio (mapping, start, end, only_clean ? drop_clean : drop);
   throttle_wake (mapping);
 }

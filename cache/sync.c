@@ -130,8 +130,9 @@ sync_start_flush (struct mapping *mapping)
   /* What becomes unstable from here on is for the next flush. */
   wb->gen++;
   atomic_store (&wb->unflushed, false);
-  wb->flush_direct = direct_pending (wb);
-  atomic_store (&wb->direct_unflushed, false);
+  /* In this order: one that ends between the two is flagged anew. */
+  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
+  wb->flush_direct |= atomic_load (&wb->direct_in_flight) > 0;
   zeroes_flush_begin (&mapping->zeroes);
   wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
   mapping->fs->ops->flush (mapping->fs, &wb->flush_req);

@@ -165,8 +165,8 @@ pages_of (uint64_t pos, uint64_t n)
  * written, which is less when the mapping changed, or an error.
  */
 static int64_t
-write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
-               const uint8_t *src, uint64_t n)
+write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
+              const uint8_t *src, uint64_t n)
 {
   uint64_t max = (uint64_t) throttle_max_chunk (&mapping->throttle)
                  << PAGE_SHIFT;
@@ -197,8 +197,18 @@ write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
     chunk = r > 0 ? max : copied ? copied : max_u64 (size / 2, 1);
     done += (uint64_t) r;
   }
-  writeback_dirtied (mapping);
   return (int64_t) done;
+}
+
+/* The same, and have write-back look at it, also after an error. */
+static int64_t
+write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
+               const uint8_t *src, uint64_t n)
+{
+  int64_t r = write_chunks (mapping, iter, src, n);
+
+  writeback_dirtied (mapping);
+  return r;
 }
 
 int

@@ -43,9 +43,9 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
   ranges_add_wait (&mapping->ranges, &range);
   r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
                               op->trim);
+  zeroes_end (&mapping->zeroes, slot, r == 0);
   if (r == 0)
     writeback_note_unflushed (mapping);
-  zeroes_end (&mapping->zeroes, slot, r == 0);
   if (r != -ENOTSUP)
     mapping_drop_range (mapping, range.start, range.end, r < 0);
   mapping_end_range (mapping, &range);
