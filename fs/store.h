@@ -9,6 +9,7 @@
 #ifndef FOLIO_STORE_H
 #define FOLIO_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -27,9 +28,10 @@ enum store_op {
 };
 
 /* Flags of a request. */
-#define STORE_FUA 0x1u       /* WRITE, ZERO, TRIM: durable when done */
-#define STORE_MAY_TRIM 0x2u  /* ZERO: space may be given back */
-#define STORE_FAST_ZERO 0x4u /* ZERO: -ENOTSUP rather than slow */
+#define STORE_FUA 0x1u        /* WRITE, ZERO, TRIM: durable when done */
+#define STORE_MAY_TRIM 0x2u   /* ZERO: space may be given back */
+#define STORE_FAST_ZERO 0x4u  /* ZERO: -ENOTSUP rather than slow */
+#define STORE_BACKGROUND 0x8u /* READ, WRITE: nobody waits for it */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.
@@ -112,6 +114,24 @@ struct store {
   const struct store_ops *ops;
   struct store_geometry geo;
   struct env *env;
+
+  /* How often whatever was not flushed may have been lost without an error (a
+   * remote server was restarted, say).  Changed by the driver, on the loop
+   * thread, before any request is completed that began after the loss.
+   * Requests in flight meanwhile are done once more by the driver, but for a
+   * FLUSH, which fails with -ECONNRESET: it would prove nothing of what was
+   * written before.  So a write is durable only after a flush that was
+   * submitted after the write was done, succeeded, and saw losses unchanged
+   * since the write was submitted.
+   */
+  _Atomic uint32_t losses;
+
+  /* Called on the loop thread when losses has changed, and when a store that
+   * had been failing requests because it was out of reach is back.  Set before
+   * attach by whoever uses the store, or NULL.
+   */
+  void (*changed) (void *opaque);
+  void *opaque;
 };
 
 /* Submit one request and wait until it is done.  Not on the loop thread.

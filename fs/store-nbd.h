@@ -1,0 +1,64 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: an export of a remote NBD server, by libnbd, over several
+ * connections.
+ *
+ * All connections together are a session.  When one is lost the whole session
+ * is: whatever the server has not flushed may be gone, and an answer that still
+ * lies in another connection's socket may be that of a server which no longer
+ * exists.  So no session ever mixes answers of two lives of the server.  Then
+ * the store counts a loss (store->losses), makes a new session, with backoff,
+ * and sends again what had not been answered.
+ *
+ *            all connections made            one lost, or silent
+ *   DOWN  ------------------------->   UP  ----------------------> DOWN
+ *
+ * Requests wait while the store is down; once the server has not answered
+ * anything for `retry' they fail, and new ones fail at once, until it is back.
+ *
+ * The old connections of a lost session are shut down for writing, so that
+ * their server comes to an end of what it was sent, and read until it has
+ * closed them too (or for `retry' at the most).  Before that nothing is
+ * written through the new session, lest an old write, stalled in the old
+ * server, land on a newer one.
+ */
+
+#ifndef FOLIO_STORE_NBD_H
+#define FOLIO_STORE_NBD_H
+
+#include <stddef.h>
+
+#include "fs/store.h"
+
+struct store_nbd_options {
+  const char *uri; /* nbd://, nbds://, nbd+unix:// or nbds+unix:// */
+  bool readonly;
+  unsigned connections; /* at most; 1 if the server has no multi-conn */
+  unsigned io_depth;    /* requests in flight at most */
+  uint64_t retry;       /* ns */
+};
+
+/* Is this store named by such a URI? */
+extern bool store_nbd_is_uri (const char *name);
+
+/* The URI with its relative paths (of a socket, of certificates, of a file of
+ * keys) made absolute, since a server that goes into the background leaves its
+ * directory; to be freed.  NULL: out of memory.
+ */
+extern char *store_nbd_absolute_uri (const char *uri);
+
+/* Make one connection, of which the first session is made later, and learn
+ * from it the geometry.  No threads are made yet.  Returns 0 and the store, or
+ * a negative errno with in err (errlen bytes) one line that says what was
+ * wrong and what would be right: no such server or export, a certificate that
+ * is not trusted, an export that is read-only without options->readonly, sizes
+ * of blocks that the cache cannot serve (a smallest one of more than 4096
+ * bytes).
+ */
+extern int store_nbd_open (struct env *env,
+                           const struct store_nbd_options *options,
+                           struct store **store, char *err, size_t errlen);
+
+#endif /* FOLIO_STORE_NBD_H */

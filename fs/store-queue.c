@@ -1,0 +1,102 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Two first-in-first-out lists and a share.
+ */
+
+#include <stddef.h>
+
+#include "fs/store-queue.h"
+
+void
+store_queue_init (struct store_queue *queue, unsigned depth)
+{
+  *queue = (struct store_queue) { .depth = depth < 1 ? 1 : depth };
+}
+
+/* The background's share of the depth.  With a depth of 1 nobody has a share,
+ * and what is urgent is only first.
+ */
+static unsigned
+background_max (const struct store_queue *queue)
+{
+  unsigned reserve = (queue->depth + 3) / 4;
+
+  return queue->depth > reserve ? queue->depth - reserve : 1;
+}
+
+static struct store_list *
+list_of (struct store_queue *queue, const struct store_req *req)
+{
+  return req->flags & STORE_BACKGROUND ? &queue->rest : &queue->urgent;
+}
+
+void
+store_queue_add (struct store_queue *queue, struct store_req *req)
+{
+  struct store_list *list = list_of (queue, req);
+
+  req->next = NULL;
+  if (list->tail)
+    list->tail->next = req;
+  else
+    list->head = req;
+  list->tail = req;
+}
+
+void
+store_queue_add_first (struct store_queue *queue, struct store_req *req)
+{
+  struct store_list *list = list_of (queue, req);
+
+  req->next = list->head;
+  list->head = req;
+  if (list->tail == NULL)
+    list->tail = req;
+}
+
+static struct store_req *
+list_take (struct store_list *list)
+{
+  struct store_req *req = list->head;
+
+  if (req) {
+    list->head = req->next;
+    if (list->head == NULL)
+      list->tail = NULL;
+  }
+  return req;
+}
+
+struct store_req *
+store_queue_take (struct store_queue *queue)
+{
+  struct store_req *req;
+
+  if (queue->in_flight >= queue->depth)
+    return NULL;
+  req = list_take (&queue->urgent);
+  if (req == NULL && queue->background < background_max (queue)) {
+    req = list_take (&queue->rest);
+    if (req)
+      queue->background++;
+  }
+  if (req)
+    queue->in_flight++;
+  return req;
+}
+
+void
+store_queue_done (struct store_queue *queue, const struct store_req *req)
+{
+  queue->in_flight--;
+  if (req->flags & STORE_BACKGROUND)
+    queue->background--;
+}
+
+bool
+store_queue_empty (const struct store_queue *queue)
+{
+  return queue->urgent.head == NULL && queue->rest.head == NULL;
+}

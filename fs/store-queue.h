@@ -1,0 +1,47 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Requests that wait for their turn in a store's driver.  What somebody waits
+ * for goes before what is done in the background, and the background never
+ * takes all of the depth, so that a read miss does not queue behind a train of
+ * write-back.
+ */
+
+#ifndef FOLIO_STORE_QUEUE_H
+#define FOLIO_STORE_QUEUE_H
+
+#include "fs/store.h"
+
+/* Protected by a lock of the driver's; linked by the requests' next. */
+struct store_queue {
+  unsigned depth;      /* requests in flight at most, 1 or more */
+  unsigned in_flight;  /* taken and not done yet */
+  unsigned background; /* of these, STORE_BACKGROUND */
+  struct store_list {
+    struct store_req *head, *tail;
+  } urgent, rest; /* in the order of their arrival */
+};
+
+extern void store_queue_init (struct store_queue *queue, unsigned depth);
+
+/* Wait behind all others of its kind. */
+extern void store_queue_add (struct store_queue *queue, struct store_req *req);
+
+/* Wait before all others of its kind: it has had its turn once. */
+extern void store_queue_add_first (struct store_queue *queue,
+                                   struct store_req *req);
+
+/* The next whose turn it is, now in flight; NULL if there is none, or too much
+ * is in flight.
+ */
+extern struct store_req *store_queue_take (struct store_queue *queue);
+
+/* One that was taken is over, or is about to be added again. */
+extern void store_queue_done (struct store_queue *queue,
+                              const struct store_req *req);
+
+/* Does none wait? */
+extern bool store_queue_empty (const struct store_queue *queue);
+
+#endif /* FOLIO_STORE_QUEUE_H */
