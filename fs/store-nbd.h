@@ -45,7 +45,8 @@ extern bool store_nbd_is_uri (const char *name);
 
 /* The URI with its relative paths (of a socket, of certificates, of a file of
  * keys) made absolute, since a server that goes into the background leaves its
- * directory; to be freed.  NULL: out of memory.
+ * directory; to be freed.  NULL, and errno: out of memory, or the current
+ * directory has no path.
  */
 extern char *store_nbd_absolute_uri (const char *uri);
 

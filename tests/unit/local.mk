@@ -30,6 +30,7 @@ UNIT_TESTS = \
 	unit/store-file-open-test \
 	unit/store-file-test \
 	unit/store-file-zero-test \
+	unit/store-nbd-uri-test \
 	unit/sync-test \
 	unit/throttle-test \
 	unit/write-mapping-test \

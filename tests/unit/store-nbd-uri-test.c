@@ -1,0 +1,166 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * NBD URIs: which they are, and that their paths become absolute.
+ */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fs/store-nbd.h"
+
+static void
+test_is_uri (void **state)
+{
+  (void) state;
+  assert_true (store_nbd_is_uri ("nbd://localhost"));
+  assert_true (store_nbd_is_uri ("nbds://localhost:10810/export"));
+  assert_true (store_nbd_is_uri ("nbd+unix:///?socket=x"));
+  assert_true (store_nbd_is_uri ("nbds+unix://alice@/?socket=x"));
+
+  assert_false (store_nbd_is_uri (""));
+  assert_false (store_nbd_is_uri ("nbd"));
+  assert_false (store_nbd_is_uri ("nbd:localhost:10809"));
+  assert_false (store_nbd_is_uri ("nbd+vsock://2"));
+  assert_false (store_nbd_is_uri ("./nbd://x"));
+  assert_false (store_nbd_is_uri ("http://localhost"));
+}
+
+/* In the directory /tmp/..., whose last part is in this. */
+static char directory[] = "/tmp/folio uri%&;=#?+XXXXXX";
+static char *encoded; /* as it should be in a URI */
+
+static int
+enter_directory (void **state)
+{
+  (void) state;
+  if (mkdtemp (directory) == NULL || chdir (directory) != 0)
+    return -1;
+  return asprintf (&encoded, "/tmp/folio%%20uri%%25%%26%%3B%%3D%%23%%3F%%2B%s",
+                   directory + sizeof directory - 7) < 0;
+}
+
+static int
+leave_directory (void **state)
+{
+  (void) state;
+  free (encoded);
+  return chdir ("/") || rmdir (directory);
+}
+
+static void
+becomes (const char *uri, const char *expected)
+{
+  char *absolute = store_nbd_absolute_uri (uri);
+
+  assert_non_null (absolute);
+  assert_string_equal (absolute, expected);
+  free (absolute);
+}
+
+/* The same, with the directory put in where format says %1$s. */
+static void
+becomes_in_directory (const char *uri, const char *format)
+{
+  char *expected;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+  assert_true (asprintf (&expected, format, encoded) > 0);
+#pragma GCC diagnostic pop
+  becomes (uri, expected);
+  free (expected);
+}
+
+static void
+test_relative (void **state)
+{
+  (void) state;
+  becomes_in_directory ("nbd+unix:///?socket=sock",
+                        "nbd+unix:///?socket=%1$s/sock");
+  becomes_in_directory ("nbd+unix:///e?socket=./a%20b/../sock",
+                        "nbd+unix:///e?socket=%1$s/./a%%20b/../sock");
+  becomes_in_directory ("nbds://h/?tls-certificates=pki",
+                        "nbds://h/?tls-certificates=%1$s/pki");
+  becomes_in_directory ("nbds://alice@h/?tls-psk-file=keys.psk#x",
+                        "nbds://alice@h/?tls-psk-file=%1$s/keys.psk#x");
+  becomes_in_directory (
+    "nbds+unix:///?socket=s&tls-certificates=c&tls-psk-file=p",
+    "nbds+unix:///?socket=%1$s/s&tls-certificates=%1$s/c&"
+    "tls-psk-file=%1$s/p");
+  becomes_in_directory ("nbds+unix:///?tls-certificates=/c;socket=s",
+                        "nbds+unix:///?tls-certificates=/c;socket=%1$s/s");
+  becomes_in_directory ("nbd+unix:///?s%6fcket=%73ock",
+                        "nbd+unix:///?s%%6fcket=%1$s/%%73ock");
+  becomes_in_directory ("nbd+unix:///?a&&socket=s=t&",
+                        "nbd+unix:///?a&&socket=%1$s/s=t&");
+}
+
+static void
+same (const char *uri)
+{
+  becomes (uri, uri);
+}
+
+static void
+test_unchanged (void **state)
+{
+  (void) state;
+  same ("nbd://localhost");
+  same ("nbd://localhost:10809/socket=x");
+  same ("nbd://[::1]:10810/a%20b?");
+  same ("nbd+unix:///?socket=/run/x");
+  same ("nbd+unix:///?socket=%2Frun/x");
+  same ("nbd+unix:///?socket=%2frun%2fx&tls-certificates=/etc/pki");
+  same ("nbd+unix:///?socket=");
+  same ("nbd+unix:///?socket");
+  same ("nbd+unix:///?sockets=x&socke=x&=x");
+  same ("nbd+unix:///?tls-username=x&&;");
+  same ("nbd://h/#?socket=x");
+  same ("nbd://h/?a=%&b=%4&socket%=x&socket%4=x");
+}
+
+static void
+test_root (void **state)
+{
+  (void) state;
+  assert_int_equal (chdir ("/"), 0);
+  becomes ("nbd+unix:///?socket=run/x", "nbd+unix:///?socket=/run/x");
+  assert_int_equal (chdir (directory), 0);
+}
+
+/* Nowhere to be relative to. */
+static void
+test_no_directory (void **state)
+{
+  (void) state;
+  assert_int_equal (mkdir ("gone", 0700), 0);
+  assert_int_equal (chdir ("gone"), 0);
+  assert_int_equal (rmdir ("../gone"), 0);
+  assert_null (store_nbd_absolute_uri ("nbd+unix:///?socket=x"));
+  assert_int_equal (errno, ENOENT);
+  same ("nbd+unix:///?socket=/x");
+  assert_int_equal (chdir (directory), 0);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_is_uri),       cmocka_unit_test (test_relative),
+    cmocka_unit_test (test_unchanged),    cmocka_unit_test (test_root),
+    cmocka_unit_test (test_no_directory),
+  };
+
+  return cmocka_run_group_tests (tests, enter_directory, leave_directory);
+}
