@@ -81,6 +81,34 @@ check_dirty (const struct config *config, char *err)
   return 0;
 }
 
+/* Some keys mean nothing for some stores. */
+static int
+check_store_keys (const struct config *config, char *err)
+{
+  static const struct {
+    const char *key;
+    bool nbd;
+  } keys[] = {
+    { "create", false },
+    { "direct", false },
+    { "connections", true },
+    { "retry", true },
+  };
+  size_t i;
+
+  for (i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    if (config_given (config, keys[i].key) && config->nbd != keys[i].nbd) {
+      snprintf (err, CONFIG_ERROR_MAX,
+                "%s is given, but the store is %s; allowed: only for %s",
+                keys[i].key,
+                config->nbd ? "an NBD server" : "a file or block device",
+                keys[i].nbd ? "NBD servers" : "files and block devices");
+      return -EINVAL;
+    }
+  }
+  return 0;
+}
+
 int
 config_check (const struct config *config, char *err)
 {
@@ -88,11 +116,13 @@ config_check (const struct config *config, char *err)
 
   if (config->store == NULL) {
     snprintf (err, CONFIG_ERROR_MAX,
-              "no store given: which file or block device is to be served? "
-              "For example: nbdkit folio disk.img");
+              "no store given: which file, block device or NBD server is to be "
+              "served? For example: nbdkit folio disk.img");
     return -EINVAL;
   }
-  r = check_pair (config, "dirty-ratio", "dirty-bytes", err);
+  r = check_store_keys (config, err);
+  if (r == 0)
+    r = check_pair (config, "dirty-ratio", "dirty-bytes", err);
   if (r == 0)
     r = check_pair (config, "dirty-background-ratio", "dirty-background-bytes",
                     err);
@@ -137,8 +167,8 @@ config_mapping (const struct config *config, struct mapping_config *mapping)
 }
 
 void
-config_store (const struct config *config, bool readonly,
-              struct store_file_options *options)
+config_file_store (const struct config *config, bool readonly,
+                   struct store_file_options *options)
 {
   bool create = config_given (config, "create");
 
@@ -148,5 +178,18 @@ config_store (const struct config *config, bool readonly,
     .create = create ? (int64_t) config->create : -1,
     .direct = config->direct,
     .io_depth = config->io_depth,
+  };
+}
+
+void
+config_nbd_store (const struct config *config, bool readonly,
+                  struct store_nbd_options *options)
+{
+  *options = (struct store_nbd_options) {
+    .uri = config->store,
+    .readonly = readonly,
+    .connections = config->connections,
+    .io_depth = config->io_depth,
+    .retry = config->retry,
   };
 }

@@ -21,8 +21,13 @@
 
 enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE };
 
-/* In the order of enum cache_mode and enum direct_mode. */
+static const char *const stores[] = { "file",
+#ifdef HAVE_LIBNBD
+                                      "nbd",
+#endif
+                                      NULL };
 static const char *const formats[] = { "raw", NULL };
+/* In the order of enum cache_mode and enum direct_mode. */
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            NULL };
 static const char *const direct_modes[] = { "auto", "on", "off", NULL };
@@ -37,7 +42,8 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
 #define NONE "none"
 #define PARAMETERS(X)                                                          \
   X (store, "store", "STORE", REQUIRED, STORE, 0, 0, NULL,                     \
-     "the file or block device to serve: PATH or file:PATH;\n"                 \
+     "the file or block device to serve, PATH or file:PATH, or the NBD\n"      \
+     "    server, nbd://HOST/EXPORT, nbds://, nbd+unix:// or nbds+unix://;\n"  \
      "    \"store=\" may be left out")                                         \
   X (create, "create", "SIZE", NONE, SIZE, 1, INT64_MAX, NULL,                 \
      "make a sparse file of this size if there is none")                       \
@@ -72,7 +78,11 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
   X (direct, "direct", "auto|on|off", "auto", CHOICE, 0, 0, direct_modes,      \
      "open the store with O_DIRECT; auto: if it can")                          \
   X (io_depth, "io-depth", "NUMBER", "32", NUMBER, 1, 1024, NULL,              \
-     "requests in flight at the store")
+     "requests in flight at the store")                                        \
+  X (connections, "connections", "NUMBER", "4", NUMBER, 1, 64, NULL,           \
+     "connections to an NBD server, if it allows several")                     \
+  X (retry, "retry", "SECONDS", "30", TIME, 0, DAY, NULL,                      \
+     "an NBD server may be out of reach for so long before requests fail")
 
 struct param {
   const char *key, *fallback;
@@ -125,12 +135,12 @@ config_given (const struct config *config, const char *key)
 /* --- what is wrong with a value --- */
 
 static void
-print_list (FILE *fp, const char *const *words)
+print_list (FILE *fp, const char *const *words, const char *separator)
 {
-  const char *comma = "";
+  const char *between = "";
 
-  for (; *words; words++, comma = ", ")
-    fprintf (fp, "%s%s", comma, *words);
+  for (; *words; words++, between = separator)
+    fprintf (fp, "%s%s", between, *words);
 }
 
 static void
@@ -147,6 +157,13 @@ print_sizes (FILE *fp, const struct param *param)
   format_size (buf, sizeof buf, param->max);
   fprintf (fp, " to %s", buf);
 }
+
+static const char allowed_stores[] = "PATH or file:PATH"
+#ifdef HAVE_LIBNBD
+                                     ", nbd://..., nbds://..., "
+                                     "nbd+unix://... or nbds+unix://..."
+#endif
+  ;
 
 static void
 print_allowed (FILE *fp, const struct param *param)
@@ -178,8 +195,8 @@ print_allowed (FILE *fp, const struct param *param)
     format_time (max, sizeof max, param->max);
     fprintf (fp, "%s to %s (seconds, or with ms after it)", min, max);
     break;
-  case CHOICE: print_list (fp, param->choices); break;
-  case STORE: fputs ("PATH or file:PATH", fp);
+  case CHOICE: print_list (fp, param->choices, ", "); break;
+  case STORE: fputs (allowed_stores, fp);
   }
 }
 
@@ -297,6 +314,16 @@ has_prefix (const char *str, const char *prefix)
   return strncmp (str, prefix, strlen (prefix)) == 0;
 }
 
+static const char *
+check_nbd (void)
+{
+#ifdef HAVE_LIBNBD
+  return NULL;
+#else
+  return "NBD stores are not in this build (libnbd was missing)";
+#endif
+}
+
 /* What is wrong with the store's name, NULL if nothing: a driver that is not
  * here, or one that nobody knows.  (A file may have any of these names: as
  * file:nbd://x, or ./rbd:x.)
@@ -308,10 +335,8 @@ check_store (const char *value)
 
   if (has_prefix (value, "file:"))
     return value[5] ? NULL : "no path given";
-  if (has_prefix (value, "nbd://") || has_prefix (value, "nbds://") ||
-      has_prefix (value, "nbd+unix://") || has_prefix (value, "nbds+unix://") ||
-      has_prefix (value, "nbd+vsock://"))
-    return "NBD stores are not in this build";
+  if (store_nbd_is_uri (value))
+    return check_nbd ();
   if (has_prefix (value, "rbd:"))
     return "RBD stores are not in this build";
   if (colon && colon == value + strcspn (value, "/:"))
@@ -329,6 +354,7 @@ set_store (struct config *config, const struct param *param, const char *value,
     return refuse (err, param, value, wrong);
   if (config->store)
     return refuse (err, param, value, "a second store, and one is served");
+  config->nbd = store_nbd_is_uri (value);
   if (has_prefix (value, "file:"))
     value += 5;
   config->store = strdup (value);
@@ -399,8 +425,10 @@ config_dump (FILE *fp)
 {
   size_t i;
 
-  fputs ("stores=file\nformats=", fp);
-  print_list (fp, formats);
+  fputs ("stores=", fp);
+  print_list (fp, stores, ",");
+  fputs ("\nformats=", fp);
+  print_list (fp, formats, ",");
   fputc ('\n', fp);
   for (i = 0; i < NR_PARAMS; i++)
     fprintf (fp, "default_%s=%s\n", params[i].key, params[i].fallback);

@@ -17,6 +17,7 @@
 
 #include "cache/cache.h"
 #include "fs/store-file.h"
+#include "fs/store-nbd.h"
 
 /* Room for any message that the functions below return. */
 #define CONFIG_ERROR_MAX 512
@@ -25,7 +26,8 @@
  * table can point at them.
  */
 struct config {
-  char *store;                     /* path, without its prefix; owned */
+  char *store;                     /* path without prefix, or URI; owned */
+  bool nbd;                        /* it is the URI of an NBD server */
   uint64_t create;                 /* bytes; only if given */
   uint64_t fs;                     /* 0: raw */
   uint64_t cache_size;             /* bytes */
@@ -41,6 +43,8 @@ struct config {
   uint64_t sequential_cutoff;  /* bytes; 0: off */
   uint64_t direct;             /* enum direct_mode */
   uint64_t io_depth;           /* requests */
+  uint64_t connections;        /* to an NBD server, at most */
+  uint64_t retry;              /* ns; of an NBD server that is lost */
 
   uint32_t given; /* which parameters were, a bit each; see config_given */
 };
@@ -63,15 +67,18 @@ extern int config_check (const struct config *config, char *err);
 /* Was this key (one that exists) in the configuration? */
 extern bool config_given (const struct config *config, const char *key);
 
-/* What follows from a checked configuration for the cache and the store.
+/* What follows from a checked configuration for the cache and the store, which
+ * is a file unless config->nbd.
  * Values that are too large for the cache size, but were not wrong to ask for,
  * are reduced: folio-max, readahead, and a default background threshold.
  * Strings stay config's.
  */
 extern void config_mapping (const struct config *config,
                             struct mapping_config *mapping);
-extern void config_store (const struct config *config, bool readonly,
-                          struct store_file_options *options);
+extern void config_file_store (const struct config *config, bool readonly,
+                               struct store_file_options *options);
+extern void config_nbd_store (const struct config *config, bool readonly,
+                              struct store_nbd_options *options);
 
 /* The text of --help. */
 extern const char config_help[];

@@ -65,14 +65,38 @@ make_cache (struct disk *disk, const struct config *config, char *err)
 }
 
 static int
-open_store (struct disk *disk, const struct config *config, bool readonly,
-            char *err)
+open_file (struct disk *disk, const struct config *config, bool readonly,
+           char *err)
 {
   struct store_file_options options;
 
-  config_store (config, readonly, &options);
+  config_file_store (config, readonly, &options);
   return store_file_open (&disk->env, &options, &disk->store, err,
                           CONFIG_ERROR_MAX);
+}
+
+#ifdef HAVE_LIBNBD
+static int
+open_nbd (struct disk *disk, const struct config *config, bool readonly,
+          char *err)
+{
+  struct store_nbd_options options;
+
+  config_nbd_store (config, readonly, &options);
+  return store_nbd_open (&disk->env, &options, &disk->store, err,
+                         CONFIG_ERROR_MAX);
+}
+#endif
+
+static int
+open_store (struct disk *disk, const struct config *config, bool readonly,
+            char *err)
+{
+#ifdef HAVE_LIBNBD
+  if (config->nbd)
+    return open_nbd (disk, config, readonly, err);
+#endif
+  return open_file (disk, config, readonly, err);
 }
 
 static int

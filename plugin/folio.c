@@ -54,16 +54,26 @@ folio_config (const char *key, const char *value)
   return -1;
 }
 
-/* nbdkit goes to / when it forks: messages should still name the file. */
+/* nbdkit goes to / when it forks: what is opened again later must still be
+ * found, and messages should still name the file.
+ */
 static int
-make_absolute (char **path)
+make_absolute (void)
 {
-  char *absolute = nbdkit_absolute_path (*path);
+  char *absolute;
 
+  if (config.nbd) {
+    absolute = store_nbd_absolute_uri (config.store);
+    if (absolute == NULL)
+      nbdkit_error ("store=%s: cannot make its paths absolute: %m",
+                    config.store);
+  }
+  else
+    absolute = nbdkit_absolute_path (config.store);
   if (absolute == NULL)
     return -1;
-  free (*path);
-  *path = absolute;
+  free (config.store);
+  config.store = absolute;
   return 0;
 }
 
@@ -73,7 +83,7 @@ folio_config_complete (void)
   char err[CONFIG_ERROR_MAX];
 
   if (config_check (&config, err) == 0)
-    return make_absolute (&config.store);
+    return make_absolute ();
   nbdkit_error ("%s", err);
   return -1;
 }
@@ -181,6 +191,16 @@ folio_is_rotational (void *handle)
   return disk_geometry (disk)->rotational;
 }
 
+/* A trimmed range reads as zeroes at once, so that must not cost writing them
+ * all to a store that has no better way.
+ */
+static int
+folio_can_trim (void *handle)
+{
+  (void) handle;
+  return disk_geometry (disk)->can_trim;
+}
+
 static int
 folio_can_fast_zero (void *handle)
 {
@@ -205,7 +225,8 @@ folio_can_cache (void *handle)
 /* --- requests --- */
 
 /* What NBD has no word for reaches the client as EINVAL, as if it were the
- * client's fault: make that EIO.
+ * client's fault: make that EIO.  That a store says EINVAL, or any other of
+ * these words, is passed on: it has logged which request it meant.
  */
 static int
 error_for_client (int error)
@@ -229,9 +250,9 @@ static int
 failed (int r, const char *what, uint32_t count, uint64_t offset)
 {
   errno = -r;
-  if (r == -ESHUTDOWN) /* the client did no wrong, and many may follow */
-    nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": shutting down", what,
-                  count, offset);
+  if (r == -ESHUTDOWN) /* ours or the store's, known; and many may follow */
+    nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
+                  offset);
   else
     nbdkit_error ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
                   offset);
@@ -355,8 +376,8 @@ static struct nbdkit_plugin plugin = {
   .name = "folio",
   .longname = "nbdkit folio plugin",
   .version = PACKAGE_VERSION,
-  .description = "Serve a disk from a file or block device through a page "
-                 "cache with\nwrite-back.",
+  .description = "Serve a disk from a file, a block device or an NBD server "
+                 "through\na page cache with write-back.",
   .load = folio_load,
   .unload = folio_unload,
   .config = folio_config,
@@ -375,7 +396,7 @@ static struct nbdkit_plugin plugin = {
   .can_flush = yes,
   .can_fua = folio_can_fua,
   .can_multi_conn = yes,
-  .can_trim = yes,
+  .can_trim = folio_can_trim,
   .can_zero = yes,
   .can_fast_zero = folio_can_fast_zero,
   .can_cache = folio_can_cache,

@@ -194,7 +194,7 @@ test_defaults (void **state)
   assert_true (mapping.sequential_cutoff == 0);
   assert_int_equal (mapping.io_depth, 32);
 
-  config_store (&config, false, &options);
+  config_file_store (&config, false, &options);
   assert_string_equal (options.path, "disk.img");
   assert_false (options.readonly);
   assert_true (options.create == -1);
@@ -239,11 +239,11 @@ test_values (void **state)
   assert_true (mapping.sequential_cutoff == GIB);
   assert_int_equal (mapping.io_depth, 16);
 
-  config_store (&config, false, &options);
+  config_file_store (&config, false, &options);
   assert_string_equal (options.path, "a=b:c");
   assert_true (options.create == (int64_t) (10 * GIB));
   assert_int_equal (options.direct, DIRECT_OFF);
-  config_store (&config, true, &options);
+  config_file_store (&config, true, &options);
   assert_true (options.readonly);
   config_free (&config);
 }
@@ -273,6 +273,10 @@ test_refusals (void **state)
   refused ("readahead", "2k", "0, or 4k to 1G", NULL);
   refused ("io-depth", "0", "1 to 1024", NULL);
   refused ("io-depth", "1k", "suffix", NULL);
+  refused ("connections", "0", "1 to 64", NULL);
+  refused ("connections", "65", "1 to 64", NULL);
+  refused ("retry", "1m", "suffix", "0 to 86400", NULL);
+  refused ("retry", "86401", "out of range", NULL);
   refused ("cache", "fast", "unknown value", "writeback, writethrough, none",
            NULL);
   refused ("direct", "yes", "auto, on, off", NULL);
@@ -288,9 +292,7 @@ test_store (void **state)
   (void) state;
   refused ("store", "", "no path", "PATH or file:PATH", NULL);
   refused ("store", "file:", "no path", NULL);
-  refused ("store", "nbd://localhost", "NBD stores are not in this build",
-           "PATH or file:PATH", NULL);
-  refused ("store", "nbd+unix:///?socket=x", "NBD stores", NULL);
+  refused ("store", "nbd+vsock://2", "no such kind of store", NULL);
   refused ("store", "rbd:pool/image", "RBD stores are not in this build", NULL);
   refused ("store", "http://example.com/", "no such kind of store", NULL);
 
@@ -299,8 +301,60 @@ test_store (void **state)
   assert_int_equal (config_set (&config, "store", "b", err), -EINVAL);
   assert_non_null (strstr (err, "second"));
   assert_string_equal (config.store, "./a://b");
+  assert_false (config.nbd);
+  config_free (&config);
+
+  config_init (&config);
+  set (&config, "store", "file:nbd://localhost");
+  assert_string_equal (config.store, "nbd://localhost");
+  assert_false (config.nbd);
   config_free (&config);
 }
+
+#ifdef HAVE_LIBNBD
+static void
+test_nbd_store (void **state)
+{
+  struct store_nbd_options options;
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+
+  (void) state;
+  config_init (&config);
+  set (&config, "store", "nbds://localhost:10810/e?tls-certificates=x");
+  assert_true (config.nbd);
+  assert_int_equal (config_check (&config, err), 0);
+  config_nbd_store (&config, true, &options);
+  assert_string_equal (options.uri,
+                       "nbds://localhost:10810/e?tls-certificates=x");
+  assert_true (options.readonly);
+  assert_int_equal (options.connections, 4);
+  assert_int_equal (options.io_depth, 32);
+  assert_true (options.retry == 30 * NSEC_PER_SEC);
+
+  set (&config, "connections", "64");
+  set (&config, "io-depth", "7");
+  set (&config, "retry", "0");
+  assert_int_equal (config_check (&config, err), 0);
+  config_nbd_store (&config, false, &options);
+  assert_false (options.readonly);
+  assert_int_equal (options.connections, 64);
+  assert_int_equal (options.io_depth, 7);
+  assert_true (options.retry == 0);
+  config_free (&config);
+
+  refused ("store", "", "PATH or file:PATH, nbd://", NULL);
+}
+#else
+static void
+test_nbd_store (void **state)
+{
+  (void) state;
+  refused ("store", "nbd://localhost", "NBD stores are not in this build",
+           "PATH or file:PATH", NULL);
+  refused ("store", "nbds+unix:///?socket=x", "NBD stores", NULL);
+}
+#endif
 
 static void
 test_unknown_key (void **state)
@@ -311,7 +365,7 @@ test_unknown_key (void **state)
   refused ("cache-sise", "1M", "unknown key 'cache-sise'",
            "did you mean 'cache-size'?", "allowed: store, create,", "io-depth",
            NULL);
-  refused ("flush-target", "10", "unknown key", NULL);
+  refused ("flush_target", "10", "unknown key", NULL);
   refused ("", "10", "unknown key", NULL);
   memset (key, 'k', sizeof key);
   key[sizeof key - 1] = '\0';
@@ -319,7 +373,8 @@ test_unknown_key (void **state)
   refused ("folio-max", key, "folio-max=kkk", "power of two", NULL);
 }
 
-/* config_check refuses this pair of settings, given a cache of 256M. */
+/* config_check refuses this pair of settings, given a cache of 256M and a file.
+ */
 static void
 contradiction (const char *key1, const char *value1, const char *key2,
                const char *value2, const char *word)
@@ -352,7 +407,33 @@ test_contradictions (void **state)
                  "not below");
   contradiction ("io-depth", "1", "dirty-background-ratio", "40", "not below");
   contradiction ("io-depth", "1", "dirty-bytes", "257M", "cache-size");
+  contradiction ("io-depth", "1", "connections", "4",
+                 "connections is given, but the store is a file");
+  contradiction ("io-depth", "1", "retry", "30", "only for NBD servers");
 }
+
+#ifdef HAVE_LIBNBD
+static void
+test_keys_of_files (void **state)
+{
+  static const char *const keys[][2] = { { "create", "1M" },
+                                         { "direct", "auto" } };
+  struct config config;
+  char err[CONFIG_ERROR_MAX];
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < 2; i++) {
+    config_init (&config);
+    set (&config, "store", "nbd://localhost");
+    set (&config, keys[i][0], keys[i][1]);
+    assert_int_equal (config_check (&config, err), -EINVAL);
+    assert_non_null (strstr (err, keys[i][0]));
+    assert_non_null (strstr (err, "the store is an NBD server"));
+    config_free (&config);
+  }
+}
+#endif
 
 /* What a small cache does to what was not asked to be small. */
 static void
@@ -383,10 +464,26 @@ test_reductions (void **state)
   config_free (&config);
 }
 
+static size_t
+number_of_parameters (void)
+{
+  const char *p;
+  size_t n = 0;
+
+  for (p = strchr (config_help, '\n'); p; p = strchr (p + 1, '\n'))
+    n += p[1] != '\0' && p[1] != ' ';
+  return n;
+}
+
 /* Each line of --dump-plugin agrees with --help, and the default is allowed. */
 static void
 test_dump (void **state)
 {
+#ifdef HAVE_LIBNBD
+  static const char head[] = "stores=file,nbd\nformats=raw\n";
+#else
+  static const char head[] = "stores=file\nformats=raw\n";
+#endif
   char *text = NULL, *line, *save;
   size_t size, lines = 0;
   FILE *fp = open_memstream (&text, &size);
@@ -395,8 +492,8 @@ test_dump (void **state)
   assert_non_null (fp);
   config_dump (fp);
   fclose (fp);
-  assert_true (strncmp (text, "stores=file\nformats=raw\n", 24) == 0);
-  for (line = strtok_r (text + 24, "\n", &save); line;
+  assert_true (strncmp (text, head, strlen (head)) == 0);
+  for (line = strtok_r (text + strlen (head), "\n", &save); line;
        line = strtok_r (NULL, "\n", &save)) {
     char *key = line + strlen ("default_"), *value = strchr (line, '=');
     char expected[64], shown[64];
@@ -409,7 +506,8 @@ test_dump (void **state)
     assert_non_null (strstr (strstr (config_help, expected), shown));
     lines++;
   }
-  assert_int_equal (lines, 16);
+  assert_int_equal (lines, number_of_parameters ());
+  assert_true (lines >= 18);
   free (text);
 }
 
@@ -503,8 +601,12 @@ main (void)
     cmocka_unit_test (test_values),
     cmocka_unit_test (test_refusals),
     cmocka_unit_test (test_store),
+    cmocka_unit_test (test_nbd_store),
     cmocka_unit_test (test_unknown_key),
     cmocka_unit_test (test_contradictions),
+#ifdef HAVE_LIBNBD
+    cmocka_unit_test (test_keys_of_files),
+#endif
     cmocka_unit_test (test_reductions),
     cmocka_unit_test (test_dump),
     cmocka_unit_test (test_cmdline),
