@@ -12,6 +12,7 @@ AM_CFLAGS = \
 	-fvisibility=hidden \
 	-pthread \
 	$(FOLIO_CFLAGS) \
+	$(TLS_CFLAGS) \
 	$(SANITIZER_CFLAGS) \
 	$(NULL)
 AM_LDFLAGS = \
