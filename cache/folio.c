@@ -68,13 +68,13 @@ struct summary {
   uint32_t dirty, writeback, unstable, unsaved;
 };
 
-static bool
+static inline bool
 has (uint32_t state, unsigned shift)
 {
   return (state >> shift & 0xff) != 0;
 }
 
-static void
+static inline void
 summarise (struct summary *s, uint32_t state)
 {
   s->any |= state;
@@ -140,7 +140,9 @@ account (struct mapping *mapping, struct folio *folio,
 
   if (before->any & ~after->any & STATE_UNSAVED)
     whole = any_state (mapping->arena, folio);
-  if (after->dirty > before->dirty && !index_has_tag (index, folio, TAG_DIRTY))
+  /* What a page has become, a folio of one page has become. */
+  if (after->dirty > before->dirty &&
+      (folio_order (folio) == 0 || !index_has_tag (index, folio, TAG_DIRTY)))
     folio->dirtied = folio_clock (mapping->env);
   sync_tag (index, folio, TAG_DIRTY, STATE_DIRTY_SHIFT, before->any, after->any,
             whole);
@@ -203,18 +205,16 @@ check (struct mapping *mapping, struct folio *folio)
 #endif
 }
 
-bool
-folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
-                  unsigned last, enum folio_transition transition)
+/* A transition that may change something.  Apart, to keep the way of a sector
+ * that is written again short.
+ */
+static __attribute__ ((noinline)) bool
+change_state (struct mapping *mapping, struct folio *folio, unsigned first,
+              unsigned last, enum folio_transition transition)
 {
-  struct arena *arena = mapping->arena;
   struct summary before = { 0 }, after = { 0 };
   unsigned page;
   bool clean;
-
-  assert (first < last && last <= folio_sectors (folio));
-  if (changes_nothing (arena, folio, first, last, transition))
-    return false;
 
   index_lock (mapping->index);
   if (!folio_mapped (folio)) {
@@ -224,7 +224,7 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
   check (mapping, folio);
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last;
        page++) {
-    _Atomic uint32_t *word = page_state (arena, folio, page);
+    _Atomic uint32_t *word = page_state (mapping->arena, folio, page);
     uint32_t state = atomic_load_explicit (word, memory_order_relaxed);
     uint32_t next =
       next_state (state, page_mask (page, first, last), transition);
@@ -240,6 +240,16 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
   index_unlock (mapping->index);
 
   return clean;
+}
+
+bool
+folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
+                  unsigned last, enum folio_transition transition)
+{
+  assert (first < last && last <= folio_sectors (folio));
+  if (changes_nothing (mapping->arena, folio, first, last, transition))
+    return false;
+  return change_state (mapping, folio, first, last, transition);
 }
 
 bool

@@ -60,9 +60,9 @@ prepare_ends (struct mapping *mapping, const struct iomap_iter *iter,
   uint64_t end = chunk->pos + chunk->n;
   int r = 0;
 
-  if (chunk->pos % bs)
+  if (chunk->pos & (bs - 1))
     r = prepare_block (mapping, iter, chunk->folio, chunk->pos);
-  if (r == 0 && end % bs && end != mapping->size)
+  if (r == 0 && (end & (bs - 1)) && end != mapping->size)
     r = prepare_block (mapping, iter, chunk->folio, end);
   return r;
 }
@@ -120,7 +120,7 @@ write_end (struct mapping *mapping, const struct chunk *chunk, uint64_t copied)
   uint64_t end = chunk->pos + copied, start = round_down (chunk->pos, bs);
   unsigned block;
 
-  if (copied < chunk->n && end % bs) {
+  if (copied < chunk->n && (end & (bs - 1))) {
     block = sector_in (folio, round_down (end, bs));
     if (!folio_uptodate (mapping->arena, folio, block,
                          block + (bs >> SECTOR_SHIFT)))
@@ -177,7 +177,7 @@ write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
 
   while (done < n) {
     /* A chunk ends at a multiple of its size, so that the next is aligned. */
-    size = min_u64 (n - done, max - (iter->pos + done) % max);
+    size = min_u64 (n - done, max - ((iter->pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
     pages = pages_of (iter->pos + done, size);
     r = throttle_wait (mapping, pages);
