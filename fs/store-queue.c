@@ -9,6 +9,9 @@
 
 #include "fs/store-queue.h"
 
+/* How often what is urgent may go before the background in a row. */
+#define PASSES 8
+
 void
 store_queue_init (struct store_queue *queue, unsigned depth)
 {
@@ -56,35 +59,41 @@ store_queue_add_first (struct store_queue *queue, struct store_req *req)
     list->tail = req;
 }
 
+/* The first of a list that is not empty. */
 static struct store_req *
 list_take (struct store_list *list)
 {
   struct store_req *req = list->head;
 
-  if (req) {
-    list->head = req->next;
-    if (list->head == NULL)
-      list->tail = NULL;
-  }
+  list->head = req->next;
+  if (list->head == NULL)
+    list->tail = NULL;
   return req;
+}
+
+static bool
+rest_may_go (const struct store_queue *queue)
+{
+  return queue->rest.head && queue->background < background_max (queue);
 }
 
 struct store_req *
 store_queue_take (struct store_queue *queue)
 {
-  struct store_req *req;
+  bool rest = rest_may_go (queue);
 
   if (queue->in_flight >= queue->depth)
     return NULL;
-  req = list_take (&queue->urgent);
-  if (req == NULL && queue->background < background_max (queue)) {
-    req = list_take (&queue->rest);
-    if (req)
-      queue->background++;
+  if (queue->urgent.head == NULL && !rest)
+    return NULL;
+  queue->in_flight++;
+  if (queue->urgent.head && !(rest && queue->passed >= PASSES)) {
+    queue->passed += rest;
+    return list_take (&queue->urgent);
   }
-  if (req)
-    queue->in_flight++;
-  return req;
+  queue->passed = 0;
+  queue->background++;
+  return list_take (&queue->rest);
 }
 
 void

@@ -5,7 +5,8 @@
  * Requests that wait for their turn in a store's driver.  What somebody waits
  * for goes before what is done in the background, and the background never
  * takes all of the depth, so that a read miss does not queue behind a train of
- * write-back.
+ * write-back.  Nor does the background starve: of what waits, it has at least
+ * every ninth turn.
  */
 
 #ifndef FOLIO_STORE_QUEUE_H
@@ -18,6 +19,7 @@ struct store_queue {
   unsigned depth;      /* requests in flight at most, 1 or more */
   unsigned in_flight;  /* taken and not done yet */
   unsigned background; /* of these, STORE_BACKGROUND */
+  unsigned passed;     /* how often the rest, waiting, was not the next */
   struct store_list {
     struct store_req *head, *tail;
   } urgent, rest; /* in the order of their arrival */

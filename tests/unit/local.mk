@@ -31,6 +31,7 @@ UNIT_TESTS = \
 	unit/store-file-test \
 	unit/store-file-zero-test \
 	unit/store-nbd-uri-test \
+	unit/store-queue-test \
 	unit/sync-test \
 	unit/throttle-test \
 	unit/write-mapping-test \

@@ -1,0 +1,195 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The order in which a store's requests have their turn.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "fs/store-queue.h"
+
+#define N 100
+
+static struct store_req urgent[N], background[N];
+
+/* A queue with that many of each kind waiting. */
+static void
+fill (struct store_queue *queue, unsigned depth, int nr_urgent,
+      int nr_background)
+{
+  int i;
+
+  store_queue_init (queue, depth);
+  for (i = 0; i < nr_background; i++) {
+    background[i] = (struct store_req) { .flags = STORE_BACKGROUND };
+    store_queue_add (queue, &background[i]);
+  }
+  for (i = 0; i < nr_urgent; i++) {
+    urgent[i] = (struct store_req) { .flags = STORE_FUA };
+    store_queue_add (queue, &urgent[i]);
+  }
+}
+
+static void
+takes (struct store_queue *queue, struct store_req *expected)
+{
+  assert_ptr_equal (store_queue_take (queue), expected);
+}
+
+static void
+takes_and_does (struct store_queue *queue, struct store_req *expected)
+{
+  takes (queue, expected);
+  store_queue_done (queue, expected);
+}
+
+static void
+what_somebody_waits_for_goes_first (void **state)
+{
+  struct store_queue queue;
+  int i;
+
+  (void) state;
+  fill (&queue, 1, 3, 3);
+  assert_false (store_queue_empty (&queue));
+  for (i = 0; i < 3; i++)
+    takes_and_does (&queue, &urgent[i]);
+  for (i = 0; i < 3; i++)
+    takes_and_does (&queue, &background[i]);
+  takes (&queue, NULL);
+  assert_true (store_queue_empty (&queue));
+  assert_int_equal (queue.in_flight, 0);
+  assert_int_equal (queue.background, 0);
+}
+
+static void
+no_more_is_in_flight_than_the_depth (void **state)
+{
+  struct store_queue queue;
+  int i;
+
+  (void) state;
+  fill (&queue, 5, 7, 0);
+  for (i = 0; i < 5; i++)
+    takes (&queue, &urgent[i]);
+  takes (&queue, NULL);
+  store_queue_done (&queue, &urgent[2]);
+  takes (&queue, &urgent[5]);
+  takes (&queue, NULL);
+  assert_false (store_queue_empty (&queue));
+}
+
+/* Of depth, the background gets share. */
+static void
+background_share (unsigned depth, int share)
+{
+  struct store_queue queue;
+  int i;
+
+  fill (&queue, depth, 0, N);
+  for (i = 0; i < share; i++)
+    takes (&queue, &background[i]);
+  takes (&queue, NULL);
+  urgent[0] = (struct store_req) { .op = STORE_READ };
+  store_queue_add (&queue, &urgent[0]);
+  takes (&queue, queue.in_flight < queue.depth ? &urgent[0] : NULL);
+  store_queue_done (&queue, &background[0]);
+  if (queue.depth == 1)
+    takes_and_does (&queue, &urgent[0]);
+  takes (&queue, &background[share]);
+}
+
+static void
+the_background_leaves_room (void **state)
+{
+  (void) state;
+  background_share (0, 1);
+  background_share (1, 1);
+  background_share (2, 1);
+  background_share (3, 2);
+  background_share (4, 3);
+  background_share (5, 3);
+  background_share (32, 24);
+  background_share (64, 48);
+}
+
+/* However much is urgent. */
+static void
+the_background_does_not_starve (void **state)
+{
+  struct store_queue queue;
+  int i, turns;
+
+  (void) state;
+  fill (&queue, 1, 40, 3);
+  for (i = turns = 0; i < 3; turns++) {
+    struct store_req *req = store_queue_take (&queue);
+
+    assert_non_null (req);
+    assert_true (turns < 9 * 3);
+    i += req == &background[i];
+    store_queue_done (&queue, req);
+  }
+  assert_int_equal (turns, 9 * 3);
+
+  /* What has no share left is not passed over. */
+  fill (&queue, 2, 40, 3);
+  takes (&queue, &urgent[0]);
+  queue.passed = 0;
+  takes (&queue, &urgent[1]);
+  assert_int_equal (queue.passed, 1);
+  store_queue_done (&queue, &urgent[0]);
+  store_queue_done (&queue, &urgent[1]);
+  queue.background = 1;
+  takes (&queue, &urgent[2]);
+  assert_int_equal (queue.passed, 1);
+}
+
+static void
+what_had_its_turn_has_it_again_first (void **state)
+{
+  struct store_queue queue;
+
+  (void) state;
+  fill (&queue, 4, 2, 2);
+  takes (&queue, &urgent[0]);
+  takes (&queue, &urgent[1]);
+  takes (&queue, &background[0]);
+  store_queue_done (&queue, &urgent[0]);
+  store_queue_done (&queue, &background[0]);
+  store_queue_done (&queue, &urgent[1]);
+  store_queue_add_first (&queue, &urgent[1]);
+  store_queue_add_first (&queue, &urgent[0]);
+  store_queue_add_first (&queue, &background[0]);
+  takes_and_does (&queue, &urgent[0]);
+  takes_and_does (&queue, &urgent[1]);
+  takes_and_does (&queue, &background[0]);
+  takes_and_does (&queue, &background[1]);
+
+  /* Into a list that was empty, and behind it. */
+  store_queue_add_first (&queue, &background[1]);
+  store_queue_add (&queue, &background[0]);
+  takes_and_does (&queue, &background[1]);
+  takes_and_does (&queue, &background[0]);
+  assert_true (store_queue_empty (&queue));
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (what_somebody_waits_for_goes_first),
+    cmocka_unit_test (no_more_is_in_flight_than_the_depth),
+    cmocka_unit_test (the_background_leaves_room),
+    cmocka_unit_test (the_background_does_not_starve),
+    cmocka_unit_test (what_had_its_turn_has_it_again_first),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
