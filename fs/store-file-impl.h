@@ -18,6 +18,7 @@
 #include <liburing.h>
 
 #include "fs/store-file.h"
+#include "fs/store-queue.h"
 
 /* Zeroes that are written where nothing better works, bytes at once. */
 #define ZEROES_SIZE ((size_t) 4 << 20)
@@ -52,9 +53,8 @@ struct store_file {
 
   pthread_mutex_t lock; /* protects what follows, and the ring */
   struct io_uring ring;
-  unsigned depth, in_flight;
-  struct store_req *head, *tail; /* wait for their turn */
-  uint64_t flush_errors;         /* flushes that failed, ever */
+  struct store_queue queue;
+  uint64_t flush_errors; /* flushes that failed, ever */
 };
 
 static inline struct store_file *

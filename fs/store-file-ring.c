@@ -5,9 +5,9 @@
  * The file store: requests into an io_uring and out of it.
  *
  * Any thread submits, under the lock.  Completions are taken by the loop
- * thread, which the ring's eventfd wakes.  At most `depth' requests are in
- * flight: in the kernel, or with an entry in the submission queue.  The others
- * wait in a list.  done is called without the lock.
+ * thread, which the ring's eventfd wakes.  As many requests as the queue lets
+ * through are in flight: in the kernel, or with an entry in the submission
+ * queue.  done is called without the lock.
  */
 
 #include <assert.h>
@@ -143,25 +143,9 @@ start_waiting (struct store_file *sf)
 {
   struct store_req *req;
 
-  while (sf->in_flight < sf->depth && (req = sf->head) != NULL) {
-    sf->head = req->next;
-    if (sf->head == NULL)
-      sf->tail = NULL;
-    sf->in_flight++;
+  while ((req = store_queue_take (&sf->queue)) != NULL)
     request_prepare (sf, req);
-  }
   ring_submit (sf);
-}
-
-static void
-enqueue (struct store_file *sf, struct store_req *req)
-{
-  req->next = NULL;
-  if (sf->tail)
-    sf->tail->next = req;
-  else
-    sf->head = req;
-  sf->tail = req;
 }
 
 static void
@@ -176,7 +160,7 @@ take_completion (struct store_file *sf, struct io_uring_cqe *cqe,
     request_prepare (sf, req);
     return;
   }
-  sf->in_flight--;
+  store_queue_done (&sf->queue, req);
   done_add (done, req, r);
 }
 
@@ -216,7 +200,7 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
   for (i = 0; i < n; i++) {
     r = request_begin (sf, reqs[i]);
     if (r == FILE_AGAIN)
-      enqueue (sf, reqs[i]);
+      store_queue_add (&sf->queue, reqs[i]);
     else
       done_add (&done, reqs[i], r);
   }
@@ -255,12 +239,20 @@ file_ring_probe (const struct message *m)
 }
 
 static int
+cannot_attach (struct store_file *sf, int error, const char *why)
+{
+  env_log (sf->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
+           sf->path, why);
+  return error;
+}
+
+static int
 make_ring (struct store_file *sf)
 {
-  int r = io_uring_queue_init (sf->depth, &sf->ring, 0);
+  int r = io_uring_queue_init (sf->queue.depth, &sf->ring, 0);
 
   if (r < 0)
-    return r;
+    return cannot_attach (sf, r, explain_no_ring (r));
   sf->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   r = sf->event_fd < 0 ? -errno
                        : io_uring_register_eventfd (&sf->ring, sf->event_fd);
@@ -269,7 +261,7 @@ make_ring (struct store_file *sf)
   if (sf->event_fd >= 0)
     close (sf->event_fd);
   io_uring_queue_exit (&sf->ring);
-  return r;
+  return cannot_attach (sf, r, strerror (-r));
 }
 
 int
@@ -278,11 +270,8 @@ file_attach (struct store *store, struct ev_loop *loop)
   struct store_file *sf = store_file_of (store);
   int r = make_ring (sf);
 
-  if (r < 0) {
-    env_log (store->env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
-             sf->path, explain_no_ring (r));
+  if (r < 0)
     return r;
-  }
   sf->loop = loop;
   ev_io_init (&sf->watcher, on_event, sf->event_fd, EV_READ);
   sf->watcher.data = sf;
@@ -295,7 +284,7 @@ file_detach (struct store *store)
 {
   struct store_file *sf = store_file_of (store);
 
-  assert (sf->in_flight == 0 && sf->head == NULL);
+  assert (sf->queue.in_flight == 0 && store_queue_empty (&sf->queue));
   ev_io_stop (sf->loop, &sf->watcher);
   io_uring_queue_exit (&sf->ring);
   close (sf->event_fd);

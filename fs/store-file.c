@@ -79,7 +79,7 @@ new_store (struct env *env, const struct store_file_options *options)
   sf->store.env = env;
   sf->store.geo.readonly = options->readonly;
   sf->sync_fd = sf->fd = sf->direct_fd = -1;
-  sf->depth = clamp_depth (options->io_depth);
+  store_queue_init (&sf->queue, clamp_depth (options->io_depth));
   pthread_mutex_init (&sf->lock, NULL);
   sf->path = strdup (options->path);
   sf->zeroes = map_zeroes ();

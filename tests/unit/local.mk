@@ -29,6 +29,7 @@ UNIT_TESTS = \
 	unit/shutdown-test \
 	unit/store-file-open-test \
 	unit/store-file-test \
+	unit/store-file-turns-test \
 	unit/store-file-zero-test \
 	unit/store-nbd-uri-test \
 	unit/store-queue-test \
@@ -105,6 +106,8 @@ unit_store_file_test_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_store_file_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
+unit_store_file_turns_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
 unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 

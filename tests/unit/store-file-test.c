@@ -304,12 +304,12 @@ flushes_that_meet_a_failed_one_fail_too (void **state)
   job.rig = &rig;
   sf = store_file_of (rig.store);
   pthread_mutex_lock (&sf->lock);
-  sf->depth = 0;
+  sf->queue.depth = 0;
   pthread_mutex_unlock (&sf->lock);
   rig.store->ops->submit (rig.store, reqs, 1);
   pthread_mutex_lock (&sf->lock);
   sf->flush_errors++;
-  sf->depth = 8;
+  sf->queue.depth = 8;
   pthread_mutex_unlock (&sf->lock);
   assert_int_equal (rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
   completion_wait (&rig.env, &job.done);

@@ -1,0 +1,131 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: which requests go first.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "fs/store-file-impl.h"
+#include "tests/unit/file-rig.h"
+
+/* Requests whose order is watched.  Without a thread that runs the loop they
+ * are done when the test says so, and in the order of the queue if only one is
+ * in flight.
+ */
+struct turns {
+  struct store_req req[8];
+  struct iovec iov;
+  struct store_req *done[8];
+  int nr_done;
+};
+
+static void
+turn_done (struct store_req *req, int error)
+{
+  struct turns *turns =
+    (struct turns *) ((char *) req->iov - offsetof (struct turns, iov));
+
+  assert_int_equal (error, 0);
+  turns->done[turns->nr_done++] = req;
+}
+
+static void
+turns_submit (struct turns *turns, struct rig *rig, int first, int n,
+              enum store_op op, unsigned flags)
+{
+  struct store_req *reqs[8];
+  int i;
+
+  for (i = 0; i < n; i++) {
+    reqs[i] = &turns->req[first + i];
+    *reqs[i] = (struct store_req) {
+      .op = op,
+      .flags = flags,
+      .offset = (uint64_t) (first + i) * 4096,
+      .length = 4096,
+      .iov = &turns->iov,
+      .niov = 1,
+      .done = turn_done,
+    };
+  }
+  rig->store->ops->submit (rig->store, reqs, (unsigned) n);
+}
+
+static void
+turns_begin (struct turns *turns, struct rig *rig, unsigned io_depth, void *buf)
+{
+  struct store_file_options o = options_for (first_place ());
+
+  o.io_depth = io_depth;
+  rig_open (rig, &o);
+  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
+  memset (turns, 0, sizeof *turns);
+  turns->iov = (struct iovec) { buf, 4096 };
+}
+
+static void
+turns_end (struct turns *turns, struct rig *rig, int n)
+{
+  while (turns->nr_done < n)
+    ev_run (rig->loop, EVRUN_ONCE);
+  rig->store->ops->detach (rig->store);
+  rig_close (rig);
+}
+
+static void
+reads_go_before_background_writes (void **state)
+{
+  void *buf = aligned_memory (4096, 0);
+  struct turns turns;
+  struct rig rig;
+
+  (void) state;
+  turns_begin (&turns, &rig, 1, buf);
+  turns_submit (&turns, &rig, 0, 4, STORE_WRITE, STORE_BACKGROUND);
+  turns_submit (&turns, &rig, 4, 2, STORE_READ, 0);
+  turns_end (&turns, &rig, 6);
+  assert_ptr_equal (turns.done[0], &turns.req[0]); /* it was in flight */
+  assert_ptr_equal (turns.done[1], &turns.req[4]);
+  assert_ptr_equal (turns.done[2], &turns.req[5]);
+  assert_ptr_equal (turns.done[3], &turns.req[1]);
+  assert_ptr_equal (turns.done[5], &turns.req[3]);
+  free (buf);
+}
+
+static void
+background_writes_leave_room_for_reads (void **state)
+{
+  void *buf = aligned_memory (4096, 0);
+  struct store_queue *queue;
+  struct turns turns;
+  struct rig rig;
+
+  (void) state;
+  turns_begin (&turns, &rig, 4, buf);
+  queue = &store_file_of (rig.store)->queue;
+  turns_submit (&turns, &rig, 0, 6, STORE_WRITE, STORE_BACKGROUND);
+  assert_int_equal (queue->in_flight, 3);
+  turns_submit (&turns, &rig, 6, 1, STORE_READ, 0);
+  assert_int_equal (queue->in_flight, 4);
+  turns_end (&turns, &rig, 7);
+  free (buf);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (reads_go_before_background_writes),
+    cmocka_unit_test (background_writes_leave_room_for_reads),
+  };
+
+  return cmocka_run_group_tests (tests, make_places, remove_places);
+}
