@@ -20,9 +20,7 @@ struct flusher {
   struct mapping *mapping;
   struct ev_loop *loop;
   pthread_t thread;
-  pthread_t redoer; /* does zeroes again, which may block, after a failed
-                     * flush */
-  _Atomic uint32_t redo_stop; /* futex word */
+  pthread_t redoer; /* does zeroes again, which may block */
   _Atomic bool stopping;
   ev_async wake;
   ev_prepare turn;
@@ -98,30 +96,18 @@ run (void *arg)
   return NULL;
 }
 
-/* Ask the store again once a second until it does it. */
 static void *
 run_redoer (void *arg)
 {
   struct flusher *flusher = arg;
-  struct mapping *mapping = flusher->mapping;
-  struct env *env = mapping->env;
 
-  while (zeroes_wait (&mapping->zeroes)) {
-    if (zeroes_redo (mapping) == 0)
-      mapping_kick (mapping);
-    else
-      env->wait (env, &flusher->redo_stop, 0, env->now (env) + NSEC_PER_SEC);
-  }
+  zeroes_redo_loop (flusher->mapping);
   return NULL;
 }
 
 static void
 stop_redoer (struct flusher *flusher)
 {
-  struct env *env = flusher->mapping->env;
-
-  atomic_store (&flusher->redo_stop, 1);
-  env->wake (env, &flusher->redo_stop);
   zeroes_stop (&flusher->mapping->zeroes);
   pthread_join (flusher->redoer, NULL);
 }

@@ -15,14 +15,12 @@ zeroes_init (struct zeroes *zeroes, struct env *env)
 {
   memset (zeroes, 0, sizeof *zeroes);
   pthread_mutex_init (&zeroes->lock, NULL);
-  pthread_mutex_init (&zeroes->redo_lock, NULL);
   zeroes->env = env;
 }
 
 void
 zeroes_destroy (struct zeroes *zeroes)
 {
-  pthread_mutex_destroy (&zeroes->redo_lock);
   pthread_mutex_destroy (&zeroes->lock);
 }
 
@@ -131,27 +129,48 @@ zeroes_flush_begin (struct zeroes *zeroes)
   pthread_mutex_unlock (&zeroes->lock);
 }
 
-void
-zeroes_flush_end (struct zeroes *zeroes, int error)
+/* All that are left are to be done again.  Lock held. */
+static void
+ask_for_redo (struct zeroes *zeroes)
 {
   bool left = false;
   unsigned i;
 
-  pthread_mutex_lock (&zeroes->lock);
   for (i = 0; i < MAX_ZEROES; i++) {
-    struct zero_op *op = &zeroes->op[i];
+    zeroes->op[i].flushing = false;
+    left |= zeroes->op[i].length != 0;
+  }
+  if (!left)
+    return;
+  zeroes->doubts++;
+  atomic_store (&zeroes->redo_error, 0);
+  atomic_fetch_or (&zeroes->word, ZEROES_REDO);
+  zeroes->env->wake (zeroes->env, &zeroes->word);
+}
 
-    if (op->flushing && error == 0)
-      op->length = 0;
-    op->flushing = false;
-    left |= op->length != 0;
+void
+zeroes_flush_end (struct zeroes *zeroes, int error)
+{
+  unsigned i;
+
+  pthread_mutex_lock (&zeroes->lock);
+  for (i = 0; i < MAX_ZEROES && error == 0; i++) {
+    if (zeroes->op[i].flushing)
+      zeroes->op[i].length = 0;
+    zeroes->op[i].flushing = false;
   }
   changed (zeroes);
-  if (error && left)
-    atomic_fetch_or (&zeroes->word, ZEROES_REDO);
+  if (error)
+    ask_for_redo (zeroes);
   pthread_mutex_unlock (&zeroes->lock);
-  if (error && left)
-    zeroes->env->wake (zeroes->env, &zeroes->word);
+}
+
+void
+zeroes_lost (struct zeroes *zeroes)
+{
+  pthread_mutex_lock (&zeroes->lock);
+  ask_for_redo (zeroes);
+  pthread_mutex_unlock (&zeroes->lock);
 }
 
 /* --- doing them again --- */
@@ -196,31 +215,106 @@ redo_slot (struct mapping *mapping, unsigned slot)
   return r;
 }
 
-int
-zeroes_redo (struct mapping *mapping)
+static int
+redo_all (struct mapping *mapping)
 {
   struct zeroes *zeroes = &mapping->zeroes;
   unsigned slot;
   int r = 0;
 
-  if (!zeroes_to_redo (zeroes))
-    return 0;
-  pthread_mutex_lock (&zeroes->redo_lock);
-  if (zeroes_to_redo (zeroes)) {
-    for (slot = 0; slot < MAX_ZEROES && r == 0; slot++)
-      r = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
-                                                    : redo_slot (mapping, slot);
-    if (r == 0)
-      atomic_fetch_and (&zeroes->word, ~ZEROES_REDO);
-    writeback_note_unflushed (mapping);
-    writeback_kick (mapping);
-  }
-  pthread_mutex_unlock (&zeroes->redo_lock);
+  for (slot = 0; slot < MAX_ZEROES && r == 0; slot++)
+    r = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
+                                                  : redo_slot (mapping, slot);
   return r;
 }
 
-bool
-zeroes_wait (struct zeroes *zeroes)
+static unsigned
+count_doubts (struct zeroes *zeroes)
+{
+  unsigned doubts;
+
+  pthread_mutex_lock (&zeroes->lock);
+  doubts = zeroes->doubts;
+  pthread_mutex_unlock (&zeroes->lock);
+  return doubts;
+}
+
+/* They are done again, unless they were lost once more since doubts were
+ * counted.
+ */
+static bool
+end_redo (struct zeroes *zeroes, unsigned doubts)
+{
+  bool done;
+
+  pthread_mutex_lock (&zeroes->lock);
+  done = zeroes->doubts == doubts;
+  if (done) {
+    /* In this order: who sees that none are left sees that some were. */
+    atomic_fetch_add (&zeroes->redone, 1);
+    atomic_fetch_and (&zeroes->word, ~ZEROES_REDO);
+  }
+  pthread_mutex_unlock (&zeroes->lock);
+  return done;
+}
+
+/* A lock that is held across store I/O, and so one of env's: as that of a folio
+ * (folio.h).
+ */
+static void
+lock_redo (struct zeroes *zeroes)
+{
+  struct env *env = zeroes->env;
+  uint32_t expected = 0;
+
+  if (atomic_compare_exchange_strong (&zeroes->redoing, &expected, 1))
+    return;
+  while (atomic_exchange (&zeroes->redoing, 2) != 0)
+    env->wait (env, &zeroes->redoing, 2, ENV_FOREVER);
+}
+
+static void
+unlock_redo (struct zeroes *zeroes)
+{
+  if (atomic_exchange (&zeroes->redoing, 0) == 2)
+    zeroes->env->wake (zeroes->env, &zeroes->redoing);
+}
+
+int
+zeroes_redo (struct mapping *mapping)
+{
+  struct zeroes *zeroes = &mapping->zeroes;
+  unsigned doubts;
+  int r = 0;
+
+  if (!zeroes_to_redo (zeroes))
+    return 0;
+  lock_redo (zeroes);
+  if (zeroes_to_redo (zeroes)) {
+    atomic_store (&zeroes->redo_error, 0);
+    do {
+      doubts = count_doubts (zeroes);
+      r = redo_all (mapping);
+      writeback_note_unflushed (mapping);
+    } while (r == 0 && !end_redo (zeroes, doubts));
+    atomic_store (&zeroes->redo_error, r);
+    writeback_kick (mapping);
+  }
+  unlock_redo (zeroes);
+  return r;
+}
+
+int
+zeroes_redo_error (struct zeroes *zeroes)
+{
+  return atomic_load (&zeroes->word) & ZEROES_STOP
+           ? -ESHUTDOWN
+           : atomic_load (&zeroes->redo_error);
+}
+
+/* Sleep until some are to be done again; false: the thread is to end. */
+static bool
+wait_to_redo (struct zeroes *zeroes)
 {
   uint32_t word;
 
@@ -230,8 +324,32 @@ zeroes_wait (struct zeroes *zeroes)
 }
 
 void
+zeroes_redo_loop (struct mapping *mapping)
+{
+  struct zeroes *zeroes = &mapping->zeroes;
+  struct env *env = mapping->env;
+  uint32_t seen;
+
+  while (wait_to_redo (zeroes)) {
+    seen = atomic_load (&zeroes->retry);
+    if (zeroes_redo (mapping) == 0)
+      mapping_kick (mapping);
+    else
+      env->wait (env, &zeroes->retry, seen, env->now (env) + NSEC_PER_SEC);
+  }
+}
+
+void
 zeroes_stop (struct zeroes *zeroes)
 {
   atomic_fetch_or (&zeroes->word, ZEROES_STOP);
   zeroes->env->wake (zeroes->env, &zeroes->word);
+  zeroes_retry (zeroes);
+}
+
+void
+zeroes_retry (struct zeroes *zeroes)
+{
+  atomic_fetch_add (&zeroes->retry, 1);
+  zeroes->env->wake (zeroes->env, &zeroes->retry);
 }

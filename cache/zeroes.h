@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Zeroes and trims that the store has done but not flushed yet.  If the flush
- * fails they must be done again, like unstable data.  Whatever was written over
+ * fails, or the store says that it lost what was not flushed, they must be done
+ * again, like unstable data.  Whatever was written over
  * one since is either in the cache, not durable, and will be written again
  * after it; or durable, and then so is the zero.  (Direct writes, of which the
  * cache has nothing, flush it first.)
@@ -32,16 +33,21 @@ struct zero_op {
 };
 
 /* Values of zeroes->word, or'ed. */
-#define ZEROES_REDO 1u /* a flush has failed: do all of them again */
+#define ZEROES_REDO 1u /* they may be lost: do all of them again */
 #define ZEROES_STOP 2u /* the thread that sees to that is to end */
 
 struct zeroes {
-  pthread_mutex_t lock;      /* protects op; a leaf */
-  pthread_mutex_t redo_lock; /* held by who does them again; taken before any
-                              * range */
+  pthread_mutex_t lock; /* protects op, doubts; a leaf */
   struct zero_op op[MAX_ZEROES];
+  unsigned doubts;          /* how often ZEROES_REDO was asked for */
   _Atomic uint32_t word;    /* futex word */
   _Atomic uint32_t changes; /* futex word: counts ends of zeroes and flushes */
+  _Atomic uint32_t redoing; /* futex word, a lock: held by who does them again,
+                             * taken before any range */
+  _Atomic uint32_t retry;   /* futex word: changes when it is worth trying */
+  _Atomic uint32_t redone;  /* how often all of them were done again */
+  _Atomic int redo_error;   /* why the last try failed; 0: it did not, or there
+                             * was none since it was asked for */
   struct env *env;
 };
 
@@ -67,12 +73,17 @@ extern void zeroes_list (struct zeroes *zeroes, struct zero_op *ops);
 extern void zeroes_flush_begin (struct zeroes *zeroes);
 extern void zeroes_flush_end (struct zeroes *zeroes, int error);
 
+/* The store may have lost them: all are to be done again, those that it is at,
+ * too, and a flush in flight does not count for any (loop thread).
+ */
+extern void zeroes_lost (struct zeroes *zeroes);
+
 /* Is a zero or trim that overlaps [offset, offset+length) not flushed yet? */
 extern bool zeroes_overlap (struct zeroes *zeroes, uint64_t offset,
                             uint64_t length);
 
-/* Has a flush failed, so that some are to be done again?  No flush may begin
- * before that.
+/* Are some to be done again?  No flush may begin before that.  Begins on the
+ * loop thread only.
  */
 static inline bool
 zeroes_to_redo (struct zeroes *zeroes)
@@ -85,8 +96,27 @@ zeroes_to_redo (struct zeroes *zeroes)
  */
 extern int zeroes_redo (struct mapping *mapping);
 
-/* Sleep until some are to be done again; false: the thread is to end. */
-extern bool zeroes_wait (struct zeroes *zeroes);
+/* How often all of them were done again.  Each time, what was written over them
+ * has become dirty first.
+ */
+static inline uint32_t
+zeroes_redone (struct zeroes *zeroes)
+{
+  return atomic_load (&zeroes->redone);
+}
+
+/* While some are to be done again: why that has failed, or 0 if it may still
+ * succeed by itself.
+ */
+extern int zeroes_redo_error (struct zeroes *zeroes);
+
+/* The life of the thread that does them again whenever there is need, and asks
+ * the store once a second until it does; until zeroes_stop.
+ */
+extern void zeroes_redo_loop (struct mapping *mapping);
 extern void zeroes_stop (struct zeroes *zeroes);
+
+/* The store is better now: that thread is to try again at once. */
+extern void zeroes_retry (struct zeroes *zeroes);
 
 #endif /* FOLIO_ZEROES_H */
