@@ -15,6 +15,7 @@
 #include "cache/direct.h"
 #include "cache/mapping.h"
 #include "cache/read.h"
+#include "cache/sync.h"
 #include "cache/write.h"
 
 bool
@@ -136,6 +137,7 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
 {
   struct folio *buffer = bounce_get (mapping, n);
   struct range range = { .start = pos };
+  uint32_t losses;
   int r;
 
   n = min_u64 (n, bounce_size (buffer));
@@ -144,8 +146,10 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
 
   ranges_add_wait (&mapping->ranges, &range);
   atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
-  r = write_held (mapping, &range, buffer);
-  atomic_store (&mapping->wb.direct_unflushed, true);
+  do {
+    losses = atomic_load (&mapping->fs->store->losses);
+    r = write_held (mapping, &range, buffer);
+  } while (!sync_direct_kept (mapping, losses) && r == 0);
   writeback_note_unflushed (mapping);
   atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
   mapping_drop_range (mapping, range.start, range.end, r < 0);

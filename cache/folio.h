@@ -34,7 +34,8 @@
  *   FOLIO_WB_BEGIN   dirty -> writeback        folio lock; loop thread
  *   FOLIO_WB_DONE    writeback -> unstable     loop thread
  *   FOLIO_WB_FAILED  writeback -> dirty        loop thread; also when a flush
- *                                              failed meanwhile
+ *                                              failed, or the store lost
+ *                                              something, meanwhile
  *   FOLIO_FLUSHED    unstable -> clean         loop thread
  *   FOLIO_LOST       unstable -> dirty         loop thread, or range
  *   FOLIO_DROPPED    -> nothing                range and folio lock

@@ -376,7 +376,7 @@ ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
     if (ioend == NULL)
       break;
     ioend->epoch = wb->epoch;
-    ioend->failures = wb->flush_failures;
+    ioend->doubts = wb->doubts;
     wb->epoch_in_flight[wb->epoch]++;
     wb->in_flight++;
     batch[n++] = &ioend->req;
@@ -409,8 +409,9 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
   }
 }
 
-/* The store has written it, but a flush has failed since it was sent, and may
- * have forgotten it: to be written again, like what was unstable then.
+/* The store has written it, but may have forgotten it, since a flush has failed
+ * since it was sent or the store has lost something: to be written again, like
+ * what was unstable then.
  */
 static void
 finish_doubtful (struct ioend *ioend)
@@ -419,8 +420,10 @@ finish_doubtful (struct ioend *ioend)
 
   writeback_note_unflushed (mapping);
   finish_folios (ioend, FOLIO_WB_FAILED);
-  sync_note_error (mapping, ioend->range.start >> PAGE_SHIFT,
-                   (ioend->range.end - 1) >> PAGE_SHIFT, -EIO);
+  /* While a loss settles all syncs begin anew, and need not be told. */
+  if (!mapping->wb.settling)
+    sync_note_error (mapping, ioend->range.start >> PAGE_SHIFT,
+                     (ioend->range.end - 1) >> PAGE_SHIFT, -EIO);
 }
 
 static void
@@ -436,7 +439,7 @@ finish (struct ioend *ioend)
     finish_folios (ioend, FOLIO_WB_FAILED);
     note_error (mapping, start, end, ioend->error);
   }
-  else if (ioend->failures != wb->flush_failures)
+  else if (ioend->doubts != wb->doubts)
     finish_doubtful (ioend);
   else {
     writeback_note_unflushed (mapping);

@@ -117,10 +117,24 @@ mapping_create (struct cache *cache, struct fs *fs,
   return 0;
 }
 
+static void
+store_changed (void *opaque)
+{
+  writeback_store_changed (opaque);
+}
+
 int
 mapping_start (struct mapping *mapping)
 {
-  return flusher_start (mapping, &mapping->flusher);
+  struct store *store = mapping->fs->store;
+  int r;
+
+  store->opaque = mapping;
+  store->changed = store_changed;
+  r = flusher_start (mapping, &mapping->flusher);
+  if (r < 0)
+    store->changed = NULL;
+  return r;
 }
 
 /* What eviction has not taken goes now, whatever its state: the mapping is at
@@ -152,6 +166,7 @@ mapping_destroy (struct mapping *mapping)
   if (mapping->flusher) {
     fill_pool_drain (mapping);
     flusher_stop (mapping->flusher);
+    mapping->fs->store->changed = NULL;
   }
   if (mapping->index)
     drop_all (mapping);

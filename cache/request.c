@@ -23,13 +23,38 @@ cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   return read_buffered (conn, buf, count, offset);
 }
 
+/* Write and, with FUA, make durable.  A direct write is to be done *again if the
+ * store has lost something before it was.
+ */
+static int
+write_once (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
+            unsigned flags, bool direct, bool *again)
+{
+  struct mapping *mapping = conn->mapping;
+  struct store *store = mapping->fs->store;
+  uint32_t losses = atomic_load (&store->losses);
+  uint32_t lost = atomic_load (&mapping->lost_writes);
+  int r;
+
+  if (direct)
+    r = direct_write (conn, buf, count, offset);
+  else
+    r = write_buffered (mapping, buf, count, offset);
+  if (r == 0)
+    r = write_sync (mapping, offset, count, flags, direct);
+  if (r < 0 || !direct || !(flags & CACHE_FUA))
+    return r;
+  *again = atomic_load (&store->losses) != losses;
+  /* A flush that failed meanwhile may have lost it. */
+  return !*again && atomic_load (&mapping->lost_writes) != lost ? -EIO : 0;
+}
+
 int
 cache_write (struct conn *conn, const void *buf, uint32_t count,
              uint64_t offset, unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
-  uint32_t lost = atomic_load (&mapping->lost_writes);
-  bool direct;
+  bool direct, again;
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -38,16 +63,10 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
   if (r < 0 || count == 0)
     return r;
   direct = direct_wanted (conn, offset, count);
-  if (direct)
-    r = direct_write (conn, buf, count, offset);
-  else
-    r = write_buffered (mapping, buf, count, offset);
-  if (r == 0)
-    r = write_sync (mapping, offset, count, flags, direct);
-  /* A flush that failed meanwhile may have lost what was written directly. */
-  if (r == 0 && (flags & CACHE_FUA) &&
-      atomic_load (&mapping->lost_writes) != lost)
-    r = -EIO;
+  do {
+    again = false;
+    r = write_once (conn, buf, count, offset, flags, direct, &again);
+  } while (again);
   return r;
 }
 

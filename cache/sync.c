@@ -15,7 +15,6 @@
 
 /* A slice of work. */
 #define SLICE_NODES 256
-#define SLICE_SWEEP 256
 
 void
 sync_list_init (struct sync_list *list)
@@ -32,8 +31,7 @@ sync_list_append (struct sync_list *list, struct sync_req *req)
   list->tail = &req->next;
 }
 
-/* Move all of `from' to the end of `to'. */
-static void
+void
 sync_list_move (struct sync_list *to, struct sync_list *from)
 {
   if (from->head == NULL)
@@ -52,8 +50,8 @@ complete (struct mapping *mapping, struct sync_req *req)
     completion_signal (mapping->env, &req->done);
 }
 
-static void
-complete_all (struct mapping *mapping, struct sync_list *list, int error)
+void
+sync_complete_all (struct mapping *mapping, struct sync_list *list, int error)
 {
   struct sync_req *req, *next;
 
@@ -96,137 +94,6 @@ sync_note_error (struct mapping *mapping, uint64_t first, uint64_t last,
       req->error = error;
 }
 
-/* --- the store flush --- */
-
-static void
-flush_done (struct store_req *req, int error)
-{
-  struct mapping *mapping =
-    (struct mapping *) ((char *) req - offsetof (struct mapping, wb.flush_req));
-
-  mapping->wb.flush_error = error;
-  atomic_store (&mapping->wb.flush_done, true);
-  writeback_kick (mapping);
-}
-
-/* Has the store got, or is it getting, direct writes that no flush covers yet?
- * (One that completes is flagged before it is no longer counted.)
- */
-static bool
-direct_pending (struct writeback *wb)
-{
-  return atomic_load (&wb->direct_in_flight) > 0 ||
-         atomic_load (&wb->direct_unflushed);
-}
-
-void
-sync_start_flush (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-
-  if (wb->flush_state != FLUSH_IDLE || zeroes_to_redo (&mapping->zeroes))
-    return;
-  wb->flush_state = FLUSH_SENT;
-  /* What becomes unstable from here on is for the next flush. */
-  wb->gen++;
-  atomic_store (&wb->unflushed, false);
-  /* In this order: one that ends between the two is flagged anew. */
-  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
-  wb->flush_direct |= atomic_load (&wb->direct_in_flight) > 0;
-  zeroes_flush_begin (&mapping->zeroes);
-  wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
-  mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
-}
-
-/* Everything not known to be durable is to be written again.  Whoever asked
- * for it to be durable, or is about to, is told.
- */
-static void
-flush_failed (struct mapping *mapping, int error)
-{
-  struct writeback *wb = &mapping->wb;
-  struct sync_req *req;
-
-  if (atomic_exchange (&wb->last_error, error) != error)
-    env_log (mapping->env, LOG_ERROR,
-             "the store failed to flush, what was written since the last "
-             "flush will be written again: %s",
-             strerror (-error));
-  wb->flush_failures++;
-  atomic_store (&wb->unflushed, true);
-  if (wb->flush_direct || direct_pending (wb))
-    atomic_fetch_add (&mapping->lost_writes, 1);
-  writeback_back_off (mapping);
-  for (req = wb->writing.head; req; req = req->next)
-    if (req->flush)
-      req->error = error;
-}
-
-/* A folio has become clean.  Eviction sets the flag and then looks whether it
- * is; both are read-modify-writes of the flags, so that one of us sees what the
- * other did before.
- */
-static void
-cleaned (struct mapping *mapping, struct folio *folio)
-{
-  if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
-      FOLIO_RECLAIM)
-    reclaim_rotate (mapping->cache->reclaim, folio);
-}
-
-/* Go on with the sweep over unstable folios.  Returns true when it is done. */
-static bool
-sweep (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-  struct folio *folio;
-  unsigned budget = SLICE_SWEEP;
-
-  while (budget-- > 0) {
-    folio = index_get_tagged (mapping->index, wb->sweep_page, mapping->nr_pages,
-                              TAG_UNSTABLE);
-    if (folio == NULL)
-      return true;
-    wb->sweep_page = folio_index (folio) + folio_pages (folio);
-    if (wb->flush_failed)
-      folio_transition (mapping, folio, 0, folio_sectors (folio), FOLIO_LOST);
-    else if (folio->unstable_gen != wb->gen &&
-             folio_transition (mapping, folio, 0, folio_sectors (folio),
-                               FOLIO_FLUSHED))
-      cleaned (mapping, folio);
-    folio_put (mapping->arena, folio);
-  }
-  return false;
-}
-
-bool
-sync_flush_step (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-  bool done;
-
-  if (wb->flush_state == FLUSH_SENT &&
-      atomic_exchange (&wb->flush_done, false)) {
-    wb->flush_failed = wb->flush_error != 0;
-    wb->sweep_page = 0;
-    wb->flush_state = FLUSH_SWEEP;
-    zeroes_flush_end (&mapping->zeroes, wb->flush_error);
-    if (wb->flush_failed)
-      flush_failed (mapping, wb->flush_error);
-    else
-      writeback_note_success (mapping);
-    complete_all (mapping, &wb->flushing, wb->flush_error);
-  }
-  if (wb->flush_state != FLUSH_SWEEP)
-    return false;
-
-  done = sweep (mapping);
-  throttle_wake (mapping);
-  if (done)
-    wb->flush_state = FLUSH_IDLE;
-  return true;
-}
-
 /* --- batches --- */
 
 /* Where to begin tagging for a sync: tags go by where a folio begins, and the
@@ -245,41 +112,66 @@ first_tagged (struct mapping *mapping, const struct sync_req *req)
   return page;
 }
 
+/* Begin to tag for req and those behind it in the batch. */
+static void
+start_tagging (struct mapping *mapping, struct sync_req *req)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (req == wb->writing.head)
+    wb->tag_redone = zeroes_redone (&mapping->zeroes);
+  wb->tag_req = req;
+  wb->tag_page = first_tagged (mapping, req);
+  wb->batch_state = BATCH_TAGGING;
+}
+
 /* Take what is queued into the batch. */
 static bool
 take_queue (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   struct sync_list taken;
+  struct sync_req *first;
 
   sync_list_init (&taken);
   pthread_mutex_lock (&wb->lock);
   sync_list_move (&taken, &wb->queue);
   pthread_mutex_unlock (&wb->lock);
-  if (taken.head == NULL)
+  first = taken.head;
+  if (first == NULL)
     return false;
 
-  wb->tag_req = taken.head;
-  wb->tag_page = first_tagged (mapping, taken.head);
   sync_list_move (&wb->writing, &taken);
-  wb->batch_state = BATCH_TAGGING;
+  start_tagging (mapping, first);
   return true;
 }
 
 /* May more join the batch now?  While its turn to flush has not come anyway,
- * and not in the middle of a drain, whose count would be spoilt.
+ * not in the middle of a drain, whose count would be spoilt, and not before all
+ * that was lost is dirty.
  */
 static bool
 batch_open (const struct writeback *wb)
 {
   switch (wb->batch_state) {
-  case BATCH_NONE: return !(wb->flush_state == FLUSH_SWEEP && wb->flush_failed);
+  case BATCH_NONE:
+    return !wb->settling && !(wb->flush_state == FLUSH_SWEEP && wb->sweep_lost);
   case BATCH_SENDING:
   case BATCH_DRAINED: return wb->flush_state == FLUSH_SENT;
+  case BATCH_AGAIN:
   case BATCH_TAGGING:
   case BATCH_DRAINING: break;
   }
   return false;
+}
+
+void
+sync_restart (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (wb->writing.head)
+    wb->batch_state = BATCH_AGAIN;
 }
 
 /* Tag what is dirty for the syncs of the batch, a slice at a time. */
@@ -323,24 +215,32 @@ send_tagged (struct mapping *mapping)
   return true;
 }
 
-/* The batch is written.  Pass it on. */
+/* The batch is written.  Pass it on, after the flush before it, and when zeroes
+ * that were lost are done again or that has failed.
+ */
 static bool
 batch_drained (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
+  struct zeroes *zeroes = &mapping->zeroes;
+  bool redo = zeroes_to_redo (zeroes);
+  int error = redo ? zeroes_redo_error (zeroes) : 0;
 
   complete_written (mapping, &wb->writing);
-  if (wb->writing.head && wb->flush_state != FLUSH_IDLE) {
-    wb->batch_state = BATCH_DRAINED;
-    return false;
-  }
   wb->batch_state = BATCH_NONE;
   if (wb->writing.head == NULL)
     return true;
-  if (!atomic_load (&wb->unflushed) && !atomic_load (&mapping->nr_unstable))
-    complete_all (mapping, &wb->writing, 0);
-  else if (zeroes_to_redo (&mapping->zeroes))
-    complete_all (mapping, &wb->writing, -EIO);
+  if (wb->flush_state != FLUSH_IDLE || (redo && error == 0)) {
+    wb->batch_state = BATCH_DRAINED;
+    return false;
+  }
+  if (redo)
+    sync_complete_all (mapping, &wb->writing, error);
+  else if (zeroes_redone (zeroes) != wb->tag_redone)
+    sync_restart (mapping); /* something became dirty behind the tags */
+  else if (!atomic_load (&wb->unflushed) &&
+           !atomic_load (&mapping->nr_unstable))
+    sync_complete_all (mapping, &wb->writing, 0);
   else {
     sync_list_move (&wb->flushing, &wb->writing);
     sync_start_flush (mapping);
@@ -358,16 +258,18 @@ sync_step (struct mapping *mapping)
 
   switch (wb->batch_state) {
   case BATCH_NONE: return false;
+  case BATCH_AGAIN:
+    if (wb->settling)
+      return false;
+    start_tagging (mapping, wb->writing.head);
+    return true;
   case BATCH_TAGGING: tag (mapping); return true;
   case BATCH_SENDING: return send_tagged (mapping);
   case BATCH_DRAINING:
     if (wb->epoch_in_flight[wb->epoch ^ 1] > 0)
       return false;
     return batch_drained (mapping);
-  case BATCH_DRAINED:
-    if (wb->flush_state != FLUSH_IDLE)
-      return false;
-    return batch_drained (mapping);
+  case BATCH_DRAINED: return batch_drained (mapping);
   }
   return false;
 }

@@ -2,7 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Syncs: batches of them, and the store flushes they share.  Loop thread only.
+ * Syncs: batches of them, and the store flushes they share.  Loop thread only,
+ * but for what says otherwise.
  */
 
 #ifndef FOLIO_SYNC_H
@@ -18,10 +19,23 @@ struct mapping;
 extern void sync_list_init (struct sync_list *list);
 extern void sync_list_append (struct sync_list *list, struct sync_req *req);
 
+/* Move all of `from' to the end of `to'. */
+extern void sync_list_move (struct sync_list *to, struct sync_list *from);
+
+/* They are over, with this error if it is not 0. */
+extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
+                               int error);
+
 /* Bring the batch that is writing, and what is queued, as far as possible.
  * Returns true if there is more to do at once.
  */
 extern bool sync_step (struct mapping *mapping);
+
+/* The syncs whose data is being sent are to begin anew, once it has settled. */
+extern void sync_restart (struct mapping *mapping);
+
+/* Take note of what the store has lost since it was last looked at. */
+extern void sync_see_losses (struct mapping *mapping);
 
 /* Begin a store flush although nobody asked, if none is on. */
 extern void sync_start_flush (struct mapping *mapping);
@@ -30,6 +44,11 @@ extern void sync_start_flush (struct mapping *mapping);
  * more to do at once.
  */
 extern bool sync_flush_step (struct mapping *mapping);
+
+/* A direct write that began at this count of the store's losses is done (any
+ * thread).  False: the store has lost something since, it is to be done again.
+ */
+extern bool sync_direct_kept (struct mapping *mapping, uint32_t losses);
 
 /* Pages [first, last] could not be written: syncs of them will fail. */
 extern void sync_note_error (struct mapping *mapping, uint64_t first,

@@ -51,6 +51,7 @@ writeback_init (struct mapping *mapping)
   wb->max_io = choose_max_io (mapping);
   wb->own_sync = (struct sync_req) { .last = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
+  wb->losses = atomic_load (&mapping->fs->store->losses);
 
   wb->ioends = calloc (depth, sizeof *wb->ioends);
   if (wb->ioends == NULL)
@@ -199,6 +200,28 @@ queue_own_sync (struct mapping *mapping)
   writeback_queue (mapping, &wb->own_sync);
 }
 
+/* The store says that it is better now, or worse: what it failed to do before
+ * is no reason to wait.
+ */
+static void
+see_change (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (atomic_exchange (&wb->store_changed, false)) {
+    wb->retry_at = wb->backoff = 0;
+    atomic_store (&wb->last_error, 0);
+  }
+  sync_see_losses (mapping);
+}
+
+/* Must background work wait until we are kicked? */
+static bool
+held_back (struct mapping *mapping)
+{
+  return mapping->wb.settling || zeroes_to_redo (&mapping->zeroes);
+}
+
 bool
 writeback_step (struct mapping *mapping)
 {
@@ -206,6 +229,7 @@ writeback_step (struct mapping *mapping)
   uint64_t now = mapping->env->now (mapping->env);
   bool more = false;
 
+  see_change (mapping);
   if (ioend_reap (mapping))
     more = true;
   if (sync_flush_step (mapping))
@@ -214,7 +238,7 @@ writeback_step (struct mapping *mapping)
   if (sync_step (mapping))
     more = true;
   flush_unstable (mapping);
-  if (now >= wb->retry_at && !zeroes_to_redo (&mapping->zeroes)) {
+  if (now >= wb->retry_at && !held_back (mapping)) {
     if (periodic_step (mapping, now))
       more = true;
     if (background_step (mapping))
@@ -228,7 +252,7 @@ writeback_deadline (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
 
-  if (!atomic_load (&mapping->nr_unsaved))
+  if (!atomic_load (&mapping->nr_unsaved) || held_back (mapping))
     return ENV_FOREVER;
   if (wb->retry_at > mapping->env->now (mapping->env))
     return wb->retry_at;
@@ -255,6 +279,14 @@ writeback_kick (struct mapping *mapping)
 {
   if (mapping->flusher)
     flusher_kick (mapping->flusher);
+}
+
+void
+writeback_store_changed (struct mapping *mapping)
+{
+  atomic_store (&mapping->wb.store_changed, true);
+  zeroes_retry (&mapping->zeroes);
+  mapping_kick (mapping);
 }
 
 void

@@ -57,7 +57,7 @@ struct ioend {
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
   unsigned epoch;       /* 0 or 1 */
-  unsigned failures;    /* flushes that had failed when it was sent */
+  unsigned doubts;      /* wb.doubts when it was sent */
   bool for_sync;        /* made by a pass over TOWRITE */
   int error;
   struct ioend *next;
@@ -73,29 +73,32 @@ struct wb_pass {
 
 enum batch_state {
   BATCH_NONE,
+  BATCH_AGAIN,    /* it begins anew when a loss has settled */
   BATCH_TAGGING,  /* its dirty folios are being tagged TOWRITE */
   BATCH_SENDING,  /* they are being sent */
   BATCH_DRAINING, /* waiting for all that was sent up to then */
-  BATCH_DRAINED,  /* waiting for the flush before it */
+  BATCH_DRAINED,  /* waiting for the flush before it, or for zeroes to be done
+                   * again */
 };
 
 enum flush_state {
   FLUSH_IDLE,
   FLUSH_SENT,  /* the store is at it */
-  FLUSH_SWEEP, /* turning unstable folios to clean or, if it failed, dirty */
+  FLUSH_SWEEP, /* turning unstable folios to clean, or to dirty */
 };
 
 struct writeback {
   /* From other threads. */
-  pthread_mutex_t lock;    /* protects queue, done; a leaf */
-  struct sync_list queue;  /* asked for */
-  struct ioend *done;      /* over, not yet noticed */
-  _Atomic bool flush_done; /* the store flush is over ... */
-  int flush_error;         /* ... with this */
-  _Atomic bool want_clean; /* memory is short, or the last client left */
-  _Atomic bool unflushed;  /* the store has done something since the last
+  pthread_mutex_t lock;       /* protects queue, done; a leaf */
+  struct sync_list queue;     /* asked for */
+  struct ioend *done;         /* over, not yet noticed */
+  _Atomic bool flush_done;    /* the store flush is over ... */
+  int flush_error;            /* ... with this */
+  _Atomic bool want_clean;    /* memory is short, or the last client left */
+  _Atomic bool store_changed; /* so the store said */
+  _Atomic bool unflushed;     /* the store has done something since the last
                              * flush began */
-  _Atomic int last_error;  /* of the last write or flush; 0 after success */
+  _Atomic int last_error;     /* of the last write or flush; 0 after success */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   _Atomic unsigned direct_in_flight; /* direct writes under way */
@@ -119,11 +122,16 @@ struct writeback {
   enum flush_state flush_state;
   struct sync_list flushing; /* the batch whose flush is in flight */
   struct store_req flush_req;
-  bool flush_failed;
-  unsigned flush_failures; /* how many have failed so far */
-  bool flush_direct;       /* direct writes were among what is being flushed */
-  uint64_t sweep_page;     /* where the sweep goes on */
-  uint8_t gen;             /* of sectors that become unstable now */
+  unsigned flush_doubts; /* doubts when it was sent */
+  bool flush_direct;     /* direct writes were among what is being flushed */
+  bool sweep_lost;       /* the sweep makes dirty, not clean */
+  uint64_t sweep_page;   /* where the sweep goes on */
+  uint8_t gen;           /* of sectors that become unstable now */
+  unsigned doubts;       /* counts what may have undone writes */
+  uint32_t losses;       /* of the store, as far as seen */
+  bool settling;       /* after a loss, until nothing is in flight or unstable;
+                  * nothing is sent */
+  uint32_t tag_redone; /* zeroes_redone when tagging for the batch began */
 
   struct wb_pass background_pass; /* over DIRTY: there is too much of it */
   struct wb_pass expire_pass;     /* over DIRTY: the old ones */
@@ -157,6 +165,11 @@ extern void writeback_note_success (struct mapping *mapping);
 
 /* Wake the loop thread. */
 extern void writeback_kick (struct mapping *mapping);
+
+/* The store has changed (see store.h): what it has lost is to be written again,
+ * and what it failed to write is to be tried again, at once.
+ */
+extern void writeback_store_changed (struct mapping *mapping);
 
 /* Dirty pages have been added: begin write-back if there are too many. */
 extern void writeback_dirtied (struct mapping *mapping);

@@ -1,0 +1,242 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The store flush, the sweep after it, and losses that the store reports.
+ *
+ * A sector is clean only by a flush that was submitted after its write was
+ * done, that succeeded, and that is over before the store reports a loss since
+ * the write was submitted.  wb->doubts counts whatever may have undone writes:
+ * flushes that failed, and losses.  A write, and a flush, that sees another
+ * count at its end than at its beginning proves nothing.
+ *
+ * After a loss all is written again as after a flush that failed, but nobody
+ * did anything wrong: syncs begin anew, when it has settled, that is when all
+ * that was in flight is over and all that was unstable is dirty.
+ */
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "cache/mapping.h"
+#include "cache/sync.h"
+
+/* A slice of work. */
+#define SLICE_SWEEP 256
+
+/* --- direct writes, of which there is no copy --- */
+
+bool
+sync_direct_kept (struct mapping *mapping, uint32_t losses)
+{
+  struct writeback *wb = &mapping->wb;
+  bool kept;
+
+  /* Under the lock, so that lost_direct sees what was kept before the loss. */
+  pthread_mutex_lock (&wb->lock);
+  kept = atomic_load (&mapping->fs->store->losses) == losses;
+  if (kept)
+    atomic_store (&wb->direct_unflushed, true);
+  pthread_mutex_unlock (&wb->lock);
+  return kept;
+}
+
+/* Has the store lost direct writes?  (Those under way are done again by whoever
+ * waits for them.)
+ */
+static bool
+lost_direct (struct writeback *wb)
+{
+  bool lost;
+
+  pthread_mutex_lock (&wb->lock);
+  lost = atomic_exchange (&wb->direct_unflushed, false);
+  pthread_mutex_unlock (&wb->lock);
+  return lost || (wb->flush_state == FLUSH_SENT && wb->flush_direct);
+}
+
+/* Has the store got, or is it getting, direct writes that no flush covers yet?
+ * (One that completes is flagged before it is no longer counted.)
+ */
+static bool
+direct_pending (struct writeback *wb)
+{
+  return atomic_load (&wb->direct_in_flight) > 0 ||
+         atomic_load (&wb->direct_unflushed);
+}
+
+/* --- the flush --- */
+
+static void
+flush_done (struct store_req *req, int error)
+{
+  struct mapping *mapping =
+    (struct mapping *) ((char *) req - offsetof (struct mapping, wb.flush_req));
+
+  mapping->wb.flush_error = error;
+  atomic_store (&mapping->wb.flush_done, true);
+  writeback_kick (mapping);
+}
+
+void
+sync_start_flush (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+
+  if (wb->flush_state != FLUSH_IDLE || wb->settling ||
+      zeroes_to_redo (&mapping->zeroes))
+    return;
+  wb->flush_state = FLUSH_SENT;
+  wb->flush_doubts = wb->doubts;
+  /* What becomes unstable from here on is for the next flush. */
+  wb->gen++;
+  atomic_store (&wb->unflushed, false);
+  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
+  zeroes_flush_begin (&mapping->zeroes);
+  wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
+  mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
+}
+
+static void
+start_sweep (struct writeback *wb, bool lost)
+{
+  wb->flush_state = FLUSH_SWEEP;
+  wb->sweep_lost = lost;
+  wb->sweep_page = 0;
+}
+
+/* Everything not known to be durable is to be written again.  Whoever asked
+ * for it to be durable, or is about to, is told.
+ */
+static void
+flush_failed (struct mapping *mapping, int error)
+{
+  struct writeback *wb = &mapping->wb;
+  struct sync_req *req;
+
+  if (atomic_exchange (&wb->last_error, error) != error)
+    env_log (mapping->env, LOG_ERROR,
+             "the store failed to flush, what was written since the last "
+             "flush will be written again: %s",
+             strerror (-error));
+  wb->doubts++;
+  atomic_store (&wb->unflushed, true);
+  if (wb->flush_direct || direct_pending (wb))
+    atomic_fetch_add (&mapping->lost_writes, 1);
+  writeback_back_off (mapping);
+  for (req = wb->writing.head; req; req = req->next)
+    if (req->flush)
+      req->error = error;
+}
+
+/* The flush is over. */
+static void
+end_flush (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  int error = wb->flush_error;
+
+  if (wb->flush_doubts != wb->doubts) {
+    /* Whatever it says: the syncs that wait for it begin anew. */
+    start_sweep (wb, true);
+    sync_list_move (&wb->writing, &wb->flushing);
+    sync_restart (mapping);
+    return;
+  }
+  start_sweep (wb, error != 0);
+  zeroes_flush_end (&mapping->zeroes, error);
+  if (error)
+    flush_failed (mapping, error);
+  else
+    writeback_note_success (mapping);
+  sync_complete_all (mapping, &wb->flushing, error);
+}
+
+/* --- losses --- */
+
+void
+sync_see_losses (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  uint32_t losses = atomic_load (&mapping->fs->store->losses);
+
+  if (losses == wb->losses)
+    return;
+  wb->losses = losses;
+  wb->doubts++;
+  wb->settling = true;
+  atomic_store (&wb->unflushed, true);
+  zeroes_lost (&mapping->zeroes);
+  if (lost_direct (wb))
+    atomic_fetch_add (&mapping->lost_writes, 1);
+  /* A flush in flight ends first. */
+  wb->flush_direct = false;
+  if (wb->flush_state != FLUSH_SENT)
+    start_sweep (wb, true);
+  sync_restart (mapping);
+}
+
+/* --- the sweep --- */
+
+/* A folio has become clean.  Eviction sets the flag and then looks whether it
+ * is; both are read-modify-writes of the flags, so that one of us sees what the
+ * other did before.
+ */
+static void
+cleaned (struct mapping *mapping, struct folio *folio)
+{
+  if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
+      FOLIO_RECLAIM)
+    reclaim_rotate (mapping->cache->reclaim, folio);
+}
+
+/* Go on with the sweep over unstable folios.  Returns true when it is done. */
+static bool
+sweep (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  struct folio *folio;
+  unsigned budget = SLICE_SWEEP;
+
+  while (budget-- > 0) {
+    folio = index_get_tagged (mapping->index, wb->sweep_page, mapping->nr_pages,
+                              TAG_UNSTABLE);
+    if (folio == NULL)
+      return true;
+    wb->sweep_page = folio_index (folio) + folio_pages (folio);
+    if (wb->sweep_lost)
+      folio_transition (mapping, folio, 0, folio_sectors (folio), FOLIO_LOST);
+    else if (folio->unstable_gen != wb->gen &&
+             folio_transition (mapping, folio, 0, folio_sectors (folio),
+                               FOLIO_FLUSHED))
+      cleaned (mapping, folio);
+    folio_put (mapping->arena, folio);
+  }
+  return false;
+}
+
+bool
+sync_flush_step (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  bool done;
+
+  if (wb->flush_state == FLUSH_SENT &&
+      atomic_exchange (&wb->flush_done, false)) {
+    /* Not before it is over: it proves nothing if there was one before. */
+    sync_see_losses (mapping);
+    end_flush (mapping);
+  }
+  if (wb->flush_state == FLUSH_SWEEP) {
+    done = sweep (mapping);
+    throttle_wake (mapping);
+    if (done)
+      wb->flush_state = FLUSH_IDLE;
+    return true;
+  }
+  if (!wb->settling || wb->flush_state != FLUSH_IDLE || wb->in_flight > 0)
+    return false;
+  wb->settling = false;
+  return true;
+}
