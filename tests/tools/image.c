@@ -11,19 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "image.h"
+#include "state-file.h"
 #include "util.h"
 
 struct header {
-  char magic[8];
+  char magic[STATE_MAGIC];
   uint64_t size;
   uint64_t runs;
 };
 
-static const char magic[8] = "oracle1";
+static const char magic[STATE_MAGIC] = "oracle1";
 
 /* Bytes of a file compared in one go. */
 #define CHUNK (1 << 20)
@@ -49,15 +49,10 @@ bool
 image_load (struct image *image, const char *path)
 {
   struct header header;
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  int fd = state_open (path, magic, &header, sizeof header);
 
-  if (fd < 0 && errno == ENOENT)
-    return false;
   if (fd < 0)
-    die ("%s: %s", path, strerror (errno));
-  read_all (fd, path, &header, sizeof header);
-  if (memcmp (header.magic, magic, sizeof magic) != 0)
-    die ("%s: not a state file", path);
+    return false;
   image_init (image, header.size);
   image->runs = header.runs;
   history_load (&image->history, fd, path);
@@ -70,19 +65,13 @@ void
 image_save (struct image *image, const char *path)
 {
   struct header header = { .size = image->size, .runs = ++image->runs };
-  char tmp[4096];
   int fd;
 
   memcpy (header.magic, magic, sizeof magic);
-  snprintf (tmp, sizeof tmp, "%s.new", path);
-  fd = open (tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0)
-    die ("%s: %s", tmp, strerror (errno));
-  write_all (fd, tmp, &header, sizeof header);
-  history_save (&image->history, fd, tmp);
-  write_all (fd, tmp, image->bytes, image->size);
-  if (close (fd) < 0 || rename (tmp, path) < 0)
-    die ("%s: %s", path, strerror (errno));
+  fd = state_create (path, &header, sizeof header);
+  history_save (&image->history, fd, path);
+  write_all (fd, path, image->bytes, image->size);
+  state_commit (fd, path);
 }
 
 static int

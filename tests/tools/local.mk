@@ -30,6 +30,8 @@ tools_crash_SOURCES = \
 	tools/crash-verify.c \
 	tools/sectors.c \
 	tools/sectors.h \
+	tools/state-file.c \
+	tools/state-file.h \
 	$(NULL)
 tools_crash_LDADD = $(LIBNBD_LIBS)
 
@@ -51,6 +53,8 @@ tools_oracle_SOURCES = \
 	tools/oracle-races.c \
 	tools/oracle-threads.c \
 	tools/oracle-verify.c \
+	tools/state-file.c \
+	tools/state-file.h \
 	$(NULL)
 tools_oracle_LDADD = $(LIBNBD_LIBS)
 

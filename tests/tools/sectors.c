@@ -5,14 +5,13 @@
  * What each sector of the disk may hold after a crash.  See sectors.h.
  */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "sectors.h"
+#include "state-file.h"
 #include "util.h"
 
 #define WORDS (SECTOR / 8)
@@ -22,11 +21,11 @@
 #define REPORTS_MAX 5
 
 struct header {
-  char magic[8];
+  char magic[STATE_MAGIC];
   uint64_t n, key, epoch;
 };
 
-static const char state_magic[8] = "crash01";
+static const char state_magic[STATE_MAGIC] = "crash01";
 
 void
 sectors_init (struct sectors *sectors, uint64_t n, uint64_t key)
@@ -53,15 +52,10 @@ bool
 sectors_load (struct sectors *sectors, const char *path)
 {
   struct header header;
-  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  int fd = state_open (path, state_magic, &header, sizeof header);
 
-  if (fd < 0 && errno == ENOENT)
-    return false;
   if (fd < 0)
-    die ("%s: %s", path, strerror (errno));
-  read_all (fd, path, &header, sizeof header);
-  if (memcmp (header.magic, state_magic, sizeof state_magic) != 0)
-    die ("%s: not a state file", path);
+    return false;
   sectors_init (sectors, header.n, header.key);
   sectors->epoch = header.epoch;
   read_all (fd, path, sectors->floor, header.n * sizeof *sectors->floor);
@@ -80,18 +74,15 @@ sectors_save (struct sectors *sectors, const char *path)
     .key = sectors->key,
     .epoch = sectors->epoch,
   };
-  int fd = open (path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  int fd;
 
-  if (fd < 0)
-    die ("%s: %s", path, strerror (errno));
   memcpy (header.magic, state_magic, sizeof state_magic);
-  write_all (fd, path, &header, sizeof header);
+  fd = state_create (path, &header, sizeof header);
   write_all (fd, path, sectors->floor, header.n * sizeof *sectors->floor);
   write_all (fd, path, sectors->last, header.n * sizeof *sectors->last);
   write_all (fd, path, sectors->zero, header.n * sizeof *sectors->zero);
   history_save (&sectors->history, fd, path);
-  if (close (fd) < 0)
-    die ("%s: %s", path, strerror (errno));
+  state_commit (fd, path);
 }
 
 void
