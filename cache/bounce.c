@@ -74,7 +74,7 @@ read_blocks (struct mapping *mapping, struct folio *buffer, uint64_t addr,
     .niov = 1,
   };
 
-  return store_submit_wait (mapping->fs->store, &req);
+  return stats_submit_wait (mapping, &req);
 }
 
 int64_t

@@ -125,7 +125,7 @@ write_held (struct mapping *mapping, const struct range *range,
       .iov = &iov,
       .niov = 1,
     };
-    r = store_submit_wait (fs->store, &req);
+    r = stats_submit_wait (mapping, &req);
     fs->ops->ioend_done (fs, pos, n, r);
   }
   return r;

@@ -164,7 +164,9 @@ static void
 fill_req_done (struct store_req *store_req, int error)
 {
   struct fill_req *req = (struct fill_req *) store_req;
+  struct mapping *mapping = req->fill->mapping;
 
+  stats_store_done (mapping->stats, mapping->env, store_req, error);
   req->error = error;
   if (error)
     atomic_store (&req->fill->error, error);
@@ -183,7 +185,7 @@ fill_submit (struct fill *fill)
     batch[i] = &fill->reqs[i].req;
   atomic_fetch_add (&fill->pending, n);
   if (n > 0)
-    store->ops->submit (store, batch, n);
+    stats_submit (store, batch, n);
   fill_release (fill);
 }
 
@@ -366,8 +368,12 @@ ahead_in_mapping (struct mapping *mapping, const struct iomap_iter *iter,
       return false;
     fill_start (fill, mapping, &mapping->fills);
     r = gather (fill, iter, &first, last, true);
-    for (i = 0; i < fill->nr_runs; i++)
-      atomic_fetch_or (&fill->runs[i].folio->flags, FOLIO_UNREAD);
+    for (i = 0; i < fill->nr_runs; i++) {
+      struct folio *folio = fill->runs[i].folio;
+
+      if (!(atomic_fetch_or (&folio->flags, FOLIO_UNREAD) & FOLIO_UNREAD))
+        stats_add (mapping->stats, STAT_READAHEAD_PAGES, folio_pages (folio));
+    }
     if (fill->nr_folios == 0)
       r = -EAGAIN;
     fill_submit (fill);
@@ -422,7 +428,7 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
     .iov = &iov,
     .niov = 1,
   };
-  int r = store_submit_wait (mapping->fs->store, &req);
+  int r = stats_submit_wait (mapping, &req);
 
   if (r == 0)
     folio_transition (mapping, folio, first, last, FOLIO_FILLED);

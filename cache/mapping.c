@@ -104,6 +104,11 @@ mapping_create (struct cache *cache, struct fs *fs,
   m->hooks.copy_in = default_copy_in;
   m->size = fs->size;
   m->nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  m->stats = stats_create ();
+  if (m->stats == NULL) {
+    free (m);
+    return -ENOMEM;
+  }
   ranges_init (&m->ranges, m->env);
   zeroes_init (&m->zeroes, m->env);
   throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
@@ -182,6 +187,7 @@ mapping_destroy (struct mapping *mapping)
   fill_pool_destroy (&mapping->fills);
   zeroes_destroy (&mapping->zeroes);
   ranges_destroy (&mapping->ranges);
+  stats_destroy (mapping->stats);
   free (mapping);
 }
 

@@ -20,6 +20,7 @@
 #include "cache/ranges.h"
 #include "cache/readahead.h"
 #include "cache/reclaim.h"
+#include "cache/stats.h"
 #include "cache/stream.h"
 #include "cache/throttle.h"
 #include "cache/writeback.h"
@@ -77,6 +78,7 @@ struct mapping {
   struct zeroes zeroes; /* zeroes and trims not flushed yet */
   struct writeback wb;
   struct flusher *flusher; /* the thread that runs wb */
+  struct stats *stats;
 };
 
 struct conn {

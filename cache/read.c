@@ -24,8 +24,10 @@ hit_flagged (struct conn *conn, struct folio *folio)
     &folio->flags, (uint16_t) ~(FOLIO_READAHEAD | FOLIO_UNREAD));
   struct ra_window window;
 
-  if (flags & FOLIO_UNREAD)
+  if (flags & FOLIO_UNREAD) {
     readahead_feedback (conn->ra, 0, folio_pages (folio));
+    stats_add (mapping->stats, STAT_READAHEAD_USED, folio_pages (folio));
+  }
   if (flags & FOLIO_READAHEAD) {
     readahead_marker (conn->ra, folio_index (folio), mapping->nr_pages,
                       &window);
@@ -240,12 +242,16 @@ read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
   return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
 }
 
-/* Serve a miss at offset.  Returns the bytes now in buf (they were zeroes), or
- * 0 and in *filled how many are worth looking up again, or an error.
- */
+/* What came of a miss. */
+struct miss {
+  uint64_t filled; /* bytes that are worth looking up again */
+  bool waited;     /* for the store, in this miss or one before */
+};
+
+/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error. */
 static int64_t
 read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
-           uint64_t *filled)
+           struct miss *miss)
 {
   struct mapping *mapping = conn->mapping;
   struct iomap_iter iter;
@@ -253,7 +259,7 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
   int64_t n = 0;
   int r;
 
-  *filled = 0;
+  miss->filled = 0;
   r = begin_miss (mapping, &iter, count, offset);
   if (r < 0)
     return r;
@@ -265,14 +271,15 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
   }
   else {
     length = min_u64 (length, max_fill (mapping));
+    miss->waited = true;
     r = read_pages (conn, &iter, length);
-    *filled = iter.pos + length > offset ? iter.pos + length - offset : 0;
+    miss->filled = iter.pos + length > offset ? iter.pos + length - offset : 0;
     if (r == -ENOMEM) {
       n = read_past_cache (
         mapping, &iter, buf, offset,
         min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count));
       r = n < 0 ? (int) n : 0;
-      *filled = 0;
+      miss->filled = 0;
     }
   }
   iomap_iter_stop (&iter);
@@ -284,34 +291,31 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
 int
 read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
 {
-  uint64_t filled = 0;
+  struct miss miss = { 0 };
   int64_t n;
 
   while (count > 0) {
-    n = (int64_t) read_cached (conn, buf, count, offset, filled > 0);
+    n = (int64_t) read_cached (conn, buf, count, offset, miss.filled > 0);
     if (n == 0)
-      n = read_miss (conn, buf, count, offset, &filled);
+      n = read_miss (conn, buf, count, offset, &miss);
     else
-      filled -= min_u64 (filled, (uint64_t) n);
+      miss.filled -= min_u64 (miss.filled, (uint64_t) n);
     if (n < 0)
       return (int) n;
     buf = (uint8_t *) buf + n;
     offset += (uint64_t) n;
     count -= (size_t) n;
   }
-  return 0;
+  return miss.waited;
 }
 
-int
-cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
+static int
+prefetch (struct mapping *mapping, uint64_t count, uint64_t offset)
 {
-  struct mapping *mapping = conn->mapping;
   struct iomap_iter iter;
   uint64_t n;
   int r, error = 0;
 
-  if (!mapping_in_range (mapping, offset, count))
-    return -EINVAL;
   /* More than the cache holds would only push out its own beginning. */
   count = min_u64 (count, (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT);
 
@@ -328,4 +332,16 @@ cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
   }
   iomap_iter_stop (&iter);
   return error < 0 && error != -ENOMEM ? error : r < 0 ? r : 0;
+}
+
+int
+cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
+{
+  struct mapping *mapping = conn->mapping;
+  int r = -EINVAL;
+
+  if (mapping_in_range (mapping, offset, count))
+    r = prefetch (mapping, count, offset);
+  stats_request (mapping->stats, STAT_PREFETCHES, count, r);
+  return r;
 }

@@ -23,7 +23,9 @@ struct mapping;
 extern size_t read_cached (struct conn *conn, void *buf, size_t count,
                            uint64_t offset, bool filled);
 
-/* Read through the cache.  The range lies inside the disk. */
+/* Read through the cache.  The range lies inside the disk.  Returns 0, or 1 if
+ * the store had to be waited for, or a negative errno.
+ */
 extern int read_buffered (struct conn *conn, void *buf, size_t count,
                           uint64_t offset);
 

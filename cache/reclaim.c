@@ -47,7 +47,7 @@ struct reclaim {
   pthread_mutex_t lock; /* the queue lock */
   struct policy policy;
 
-  _Atomic uint64_t wasted;
+  _Atomic uint64_t wasted, evicted; /* pages */
 
   pthread_t thread;
   bool started;
@@ -195,6 +195,7 @@ free_victim (struct reclaim *reclaim, const struct victim *victim)
   pthread_mutex_unlock (&reclaim->lock);
   lock_order_gave (RANK_QUEUE);
 
+  atomic_fetch_add (&reclaim->evicted, 1u << victim->order);
   if (atomic_load (&folio->flags) & FOLIO_UNREAD)
     atomic_fetch_add (&reclaim->wasted, 1u << victim->order);
   arena_free (reclaim->arena, folio);
@@ -266,6 +267,12 @@ uint64_t
 reclaim_wasted_readahead (struct reclaim *reclaim)
 {
   return atomic_load (&reclaim->wasted);
+}
+
+uint64_t
+reclaim_evicted (struct reclaim *reclaim)
+{
+  return atomic_load (&reclaim->evicted);
 }
 
 /* --- the reclaimer --- */

@@ -90,4 +90,7 @@ extern uint32_t reclaim_pages (struct reclaim *reclaim, uint32_t nr);
 /* Pages that were read ahead (FOLIO_UNREAD) and evicted unread, so far. */
 extern uint64_t reclaim_wasted_readahead (struct reclaim *reclaim);
 
+/* Pages evicted so far. */
+extern uint64_t reclaim_evicted (struct reclaim *reclaim);
+
 #endif /* FOLIO_RECLAIM_H */

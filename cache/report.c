@@ -124,13 +124,13 @@ report_zeroes (struct report *report, uint64_t pos, uint64_t end)
   return pos;
 }
 
-int
-cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
-               cache_extent_fn *fn, void *opaque)
+static int
+report_range (struct mapping *mapping, uint64_t count, uint64_t offset,
+              cache_extent_fn *fn, void *opaque)
 {
   struct iomap_iter iter;
   struct report report = {
-    .mapping = conn->mapping,
+    .mapping = mapping,
     .iter = &iter,
     .fn = fn,
     .opaque = opaque,
@@ -138,10 +138,10 @@ cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
   uint64_t end;
   int r = 0;
 
-  if (!mapping_in_range (conn->mapping, offset, count))
+  if (!mapping_in_range (mapping, offset, count))
     return -EINVAL;
 
-  iomap_iter_init (&iter, conn->mapping->fs, offset, count, IOMAP_REPORT);
+  iomap_iter_init (&iter, mapping->fs, offset, count, IOMAP_REPORT);
   while (!report.stopped && (r = iomap_iter_next (&iter)) > 0) {
     end = iter.pos + iomap_iter_length (&iter);
     if (iter.iomap.type == IOMAP_HOLE || iter.iomap.type == IOMAP_UNWRITTEN)
@@ -152,4 +152,15 @@ cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
   }
   iomap_iter_stop (&iter);
   return report.stopped ? 0 : r;
+}
+
+int
+cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
+               cache_extent_fn *fn, void *opaque)
+{
+  struct mapping *mapping = conn->mapping;
+  int r = report_range (mapping, count, offset, fn, opaque);
+
+  stats_request (mapping->stats, STAT_EXTENTS, count, r);
+  return r;
 }

@@ -13,14 +13,24 @@
 #include "cache/read.h"
 #include "cache/write.h"
 
-int
-cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+static int
+do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
 {
+  struct stats *stats = conn->mapping->stats;
+  int r;
+
   if (!mapping_in_range (conn->mapping, offset, count))
     return -EINVAL;
-  if (direct_wanted (conn, offset, count))
+  if (direct_wanted (conn, offset, count)) {
+    stats_add (stats, STAT_DIRECT_READS, 1);
+    stats_add (stats, STAT_DIRECT_READ_BYTES, count);
     return direct_read (conn, buf, count, offset);
-  return read_buffered (conn, buf, count, offset);
+  }
+  r = read_buffered (conn, buf, count, offset);
+  if (r <= 0)
+    return r;
+  stats_add (stats, STAT_MISSES, 1);
+  return 0;
 }
 
 /* Write and, with FUA, make durable.  A direct write is to be done *again if the
@@ -50,8 +60,17 @@ write_once (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
 }
 
 int
-cache_write (struct conn *conn, const void *buf, uint32_t count,
-             uint64_t offset, unsigned flags)
+cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+{
+  int r = do_read (conn, buf, count, offset);
+
+  stats_request (conn->mapping->stats, STAT_READS, count, r);
+  return r;
+}
+
+static int
+do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
+          unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
   bool direct, again;
@@ -63,6 +82,10 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
   if (r < 0 || count == 0)
     return r;
   direct = direct_wanted (conn, offset, count);
+  if (direct) {
+    stats_add (mapping->stats, STAT_DIRECT_WRITES, 1);
+    stats_add (mapping->stats, STAT_DIRECT_WRITE_BYTES, count);
+  }
   do {
     again = false;
     r = write_once (conn, buf, count, offset, flags, direct, &again);
@@ -71,7 +94,20 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
 }
 
 int
-cache_flush (struct conn *conn)
+cache_write (struct conn *conn, const void *buf, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  struct stats *stats = conn->mapping->stats;
+  int r = do_write (conn, buf, count, offset, flags);
+
+  stats_request (stats, STAT_WRITES, count, r);
+  if (flags & CACHE_FUA)
+    stats_add (stats, STAT_FUA, 1);
+  return r;
+}
+
+static int
+do_flush (struct conn *conn)
 {
   struct mapping *mapping = conn->mapping;
   uint32_t lost;
@@ -82,5 +118,20 @@ cache_flush (struct conn *conn)
   lost = atomic_load (&mapping->lost_writes);
   if (atomic_exchange (&conn->lost_writes, lost) != lost && r == 0)
     r = -EIO;
+  return r;
+}
+
+int
+cache_flush (struct conn *conn)
+{
+  struct mapping *mapping = conn->mapping;
+  struct env *env = mapping->env;
+  uint64_t begun = env->now (env);
+  int r = do_flush (conn);
+
+  stats_add (mapping->stats, STAT_FLUSHES, 1);
+  if (r < 0)
+    stats_add (mapping->stats, STAT_FAILED, 1);
+  stats_note (mapping->stats, HIST_FLUSH, env->now (env) - begun);
   return r;
 }

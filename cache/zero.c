@@ -105,14 +105,32 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   return r;
 }
 
+static void
+note_zero (struct conn *conn, enum counter counter, uint64_t count,
+           unsigned flags, int r)
+{
+  struct stats *stats = conn->mapping->stats;
+
+  /* That it would be slow was the answer to a question. */
+  stats_request (stats, counter, count, r == -ENOTSUP ? 0 : r);
+  if (flags & CACHE_FUA)
+    stats_add (stats, STAT_FUA, 1);
+}
+
 int
 cache_zero (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
 {
-  return zero_or_trim (conn, count, offset, flags, false);
+  int r = zero_or_trim (conn, count, offset, flags, false);
+
+  note_zero (conn, STAT_ZEROES, count, flags, r);
+  return r;
 }
 
 int
 cache_trim (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
 {
-  return zero_or_trim (conn, count, offset, flags & CACHE_FUA, true);
+  int r = zero_or_trim (conn, count, offset, flags & CACHE_FUA, true);
+
+  note_zero (conn, STAT_TRIMS, count, flags, r);
+  return r;
 }

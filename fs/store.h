@@ -51,6 +51,8 @@ struct store_req {
    */
   void (*done) (struct store_req *req, int error);
 
+  uint64_t submitted; /* the caller's own: ns, when it was */
+
   /* The driver's own while the request is with it. */
   struct store_req *next;
   uint64_t progress; /* bytes done so far */

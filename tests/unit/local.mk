@@ -27,6 +27,7 @@ UNIT_TESTS = \
 	unit/reclaim-test \
 	unit/report-test \
 	unit/shutdown-test \
+	unit/stats-test \
 	unit/store-file-open-test \
 	unit/store-file-test \
 	unit/store-file-turns-test \
@@ -144,3 +145,4 @@ unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(CACHE_FIXTURE)
 unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
+unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)

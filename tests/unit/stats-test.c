@@ -1,0 +1,391 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Counters: that each counts what it says, and that none is lost.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "cache/stats.h"
+#include "tests/tools/util.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static uint8_t buf[1 << 20];
+
+/* --- a mapping's counters, and how far they have moved --- */
+
+static struct stats_snapshot before;
+
+static void
+mark (struct fixture *f)
+{
+  stats_read (f->mapping, &before);
+}
+
+/* By how much it has changed since the mark. */
+static uint64_t
+moved (struct fixture *f, enum counter counter)
+{
+  struct stats_snapshot now;
+
+  stats_read (f->mapping, &now);
+  return now.counters[counter] - before.counters[counter];
+}
+
+/* A kind of request: how many, and how many bytes. */
+static void
+expect_moved (struct fixture *f, enum counter counter, uint64_t n,
+              uint64_t bytes)
+{
+  assert_int_equal (moved (f, counter), n);
+  assert_int_equal (moved (f, counter + 1), bytes);
+}
+
+static struct stats_distribution
+distribution (struct fixture *f, enum histogram histogram)
+{
+  struct stats_snapshot now;
+
+  stats_read (f->mapping, &now);
+  return now.histograms[histogram];
+}
+
+/* --- the counters themselves --- */
+
+static void
+test_buckets (void **state)
+{
+  static const struct {
+    uint64_t value;
+    unsigned bucket;
+  } cases[] = {
+    { 0, 0 },
+    { 1, 1 },
+    { 2, 2 },
+    { 3, 2 },
+    { 4, 3 },
+    { 1023, 10 },
+    { 1024, 11 },
+    { (UINT64_C (1) << (HIST_BUCKETS - 1)) - 1, HIST_BUCKETS - 1 },
+    { UINT64_C (1) << (HIST_BUCKETS - 1), HIST_BUCKETS - 1 },
+    { UINT64_C (1) << 62, HIST_BUCKETS - 1 },
+  };
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct stats_distribution d;
+  uint64_t sum = 0;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    uint64_t n = distribution (f, HIST_PAUSE).buckets[cases[i].bucket];
+
+    stats_note (f->mapping->stats, HIST_PAUSE, cases[i].value);
+    sum += cases[i].value;
+    d = distribution (f, HIST_PAUSE);
+    assert_int_equal (d.buckets[cases[i].bucket], n + 1);
+    assert_int_equal (d.count, i + 1);
+    assert_int_equal (d.sum, sum);
+    assert_int_equal (d.max, cases[i].value);
+  }
+  stats_note (f->mapping->stats, HIST_PAUSE, 7);
+  assert_int_equal (distribution (f, HIST_PAUSE).max, UINT64_C (1) << 62);
+  fixture_stop (f);
+}
+
+static void
+test_names (void **state)
+{
+  const char *names[NR_STATS + NR_HISTOGRAMS];
+  unsigned i, j;
+
+  (void) state;
+  for (i = 0; i < NR_STATS; i++)
+    names[i] = stats_counter_name (i);
+  for (i = 0; i < NR_HISTOGRAMS; i++)
+    names[NR_STATS + i] = stats_histogram_name (i);
+  for (i = 0; i < NR_STATS; i++) {
+    assert_non_null (names[i]);
+    assert_int_equal (strspn (names[i], "abcdefghijklmnopqrstuvwxyz-"),
+                      strlen (names[i]));
+    for (j = 0; j < i; j++)
+      assert_string_not_equal (names[i], names[j]);
+  }
+  for (i = NR_STATS; i < NR_STATS + NR_HISTOGRAMS; i++)
+    assert_non_null (names[i]);
+}
+
+/* More threads than slots, so that some share one. */
+#define THREADS (STATS_SLOTS + 9)
+#define ROUNDS 2000
+
+static _Atomic unsigned running;
+
+static void *
+count_much (void *arg)
+{
+  struct stats *stats = arg;
+  unsigned i;
+
+  atomic_fetch_add (&running, 1);
+  UNTIL (atomic_load (&running) >= THREADS);
+  for (i = 0; i < ROUNDS; i++) {
+    stats_add (stats, STAT_READ_BYTES, 3);
+    stats_add (stats, STAT_RETRY_BYTES, i);
+    stats_note (stats, HIST_MERGE, i % 4);
+  }
+  return NULL;
+}
+
+static void
+test_threads (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  pthread_t threads[THREADS];
+  struct stats_distribution d;
+  uint64_t last = 0;
+  unsigned i;
+
+  (void) state;
+  mark (f);
+  atomic_store (&running, 0);
+  for (i = 0; i < THREADS; i++)
+    assert_int_equal (
+      pthread_create (&threads[i], NULL, count_much, f->mapping->stats), 0);
+  /* Reading meanwhile: never backwards. */
+  for (i = 0; i < 100; i++) {
+    uint64_t now = moved (f, STAT_READ_BYTES);
+
+    assert_true (now >= last);
+    last = now;
+  }
+  for (i = 0; i < THREADS; i++)
+    pthread_join (threads[i], NULL);
+  assert_int_equal (moved (f, STAT_READ_BYTES), 3 * THREADS * ROUNDS);
+  assert_int_equal (moved (f, STAT_RETRY_BYTES),
+                    (uint64_t) THREADS * ROUNDS * (ROUNDS - 1) / 2);
+  d = distribution (f, HIST_MERGE);
+  assert_int_equal (d.count, THREADS * ROUNDS);
+  assert_int_equal (d.buckets[0], THREADS * ROUNDS / 4);
+  assert_int_equal (d.buckets[2], THREADS * ROUNDS / 2);
+  assert_int_equal (d.max, 3);
+  fixture_stop (f);
+}
+
+/* --- requests --- */
+
+static bool
+ignore (void *opaque, uint64_t offset, uint64_t length, bool hole, bool zero)
+{
+  (void) opaque;
+  (void) offset;
+  (void) length;
+  (void) hole;
+  (void) zero;
+  return true;
+}
+
+static void
+test_requests (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  mark (f);
+  put (f, 0, 5000, 1);
+  assert_int_equal (put_flags (f, 1, PAGE, PAGE, 1, CACHE_FUA), 0);
+  expect_moved (f, STAT_WRITES, 2, 5000 + PAGE);
+  assert_int_equal (moved (f, STAT_FUA), 1);
+
+  assert_int_equal (cache_zero (f->conn, 8 * PAGE, 0, 0), 0);
+  expect_moved (f, STAT_ZEROES, 1, 8 * PAGE);
+  assert_int_equal (cache_trim (f->conn, 4 * PAGE, 0, CACHE_FUA), 0);
+  expect_moved (f, STAT_TRIMS, 1, 4 * PAGE);
+  assert_int_equal (moved (f, STAT_FUA), 2);
+
+  assert_int_equal (cache_prefetch (f->conn, PAGE, 1 * MiB), 0);
+  expect_moved (f, STAT_PREFETCHES, 1, PAGE);
+  assert_int_equal (cache_extents (f->conn, 1 * MiB, 0, ignore, NULL), 0);
+  expect_moved (f, STAT_EXTENTS, 1, 1 * MiB);
+  assert_int_equal (cache_flush (f->conn), 0);
+  assert_int_equal (moved (f, STAT_FLUSHES), 1);
+  assert_int_equal (distribution (f, HIST_FLUSH).count, 1);
+  assert_int_equal (moved (f, STAT_READS), 0);
+  assert_int_equal (moved (f, STAT_FAILED), 0);
+  fixture_stop (f);
+}
+
+static void
+test_failures (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .no_fast_zero = true });
+  uint64_t size = f->config.disk_size;
+
+  (void) state;
+  mark (f);
+  assert_int_equal (cache_read (f->conn, buf, 512, size), -EINVAL);
+  assert_int_equal (cache_write (f->conn, buf, 512, size, 0), -EINVAL);
+  assert_int_equal (cache_prefetch (f->conn, 512, size), -EINVAL);
+  assert_int_equal (moved (f, STAT_FAILED), 3);
+  fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
+  learn_extents (f);
+  store_put (f, 1 * MiB, PAGE, 1);
+  assert_int_equal (cache_read (f->conn, buf, PAGE, 1 * MiB), -EIO);
+  assert_int_equal (moved (f, STAT_FAILED), 4);
+  assert_int_equal (moved (f, STAT_STORE_READ_ERRORS), 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (put_flags (f, 0, 0, PAGE, 1, CACHE_FUA), -EIO);
+  assert_int_equal (moved (f, STAT_FAILED), 5);
+  /* Whoever asks whether a zero would be fast is answered, not failed. */
+  assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
+  assert_int_equal (moved (f, STAT_FAILED), 5);
+  fixture_stop (f);
+}
+
+static void
+test_hits_and_misses (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  fake_store_set_status (f->fake, 8 * MiB, 1 * MiB, STORE_HOLE);
+  store_put (f, 1 * MiB, 3 * PAGE, 1);
+  put (f, 0, PAGE, 1);
+  mark (f);
+  expect (f, 0, PAGE, 1);
+  assert_int_equal (moved (f, STAT_MISSES), 0);
+  expect (f, 1 * MiB, 2 * PAGE, 1);
+  assert_int_equal (moved (f, STAT_MISSES), 1);
+  expect_moved (f, STAT_STORE_READS, 1, 2 * PAGE);
+  expect (f, 1 * MiB, 2 * PAGE, 1);
+  assert_int_equal (moved (f, STAT_MISSES), 1);
+  expect (f, 1 * MiB + PAGE, 2 * PAGE, 1); /* one half of it */
+  assert_int_equal (moved (f, STAT_MISSES), 2);
+  expect_moved (f, STAT_READS, 4, 7 * PAGE);
+  /* The store has no part in a hole. */
+  expect_zero (f, 8 * MiB, 1 * MiB);
+  assert_int_equal (moved (f, STAT_MISSES), 2);
+  assert_int_equal (moved (f, STAT_DIRECT_READS), 0);
+  fixture_stop (f);
+}
+
+static void
+test_direct (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .mode = CACHE_NONE });
+
+  (void) state;
+  mark (f);
+  put (f, 0, 2 * PAGE, 1);
+  expect (f, 0, PAGE, 1);
+  expect_moved (f, STAT_WRITES, 1, 2 * PAGE);
+  expect_moved (f, STAT_DIRECT_WRITES, 1, 2 * PAGE);
+  expect_moved (f, STAT_READS, 1, PAGE);
+  expect_moved (f, STAT_DIRECT_READS, 1, PAGE);
+  expect_moved (f, STAT_STORE_READS, 1, PAGE);
+  expect_moved (f, STAT_STORE_WRITES, 1, 2 * PAGE);
+  assert_int_equal (moved (f, STAT_MISSES), 0);
+  fixture_stop (f);
+}
+
+static void
+test_readahead (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .readahead = 64 * KiB, .small_folios = true });
+  uint64_t pos, ahead, used;
+
+  (void) state;
+  store_put (f, 0, 1 * MiB, 1);
+  mark (f);
+  for (pos = 0; pos < 256 * KiB; pos += PAGE)
+    expect (f, pos, PAGE, 1);
+  ahead = moved (f, STAT_READAHEAD_PAGES);
+  used = moved (f, STAT_READAHEAD_USED);
+  assert_true (used > 0 && used < 64);
+  assert_true (ahead >= used && ahead <= used + 64 * KiB / PAGE * 2);
+  assert_int_equal (moved (f, STAT_MISSES) + used, 64);
+  fixture_stop (f);
+}
+
+/* --- the store --- */
+
+static void
+test_latency (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .fake_clock = true });
+  struct job job = { .op = JOB_READ, .buf = buf, .count = PAGE };
+  struct stats_distribution d;
+
+  (void) state;
+  store_put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  assert_int_equal (distribution (f, HIST_STORE_READ).count, 0);
+  atomic_fetch_add (&f->clock, 3 * NSEC_PER_MSEC);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&job), 0);
+  d = distribution (f, HIST_STORE_READ);
+  assert_int_equal (d.count, 1);
+  assert_int_equal (d.sum, 3 * NSEC_PER_MSEC);
+  assert_int_equal (d.buckets[22], 1); /* 2.1 to 4.2 ms */
+  fixture_stop (f);
+}
+
+/* --- what there is now --- */
+
+static void
+test_now (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .cache_size = 2 * MiB, .dirty_limit = 1 * MiB });
+  struct stats_snapshot s;
+  uint64_t pos;
+
+  (void) state;
+  put (f, 0, 3 * PAGE, 1);
+  put (f, 8 * PAGE + 100, 1, 1);
+  stats_read (f->mapping, &s);
+  assert_int_equal (s.dirty, 4 * PAGE);
+  assert_int_equal (s.unsaved, 4 * PAGE);
+  assert_int_equal (s.writeback, 0);
+  assert_int_equal (s.unstable, 0);
+  assert_int_equal (s.limit, 1 * MiB);
+  assert_int_equal (s.background, MiB / 2);
+  assert_int_equal (s.cache_size, 2 * MiB);
+  assert_int_equal (s.cache_free, 2 * MiB - 4 * PAGE);
+  assert_int_equal (s.evicted, 0);
+  assert_int_equal (s.losses, 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_put (f, 4 * MiB, 4 * MiB, 1);
+  for (pos = 4 * MiB; pos < 8 * MiB; pos += 64 * KiB)
+    expect (f, pos, 64 * KiB, 1);
+  stats_read (f->mapping, &s);
+  assert_int_equal (s.unsaved, 0);
+  /* All that came, and is not there any more. */
+  assert_true (s.evicted >= 2 * MiB / PAGE + 4);
+  assert_true (s.evicted <= 4 * MiB / PAGE + 4);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_buckets),  cmocka_unit_test (test_names),
+    cmocka_unit_test (test_threads),  cmocka_unit_test (test_requests),
+    cmocka_unit_test (test_failures), cmocka_unit_test (test_hits_and_misses),
+    cmocka_unit_test (test_direct),   cmocka_unit_test (test_readahead),
+    cmocka_unit_test (test_latency),  cmocka_unit_test (test_now),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
