@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	unit/store-nbd-uri-test \
 	unit/store-queue-test \
 	unit/sync-test \
+	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/write-mapping-test \
 	unit/write-test \
@@ -144,5 +145,10 @@ unit_failure_test_SOURCES = unit/failure-test.c $(CACHE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(CACHE_FIXTURE)
 unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
+unit_throttle_law_test_SOURCES = \
+	unit/seed.h \
+	unit/throttle-law-test.c \
+	tools/util.c tools/util.h \
+	$(NULL)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)

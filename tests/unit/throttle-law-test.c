@@ -1,0 +1,629 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The control law, by simulation: a store, connections and a clock, all of them
+ * numbers, in steps of a millisecond.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cache/throttle-law.h"
+#include "fs/env.h"
+#include "seed.h"
+
+#define STEP NSEC_PER_MSEC
+#define STEPS_PER_SEC 1000u
+#define MAX_WRITERS 16
+#define MAX_DEPTH 32
+
+/* Requests that a connection can do in one step. */
+#define BURST 128
+
+/* One client connection. */
+struct writer {
+  unsigned depth;  /* requests side by side; 0: not there */
+  unsigned period; /* steps from one request to the next; 0: flat out */
+  unsigned pages;  /* of a request */
+
+  uint64_t clock;                  /* the law's */
+  uint64_t awake[MAX_DEPTH];       /* ns: pausing until then */
+  uint64_t since[MAX_DEPTH];       /* ns: waiting since then, or 0 */
+  uint64_t next;                   /* ns: when the next request is due */
+  uint64_t written;                /* pages */
+  uint64_t longest;                /* ns: the longest wait of a request */
+  uint64_t waited, requests, slow; /* ns; counts; waits over 30 ms */
+};
+
+struct sim {
+  struct throttle_law law;
+  struct law_limits limits;
+  struct law_sample sample;
+  struct rng rng;
+  uint64_t now;
+  double speed;    /* pages a second that the store takes */
+  double progress; /* of the page being written */
+  uint32_t dirty, unstable;
+  bool stuck;         /* somebody waits for room */
+  uint64_t flush_end; /* ns; 0: none on */
+  uint32_t flushing;  /* pages of it */
+  uint64_t cleaned;   /* pages written in all */
+  uint32_t most;      /* unsaved at most */
+  struct writer writers[MAX_WRITERS];
+};
+
+static uint32_t
+unsaved (const struct sim *sim)
+{
+  return sim->dirty + sim->unstable;
+}
+
+static void
+sim_init (struct sim *sim, uint32_t limit, uint32_t background,
+          unsigned flush_target, double speed)
+{
+  memset (sim, 0, sizeof *sim);
+  law_init (&sim->law, limit, background, flush_target * NSEC_PER_SEC);
+  law_limits (&sim->law, &sim->limits);
+  sim->now = 1000 * NSEC_PER_SEC;
+  sim->speed = speed;
+}
+
+static struct writer *
+add_writer (struct sim *sim, unsigned i, unsigned depth, unsigned period,
+            unsigned pages)
+{
+  struct writer *w = &sim->writers[i];
+
+  *w = (struct writer) {
+    .depth = depth, .period = period, .pages = pages, .next = sim->now
+  };
+  return w;
+}
+
+/* The store: writes what is dirty in above the background threshold, and
+ * flushes often enough.  A flush takes 10 ms.
+ */
+static void
+step_store (struct sim *sim)
+{
+  uint32_t n;
+
+  if (sim->flush_end && sim->now >= sim->flush_end) {
+    sim->unstable -= sim->flushing;
+    sim->flush_end = 0;
+  }
+  if (sim->flush_end == 0 &&
+      (sim->unstable > sim->limits.unstable || sim->stuck)) {
+    sim->stuck = false;
+    sim->flushing = sim->unstable;
+    sim->flush_end = sim->now + 10 * STEP;
+  }
+  if (sim->dirty > sim->limits.background || sim->flush_end)
+    sim->sample.busy += STEP;
+  if (sim->dirty <= sim->limits.background)
+    return;
+  sim->progress += sim->speed / STEPS_PER_SEC;
+  n = (uint32_t) sim->progress;
+  n = n < sim->dirty ? n : sim->dirty;
+  sim->progress -= (uint32_t) sim->progress;
+  sim->dirty -= n;
+  sim->unstable += n;
+  sim->sample.written += n;
+  sim->cleaned += n;
+}
+
+static uint32_t
+count_writers (const struct sim *sim)
+{
+  uint32_t i, n = 0;
+
+  for (i = 0; i < MAX_WRITERS; i++)
+    n += sim->writers[i].depth > 0;
+  return n;
+}
+
+static void
+step_law (struct sim *sim)
+{
+  sim->sample.elapsed += STEP;
+  if (sim->sample.elapsed < LAW_INTERVAL &&
+      (sim->law.bandwidth > 0 || sim->sample.busy < 20 * STEP))
+    return;
+  sim->sample.unsaved = unsaved (sim);
+  sim->sample.saturated = sim->dirty > sim->limits.background ||
+                          sim->sample.unsaved > sim->limits.freerun;
+  sim->sample.conns = count_writers (sim);
+  law_update (&sim->law, &sim->sample);
+  law_limits (&sim->law, &sim->limits);
+  memset (&sim->sample, 0, sizeof sim->sample);
+}
+
+/* Has the request to wait? */
+static bool
+must_wait (struct sim *sim, struct writer *w, unsigned slot)
+{
+  if (unsaved (sim) > sim->limits.freerun) {
+    if (w->awake[slot] == 0)
+      w->awake[slot] = sim->now + law_pause (&sim->limits, w->clock, sim->now);
+    if (sim->now < w->awake[slot])
+      return true;
+  }
+  if (unsaved (sim) + w->pages <= (uint32_t) sim->law.max_limit)
+    return false;
+  sim->stuck = true;
+  return true;
+}
+
+static void
+write_pages (struct sim *sim, struct writer *w)
+{
+  sim->dirty += w->pages;
+  w->written += w->pages;
+  if (unsaved (sim) > sim->limits.freerun) {
+    sim->sample.dirtied += w->pages;
+    w->clock =
+      law_charge (&sim->limits, unsaved (sim), w->clock, sim->now, w->pages);
+  }
+}
+
+/* Returns whether the slot got a request done. */
+static bool
+step_slot (struct sim *sim, struct writer *w, unsigned slot)
+{
+  uint64_t wait;
+
+  if (w->since[slot] == 0) {
+    if (w->period && sim->now < w->next)
+      return false;
+    w->since[slot] = sim->now;
+    w->next += w->period * STEP;
+  }
+  if (must_wait (sim, w, slot))
+    return false;
+  write_pages (sim, w);
+  wait = sim->now - w->since[slot];
+  w->since[slot] = w->awake[slot] = 0;
+  w->waited += wait;
+  w->requests++;
+  w->slow += wait > 30 * STEP;
+  w->longest = wait > w->longest ? wait : w->longest;
+  return true;
+}
+
+static void
+step_writers (struct sim *sim)
+{
+  unsigned i, j, slot, first = (unsigned) rng_below (&sim->rng, MAX_WRITERS);
+
+  for (i = 0; i < MAX_WRITERS; i++) {
+    struct writer *w = &sim->writers[(first + i) % MAX_WRITERS];
+
+    for (slot = 0; slot < w->depth; slot++)
+      for (j = 0; j < BURST / w->depth && step_slot (sim, w, slot); j++)
+        ;
+  }
+}
+
+static void
+sim_step (struct sim *sim)
+{
+  sim->now += STEP;
+  step_store (sim);
+  step_writers (sim);
+  if (unsaved (sim) > sim->most)
+    sim->most = unsaved (sim);
+  step_law (sim);
+}
+
+static void
+sim_run (struct sim *sim, unsigned secs)
+{
+  unsigned i;
+
+  for (i = 0; i < secs * STEPS_PER_SEC; i++)
+    sim_step (sim);
+}
+
+static void
+forget (struct sim *sim)
+{
+  unsigned i;
+
+  sim->cleaned = 0;
+  for (i = 0; i < MAX_WRITERS; i++) {
+    struct writer *w = &sim->writers[i];
+
+    w->written = w->longest = w->waited = w->requests = w->slow = 0;
+  }
+}
+
+/* --- single functions --- */
+
+static const struct law_limits some_limits = {
+  .background = 2000,
+  .freerun = 6000,
+  .limit = 10000,
+  .pause_max = LAW_PAUSE_MAX,
+  .base = 1000,
+};
+
+static void
+test_position (void **state)
+{
+  const struct law_limits *l = &some_limits;
+  struct law_limits none = { .limit = 5, .freerun = 5 };
+  uint32_t unsaved;
+
+  (void) state;
+  assert_int_equal (law_setpoint (l), 8000);
+  assert_true (law_position (l, 0) == 2);
+  assert_true (law_position (l, 6000) == 2);
+  assert_true (law_position (l, 7000) == 1.125);
+  assert_true (law_position (l, 8000) == 1);
+  assert_true (law_position (l, 9000) == 0.875);
+  assert_true (law_position (l, 10000) == 0);
+  assert_true (law_position (l, UINT32_MAX) == 0);
+  for (unsaved = 1; unsaved < 12000; unsaved++)
+    assert_true (law_position (l, unsaved) <= law_position (l, unsaved - 1));
+  assert_true (law_position (&none, 5) == 1); /* no division by 0 */
+}
+
+static void
+test_poll (void **state)
+{
+  struct law_limits l = some_limits;
+
+  (void) state;
+  assert_int_equal (law_poll (&l, 8000), 2);  /* a quarter of 10 ms */
+  assert_int_equal (law_poll (&l, 20000), 1); /* above the limit */
+  l.base = 10 * 1000 * 1000;
+  assert_int_equal (law_poll (&l, 8000), 44); /* the root of 2000 */
+  assert_int_equal (law_poll (&l, 9999), 1);
+}
+
+static void
+test_clock (void **state)
+{
+  struct law_limits l = some_limits;
+  uint64_t now = 1000 * NSEC_PER_SEC, clock;
+
+  (void) state;
+  /* A page takes a millisecond, and the first ones are to its credit. */
+  clock = law_charge (&l, 8000, 0, now, 1);
+  assert_int_equal (clock, now - LAW_CREDIT + NSEC_PER_MSEC);
+  assert_int_equal (law_pause (&l, clock, now), 0);
+  clock = law_charge (&l, 8000, now, now, 9);
+  assert_int_equal (clock, now + 9 * NSEC_PER_MSEC);
+  assert_int_equal (law_pause (&l, clock, now), 0);
+  clock = law_charge (&l, 8000, clock, now, 3);
+  assert_int_equal (law_pause (&l, clock, now), 12 * NSEC_PER_MSEC);
+  /* Never too long. */
+  clock = law_charge (&l, 8000, clock, now, UINT32_MAX);
+  assert_int_equal (law_pause (&l, clock, now), LAW_PAUSE_MAX);
+  assert_int_equal (law_pause (&l, UINT64_MAX, now), LAW_PAUSE_MAX);
+  clock = law_charge (&l, 10000, now, now, 1);
+  assert_int_equal (law_pause (&l, clock, now), LAW_PAUSE_MAX);
+  /* Shorter where little is enough for the store. */
+  l.pause_max = NSEC_PER_MSEC;
+  clock = law_charge (&l, 8000, now, now, 5);
+  assert_int_equal (law_pause (&l, clock, now), NSEC_PER_MSEC);
+}
+
+static void
+sample (struct throttle_law *law, uint64_t elapsed, uint64_t busy,
+        uint32_t written, bool saturated)
+{
+  struct law_sample s = {
+    .elapsed = elapsed,
+    .busy = busy,
+    .written = written,
+    .saturated = saturated,
+  };
+
+  law_update (law, &s);
+}
+
+/* What a store with little or nothing to do tells of its bandwidth. */
+static void
+test_bandwidth (void **state)
+{
+  struct throttle_law law;
+  unsigned i;
+
+  (void) state;
+  law_init (&law, 100000, 10000, 0);
+  sample (&law, LAW_INTERVAL, 0, 0, false);
+  sample (&law, LAW_INTERVAL, LAW_INTERVAL, 10, false);
+  assert_true (law.bandwidth == 0);
+  sample (&law, LAW_INTERVAL, LAW_INTERVAL / 2, 1000, true);
+  assert_float_equal (law.bandwidth, 10000, 1);
+  for (i = 0; i < 1000; i++) {
+    sample (&law, LAW_INTERVAL, 0, 0, false);             /* idle */
+    sample (&law, LAW_INTERVAL, LAW_INTERVAL, 10, false); /* nearly */
+    sample (&law, LAW_INTERVAL, LAW_INTERVAL, 0, true);   /* lost */
+  }
+  assert_float_equal (law.bandwidth, 10000, 1);
+  /* It was faster all the same. */
+  sample (&law, LAW_INTERVAL, LAW_INTERVAL, 8000, false);
+  assert_true (law.bandwidth > 11000);
+  /* Over about three seconds. */
+  for (i = 0; i < 15; i++)
+    sample (&law, LAW_INTERVAL, LAW_INTERVAL, 200, true);
+  assert_true (law.bandwidth > 3000 && law.bandwidth < 6000);
+  for (i = 0; i < 45; i++)
+    sample (&law, LAW_INTERVAL, LAW_INTERVAL, 200, true);
+  assert_float_equal (law.bandwidth, 1000, 300);
+}
+
+/* --- simulations --- */
+
+#define LIMIT 26214 /* pages; 40 % of 256 MiB */
+#define BACKGROUND 6553
+
+/* Over `secs' seconds, the average of each second is within 10 % of the
+ * setpoint, and the hard limit is kept.
+ */
+static void
+run_settled (struct sim *sim, unsigned secs)
+{
+  uint64_t sum;
+  unsigned i;
+  double set;
+
+  while (secs-- > 0) {
+    for (sum = 0, i = 0; i < STEPS_PER_SEC; i++) {
+      sim_step (sim);
+      sum += unsaved (sim);
+    }
+    set = law_setpoint (&sim->limits);
+    assert_float_equal (sum / STEPS_PER_SEC, set, set / 10);
+  }
+  assert_true (sim->most <= (uint32_t) sim->law.max_limit);
+}
+
+/* All writers that are there got the same, and no pause was too long. */
+static void
+assert_fair (const struct sim *sim, double part)
+{
+  uint64_t least = UINT64_MAX, most = 0;
+  unsigned i;
+
+  for (i = 0; i < MAX_WRITERS; i++) {
+    const struct writer *w = &sim->writers[i];
+
+    if (w->depth == 0)
+      continue;
+    least = w->written < least ? w->written : least;
+    most = w->written > most ? w->written : most;
+    assert_true (w->longest <= LAW_PAUSE_MAX + STEP);
+  }
+  assert_true ((double) least >= (double) most * part);
+}
+
+static void
+steady (double speed, unsigned writers, unsigned depth)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  unsigned i;
+
+  sim_init (sim, LIMIT, BACKGROUND, 10, speed);
+  for (i = 0; i < writers; i++)
+    add_writer (sim, i, depth, 0, 1);
+  sim_run (sim, 60);
+  forget (sim);
+  run_settled (sim, 60);
+  assert_fair (sim, 0.95);
+  assert_true (sim->cleaned > speed * 60 * 0.99);
+  free (sim);
+}
+
+static void
+test_steady (void **state)
+{
+  (void) state;
+  steady (500, 1, 1);
+  steady (500, 1, 32);
+  steady (500, 4, 8);
+  steady (5000, 1, 1);
+  steady (5000, 8, 1);
+  steady (5000, 8, 32);
+  steady (100000, 1, 1);
+  steady (100000, 1, 32);
+  steady (100000, 16, 4);
+}
+
+/* The store's speed and the writers change every so often: it settles again,
+ * the limit holds throughout, the store is kept busy and nobody starves.
+ */
+static void
+test_changes (void **state)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  unsigned phase, i, n, depth;
+
+  (void) state;
+  sim_init (sim, LIMIT, BACKGROUND, 10, 5000);
+  sim->rng = test_rng ("changes");
+  for (phase = 0; phase < 40; phase++) {
+    sim->speed = (double) (500 + rng_log (&sim->rng, 100000));
+    n = 1 + (unsigned) rng_below (&sim->rng, MAX_WRITERS);
+    for (i = 0; i < MAX_WRITERS; i++) {
+      depth = (unsigned) rng_log (&sim->rng, MAX_DEPTH);
+      /* More would have to wait for longer than any pause. */
+      if (n * depth > sim->speed / 10)
+        depth = 1;
+      sim->writers[i].depth = i < n ? depth : 0;
+      sim->writers[i].pages = 1;
+    }
+    sim_run (sim, 80);
+    forget (sim);
+    run_settled (sim, 20);
+    assert_fair (sim, 0.8);
+    assert_true (sim->cleaned > sim->speed * 20 * 0.98);
+  }
+  free (sim);
+}
+
+/* A connection that wants less than its share gets it with hardly a pause, next
+ * to others that want all they can get.
+ */
+static void
+modest (double speed, unsigned period, unsigned pages)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  struct writer *w;
+  unsigned i;
+
+  sim_init (sim, LIMIT, BACKGROUND, 10, speed);
+  for (i = 1; i < 4; i++)
+    add_writer (sim, i, 16, 0, 1);
+  w = add_writer (sim, 0, 1, period, pages);
+  sim_run (sim, 60);
+  forget (sim);
+  run_settled (sim, 60);
+  assert_true (w->written >= 60 * STEPS_PER_SEC / period * pages - pages);
+  assert_true (w->waited / w->requests < NSEC_PER_MSEC);
+  assert_true (w->slow * 100 < w->requests);
+  assert_true (sim->cleaned > speed * 60 * 0.99);
+  free (sim);
+}
+
+static void
+test_modest (void **state)
+{
+  (void) state;
+  modest (5000, 4, 1);    /* 1 MB/s of 20 MB/s */
+  modest (2000, 4, 1);    /* half of its share */
+  modest (5000, 100, 40); /* in bursts, with time to think between them */
+}
+
+/* What a connection gets does not depend on how many requests it has under way
+ * side by side.
+ */
+static void
+test_depth (void **state)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+
+  (void) state;
+  sim_init (sim, LIMIT, BACKGROUND, 10, 2000);
+  add_writer (sim, 0, 1, 0, 1);
+  add_writer (sim, 1, 32, 0, 1);
+  add_writer (sim, 2, 4, 0, 1);
+  sim_run (sim, 60);
+  forget (sim);
+  run_settled (sim, 60);
+  assert_fair (sim, 0.97);
+  free (sim);
+}
+
+/* As long as there is not more than a store can take, nobody is paced. */
+static void
+test_freerun (void **state)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  unsigned i;
+
+  (void) state;
+  sim_init (sim, LIMIT, BACKGROUND, 10, 5000);
+  for (i = 0; i < 4; i++)
+    add_writer (sim, i, 4, 10, 11); /* 4400 pages a second in all */
+  sim_run (sim, 300);
+  for (i = 0; i < 4; i++)
+    assert_int_equal (sim->writers[i].waited, 0);
+  free (sim);
+}
+
+/* The store becomes a hundred times slower: the dirty limit follows, and what a
+ * flush has to write after 15 s is written in twice the target.
+ */
+static void
+slower (unsigned target, unsigned writers)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  unsigned i;
+
+  sim_init (sim, LIMIT, BACKGROUND, target, 125000);
+  for (i = 0; i < writers; i++)
+    add_writer (sim, i, 1, 0, 1);
+  sim_run (sim, 30);
+  assert_false (sim->law.bound);
+  assert_true (sim->law.limit == LIMIT);
+  sim->speed = 1250;
+  sim_run (sim, 15);
+  assert_true (unsaved (sim) / sim->speed <= 2 * target);
+  sim_run (sim, 60);
+  assert_true (sim->law.bound);
+  assert_float_equal (sim->law.limit, 1250 * target, 125 * target);
+  sim->speed = 125000;
+  sim_run (sim, 15);
+  assert_false (sim->law.bound);
+  assert_true (sim->law.limit > LIMIT * 0.95);
+  free (sim);
+}
+
+static void
+test_flush_target (void **state)
+{
+  struct sim *sim = xcalloc (1, sizeof *sim);
+
+  (void) state;
+  slower (10, 1);
+  slower (10, 8);
+  slower (15, 4);
+  /* Off. */
+  sim_init (sim, LIMIT, BACKGROUND, 0, 100);
+  add_writer (sim, 0, 4, 0, 1);
+  sim_run (sim, 60);
+  assert_true (sim->law.limit == LIMIT);
+  assert_false (sim->law.bound);
+  free (sim);
+}
+
+/* The smallest limits: the store is kept as busy as they allow. */
+static void
+test_small_limits (void **state)
+{
+  static const uint32_t sizes[] = { 8, 16, 100, 255, 256, 300, 1000 };
+  struct sim *sim = xcalloc (1, sizeof *sim);
+  unsigned i, most;
+
+  (void) state;
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    sim_init (sim, sizes[i], sizes[i] / 4, 10, 10000);
+    add_writer (sim, 0, 1, 0, 1);
+    add_writer (sim, 1, 4, 0, 1);
+    sim_run (sim, 20);
+    forget (sim);
+    sim_run (sim, 20);
+    assert_true (sim->most <= sizes[i]);
+    /* A third of the limit a flush, which takes 10 ms, or all that it can. */
+    most = sizes[i] / 3 * 90;
+    assert_true (sim->cleaned > 20 * (most < 9000 ? most : 9000));
+    assert_true (sim->writers[0].written > 0);
+    assert_true (sim->writers[1].written > 0);
+  }
+  free (sim);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_position),     cmocka_unit_test (test_poll),
+    cmocka_unit_test (test_clock),        cmocka_unit_test (test_bandwidth),
+    cmocka_unit_test (test_steady),       cmocka_unit_test (test_changes),
+    cmocka_unit_test (test_modest),       cmocka_unit_test (test_depth),
+    cmocka_unit_test (test_freerun),      cmocka_unit_test (test_flush_target),
+    cmocka_unit_test (test_small_limits),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
