@@ -183,6 +183,63 @@ test_many_zeroes (void **state)
   fixture_stop (f);
 }
 
+/* More at a time than there is room for: the rest wait, and sleep. */
+static void
+test_many_zeroes_at_once (void **state)
+{
+  enum { N = MAX_ZEROES + 10 };
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct job jobs[N];
+  unsigned i;
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_ZERO);
+  for (i = 0; i < N; i++) {
+    jobs[i] =
+      (struct job) { .op = JOB_ZERO, .count = PAGE, .offset = i * 2 * PAGE };
+    job_start (f, i % NR_CONNS, &jobs[i]);
+  }
+  fixture_until_asleep (f, N);
+  assert_int_equal (fake_store_held (f->fake, STORE_ZERO), MAX_ZEROES);
+  fake_store_release (f->fake, STORE_ZERO, 3);
+  /* Three are done and not flushed, which is what makes room. */
+  fixture_until_asleep (f, N - 3);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  for (i = 0; i < N; i++)
+    assert_int_equal (job_join (&jobs[i]), 0);
+  flush_fails (f, 0);
+  flush_until_ok (f, 1);
+  fake_store_crash (f->fake, 0);
+  for (i = 0; i < N; i++) {
+    store_expect_zero (f, i * 2 * PAGE, PAGE);
+    store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
+  }
+  fixture_stop (f);
+}
+
+/* One that had to be fast may take its time when it is done again: the client
+ * has its answer.
+ */
+static void
+test_fast_zero_again (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct fake_record record;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, CACHE_FAST_ZERO), 0);
+  record = nth_request (f, STORE_ZERO, 0);
+  assert_true (record.flags & STORE_FAST_ZERO);
+  flush_fails (f, 0);
+  flush_until_ok (f, 1);
+  record = nth_request (f, STORE_ZERO, 1);
+  assert_int_equal (record.length, 64 * PAGE);
+  assert_false (record.flags & STORE_FAST_ZERO);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 64 * PAGE);
+  fixture_stop (f);
+}
+
 /* After a failed flush with a zero in it, what is dirty is still written back
  * in the background, with no client to ask for it.
  */
@@ -337,6 +394,8 @@ main (void)
     cmocka_unit_test (test_zero_again_fails),
     cmocka_unit_test (test_written_before_again),
     cmocka_unit_test (test_many_zeroes),
+    cmocka_unit_test (test_many_zeroes_at_once),
+    cmocka_unit_test (test_fast_zero_again),
     cmocka_unit_test (test_background_after_zero),
     cmocka_unit_test (test_zero_overtaken_by_flush),
     cmocka_unit_test (test_random_failures),

@@ -16,6 +16,7 @@ UNIT_TESTS = \
 	unit/failure-zero-test \
 	unit/fill-test \
 	unit/folio-test \
+	unit/full-store-test \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
@@ -25,6 +26,7 @@ UNIT_TESTS = \
 	unit/readahead-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
+	unit/redo-end-test \
 	unit/report-test \
 	unit/shutdown-test \
 	unit/stats-test \
@@ -143,6 +145,9 @@ unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
 unit_failure_test_SOURCES = unit/failure-test.c $(CACHE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(CACHE_FIXTURE)
+unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
+unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
+unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_law_test_SOURCES = \

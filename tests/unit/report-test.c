@@ -184,6 +184,49 @@ test_writeback_is_data (void **state)
   fixture_stop (f);
 }
 
+static struct fixture *forgetful;
+
+/* The answer of an fs that has forgotten what it knew, and asked the store. */
+static int
+begin_asking (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+              struct iomap *iomap)
+{
+  struct fixture *f = forgetful;
+  int r = f->raw_ops->begin (fs, pos, length, flags, iomap);
+
+  if (flags & IOMAP_REPORT)
+    iomap->type = IOMAP_HOLE;
+  return r;
+}
+
+/* Even if what the mapping says is of before. */
+static void
+test_writeback_is_data_if_forgotten (void **state)
+{
+  struct fixture *f = forgetful = start_sparse ();
+  struct job flush = { .op = JOB_FLUSH };
+  struct list list;
+
+  (void) state;
+  put (f, 1 * MiB, 64 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  f->ops.begin = begin_asking;
+  ask (f, 1 * MiB - PAGE, 66 * PAGE, &list);
+  EXPECT (&list, HOLE (1 * MiB - PAGE, PAGE), DATA (1 * MiB, 64 * PAGE),
+          HOLE (1 * MiB + 64 * PAGE, PAGE));
+  /* Written once more meanwhile, in part. */
+  put (f, 1 * MiB + 2 * PAGE, PAGE, 2);
+  ask (f, 1 * MiB - PAGE, 66 * PAGE, &list);
+  EXPECT (&list, HOLE (1 * MiB - PAGE, PAGE), DATA (1 * MiB, 64 * PAGE),
+          HOLE (1 * MiB + 64 * PAGE, PAGE));
+  f->ops.begin = f->raw_ops->begin;
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&flush), 0);
+  fixture_stop (f);
+}
+
 static void
 test_zero_and_trim (void **state)
 {
@@ -432,6 +475,7 @@ main (void)
     cmocka_unit_test (test_dirty_is_data),
     cmocka_unit_test (test_dirty_before_asking),
     cmocka_unit_test (test_writeback_is_data),
+    cmocka_unit_test (test_writeback_is_data_if_forgotten),
     cmocka_unit_test (test_zero_and_trim),
     cmocka_unit_test (test_remembered),
     cmocka_unit_test (test_stop),
