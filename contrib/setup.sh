@@ -18,6 +18,7 @@ build_packages=(
   pkg-config perl                 # perl: pod2man
   nbdkit nbdkit-plugin-dev
   libbsd-dev libev-dev liburing-dev liburcu-dev
+  libnbd-dev                      # stores over NBD
 )
 
 die ()

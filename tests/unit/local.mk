@@ -43,6 +43,11 @@ UNIT_TESTS = \
 	unit/write-test \
 	unit/zero-test \
 	$(NULL)
+if HAVE_LIBNBD
+UNIT_TESTS += \
+	unit/store-nbd-test \
+	$(NULL)
+endif
 
 if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
@@ -114,6 +119,14 @@ unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
 unit_store_file_turns_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
 unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+NBD_RIG = unit/nbd-rig.c unit/nbd-rig.h
+unit_store_nbd_test_SOURCES = \
+	unit/seed.h \
+	unit/store-nbd-test.c \
+	$(NBD_RIG) \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_store_nbd_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 
 CACHE_FIXTURE = \
 	unit/cache-fixture.c unit/cache-fixture.h \

@@ -1,0 +1,247 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: one connection is made, asked what the export is like, and
+ * ended politely.
+ */
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fs/store-nbd-impl.h"
+
+/* How long a goodbye may take. */
+#define GOODBYE_TIMEOUT (NSEC_PER_SEC / 2)
+
+void
+remote_explain (char *why, const char *def)
+{
+  const char *s = nbd_get_error ();
+  const char *colon = s ? strstr (s, ": ") : NULL;
+
+  if (colon && strncmp (s, "nbd_", 4) == 0)
+    s = colon + 2;
+  snprintf (why, WHY_MAX, "%s", s && *s ? s : def);
+}
+
+/* Errno of libnbd's last error, negative; some errors have none. */
+static int
+last_error (void)
+{
+  int e = nbd_get_errno ();
+
+  return e > 0 ? -e : -EIO;
+}
+
+static int
+poll_timeout (struct env *env, uint64_t deadline)
+{
+  uint64_t now = env->now (env);
+
+  if (now >= deadline)
+    return 0;
+  return (int) ((deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+}
+
+/* Wait for what the handle waits for and have libnbd go on.  Returns 1; 0 if it
+ * is too late or it was cancelled; -1 if libnbd failed.
+ */
+static int
+step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
+{
+  unsigned direction = nbd_aio_get_direction (h);
+  struct pollfd fds[2] = { { .fd = nbd_aio_get_fd (h) },
+                           { .fd = cancel_fd, .events = POLLIN } };
+  int n;
+
+  if (direction & LIBNBD_AIO_DIRECTION_READ)
+    fds[0].events |= POLLIN;
+  if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+    fds[0].events |= POLLOUT;
+  n = poll (fds, 2, poll_timeout (env, deadline));
+  if (n < 0)
+    return errno == EINTR ? 1 : -1;
+  if (n == 0 || fds[1].revents)
+    return 0;
+  if (fds[0].revents & (POLLIN | POLLHUP | POLLERR) &&
+      direction & LIBNBD_AIO_DIRECTION_READ)
+    return nbd_aio_notify_read (h) < 0 ? -1 : 1;
+  return nbd_aio_notify_write (h) < 0 ? -1 : 1;
+}
+
+/* A dead peer is noticed even if nothing is to be sent to it. */
+static void
+set_keepalive (int fd, uint64_t patience)
+{
+  const int on = 1, idle = 10, interval = 5, count = 3;
+  unsigned ms = (unsigned) (patience / NSEC_PER_MSEC);
+  int domain = 0;
+  socklen_t len = sizeof domain;
+
+  if (getsockopt (fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+      (domain != AF_INET && domain != AF_INET6))
+    return;
+  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+  setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
+static int
+negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
+           int cancel_fd, char *why)
+{
+  int r = 1;
+
+  if (nbd_set_uri_allow_local_file (h, true) < 0 ||
+      nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+      nbd_aio_connect_uri (h, sn->uri) < 0)
+    r = -1;
+  while (r > 0 && !nbd_aio_is_ready (h)) {
+    if (nbd_aio_is_dead (h) || nbd_aio_is_closed (h))
+      r = -1;
+    else
+      r = step (sn->store.env, h, deadline, cancel_fd);
+  }
+  if (r > 0)
+    return 0;
+  if (r == 0) {
+    snprintf (why, WHY_MAX, "no answer within %d seconds",
+              (int) (CONNECT_TIMEOUT / NSEC_PER_SEC));
+    return -ETIMEDOUT;
+  }
+  remote_explain (why, "the server closed the connection");
+  return last_error ();
+}
+
+int
+remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
+                struct nbd_handle **handle, char *why)
+{
+  uint64_t patience = sn->retry < NSEC_PER_SEC ? NSEC_PER_SEC : sn->retry;
+  struct nbd_handle *h = nbd_create ();
+  int r;
+
+  if (h == NULL) {
+    remote_explain (why, "out of memory");
+    return -ENOMEM;
+  }
+  r = negotiate (sn, h, deadline, cancel_fd, why);
+  if (r < 0) {
+    nbd_close (h);
+    return r;
+  }
+  set_keepalive (nbd_aio_get_fd (h), patience);
+  *handle = h;
+  return 0;
+}
+
+/* The size of blocks that the server named, or def. */
+static uint32_t
+block_size (struct nbd_handle *h, int which, uint32_t def)
+{
+  int64_t n = nbd_get_block_size (h, which);
+
+  if (n <= 0)
+    return def;
+  return n < UINT32_MAX ? (uint32_t) n : UINT32_MAX;
+}
+
+int
+remote_learn (struct nbd_handle *h, struct remote_facts *facts, char *why)
+{
+  int64_t size = nbd_get_size (h);
+
+  if (size < 0) {
+    remote_explain (why, "its size is not known");
+    return last_error ();
+  }
+  *facts = (struct remote_facts) {
+    .min_block = block_size (h, LIBNBD_SIZE_MINIMUM, 1),
+    .max_block = block_size (h, LIBNBD_SIZE_MAXIMUM, MAX_PAYLOAD),
+    .readonly = nbd_is_read_only (h) > 0,
+    .flush = nbd_can_flush (h) > 0,
+    .fua = nbd_can_fua (h) > 0,
+    .zero = nbd_can_zero (h) > 0,
+    .fast_zero = nbd_can_fast_zero (h) > 0,
+    .trim = nbd_can_trim (h) > 0,
+    .multi_conn = nbd_can_multi_conn (h) > 0,
+    .rotational = nbd_is_rotational (h) > 0,
+    .extents = nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
+  };
+  if (facts->max_block > MAX_PAYLOAD)
+    facts->max_block = MAX_PAYLOAD;
+  facts->size = (uint64_t) size / facts->min_block * facts->min_block;
+  return 0;
+}
+
+static bool
+same_flag (const char *name, bool was, bool is, char *why)
+{
+  if (was == is)
+    return true;
+  snprintf (why, WHY_MAX, "it was %s%s, and now is %s%s", was ? "" : "not ",
+            name, is ? "" : "not ", name);
+  return false;
+}
+
+/* Smaller blocks and larger requests than before do no harm. */
+static bool
+blocks_fit (const struct remote_facts *was, const struct remote_facts *is,
+            char *why)
+{
+  uint32_t granted = was->min_block < 512 ? 512 : was->min_block;
+
+  if (is->min_block <= granted && is->max_block >= was->max_block)
+    return true;
+  snprintf (why, WHY_MAX,
+            "its requests were of %" PRIu32 " to %" PRIu32
+            " bytes, and now are of %" PRIu32 " to %" PRIu32,
+            was->min_block, was->max_block, is->min_block, is->max_block);
+  return false;
+}
+
+bool
+remote_same (const struct remote_facts *was, const struct remote_facts *is,
+             char *why)
+{
+  if (was->size != is->size) {
+    snprintf (why, WHY_MAX,
+              "it had %" PRIu64 " bytes, and now has %" PRIu64 " bytes",
+              was->size, is->size);
+    return false;
+  }
+  return same_flag ("read-only", was->readonly, is->readonly, why) &&
+         same_flag ("able to flush", was->flush, is->flush, why) &&
+         same_flag ("able to do FUA", was->fua, is->fua, why) &&
+         same_flag ("able to zero", was->zero, is->zero, why) &&
+         same_flag ("able to zero fast", was->fast_zero, is->fast_zero, why) &&
+         same_flag ("able to trim", was->trim, is->trim, why) &&
+         same_flag ("fit for several connections", was->multi_conn,
+                    is->multi_conn, why) &&
+         blocks_fit (was, is, why);
+}
+
+void
+remote_goodbye (struct env *env, struct nbd_handle **handles, unsigned n)
+{
+  uint64_t deadline = env->now (env) + GOODBYE_TIMEOUT;
+  unsigned i;
+
+  for (i = 0; i < n; i++)
+    if (nbd_aio_is_ready (handles[i]) || nbd_aio_is_processing (handles[i]))
+      nbd_aio_disconnect (handles[i], 0);
+  for (i = 0; i < n; i++) {
+    while (!nbd_aio_is_closed (handles[i]) && !nbd_aio_is_dead (handles[i]) &&
+           step (env, handles[i], deadline, -1) > 0)
+      ;
+    nbd_close (handles[i]);
+  }
+}

@@ -1,0 +1,337 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: sessions begin and end, the sockets of those that are lost are
+ * drained, and outages that last too long are given up.  All of it is the loop
+ * thread's, but for remote_lose.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fs/store-nbd-impl.h"
+
+/* A server that says nothing at all is worth a line in the log now and then. */
+#define TELL_AGAIN (30 * NSEC_PER_SEC)
+
+#define DRAIN_BUFFER 16384u /* bytes */
+#define DRAIN_READS 64      /* at once, before other watchers get their turn */
+
+void
+remote_lose (struct remote_session *session, const char *why)
+{
+  session->lost = true;
+  if (why && session->why[0] == '\0')
+    snprintf (session->why, WHY_MAX, "%s", why);
+}
+
+static uint64_t
+now_of (const struct store_nbd *sn)
+{
+  return sn->store.env->now (sn->store.env);
+}
+
+static void
+tell_changed (struct store_nbd *sn)
+{
+  if (sn->store.changed)
+    sn->store.changed (sn->store.opaque);
+}
+
+/* --------------------------------------------------------------- a beginning */
+
+static void
+say_up (struct store_nbd *sn, const struct remote_session *session)
+{
+  struct env *env = sn->store.env;
+  uint64_t ms = (now_of (sn) - sn->down_since) / NSEC_PER_MSEC;
+
+  if (sn->down_since)
+    env_log (env, LOG_ERROR,
+             "%s: connected again after %" PRIu64 ".%" PRIu64 " seconds",
+             sn->uri, ms / 1000, ms % 1000 / 100);
+  env_log (env, LOG_DEBUG, "%s: %u connections", sn->uri, session->n);
+  sn->down_since = 0;
+  sn->was_up = true;
+}
+
+void
+remote_session_install (struct store_nbd *sn)
+{
+  struct remote_session *session;
+  bool was_given_up;
+  unsigned i;
+
+  pthread_mutex_lock (&sn->lock);
+  session = sn->made;
+  sn->made = NULL;
+  was_given_up = session && sn->given_up;
+  if (session) {
+    sn->session = session;
+    sn->given_up = false;
+    if (was_given_up || sn->wanted == 0)
+      sn->quiet_since = now_of (sn);
+  }
+  pthread_mutex_unlock (&sn->lock);
+  if (session == NULL)
+    return;
+  for (i = 0; i < session->n; i++)
+    remote_watch (&session->conns[i]);
+  say_up (sn, session);
+  if (was_given_up)
+    tell_changed (sn);
+  remote_collect (sn);
+}
+
+/* ------------------------------------------------------------------ draining */
+
+/* Returns true if it has come to its end. */
+static bool
+drained (int fd)
+{
+  char buf[DRAIN_BUFFER];
+  ssize_t n = 1;
+  int i;
+
+  for (i = 0; i < DRAIN_READS && n > 0; i++)
+    n = recv (fd, buf, sizeof buf, MSG_DONTWAIT);
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void
+drain_end (struct remote_conn *conn)
+{
+  ev_io_stop (conn->session->sn->loop, &conn->watcher);
+  close (conn->fd);
+  conn->fd = -1;
+}
+
+/* Forget sessions of which no socket is left; then writes may go on. */
+static void
+drain_sweep (struct store_nbd *sn)
+{
+  struct remote_session **p = &sn->draining, *session;
+  unsigned i;
+
+  while ((session = *p) != NULL) {
+    for (i = 0; i < session->n && session->conns[i].fd < 0; i++)
+      ;
+    if (i < session->n) {
+      p = &session->next;
+      continue;
+    }
+    *p = session->next;
+    free (session);
+  }
+  if (sn->draining)
+    return;
+  pthread_mutex_lock (&sn->lock);
+  remote_unhold (sn);
+  pthread_mutex_unlock (&sn->lock);
+}
+
+static void
+on_drain (struct ev_loop *loop, ev_io *watcher, int revents)
+{
+  struct remote_conn *conn = watcher->data;
+  struct store_nbd *sn = conn->session->sn;
+
+  (void) loop;
+  (void) revents;
+  if (!drained (conn->fd))
+    return;
+  drain_end (conn);
+  drain_sweep (sn);
+  remote_wake (sn);
+}
+
+/* The server gets an end of file, after what was sent before. */
+static void
+drain_begin (struct remote_conn *conn)
+{
+  struct ev_loop *loop = conn->session->sn->loop;
+
+  ev_io_stop (loop, &conn->watcher);
+  shutdown (conn->fd, SHUT_WR);
+  nbd_close (conn->handle);
+  conn->handle = NULL;
+  ev_io_init (&conn->watcher, on_drain, conn->fd, EV_READ);
+  conn->watcher.data = conn;
+  if (drained (conn->fd))
+    drain_end (conn);
+  else
+    ev_io_start (loop, &conn->watcher);
+}
+
+static void
+drain_session (struct store_nbd *sn, struct remote_session *session)
+{
+  uint64_t patience = sn->retry < NSEC_PER_SEC ? NSEC_PER_SEC : sn->retry;
+  unsigned i;
+
+  session->drain_until = now_of (sn) + patience;
+  session->next = sn->draining;
+  sn->draining = session;
+  for (i = 0; i < session->n; i++)
+    drain_begin (&session->conns[i]);
+}
+
+static void
+drop_sockets (struct remote_session *session)
+{
+  unsigned i;
+
+  for (i = 0; i < session->n; i++)
+    if (session->conns[i].fd >= 0)
+      drain_end (&session->conns[i]);
+}
+
+void
+remote_drain_check (struct store_nbd *sn, uint64_t now)
+{
+  struct remote_session *session;
+  bool late = false;
+
+  for (session = sn->draining; session; session = session->next) {
+    if (now < session->drain_until)
+      continue;
+    late = true;
+    drop_sockets (session);
+    env_log (sn->store.env, LOG_ERROR,
+             "%s: an old connection does not end; should a write be stalled "
+             "there, it could still land on a newer one",
+             sn->uri);
+  }
+  if (late) {
+    drain_sweep (sn);
+    remote_collect (sn);
+  }
+}
+
+void
+remote_drain_stop (struct store_nbd *sn)
+{
+  struct remote_session *session;
+
+  while ((session = sn->draining) != NULL) {
+    sn->draining = session->next;
+    drop_sockets (session);
+    free (session);
+  }
+}
+
+/* -------------------------------------------------------------------- an end */
+
+static void
+say_lost (struct store_nbd *sn, const struct remote_session *session)
+{
+  uint64_t now = now_of (sn);
+  bool tell =
+    session->heard || sn->loss_told == 0 || now - sn->loss_told >= TELL_AGAIN;
+
+  env_log (sn->store.env, tell ? LOG_ERROR : LOG_DEBUG,
+           "%s: the connection is lost: %s; connecting again", sn->uri,
+           session->why[0] ? session->why : "the server closed it");
+  if (!tell)
+    return;
+  sn->loss_told = now;
+  if (sn->down_since == 0)
+    sn->down_since = now;
+}
+
+/* The lost session that no thread uses, taken from everybody; or NULL. */
+static struct remote_session *
+take_lost (struct store_nbd *sn)
+{
+  struct remote_session *session;
+
+  pthread_mutex_lock (&sn->lock);
+  session = sn->session;
+  if (session && (!session->lost || session->users > 0))
+    session = NULL;
+  if (session) {
+    sn->session = NULL;
+    sn->holding = true;
+  }
+  pthread_mutex_unlock (&sn->lock);
+  return session;
+}
+
+/* Answers that have come are taken before the loss is counted: they are true
+ * of the server's old life.
+ */
+void
+remote_session_end (struct store_nbd *sn)
+{
+  struct done_list done = { NULL, &done.head };
+  struct remote_session *session = take_lost (sn);
+
+  if (session == NULL)
+    return;
+  say_lost (sn, session);
+  drain_session (sn, session);
+  remote_collect (sn);
+  atomic_fetch_add (&sn->store.losses, 1);
+  pthread_mutex_lock (&sn->lock);
+  remote_requeue (sn, &done);
+  if (sn->given_up)
+    remote_fail_waiting (sn, sn->give_up_error, &done);
+  if (sn->wanted == 0)
+    sn->quiet_since = now_of (sn);
+  remote_connector_want (sn, sn->said != 0);
+  pthread_mutex_unlock (&sn->lock);
+  drain_sweep (sn);
+  remote_done_call (&done);
+  tell_changed (sn);
+  remote_outage_check (sn, now_of (sn));
+}
+
+/* ------------------------------------------------------------------- outages */
+
+/* The lock is held. */
+static void
+give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
+{
+  sn->given_up = true;
+  sn->give_up_error = sn->said ? sn->said : -EIO;
+  remote_fail_waiting (sn, sn->give_up_error, done);
+  env_log (sn->store.env, LOG_ERROR,
+           "%s: nothing heard for %" PRIu64 " seconds%s%s; requests fail until "
+           "it is back",
+           sn->uri, silent / NSEC_PER_SEC, sn->trouble[0] ? ": " : "",
+           sn->trouble);
+}
+
+/* Nothing was heard since quiet_since, the time of the last answer, or if
+ * nothing was wanted then, of the first request after it, or of the loss.
+ * Before there was ever a session, there is time to make one.
+ */
+void
+remote_outage_check (struct store_nbd *sn, uint64_t now)
+{
+  uint64_t patience = sn->retry;
+  struct done_list done = { NULL, &done.head };
+  char why[64];
+  uint64_t silent;
+  bool up;
+
+  if (!sn->was_up && patience < CONNECT_TIMEOUT)
+    patience = CONNECT_TIMEOUT;
+  pthread_mutex_lock (&sn->lock);
+  up = sn->session && !sn->session->lost;
+  silent = now > sn->quiet_since ? now - sn->quiet_since : 0;
+  if (!sn->given_up && silent >= patience &&
+      (!up || (sn->wanted > 0 && sn->retry > 0))) {
+    snprintf (why, sizeof why, "no answer for %" PRIu64 " seconds",
+              silent / NSEC_PER_SEC);
+    if (up)
+      remote_lose (sn->session, why);
+    give_up (sn, silent, &done);
+  }
+  pthread_mutex_unlock (&sn->lock);
+  remote_done_call (&done);
+}

@@ -1,0 +1,271 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: requests in pieces, each of which is one command that the
+ * server can take.  Mostly there is one.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/store-nbd-impl.h"
+
+/* Of a command without payload, bytes: 32 bits hold no more. */
+#define MAX_ZERO (UINT64_C (1) << 30)
+#define MAX_STATUS (UINT64_C (0xffff0000))
+
+/* req->state: written, and now to be flushed. */
+#define SYNC 1
+
+/* Where the request ends, but not past the store's end. */
+static uint64_t
+req_end (const struct remote_cmd *cmd)
+{
+  const struct store_req *req = cmd->req;
+  uint64_t size = cmd->sn->store.geo.size;
+
+  if (req->offset >= size)
+    return req->offset;
+  return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+/* ------------------------------------------------------- memory of requests */
+
+enum direction { GATHER, SCATTER, CLEAR };
+
+/* Copy length bytes from skip on between a request's memory and buf. */
+static void
+copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
+      enum direction direction)
+{
+  const struct iovec *iov = req->iov;
+  uint64_t n;
+
+  for (; length > 0 && iov < req->iov + req->niov; iov++) {
+    if (skip >= iov->iov_len) {
+      skip -= iov->iov_len;
+      continue;
+    }
+    n = iov->iov_len - skip < length ? iov->iov_len - skip : length;
+    switch (direction) {
+    case GATHER: memcpy (buf, (char *) iov->iov_base + skip, n); break;
+    case SCATTER: memcpy ((char *) iov->iov_base + skip, buf, n); break;
+    case CLEAR: memset ((char *) iov->iov_base + skip, 0, n); break;
+    }
+    buf += direction == CLEAR ? 0 : n;
+    length -= n;
+    skip = 0;
+  }
+}
+
+/* Without memory for a copy, what is contiguous goes alone, if the server takes
+ * it in that size.
+ */
+static int
+contiguous_only (struct remote_cmd *cmd, uint64_t length)
+{
+  if (length % cmd->sn->store.geo.min_io != 0)
+    return -ENOMEM;
+  cmd->length = length;
+  return REMOTE_AGAIN;
+}
+
+static int
+prepare_memory (struct remote_cmd *cmd)
+{
+  const struct store_req *req = cmd->req;
+  const struct iovec *iov = req->iov;
+  uint64_t skip = req->progress;
+
+  while (skip >= iov->iov_len)
+    skip -= iov++->iov_len;
+  cmd->buf = (char *) iov->iov_base + skip;
+  if (iov->iov_len - skip >= cmd->length)
+    return REMOTE_AGAIN;
+  cmd->bounce = malloc (cmd->length);
+  if (cmd->bounce == NULL)
+    return contiguous_only (cmd, iov->iov_len - skip);
+  cmd->buf = cmd->bounce;
+  if (cmd->kind == REMOTE_WRITE)
+    copy (req, req->progress, cmd->buf, cmd->length, GATHER);
+  return REMOTE_AGAIN;
+}
+
+/* ------------------------------------------------------- pieces, by request */
+
+static uint32_t
+fua_flag (const struct remote_cmd *cmd)
+{
+  bool fua = (cmd->req->flags & STORE_FUA) && cmd->sn->facts.fua;
+
+  return fua ? LIBNBD_CMD_FLAG_FUA : 0;
+}
+
+static void
+limit (struct remote_cmd *cmd, uint64_t most)
+{
+  if (cmd->length > most)
+    cmd->length = most;
+}
+
+static int
+prepare_rw (struct remote_cmd *cmd)
+{
+  bool write = cmd->req->op == STORE_WRITE;
+
+  cmd->kind = write ? REMOTE_WRITE : REMOTE_READ;
+  cmd->flags = write ? fua_flag (cmd) : 0;
+  limit (cmd, cmd->sn->store.geo.max_io);
+  return prepare_memory (cmd);
+}
+
+/* NBD's TRIM promises nothing of what is read afterwards; zeroing that may make
+ * holes does.
+ */
+static int
+prepare_zero (struct remote_cmd *cmd)
+{
+  const struct store_nbd *sn = cmd->sn;
+  const struct store_req *req = cmd->req;
+  bool fast = req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO);
+  bool holes = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
+
+  if (fast && !sn->facts.fast_zero)
+    return -ENOTSUP;
+  cmd->flags = fua_flag (cmd);
+  if (!sn->facts.zero) {
+    cmd->kind = REMOTE_WRITE;
+    cmd->buf = sn->zeroes;
+    limit (cmd, sn->store.geo.max_io);
+    limit (cmd, ZEROES_SIZE);
+    return REMOTE_AGAIN;
+  }
+  cmd->kind = REMOTE_ZERO;
+  cmd->flags |= (holes ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) |
+                (fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+  limit (cmd, MAX_ZERO);
+  return REMOTE_AGAIN;
+}
+
+/* A server that cannot flush gives nothing to wait for. */
+static int
+prepare_flush (struct remote_cmd *cmd)
+{
+  cmd->kind = REMOTE_FLUSH;
+  cmd->length = 0;
+  return cmd->sn->facts.flush ? REMOTE_AGAIN : 0;
+}
+
+/* A server may have lost the ability meanwhile: nothing is known then. */
+static int
+prepare_status (struct remote_cmd *cmd)
+{
+  struct remote_status *status = cmd->req->iov->iov_base;
+
+  cmd->kind = REMOTE_STATUS;
+  status->n = 0;
+  limit (cmd, MAX_STATUS);
+  return cmd->conn->session->facts.extents ? REMOTE_AGAIN : 0;
+}
+
+/* All of it that lies inside the store is done. */
+static int
+prepare_end (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+
+  if (req->op == STORE_READ)
+    copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
+  else if ((req->flags & STORE_FUA) && !cmd->sn->facts.fua &&
+           req->progress > 0) {
+    req->state = SYNC;
+    return prepare_flush (cmd);
+  }
+  return 0;
+}
+
+int
+remote_piece_prepare (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+  uint64_t end = req_end (cmd);
+
+  cmd->offset = req->offset + req->progress;
+  cmd->flags = 0;
+  if (req->op == STORE_FLUSH || req->state == SYNC)
+    return prepare_flush (cmd);
+  if (cmd->offset >= end)
+    return prepare_end (cmd);
+  cmd->length = end - cmd->offset;
+  if (req->flags & REMOTE_STATUS_FLAG)
+    return prepare_status (cmd);
+  if (req->op == STORE_READ || req->op == STORE_WRITE)
+    return prepare_rw (cmd);
+  return prepare_zero (cmd);
+}
+
+/* ----------------------------------------------------------------- commands */
+
+int
+remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
+{
+  nbd_completion_callback done = { .callback = on_answer, .user_data = cmd };
+  nbd_extent_callback extents = { .callback = remote_on_extents };
+  struct nbd_handle *h = cmd->conn->handle;
+  int64_t r = -1;
+  int e;
+
+  switch (cmd->kind) {
+  case REMOTE_READ:
+    r = nbd_aio_pread (h, cmd->buf, cmd->length, cmd->offset, done, 0);
+    break;
+  case REMOTE_WRITE:
+    r =
+      nbd_aio_pwrite (h, cmd->buf, cmd->length, cmd->offset, done, cmd->flags);
+    break;
+  case REMOTE_ZERO:
+    r = nbd_aio_zero (h, cmd->length, cmd->offset, done, cmd->flags);
+    break;
+  case REMOTE_FLUSH: r = nbd_aio_flush (h, done, 0); break;
+  case REMOTE_STATUS:
+    extents.user_data = cmd->req->iov->iov_base;
+    r = nbd_aio_block_status (h, cmd->length, cmd->offset, extents, done, 0);
+    break;
+  }
+  if (r >= 0)
+    return 0;
+  e = nbd_get_errno ();
+  return e > 0 ? -e : -EIO;
+}
+
+static void
+drop_bounce (struct remote_cmd *cmd)
+{
+  free (cmd->bounce);
+  cmd->bounce = NULL;
+}
+
+int
+remote_piece_advance (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+
+  if (cmd->error == 0 && cmd->bounce && cmd->kind == REMOTE_READ)
+    copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
+  drop_bounce (cmd);
+  if (cmd->error)
+    return -cmd->error;
+  if (cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_STATUS)
+    return 0;
+  req->progress += cmd->length;
+  return remote_piece_prepare (cmd);
+}
+
+void
+remote_piece_reset (struct remote_cmd *cmd)
+{
+  drop_bounce (cmd);
+  cmd->req->progress = 0;
+  cmd->req->state = 0;
+}

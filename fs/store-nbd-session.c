@@ -1,0 +1,299 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: the connector, a thread that makes sessions when they are
+ * wanted.  The loop thread takes them from sn->made.
+ */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fs/store-nbd-impl.h"
+
+#define MIN_BACKOFF (100 * NSEC_PER_MSEC)
+#define MAX_BACKOFF (3200 * NSEC_PER_MSEC)
+
+void
+remote_connector_want (struct store_nbd *sn, bool pause)
+{
+  struct env *env = sn->store.env;
+
+  if (pause && sn->backoff == 0)
+    sn->backoff = MIN_BACKOFF;
+  sn->connect_wanted = true;
+  sn->connect_after = env->now (env) + sn->backoff;
+  if (sn->backoff == 0)
+    sn->backoff = MIN_BACKOFF;
+  else if (sn->backoff < MAX_BACKOFF)
+    sn->backoff *= 2;
+  atomic_fetch_add (&sn->connect_now, 1);
+  env->wake (env, &sn->connect_now);
+}
+
+/* ------------------------------------------------------ making a session */
+
+/* Takes over the handle. */
+static int
+add_conn (struct remote_session *session, struct nbd_handle *handle, char *why)
+{
+  struct remote_conn *conn = &session->conns[session->n];
+
+  conn->session = session;
+  conn->handle = handle;
+  conn->fd = fcntl (nbd_aio_get_fd (handle), F_DUPFD_CLOEXEC, 0);
+  session->n++;
+  if (conn->fd >= 0)
+    return 0;
+  snprintf (why, WHY_MAX, "%s", strerror (errno));
+  return -EMFILE;
+}
+
+/* The export is as ever?  If not, say so, once. */
+static int
+check_facts (struct store_nbd *sn, struct nbd_handle *handle,
+             struct remote_facts *facts, char *why)
+{
+  int r = remote_learn (handle, facts, why);
+
+  if (r < 0 || remote_same (&sn->facts, facts, why))
+    return r;
+  if (strcmp (sn->refused, why) != 0)
+    env_log (sn->store.env, LOG_ERROR,
+             "%s: the export is not the one it was: %s; it is not used until "
+             "it is as before",
+             sn->uri, why);
+  snprintf (sn->refused, sizeof sn->refused, "%s", why);
+  return -ESTALE;
+}
+
+/* Nothing was asked of it, so if there is something to read it has ended. */
+static bool
+probe_alive (const struct store_nbd *sn)
+{
+  struct pollfd fd = { .fd = nbd_aio_get_fd (sn->probe), .events = POLLIN };
+
+  return poll (&fd, 1, 0) == 0;
+}
+
+/* The first connection of a session: the probe, for the first session. */
+static int
+first_conn (struct store_nbd *sn, uint64_t deadline, struct nbd_handle **handle,
+            char *why)
+{
+  *handle = sn->probe;
+  if (*handle && probe_alive (sn)) {
+    sn->probe = NULL;
+    return 0;
+  }
+  if (*handle)
+    nbd_close (*handle);
+  sn->probe = NULL;
+  return remote_connect (sn, deadline, sn->cancel_fd, handle, why);
+}
+
+static void
+say_fewer (struct store_nbd *sn, unsigned have, unsigned wished,
+           const char *why)
+{
+  if (!sn->told_fewer)
+    env_log (sn->store.env, LOG_INFO,
+             "%s: %u of %u connections could be made: %s", sn->uri, have,
+             wished, why);
+  sn->told_fewer = true;
+}
+
+/* Add further connections: all, or as many as the server lets us have. */
+static int
+add_others (struct store_nbd *sn, struct remote_session *session,
+            unsigned wished, uint64_t deadline, char *why)
+{
+  struct nbd_handle *handle;
+  struct remote_facts facts;
+  int r;
+
+  while (session->n < wished) {
+    r = remote_connect (sn, deadline, sn->cancel_fd, &handle, why);
+    if (r < 0) {
+      say_fewer (sn, session->n, wished, why);
+      return 0;
+    }
+    if ((r = add_conn (session, handle, why)) < 0 ||
+        (r = check_facts (sn, handle, &facts, why)) < 0)
+      return r;
+  }
+  return 0;
+}
+
+static unsigned
+connections_wished (const struct store_nbd *sn)
+{
+  if (sn->facts.multi_conn || sn->connections == 1)
+    return sn->connections;
+  env_log (sn->store.env, LOG_DEBUG,
+           "%s: one connection only: the server does not announce "
+           "multi-conn",
+           sn->uri);
+  return 1;
+}
+
+static struct remote_session *
+make_session (struct store_nbd *sn, char *why)
+{
+  struct env *env = sn->store.env;
+  uint64_t deadline = env->now (env) + CONNECT_TIMEOUT;
+  unsigned wished = connections_wished (sn);
+  struct remote_session *session;
+  struct nbd_handle *handle;
+
+  if (first_conn (sn, deadline, &handle, why) < 0)
+    return NULL;
+  session = calloc (1, sizeof *session + wished * sizeof (struct remote_conn));
+  if (session == NULL) {
+    snprintf (why, WHY_MAX, "out of memory");
+    nbd_close (handle);
+    return NULL;
+  }
+  session->sn = sn;
+  if (add_conn (session, handle, why) == 0 &&
+      check_facts (sn, handle, &session->facts, why) == 0 &&
+      add_others (sn, session, wished, deadline, why) == 0)
+    return session;
+  remote_session_close (session);
+  return NULL;
+}
+
+void
+remote_session_close (struct remote_session *session)
+{
+  struct nbd_handle **handles = malloc (session->n * sizeof *handles);
+  unsigned i;
+
+  for (i = 0; i < session->n; i++) {
+    if (handles)
+      handles[i] = session->conns[i].handle;
+    else
+      nbd_close (session->conns[i].handle);
+  }
+  if (handles)
+    remote_goodbye (session->sn->store.env, handles, session->n);
+  for (i = 0; i < session->n; i++)
+    if (session->conns[i].fd >= 0)
+      close (session->conns[i].fd);
+  free (handles);
+  free (session);
+}
+
+/* -------------------------------------------------------------- the thread */
+
+/* Wait until a session is wanted and the time has come.  False: end. */
+static bool
+wait_until_wanted (struct store_nbd *sn)
+{
+  struct env *env = sn->store.env;
+  uint64_t deadline;
+  uint32_t word;
+  bool wanted, stop;
+
+  for (;;) {
+    word = atomic_load (&sn->connect_now);
+    pthread_mutex_lock (&sn->lock);
+    stop = sn->stop;
+    wanted = sn->connect_wanted;
+    deadline = wanted ? sn->connect_after : ENV_FOREVER;
+    pthread_mutex_unlock (&sn->lock);
+    if (stop || (wanted && env->now (env) >= deadline))
+      return !stop;
+    env->wait (env, &sn->connect_now, word, deadline);
+  }
+}
+
+/* Hand over the session, or note why there is none and try again later. */
+static void
+hand_over (struct store_nbd *sn, struct remote_session *session,
+           const char *why)
+{
+  pthread_mutex_lock (&sn->lock);
+  sn->connect_wanted = false;
+  sn->made = session;
+  if (session == NULL) {
+    snprintf (sn->trouble, sizeof sn->trouble, "%s", why);
+    remote_connector_want (sn, true);
+  }
+  pthread_mutex_unlock (&sn->lock);
+  if (session) {
+    sn->refused[0] = '\0';
+    remote_wake (sn);
+  }
+  else
+    env_log (sn->store.env, LOG_DEBUG, "%s: cannot connect: %s", sn->uri, why);
+}
+
+static void *
+connector_main (void *opaque)
+{
+  struct store_nbd *sn = opaque;
+  struct remote_session *session;
+  char why[WHY_MAX];
+
+  while (wait_until_wanted (sn)) {
+    why[0] = '\0';
+    session = make_session (sn, why);
+    hand_over (sn, session, why);
+  }
+  return NULL;
+}
+
+/* Signals are for the threads of the program that we are part of. */
+static int
+start_thread (struct store_nbd *sn)
+{
+  sigset_t all, old;
+  int r;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = pthread_create (&sn->connector, NULL, connector_main, sn);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return -r;
+}
+
+int
+remote_connector_start (struct store_nbd *sn)
+{
+  int r;
+
+  sn->cancel_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (sn->cancel_fd < 0)
+    return -errno;
+  sn->stop = false;
+  sn->connect_wanted = true;
+  sn->connect_after = 0;
+  r = start_thread (sn);
+  if (r < 0)
+    close (sn->cancel_fd);
+  return r;
+}
+
+void
+remote_connector_stop (struct store_nbd *sn)
+{
+  struct env *env = sn->store.env;
+  ssize_t n;
+
+  pthread_mutex_lock (&sn->lock);
+  sn->stop = true;
+  pthread_mutex_unlock (&sn->lock);
+  n = eventfd_write (sn->cancel_fd, 1);
+  (void) n; /* its counter is at 0 before */
+  atomic_fetch_add (&sn->connect_now, 1);
+  env->wake (env, &sn->connect_now);
+  pthread_join (sn->connector, NULL);
+  close (sn->cancel_fd);
+}

@@ -1,0 +1,87 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: what the server says of holes.  What it does not say, or says
+ * in a way that makes no sense, is data.
+ */
+
+#include <string.h>
+
+#include "fs/store-nbd-impl.h"
+
+int
+remote_on_extents (void *opaque, const char *context, uint64_t offset,
+                   uint32_t *entries, size_t n, int *error)
+{
+  struct remote_status *status = opaque;
+  size_t i;
+
+  (void) offset;
+  (void) error;
+  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+    return 0;
+  for (i = 0; i + 1 < n && status->n < STATUS_RUNS; i += 2, status->n++) {
+    status->run[status->n].length = entries[i];
+    status->run[status->n].state = entries[i + 1];
+  }
+  return 0;
+}
+
+static enum store_extent
+type_of (uint32_t state)
+{
+  if ((state & LIBNBD_STATE_ZERO) == 0)
+    return STORE_DATA;
+  return state & LIBNBD_STATE_HOLE ? STORE_HOLE : STORE_UNWRITTEN;
+}
+
+/* The server's runs, as far as they lie in the range.  Those whose ends are not
+ * on sectors count as data, and so does all if there is none.
+ */
+static void
+report (const struct remote_status *status, uint64_t offset, uint64_t end,
+        store_extent_fn *fn, void *opaque)
+{
+  uint64_t pos = offset;
+  unsigned i;
+
+  for (i = 0; i < status->n && pos < end; i++) {
+    uint64_t length = status->run[i].length;
+
+    if (length == 0)
+      break;
+    if (length > end - pos)
+      length = end - pos;
+    fn (opaque, pos, length, type_of (status->run[i].state));
+    pos += length;
+  }
+  if (pos == offset)
+    fn (opaque, offset, end - offset, STORE_DATA);
+}
+
+int
+remote_block_status (struct store *store, uint64_t offset, uint64_t length,
+                     store_extent_fn *fn, void *opaque)
+{
+  struct remote_status status = { 0 };
+  struct iovec iov = { &status, 0 };
+  struct store_req req = {
+    .op = STORE_READ,
+    .flags = REMOTE_STATUS_FLAG,
+    .offset = offset,
+    .length = length,
+    .iov = &iov,
+    .niov = 1,
+  };
+  int r;
+
+  if (offset >= store->geo.size || length == 0)
+    return -EINVAL;
+  if (length > store->geo.size - offset)
+    req.length = store->geo.size - offset;
+  if (store->geo.can_extents && (r = store_submit_wait (store, &req)) < 0)
+    return r;
+  report (&status, offset, offset + req.length, fn, opaque);
+  return 0;
+}

@@ -1,0 +1,217 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: opening, geometry, closing.  The rest is in
+ * store-nbd-uri.c      URIs
+ * store-nbd-connect.c  one connection
+ * store-nbd-session.c  the thread that makes them
+ * store-nbd-loop.c     watchers
+ * store-nbd-loss.c     sessions that begin and end; outages
+ * store-nbd-io.c       requests, sent and answered
+ * store-nbd-piece.c    what is sent for a request
+ * store-nbd-status.c   holes
+ */
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "fs/store-nbd-impl.h"
+
+/* Neighbouring data is gathered up to this, bytes. */
+#define BEST_IO (2u << 20)
+
+#define MIN_IO 512u
+#define MAX_DEPTH 4096u
+#define MAX_CONNECTIONS 64u
+
+static void
+nbd_store_close (struct store *store)
+{
+  struct store_nbd *sn = store_nbd_of (store);
+
+  if (sn->probe)
+    remote_goodbye (store->env, &sn->probe, 1);
+  if (sn->zeroes)
+    munmap (sn->zeroes, ZEROES_SIZE);
+  pthread_mutex_destroy (&sn->lock);
+  free (sn->slots);
+  free (sn->uri);
+  free (sn);
+}
+
+static const struct store_ops nbd_store_ops = {
+  .name = "nbd",
+  .attach = remote_attach,
+  .detach = remote_detach,
+  .submit = remote_submit,
+  .block_status = remote_block_status,
+  .close = nbd_store_close,
+};
+
+static unsigned
+clamp (unsigned n, unsigned most)
+{
+  if (n < 1)
+    return 1;
+  return n < most ? n : most;
+}
+
+static void
+make_slots (struct store_nbd *sn, unsigned depth)
+{
+  unsigned i;
+
+  for (i = 0; i < depth; i++) {
+    sn->slots[i].sn = sn;
+    sn->slots[i].next = sn->free_slots;
+    sn->free_slots = &sn->slots[i];
+  }
+}
+
+/* Memory that reads as zero and, never written, takes none. */
+static void *
+map_zeroes (void)
+{
+  void *p =
+    mmap (NULL, ZEROES_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  return p == MAP_FAILED ? NULL : p;
+}
+
+static struct store_nbd *
+new_store (struct env *env, const struct store_nbd_options *options)
+{
+  unsigned depth = clamp (options->io_depth, MAX_DEPTH);
+  struct store_nbd *sn = calloc (1, sizeof *sn);
+
+  if (sn == NULL)
+    return NULL;
+  sn->store.ops = &nbd_store_ops;
+  sn->store.env = env;
+  sn->connections = clamp (options->connections, MAX_CONNECTIONS);
+  sn->retry = options->retry;
+  sn->finished_tail = &sn->finished;
+  pthread_mutex_init (&sn->lock, NULL);
+  store_queue_init (&sn->queue, depth);
+  sn->uri = strdup (options->uri);
+  sn->zeroes = map_zeroes ();
+  sn->slots = calloc (depth, sizeof *sn->slots);
+  if (sn->uri && sn->zeroes && sn->slots) {
+    make_slots (sn, depth);
+    return sn;
+  }
+  nbd_store_close (&sn->store);
+  return NULL;
+}
+
+struct message {
+  char *text;
+  size_t size;
+};
+
+/* Write a message of one line; returns error. */
+static int __attribute__ ((format (printf, 3, 4)))
+refuse (const struct message *m, int error, const char *fmt, ...)
+{
+  va_list args;
+  char *s;
+
+  va_start (args, fmt);
+  if (vsnprintf (m->text, m->size, fmt, args) < 0 && m->size > 0)
+    m->text[0] = '\0';
+  va_end (args);
+  for (s = m->text; m->size > 0 && *s; s++) /* a server may say anything */
+    if ((unsigned char) *s < ' ' || *s == 0x7f)
+      *s = '?';
+  return error;
+}
+
+static int
+check_export (const struct store_nbd *sn, bool readonly,
+              const struct message *m)
+{
+  const struct remote_facts *facts = &sn->facts;
+
+  if (facts->readonly && !readonly)
+    return refuse (m, -EROFS,
+                   "%s: the export is read-only; use -r to serve it "
+                   "read-only",
+                   sn->uri);
+  if (facts->min_block > MAX_MIN_IO ||
+      (facts->min_block & (facts->min_block - 1)))
+    return refuse (m, -EINVAL,
+                   "%s: the export takes requests of %" PRIu32
+                   " bytes or multiples only; at most %u can be used",
+                   sn->uri, facts->min_block, MAX_MIN_IO);
+  if (facts->max_block < MAX_MIN_IO)
+    return refuse (m, -EINVAL,
+                   "%s: the export takes requests of at most %" PRIu32
+                   " bytes; at least %u are needed",
+                   sn->uri, facts->max_block, MAX_MIN_IO);
+  return 0;
+}
+
+static void
+fill_geometry (struct store_nbd *sn, bool readonly)
+{
+  const struct remote_facts *facts = &sn->facts;
+  struct store_geometry *geo = &sn->store.geo;
+
+  *geo = (struct store_geometry) {
+    .size = facts->size,
+    .min_io = facts->min_block < MIN_IO ? MIN_IO : facts->min_block,
+    .max_io = facts->max_block / MAX_MIN_IO * MAX_MIN_IO,
+    .readonly = readonly,
+    .rotational = facts->rotational,
+    .can_fua = !readonly && facts->fua,
+    .can_zero = !readonly && facts->zero,
+    .can_fast_zero = !readonly && facts->zero && facts->fast_zero,
+    .can_trim = !readonly && facts->zero,
+    .can_extents = facts->extents,
+  };
+  geo->best_io = geo->max_io < BEST_IO ? geo->max_io : BEST_IO;
+}
+
+static int
+probe (struct store_nbd *sn, const struct message *m)
+{
+  struct env *env = sn->store.env;
+  char why[WHY_MAX];
+  int r =
+    remote_connect (sn, env->now (env) + CONNECT_TIMEOUT, -1, &sn->probe, why);
+
+  if (r < 0)
+    return refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
+  r = remote_learn (sn->probe, &sn->facts, why);
+  return r < 0 ? refuse (m, r, "%s: %s", sn->uri, why) : 0;
+}
+
+int
+store_nbd_open (struct env *env, const struct store_nbd_options *options,
+                struct store **store, char *err, size_t errlen)
+{
+  const struct message m = { err, errlen };
+  struct store_nbd *sn = new_store (env, options);
+  int r;
+
+  if (sn == NULL)
+    return refuse (&m, -ENOMEM, "out of memory");
+  if ((r = probe (sn, &m)) < 0 ||
+      (r = check_export (sn, options->readonly, &m)) < 0) {
+    nbd_store_close (&sn->store);
+    return r;
+  }
+  fill_geometry (sn, options->readonly);
+  if (!sn->facts.flush && !options->readonly)
+    env_log (env, LOG_INFO,
+             "%s: the server has no flush: when data is durable is for it to "
+             "know",
+             sn->uri);
+  *store = &sn->store;
+  return 0;
+}

@@ -1,0 +1,223 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What tests of the NBD store stand on: see nbd-rig.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/unit/nbd-rig.h"
+
+#define MAX_ARGS 24
+
+static void
+rig_log (struct env *env, enum log_level level, const char *message)
+{
+  struct nbd_rig *rig = (struct nbd_rig *) env; /* its first member */
+
+  printf ("# %s\n", message);
+  if (level != LOG_ERROR)
+    return;
+  pthread_mutex_lock (&rig->log_lock);
+  snprintf (rig->last_error, sizeof rig->last_error, "%s", message);
+  pthread_mutex_unlock (&rig->log_lock);
+  atomic_fetch_add (&rig->errors, 1);
+  env->wake (env, &rig->errors);
+}
+
+void
+nbd_rig_init (struct nbd_rig *rig)
+{
+  memset (rig, 0, sizeof *rig);
+  signal (SIGPIPE, SIG_IGN);
+  env_init (&rig->env);
+  rig->env.log = rig_log;
+  pthread_mutex_init (&rig->log_lock, NULL);
+  strcpy (rig->dir, "/tmp/folio-test.XXXXXX");
+  assert_non_null (mkdtemp (rig->dir));
+  snprintf (rig->socket, sizeof rig->socket, "%s/sock", rig->dir);
+  snprintf (rig->pidfile, sizeof rig->pidfile, "%s/pid", rig->dir);
+  snprintf (rig->disk, sizeof rig->disk, "%s/disk", rig->dir);
+  snprintf (rig->uri, sizeof rig->uri, "nbd+unix:///?socket=%s", rig->socket);
+}
+
+void
+nbd_rig_serve (struct nbd_rig *rig, const char *const *args)
+{
+  const char *argv[MAX_ARGS] = { getenv ("NBDKIT"),   "-f", "-U",
+                                 rig->socket,         "-P", rig->pidfile,
+                                 "--exit-with-parent" };
+  unsigned n = 7;
+  struct stat st;
+
+  if (argv[0] == NULL)
+    argv[0] = "nbdkit";
+  while (*args && n < MAX_ARGS - 1)
+    argv[n++] = *args++;
+  unlink (rig->socket);
+  unlink (rig->pidfile);
+  rig->server = fork ();
+  if (rig->server == 0) {
+    execvp (argv[0], (char **) argv);
+    _exit (127);
+  }
+  assert_true (rig->server > 0);
+  while (stat (rig->pidfile, &st) < 0 || st.st_size == 0) {
+    assert_int_equal (waitpid (rig->server, NULL, WNOHANG), 0);
+    sched_yield ();
+  }
+}
+
+void
+nbd_rig_serve_disk (struct nbd_rig *rig, uint64_t size)
+{
+  const char *args[] = { "file", rig->disk, NULL };
+  int fd = open (rig->disk, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+  assert_true (fd >= 0);
+  assert_int_equal (ftruncate (fd, (off_t) size), 0);
+  close (fd);
+  nbd_rig_serve (rig, args);
+}
+
+void
+nbd_rig_kill (struct nbd_rig *rig, int sig)
+{
+  assert_true (rig->server > 0);
+  assert_int_equal (kill (rig->server, sig), 0);
+  assert_int_equal (waitpid (rig->server, NULL, 0), rig->server);
+  rig->server = 0;
+}
+
+struct store_nbd_options
+nbd_rig_options (struct nbd_rig *rig)
+{
+  return (struct store_nbd_options) {
+    .uri = rig->uri,
+    .connections = 4,
+    .io_depth = 16,
+    .retry = 3600 * NSEC_PER_SEC,
+  };
+}
+
+static void
+on_changed (void *opaque)
+{
+  struct nbd_rig *rig = opaque;
+
+  atomic_fetch_add (&rig->changed, 1);
+}
+
+static void
+stop_loop (struct ev_loop *loop, ev_async *async, int revents)
+{
+  (void) async;
+  (void) revents;
+  ev_break (loop, EVBREAK_ALL);
+}
+
+static void *
+run_loop (void *opaque)
+{
+  struct nbd_rig *rig = opaque;
+
+  ev_run (rig->loop, 0);
+  return NULL;
+}
+
+void
+nbd_rig_open (struct nbd_rig *rig, const struct store_nbd_options *options)
+{
+  char message[300] = "";
+
+  if (store_nbd_open (&rig->env, options, &rig->store, message,
+                      sizeof message) < 0)
+    fail_msg ("%s", message);
+  rig->store->changed = on_changed;
+  rig->store->opaque = rig;
+  rig->loop = ev_loop_new (EVFLAG_AUTO);
+  assert_non_null (rig->loop);
+  ev_async_init (&rig->stop, stop_loop);
+  ev_async_start (rig->loop, &rig->stop);
+  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
+  assert_int_equal (pthread_create (&rig->thread, NULL, run_loop, rig), 0);
+  rig->running = true;
+}
+
+void
+nbd_rig_close (struct nbd_rig *rig)
+{
+  ev_async_send (rig->loop, &rig->stop);
+  pthread_join (rig->thread, NULL);
+  rig->store->ops->detach (rig->store);
+  rig->store->ops->close (rig->store);
+  ev_loop_destroy (rig->loop);
+  rig->running = false;
+}
+
+void
+nbd_rig_exit (struct nbd_rig *rig)
+{
+  if (rig->server)
+    nbd_rig_kill (rig, SIGKILL);
+  unlink (rig->socket);
+  unlink (rig->pidfile);
+  unlink (rig->disk);
+  rmdir (rig->dir);
+  pthread_mutex_destroy (&rig->log_lock);
+}
+
+int
+nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
+            uint64_t offset, void *buf, uint64_t length)
+{
+  struct iovec iov = { buf, length };
+  struct store_req req = {
+    .op = op,
+    .flags = flags,
+    .offset = offset,
+    .length = length,
+    .iov = buf ? &iov : NULL,
+    .niov = buf ? 1 : 0,
+  };
+
+  return store_submit_wait (rig->store, &req);
+}
+
+static bool
+last_error_has (struct nbd_rig *rig, const char *text)
+{
+  bool has;
+
+  pthread_mutex_lock (&rig->log_lock);
+  has = strstr (rig->last_error, text) != NULL;
+  pthread_mutex_unlock (&rig->log_lock);
+  return has;
+}
+
+void
+nbd_rig_await_error (struct nbd_rig *rig, const char *text)
+{
+  uint32_t seen;
+
+  for (;;) {
+    seen = atomic_load (&rig->errors);
+    if (last_error_has (rig, text))
+      return;
+    rig->env.wait (&rig->env, &rig->errors, seen, ENV_FOREVER);
+  }
+}

@@ -1,0 +1,76 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What tests of the NBD store stand on: a server, nbdkit, as a child process,
+ * and an open store with a loop thread under it.
+ */
+
+#ifndef NBD_RIG_H
+#define NBD_RIG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <ev.h>
+
+#include "fs/store-nbd.h"
+
+#define KIB UINT64_C (1024)
+#define MIB (UINT64_C (1) << 20)
+
+struct nbd_rig {
+  struct env env; /* first */
+  char dir[64];   /* a fresh one, removed at the end */
+  char socket[80], pidfile[80], disk[80], uri[120];
+  pid_t server; /* or 0 */
+
+  struct store *store;
+  struct ev_loop *loop;
+  ev_async stop;
+  pthread_t thread;
+  bool running;
+
+  _Atomic unsigned changed;
+  _Atomic uint32_t errors; /* lines of LOG_ERROR; woken as a futex word */
+  pthread_mutex_t log_lock;
+  char last_error[600]; /* the latest line */
+};
+
+/* A directory, names, no server. */
+extern void nbd_rig_init (struct nbd_rig *rig);
+
+/* Start nbdkit with these arguments, which end with NULL, on the socket; it
+ * takes connections on return.
+ */
+extern void nbd_rig_serve (struct nbd_rig *rig, const char *const *args);
+
+/* Start it on rig->disk, made of size bytes if it is not there. */
+extern void nbd_rig_serve_disk (struct nbd_rig *rig, uint64_t size);
+
+/* End the server with a signal, and wait until it is gone. */
+extern void nbd_rig_kill (struct nbd_rig *rig, int sig);
+
+/* Four connections, 16 in flight, an hour's retry. */
+extern struct store_nbd_options nbd_rig_options (struct nbd_rig *rig);
+
+/* Open, attach and run the loop; the test fails if one does. */
+extern void nbd_rig_open (struct nbd_rig *rig,
+                          const struct store_nbd_options *options);
+
+/* Stop the loop, detach, close. */
+extern void nbd_rig_close (struct nbd_rig *rig);
+
+/* End the server too, remove everything. */
+extern void nbd_rig_exit (struct nbd_rig *rig);
+
+/* One request, waited for. */
+extern int nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
+                       uint64_t offset, void *buf, uint64_t length);
+
+/* Wait until the latest line of LOG_ERROR has this in it. */
+extern void nbd_rig_await_error (struct nbd_rig *rig, const char *text);
+
+#endif /* NBD_RIG_H */
