@@ -7,47 +7,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <string.h>
 
+#include "cache/failing.h"
 #include "cache/ioend.h"
 #include "cache/mapping.h"
 #include "cache/sync.h"
-
-/* A slice of work. */
-#define SLICE_IOENDS 16
-#define SLICE_FOLIOS 256
-
-/* --- finding what to write --- */
-
-/* The end of the dirty run that begins in folio at sector `first', looking into
- * the folios that follow, up to `max' bytes.  A guess: nothing is locked.
- */
-static uint64_t
-guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
-               uint64_t max)
-{
-  struct arena *arena = mapping->arena;
-  uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
-  uint64_t end = start;
-  unsigned sector;
-
-  atomic_fetch_add (&folio->refs, 1);
-  for (;;) {
-    sector = folio_find_sector (arena, folio, first, folio_sectors (folio),
-                                STATE_DIRTY_SHIFT, false);
-    end = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-    if (end < folio_end (folio) || end - start >= max)
-      break;
-    folio_put (arena, folio);
-    folio = index_get (mapping->index, end >> PAGE_SHIFT);
-    if (folio == NULL)
-      return end;
-    first = 0;
-  }
-  folio_put (arena, folio);
-  return min_u64 (end, start + max);
-}
 
 /* --- making one --- */
 
@@ -74,12 +38,9 @@ try_lock_wanted (struct folio *folio)
   return true;
 }
 
-/* A pass of a sync has taken the folio up to sector `last'.  If nothing dirty
- * follows, nothing that it was tagged for is left: what else is dirty came
- * later.  (Other passes can't tell: they may begin in the middle.)
- */
-static void
-clear_towrite (struct mapping *mapping, struct folio *folio, unsigned last)
+void
+ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
+                     unsigned last)
 {
   if (folio_find_sector (mapping->arena, folio, last, folio_sectors (folio),
                          STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
@@ -114,8 +75,8 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
     arena_data (mapping->bounce, ioend->buffer) + (*pos - ioend->range.start),
     arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
   folio_transition (mapping, folio, first, last, FOLIO_WB_BEGIN);
-  if (ioend->for_sync)
-    clear_towrite (mapping, folio, last);
+  if (ioend->kind == PASS_SYNC)
+    ioend_clear_towrite (mapping, folio, last);
   *pos += length;
   return last == folio_sectors (folio);
 }
@@ -177,6 +138,7 @@ prepare_req (struct ioend *ioend, uint64_t addr)
   ioend->iov.iov_len = end - ioend->range.start;
   ioend->req = (struct store_req) {
     .op = STORE_WRITE,
+    .flags = ioend->kind == PASS_SYNC ? 0 : STORE_BACKGROUND,
     .offset = addr,
     .length = ioend->iov.iov_len,
     .iov = &ioend->iov,
@@ -197,13 +159,9 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
-/* Make an ioend of the dirty run [start, end), for a sync or not.  Returns it;
- * or NULL with *r 0 if it is not there any more, -EBUSY if it is in use,
- * -ENOBUFS if buffers are used up, or the mapping's error.
- */
-static struct ioend *
+struct ioend *
 ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
-            bool for_sync, int *r)
+            enum pass_kind kind, int *r)
 {
   struct writeback *wb = &mapping->wb;
   struct ioend *ioend = wb->free;
@@ -214,7 +172,7 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
                                             &iomap);
   if (*r < 0)
     return NULL;
-  ioend->for_sync = for_sync;
+  ioend->kind = kind;
   ioend->range.start = start;
   /* The disk, and so the iomap, may end inside the last block. */
   if (start + iomap.length < mapping->size)
@@ -243,146 +201,16 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
   return NULL;
 }
 
-/* --- a pass --- */
-
-static void
-note_error (struct mapping *mapping, uint64_t start, uint64_t end, int error)
+void
+ioend_begin (struct ioend *ioend)
 {
-  struct writeback *wb = &mapping->wb;
+  struct writeback *wb = &ioend->mapping->wb;
 
-  if (atomic_exchange (&wb->last_error, error) != error)
-    env_log (mapping->env, LOG_ERROR,
-             "write-back of bytes %" PRIu64 " to %" PRIu64
-             " failed, the data is kept and will be tried again: %s",
-             start, end, strerror (-error));
-  writeback_back_off (mapping);
-  sync_note_error (mapping, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT,
-                   error);
-}
-
-static void
-submit (struct mapping *mapping, struct store_req **reqs, unsigned n)
-{
-  struct store *store = mapping->fs->store;
-
-  if (n > 0)
-    store->ops->submit (store, reqs, n);
-}
-
-/* Where the next thing to write begins: the first dirty sector from pass->pos
- * on in a folio with the tag.  Returns the folio, referenced, and the sector;
- * NULL at the end.
- */
-static struct folio *
-next_run (struct mapping *mapping, struct wb_pass *pass, enum index_tag tag,
-          unsigned *sector)
-{
-  struct folio *folio;
-  unsigned first, sectors;
-
-  for (;;) {
-    folio = index_get_tagged (mapping->index, pass->pos >> PAGE_SHIFT,
-                              mapping->nr_pages, tag);
-    if (folio == NULL)
-      return NULL;
-    sectors = folio_sectors (folio);
-    first = 0;
-    if (pass->pos > folio_pos (folio))
-      first = (unsigned) ((pass->pos - folio_pos (folio)) >> SECTOR_SHIFT);
-    *sector = folio_find_sector (mapping->arena, folio, first, sectors,
-                                 STATE_DIRTY_SHIFT, true);
-    if (*sector < sectors)
-      return folio;
-    pass->pos = folio_end (folio);
-    folio_put (mapping->arena, folio);
-  }
-}
-
-/* Make the ioend of the folio's dirty run that begins at sector, and set
- * pass->pos behind what was looked at.  NULL and *r as in ioend_make.
- */
-static struct ioend *
-try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
-         unsigned sector, int *r)
-{
-  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-  uint64_t end = guess_run_end (mapping, folio, sector, mapping->wb.max_io);
-  struct ioend *ioend;
-
-  *r = 0;
-  ioend = end > start
-            ? ioend_make (mapping, start, end, pass->tag == TAG_TOWRITE, r)
-            : NULL;
-  if (ioend) {
-    pass->pos = ioend->range.end;
-    return ioend;
-  }
-  switch (*r) {
-  case -ENOBUFS: return NULL;
-  case 0:
-    /* It is gone, but there may be more in the folio. */
-    pass->pos = start + SECTOR_SIZE;
-    return NULL;
-  case -EBUSY: pass->skipped = true; break;
-  default:
-    note_error (mapping, start, end, *r);
-    clear_towrite (mapping, folio, folio_sectors (folio));
-  }
-  pass->pos = folio_end (folio);
-  return NULL;
-}
-
-/* Make the next ioend of the pass.  NULL when the slice should end: the pass
- * is over, the budget of folios to look at, or (*r is -ENOBUFS) buffers are.
- */
-static struct ioend *
-next_ioend (struct mapping *mapping, struct wb_pass *pass, enum index_tag tag,
-            ioend_filter_fn *filter, unsigned *budget, int *r)
-{
-  struct ioend *ioend = NULL;
-  struct folio *folio;
-  unsigned sector;
-
-  *r = 0;
-  while (ioend == NULL && *r != -ENOBUFS && *budget > 0) {
-    --*budget;
-    folio = next_run (mapping, pass, tag, &sector);
-    if (folio == NULL) {
-      pass->active = false;
-      break;
-    }
-    if (filter == NULL || filter (mapping, folio))
-      ioend = try_run (mapping, pass, folio, sector, r);
-    else
-      pass->pos = folio_end (folio);
-    folio_put (mapping->arena, folio);
-  }
-  return ioend;
-}
-
-bool
-ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
-                enum index_tag tag, ioend_filter_fn *filter)
-{
-  struct writeback *wb = &mapping->wb;
-  struct store_req *batch[SLICE_IOENDS];
-  struct ioend *ioend;
-  unsigned n = 0, budget = SLICE_FOLIOS;
-  int r = 0;
-
-  pass->tag = tag;
-  while (n < SLICE_IOENDS && wb->free && pass->active && budget > 0) {
-    ioend = next_ioend (mapping, pass, tag, filter, &budget, &r);
-    if (ioend == NULL)
-      break;
-    ioend->epoch = wb->epoch;
-    ioend->doubts = wb->doubts;
-    wb->epoch_in_flight[wb->epoch]++;
-    wb->in_flight++;
-    batch[n++] = &ioend->req;
-  }
-  submit (mapping, batch, n);
-  return pass->active && wb->free && r != -ENOBUFS;
+  ioend->epoch = wb->epoch;
+  ioend->doubts = wb->doubts;
+  wb->epoch_in_flight[wb->epoch]++;
+  wb->sent[ioend->kind]++;
+  wb->in_flight++;
 }
 
 /* --- when it is over --- */
@@ -437,17 +265,18 @@ finish (struct ioend *ioend)
                                 ioend->error);
   if (ioend->error) {
     finish_folios (ioend, FOLIO_WB_FAILED);
-    note_error (mapping, start, end, ioend->error);
+    writeback_failed (mapping, start, end, ioend->error);
   }
   else if (ioend->doubts != wb->doubts)
     finish_doubtful (ioend);
   else {
     writeback_note_unflushed (mapping);
     finish_folios (ioend, FOLIO_WB_DONE);
-    writeback_note_success (mapping);
+    writeback_written (mapping, start, end);
   }
   mapping_end_range (mapping, &ioend->range);
   wb->epoch_in_flight[ioend->epoch]--;
+  wb->sent[ioend->kind]--;
   wb->in_flight--;
   ioend_free (wb, ioend);
 }

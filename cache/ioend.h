@@ -11,23 +11,27 @@
 
 #include <stdbool.h>
 
-#include "cache/index.h"
 #include "cache/writeback.h"
 
 struct mapping;
 
-/* Should a pass write this folio? */
-typedef bool ioend_filter_fn (struct mapping *mapping,
-                              const struct folio *folio);
-
-/* Make and send ioends of folios with the tag (TAG_DIRTY or TAG_TOWRITE), from
- * pass->pos on, as many as a slice of work and the free ioends allow.  Folios
- * locked or in a busy range are skipped, and noted in the pass; the loop is
- * kicked when they come free.  At the end of the disk the pass becomes
- * inactive.  Returns true if the pass should go on at once.
+/* Make an ioend of the dirty run [start, end) for a pass of this kind, while
+ * there is a free one.  Returns it, to be begun and sent; or NULL with *r 0 if
+ * the run is not there any more, -EBUSY if it is in use, -ENOBUFS if buffers
+ * are used up, or the mapping's error.
  */
-extern bool ioend_run_pass (struct mapping *mapping, struct wb_pass *pass,
-                            enum index_tag tag, ioend_filter_fn *filter);
+extern struct ioend *ioend_make (struct mapping *mapping, uint64_t start,
+                                 uint64_t end, enum pass_kind kind, int *r);
+
+/* It is about to be submitted. */
+extern void ioend_begin (struct ioend *ioend);
+
+/* A sync has seen to the folio up to sector `last'.  If nothing dirty follows,
+ * nothing that it was tagged for is left: what else is dirty came later.  (Other
+ * passes can't tell: they may begin in the middle.)
+ */
+extern void ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
+                                 unsigned last);
 
 /* Take note of ioends that are over.  Returns true if there were any. */
 extern bool ioend_reap (struct mapping *mapping);

@@ -17,8 +17,8 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
+#include "cache/failing.h"
 #include "cache/mapping.h"
 #include "cache/sync.h"
 
@@ -115,16 +115,11 @@ flush_failed (struct mapping *mapping, int error)
   struct writeback *wb = &mapping->wb;
   struct sync_req *req;
 
-  if (atomic_exchange (&wb->last_error, error) != error)
-    env_log (mapping->env, LOG_ERROR,
-             "the store failed to flush, what was written since the last "
-             "flush will be written again: %s",
-             strerror (-error));
   wb->doubts++;
   atomic_store (&wb->unflushed, true);
   if (wb->flush_direct || direct_pending (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);
-  writeback_back_off (mapping);
+  writeback_flush_failed (mapping, error);
   for (req = wb->writing.head; req; req = req->next)
     if (req->flush)
       req->error = error;
@@ -149,7 +144,7 @@ end_flush (struct mapping *mapping)
   if (error)
     flush_failed (mapping, error);
   else
-    writeback_note_success (mapping);
+    writeback_flushed (mapping);
   sync_complete_all (mapping, &wb->flushing, error);
 }
 

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "cache/ioend.h"
 #include "cache/mapping.h"
+#include "cache/pass.h"
 #include "cache/sync.h"
 
 /* A slice of work. */
@@ -192,7 +192,7 @@ tag (struct mapping *mapping)
     wb->tag_page = first_tagged (mapping, wb->tag_req);
     return;
   }
-  wb->sync_pass = (struct wb_pass) { .active = true };
+  wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
   wb->batch_state = BATCH_SENDING;
 }
 
@@ -204,9 +204,9 @@ send_tagged (struct mapping *mapping)
 
   if (!wb->sync_pass.active) {
     /* We were woken: try again what was in use. */
-    wb->sync_pass = (struct wb_pass) { .active = true };
+    wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
   }
-  if (ioend_run_pass (mapping, &wb->sync_pass, TAG_TOWRITE, NULL))
+  if (pass_run (mapping, &wb->sync_pass, NULL))
     return true;
   if (wb->sync_pass.active || wb->sync_pass.skipped)
     return false;

@@ -11,10 +11,8 @@
 #include "cache/flusher.h"
 #include "cache/ioend.h"
 #include "cache/mapping.h"
+#include "cache/pass.h"
 #include "cache/sync.h"
-
-#define BACKOFF_MIN (100 * NSEC_PER_MSEC)
-#define BACKOFF_MAX (10 * NSEC_PER_SEC)
 
 /* Unstable pages worth a store flush of their own, at the least. */
 #define UNSTABLE_MIN 256
@@ -71,27 +69,6 @@ writeback_destroy (struct mapping *mapping)
   pthread_mutex_destroy (&mapping->wb.lock);
 }
 
-void
-writeback_back_off (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-
-  wb->backoff = wb->backoff ? wb->backoff * 2 : BACKOFF_MIN;
-  if (wb->backoff > BACKOFF_MAX)
-    wb->backoff = BACKOFF_MAX;
-  wb->retry_at = mapping->env->now (mapping->env) + wb->backoff;
-}
-
-void
-writeback_note_success (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-
-  atomic_store (&wb->last_error, 0);
-  if (wb->backoff && mapping->env->now (mapping->env) >= wb->retry_at)
-    wb->backoff = 0;
-}
-
 /* --- background work --- */
 
 static bool
@@ -125,8 +102,8 @@ background_step (struct mapping *mapping)
   }
   atomic_store (&wb->background, true);
   if (!pass->active)
-    *pass = (struct wb_pass) { .active = true };
-  return ioend_run_pass (mapping, pass, TAG_DIRTY, NULL);
+    *pass = (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
+  return pass_run (mapping, pass, NULL);
 }
 
 /* Is there anything to come back for?  If not, the next writer wakes us: it
@@ -163,12 +140,43 @@ periodic_step (struct mapping *mapping, uint64_t now)
     wb->next_pass = now + mapping->config.writeback_interval;
   if (now >= wb->next_pass) {
     wb->next_pass = now + mapping->config.writeback_interval;
-    wb->expire_pass = (struct wb_pass) { .active = true };
+    wb->expire_pass =
+      (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
     if (atomic_load (&mapping->nr_unstable))
       sync_start_flush (mapping);
   }
   return wb->expire_pass.active &&
-         ioend_run_pass (mapping, &wb->expire_pass, TAG_DIRTY, expired);
+         pass_run (mapping, &wb->expire_pass, expired);
+}
+
+/* Try what is due of the bad ranges, one after the other. */
+static bool
+retry_step (struct mapping *mapping, uint64_t now)
+{
+  struct writeback *wb = &mapping->wb;
+  struct wb_pass *pass = &wb->retry_pass;
+  const struct bad_range *due;
+  bool more;
+
+  if (!pass->active) {
+    due = bad_ranges_due (&wb->bad, now);
+    if (due == NULL)
+      return false;
+    *pass = (struct wb_pass) {
+      .active = true,
+      .kind = PASS_RETRY,
+      .start = due->start,
+      .pos = due->start,
+      .end = due->end,
+    };
+    bad_ranges_tried (&wb->bad, due->start, due->end, now);
+  }
+  more = pass_run (mapping, pass, NULL);
+  if (pass->active)
+    return more;
+  if (!pass->found && !pass->skipped)
+    writeback_not_dirty (mapping, pass->start, pass->end);
+  return true;
 }
 
 /* Unstable data counts against the dirty limit and cannot be evicted. */
@@ -206,12 +214,8 @@ queue_own_sync (struct mapping *mapping)
 static void
 see_change (struct mapping *mapping)
 {
-  struct writeback *wb = &mapping->wb;
-
-  if (atomic_exchange (&wb->store_changed, false)) {
-    wb->retry_at = wb->backoff = 0;
-    atomic_store (&wb->last_error, 0);
-  }
+  if (atomic_exchange (&mapping->wb.store_changed, false))
+    writeback_hope (mapping);
   sync_see_losses (mapping);
 }
 
@@ -241,6 +245,8 @@ writeback_step (struct mapping *mapping)
   if (now >= wb->retry_at && !held_back (mapping)) {
     if (periodic_step (mapping, now))
       more = true;
+    if (retry_step (mapping, now))
+      more = true;
     if (background_step (mapping))
       more = true;
   }
@@ -251,12 +257,15 @@ uint64_t
 writeback_deadline (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
+  uint64_t now;
 
-  if (!atomic_load (&mapping->nr_unsaved) || held_back (mapping))
+  if (held_back (mapping) ||
+      (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
     return ENV_FOREVER;
-  if (wb->retry_at > mapping->env->now (mapping->env))
+  now = mapping->env->now (mapping->env);
+  if (wb->retry_at > now)
     return wb->retry_at;
-  return wb->next_pass;
+  return min_u64 (wb->next_pass, bad_ranges_deadline (&wb->bad, now));
 }
 
 bool

@@ -31,6 +31,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cache/bad-ranges.h"
+#include "cache/failing.h"
 #include "cache/ranges.h"
 #include "fs/store.h"
 
@@ -49,6 +51,23 @@ struct sync_list {
   struct sync_req *head, **tail;
 };
 
+enum pass_kind {
+  PASS_SYNC,       /* of what is tagged TOWRITE: someone waits for it */
+  PASS_BACKGROUND, /* of what is dirty */
+  PASS_RETRY,      /* of what is dirty in a bad range */
+  NR_PASS_KINDS
+};
+
+/* A walk over dirty folios in the order of their place. */
+struct wb_pass {
+  bool active;
+  enum pass_kind kind;
+  uint64_t start, end; /* bytes; end 0: the disk's */
+  uint64_t pos;        /* where it goes on */
+  bool found;          /* something to be written */
+  bool skipped;        /* something was in use and left behind */
+};
+
 /* One store write in flight, made of neighbouring dirty runs. */
 struct ioend {
   struct store_req req; /* first */
@@ -58,17 +77,9 @@ struct ioend {
   struct range range;   /* whole sectors */
   unsigned epoch;       /* 0 or 1 */
   unsigned doubts;      /* wb.doubts when it was sent */
-  bool for_sync;        /* made by a pass over TOWRITE */
+  enum pass_kind kind;  /* of the pass that made it */
   int error;
   struct ioend *next;
-};
-
-/* A walk over tagged folios in the order of their place. */
-struct wb_pass {
-  bool active;
-  uint64_t pos;       /* byte where it goes on */
-  bool skipped;       /* something was in use and left behind */
-  enum index_tag tag; /* set by ioend_run_pass */
 };
 
 enum batch_state {
@@ -98,7 +109,8 @@ struct writeback {
   _Atomic bool store_changed; /* so the store said */
   _Atomic bool unflushed;     /* the store has done something since the last
                              * flush began */
-  _Atomic int last_error;     /* of the last write or flush; 0 after success */
+  _Atomic int last_error;     /* why something cannot be written or flushed; 0
+                             * when all can */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   _Atomic unsigned direct_in_flight; /* direct writes under way */
@@ -109,6 +121,7 @@ struct writeback {
   struct ioend *ioends; /* config.io_depth of them */
   struct ioend *free;
   unsigned in_flight;
+  unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
   unsigned epoch; /* of ioends made now; the other one is being drained */
   unsigned epoch_in_flight[2];
   uint32_t max_io; /* bytes, of one ioend */
@@ -138,8 +151,12 @@ struct writeback {
   struct sync_req own_sync;       /* for want_clean */
   bool own_pending;
   uint64_t next_pass; /* ns, when the next periodic pass is due */
-  uint64_t retry_at;  /* ns; background work waits after an error */
-  uint64_t backoff;   /* ns */
+
+  struct bad_ranges bad;     /* what could not be written; see failing.h */
+  struct wb_pass retry_pass; /* over one of them */
+  struct failing failing;
+  uint64_t retry_at; /* ns; background work waits when everything fails */
+  uint64_t backoff;  /* ns */
 };
 
 extern int writeback_init (struct mapping *mapping);
@@ -154,12 +171,6 @@ extern uint64_t writeback_deadline (struct mapping *mapping);
 
 /* Nothing is in flight and no sync is waiting or under way. */
 extern bool writeback_idle (struct mapping *mapping);
-
-/* A write or flush has failed: leave the store in peace for a while. */
-extern void writeback_back_off (struct mapping *mapping);
-
-/* One has succeeded. */
-extern void writeback_note_success (struct mapping *mapping);
 
 /* --- any thread --- */
 

@@ -8,6 +8,7 @@
 
 UNIT_TESTS = \
 	unit/arena-test \
+	unit/bad-ranges-test \
 	unit/config-test \
 	unit/direct-test \
 	unit/env-test \
@@ -65,6 +66,11 @@ unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 unit_shutdown_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_bad_ranges_test_SOURCES = \
+	unit/bad-ranges-test.c \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)

@@ -1,0 +1,59 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A store that fails: what is tried again when, and what the log says.
+ *
+ *   a write fails            its range is a bad range from now on (see
+ *                            bad-ranges.h), which is retried by itself; all
+ *                            else goes on at full speed
+ *   so do ALL_FAILING, and   everything fails: all background work waits, for
+ *   none succeeds            a time that doubles, up to BACKOFF_MAX
+ *   a store flush fails      likewise
+ *
+ * The log has one line when writing begins to fail, for lack of space and for
+ * other reasons each, and when flushing does; a line for each of the first bad
+ * ranges when it is known exactly; and one when all is over.
+ *
+ * Syncs wait for none of this: they try everything at once, and fail if it does.
+ * Loop thread only.
+ */
+
+#ifndef FOLIO_FAILING_H
+#define FOLIO_FAILING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mapping;
+
+/* Writes of different ranges, in a row. */
+#define ALL_FAILING 16
+
+struct failing {
+  unsigned in_row;    /* writes that failed since the last success */
+  bool full, other;   /* failures for lack of space, and others, were logged */
+  bool flush;         /* the last store flush failed, and was logged */
+  unsigned nr_logged; /* bad ranges that were */
+};
+
+/* Write-back of bytes [start, end), whole blocks, has failed with error (a
+ * negative errno), or has succeeded.
+ */
+extern void writeback_failed (struct mapping *mapping, uint64_t start,
+                              uint64_t end, int error);
+extern void writeback_written (struct mapping *mapping, uint64_t start,
+                               uint64_t end);
+
+/* The bad range [start, end) turns out to have nothing dirty in it. */
+extern void writeback_not_dirty (struct mapping *mapping, uint64_t start,
+                                 uint64_t end);
+
+/* A store flush has failed with error, or has succeeded. */
+extern void writeback_flush_failed (struct mapping *mapping, int error);
+extern void writeback_flushed (struct mapping *mapping);
+
+/* The store is back: try everything that failed at once. */
+extern void writeback_hope (struct mapping *mapping);
+
+#endif /* FOLIO_FAILING_H */
