@@ -6,9 +6,11 @@
 # the scripts that run them.
 
 SIM_PROGS = \
+	sim/powercut \
 	sim/stress \
 	$(NULL)
 SIM_TESTS = \
+	sim/powercut \
 	sim/stress \
 	$(NULL)
 
@@ -16,6 +18,24 @@ check_PROGRAMS += $(SIM_PROGS)
 sim_stress_SOURCES = \
 	sim/stress.c \
 	$(FAKE_STORE) \
+	$(NULL)
+MODEL = \
+	sim/model-faults.c sim/model-faults.h \
+	sim/model-fiber.c sim/model-fiber.h \
+	sim/model-flusher.c \
+	sim/model-medium.c sim/model-medium.h \
+	sim/model-oracle.c sim/model-oracle.h \
+	sim/model-store.c sim/model-store.h \
+	sim/model-world.c sim/model-world.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+sim_powercut_SOURCES = \
+	sim/powercut-client.c \
+	sim/powercut-config.c \
+	sim/powercut-mishaps.c \
+	sim/powercut-run.c \
+	sim/powercut.c sim/powercut.h \
+	$(MODEL) \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 

@@ -1,0 +1,102 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The flusher of a model world, in the place of cache/flusher.c: the loop's
+ * steps are the scheduler's, and a step is taken only when the real one would
+ * be: after a kick, a completion, or at the deadline.  So a kick that is
+ * forgotten shows, as all waiting for ever.
+ */
+
+#include <stdlib.h>
+
+#include "cache/flusher.h"
+#include "cache/mapping.h"
+#include "model-world.h"
+
+struct flusher {
+  struct mapping *mapping;
+  struct world *world;
+  struct model_loop loop;
+  bool redoer_ended;
+  _Atomic uint32_t redo_stop; /* futex word */
+};
+
+static bool
+step (void *opaque)
+{
+  return writeback_step (opaque);
+}
+
+static uint64_t
+deadline (void *opaque)
+{
+  return writeback_deadline (opaque);
+}
+
+/* See run_redoer in cache/flusher.c. */
+static void
+redoer (void *opaque)
+{
+  struct flusher *flusher = opaque;
+  struct mapping *mapping = flusher->mapping;
+  struct env *env = mapping->env;
+
+  while (zeroes_wait (&mapping->zeroes)) {
+    if (zeroes_redo (mapping) == 0)
+      mapping_kick (mapping);
+    else
+      env->wait (env, &flusher->redo_stop, 0, env->now (env) + NSEC_PER_SEC);
+  }
+  flusher->redoer_ended = true;
+}
+
+int
+flusher_start (struct mapping *mapping, struct flusher **ret)
+{
+  struct store *store = mapping->fs->store;
+  struct flusher *flusher = xcalloc (1, sizeof *flusher);
+  int r = store->ops->attach (store, NULL);
+
+  if (r < 0) {
+    free (flusher);
+    return r;
+  }
+  flusher->mapping = mapping;
+  flusher->world = world_of (mapping->env);
+  flusher->loop = (struct model_loop) {
+    .step = step,
+    .deadline = deadline,
+    .opaque = mapping,
+    .ready = true,
+  };
+  flusher->world->loop = &flusher->loop;
+  fiber_start (flusher->world, "redoer", redoer, flusher);
+  *ret = flusher;
+  return 0;
+}
+
+void
+flusher_stop (struct flusher *flusher)
+{
+  struct store *store = flusher->mapping->fs->store;
+  struct world *w = flusher->world;
+
+  atomic_store (&flusher->redo_stop, 1);
+  w->env.wake (&w->env, &flusher->redo_stop);
+  zeroes_stop (&flusher->mapping->zeroes);
+  while (!flusher->redoer_ended)
+    world_turn (w);
+  flusher_kick (flusher);
+  while (flusher->loop.ready || !writeback_idle (flusher->mapping))
+    world_turn (w);
+  store->ops->detach (store);
+  w->loop = NULL;
+  free (flusher);
+}
+
+void
+flusher_kick (struct flusher *flusher)
+{
+  flusher->loop.ready = true;
+}

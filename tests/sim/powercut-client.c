@@ -1,0 +1,291 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Clients: each makes one random request after the other and tells the oracle
+ * what came of it.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "powercut.h"
+
+struct client {
+  struct run *run;
+  struct conn *conn;
+  uint8_t *buf; /* MAX_REQUEST bytes */
+  uint64_t offset, length, begun;
+};
+
+/* Once power is cut, nothing counts. */
+static bool
+counts (const struct run *run)
+{
+  return !run->cut;
+}
+
+static void
+check_error (struct run *run, const char *what, int error)
+{
+  if (error < 0 && !mishap_excuses (run, error))
+    world_fail (run->world, WORLD_ALL, "%s: %s", what, strerror (-error));
+}
+
+/* A flush, or a write with FUA, has succeeded: a good time for a power cut. */
+static void
+note_sync (struct run *run)
+{
+  if (run->cut_sync > 0 && --run->cut_sync == 0)
+    run->cut_turn = run->world->turns;
+}
+
+static void
+choose_range (struct client *c, uint64_t max)
+{
+  struct run *run = c->run;
+  struct world *w = run->world;
+  uint64_t size = run->config.disk_size, align;
+
+  align = world_chance (w, 50) ? 4096 : world_chance (w, 50) ? 512 : 1;
+  c->offset = world_below (w, size);
+  if (world_chance (w, 80))
+    c->offset = (run->hot + world_below (w, run->config.hot_size)) % size;
+  c->offset -= c->offset % align;
+  if (world_chance (w, 5))
+    max = MAX_REQUEST;
+  c->length = rng_log (&w->rng, max);
+  if (c->length > align)
+    c->length -= c->length % align;
+  else
+    c->length = align;
+  if (c->length > size - c->offset)
+    c->length = size - c->offset;
+}
+
+static void
+client_read (struct client *c)
+{
+  struct run *run = c->run;
+  int r;
+
+  choose_range (c, run->config.max_request);
+  c->begun = oracle_moment (run->oracle);
+  world_note (run->world, "read", c->offset, c->length, 0);
+  r = cache_read (c->conn, c->buf, (uint32_t) c->length, c->offset);
+  if (!counts (run))
+    return;
+  world_note (run->world, "was read", c->offset, c->length, r);
+  check_error (run, "a read fails", r);
+  if (r == 0)
+    oracle_read (run->oracle, c->buf, c->offset, c->length, c->begun);
+}
+
+static void
+end_write (struct client *c, struct oracle_write *write, int r)
+{
+  struct run *run = c->run;
+
+  if (!counts (run))
+    return;
+  world_note (run->world, r < 0 ? "has failed:" : "has ended:", c->offset,
+              c->length, write->id);
+  check_error (run, write->zero ? "a zero or trim fails" : "a write fails", r);
+  oracle_end (run->oracle, write, r);
+  if (r == 0 && write->fua)
+    note_sync (run);
+}
+
+static void
+client_write (struct client *c)
+{
+  struct run *run = c->run;
+  unsigned flags = world_chance (run->world, run->config.fua) ? CACHE_FUA : 0;
+  struct oracle_write *write;
+  int r;
+
+  choose_range (c, run->config.max_request);
+  write = oracle_begin (run->oracle, c->offset, c->length, false, flags != 0);
+  oracle_fill (write, c->buf);
+  world_note (run->world, flags ? "write with FUA:" : "write:", c->offset,
+              c->length, write->id);
+  r = cache_write (c->conn, c->buf, (uint32_t) c->length, c->offset, flags);
+  end_write (c, write, r);
+}
+
+static void
+client_zero (struct client *c, bool trim)
+{
+  struct run *run = c->run;
+  struct world *w = run->world;
+  unsigned flags = world_chance (w, run->config.fua) ? CACHE_FUA : 0;
+  struct oracle_write *write;
+  int r;
+
+  choose_range (c, run->config.max_request * 4);
+  write = oracle_begin (run->oracle, c->offset, c->length, true, flags != 0);
+  if (world_chance (w, 50))
+    flags |= CACHE_MAY_TRIM;
+  if (world_chance (w, 20))
+    flags |= CACHE_FAST_ZERO;
+  world_note (w, trim ? "trim:" : "zero:", c->offset, c->length, write->id);
+  if (trim)
+    r = cache_trim (c->conn, c->length, c->offset, flags & CACHE_FUA);
+  else
+    r = cache_zero (c->conn, c->length, c->offset, flags);
+  if (r == -ENOTSUP && !trim && flags & CACHE_FAST_ZERO) {
+    write->nothing = true;
+    r = 0;
+  }
+  end_write (c, write, r);
+}
+
+int
+client_flush (struct run *run, struct conn *conn)
+{
+  uint64_t begun = oracle_moment (run->oracle);
+  int r;
+
+  world_note (run->world, "flush", 0, 0, (int64_t) begun);
+  r = cache_flush (conn);
+  if (!counts (run))
+    return r;
+  world_note (run->world, r < 0 ? "flush has failed" : "flushed", 0, 0,
+              (int64_t) begun);
+  check_error (run, "a flush fails", r);
+  if (r == 0) {
+    oracle_flushed (run->oracle, begun);
+    note_sync (run);
+  }
+  return r;
+}
+
+/* Whatever reads as zero must be allowed to be. */
+static bool
+see_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
+            bool zero)
+{
+  static const uint8_t zeroes[ORACLE_SECTOR];
+  struct client *c = opaque;
+  uint64_t n;
+
+  (void) hole;
+  for (; zero && length > 0 && counts (c->run); offset += n, length -= n) {
+    n = ORACLE_SECTOR - offset % ORACLE_SECTOR;
+    n = n < length ? n : length;
+    oracle_read (c->run->oracle, zeroes, offset, n, c->begun);
+  }
+  return true;
+}
+
+static void
+client_extents (struct client *c)
+{
+  struct run *run = c->run;
+  int r;
+
+  choose_range (c, MAX_REQUEST);
+  c->begun = oracle_moment (run->oracle);
+  world_note (run->world, "extents", c->offset, c->length, 0);
+  r = cache_extents (c->conn, c->length, c->offset, see_extent, c);
+  if (counts (run))
+    check_error (run, "extents fail", r);
+}
+
+static void
+client_prefetch (struct client *c)
+{
+  int r;
+
+  choose_range (c, MAX_REQUEST);
+  world_note (c->run->world, "prefetch", c->offset, c->length, 0);
+  r = cache_prefetch (c->conn, c->length, c->offset);
+  if (counts (c->run))
+    check_error (c->run, "prefetch fails", r);
+}
+
+static enum client_op
+choose_op (const struct run *run)
+{
+  const unsigned *weights = run->config.weights;
+  unsigned i, sum = 0;
+
+  for (i = 0; i < 7; i++)
+    sum += weights[i];
+  sum = (unsigned) world_below (run->world, sum);
+  for (i = 0; sum >= weights[i]; i++)
+    sum -= weights[i];
+  return (enum client_op) i;
+}
+
+static void
+client_request (struct client *c)
+{
+  c->run->requests++;
+  switch (choose_op (c->run)) {
+  case CLIENT_READ: client_read (c); break;
+  case CLIENT_WRITE: client_write (c); break;
+  case CLIENT_FLUSH: client_flush (c->run, c->conn); break;
+  case CLIENT_ZERO: client_zero (c, false); break;
+  case CLIENT_TRIM: client_zero (c, true); break;
+  case CLIENT_EXTENTS: client_extents (c); break;
+  case CLIENT_PREFETCH: client_prefetch (c); break;
+  }
+}
+
+static void
+client (void *opaque)
+{
+  struct client *c = opaque;
+  struct run *run = c->run;
+
+  while (!run->ending) {
+    client_request (c);
+    if (run->config.think && world_chance (run->world, 50))
+      world_sleep (run->world, 1 + world_below (run->world, run->config.think));
+    else
+      world_yield (run->world);
+  }
+  free (c->buf);
+  free (c);
+}
+
+void
+clients_start (struct run *run)
+{
+  static const char *const names[MAX_CONNS] = { "client of connection 0",
+                                                "client of connection 1",
+                                                "client of connection 2",
+                                                "client of connection 3" };
+  unsigned i;
+
+  for (i = 0; i < run->config.clients; i++) {
+    struct client *c = xcalloc (1, sizeof *c);
+    unsigned conn = i % run->config.conns;
+
+    c->run = run;
+    c->conn = run->conns[conn];
+    c->buf = xcalloc (1, MAX_REQUEST);
+    fiber_start (run->world, names[conn], client, c);
+  }
+}
+
+void
+client_verify (struct run *run)
+{
+  uint64_t size = run->config.disk_size, pos, n;
+  uint8_t *buf = xcalloc (1, MAX_REQUEST);
+  int r;
+
+  for (pos = 0; pos < size; pos += n) {
+    n = ORACLE_SECTOR * (1 + world_below (run->world, 512));
+    if (n > size - pos)
+      n = size - pos;
+    r = cache_read (run->conns[0], buf, (uint32_t) n, pos);
+    if (r < 0)
+      world_fail (run->world, WORLD_ALL, "a read after the power cut fails");
+    oracle_survived (run->oracle, buf, pos, n);
+  }
+  free (buf);
+}

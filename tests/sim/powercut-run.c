@@ -1,0 +1,218 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The run of one seed: power on, look at what has survived, let clients at it,
+ * cut the power; again.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/raw.h"
+#include "powercut.h"
+
+/* More turns than any life takes: something goes round in circles. */
+#define MAX_TURNS 20000000u
+
+/* --- power on and off --- */
+
+static void
+must (struct run *run, int r, const char *what)
+{
+  if (r < 0)
+    world_fail (run->world, WORLD_ALL, "%s: %s", what, strerror (-r));
+}
+
+static void
+open_mapping (struct run *run)
+{
+  unsigned i;
+
+  must (
+    run,
+    mapping_create (run->cache, run->fs, &run->config.mapping, &run->mapping),
+    "mapping_create");
+  must (run, mapping_start (run->mapping), "mapping_start");
+  for (i = 0; i < run->config.conns; i++)
+    must (run, conn_create (run->mapping, &run->conns[i]), "conn_create");
+}
+
+static void
+close_mapping (struct run *run)
+{
+  unsigned i;
+
+  for (i = 0; i < run->config.conns; i++)
+    conn_destroy (run->conns[i]);
+  mapping_destroy (run->mapping);
+}
+
+static void
+open_fs (struct run *run)
+{
+  must (run, raw_open (&run->store->store, &run->fs), "raw_open");
+  open_mapping (run);
+}
+
+static void
+close_fs (struct run *run)
+{
+  close_mapping (run);
+  run->fs->ops->close (run->fs);
+}
+
+static void
+power_on (struct run *run)
+{
+  struct world *w = run->world;
+
+  run->store = model_store_create (w, run->medium, &run->config.store);
+  must (run, cache_create (&w->env, run->config.cache_size, &run->cache),
+        "cache_create");
+  open_fs (run);
+  run->cut = run->ending = false;
+}
+
+static void
+power_off (struct run *run)
+{
+  close_fs (run);
+  cache_destroy (run->cache);
+  run->store->store.ops->close (&run->store->store);
+}
+
+/* --- what clients find and leave --- */
+
+static void
+turn (struct run *run)
+{
+  world_turn (run->world);
+  if (run->world->turns > MAX_TURNS)
+    world_fail (run->world, WORLD_ALL, "this goes on for ever");
+}
+
+/* What was verified may stay in the cache, or not. */
+static void
+verify (struct run *run)
+{
+  client_verify (run);
+  oracle_restart (run->oracle);
+  world_note (run->world, "VERIFIED", 0, 0, 0);
+  if (world_chance (run->world, 70)) {
+    close_fs (run);
+    open_fs (run);
+  }
+}
+
+static void
+choose_cut (struct run *run)
+{
+  struct world *w = run->world;
+
+  run->cut_turn = w->turns + 100 + rng_log (&w->rng, 4000);
+  run->cut_sync = world_chance (w, 50) ? 1 + (unsigned) world_below (w, 8) : 0;
+  run->hot = world_below (w, run->config.disk_size);
+}
+
+static void
+cut_power (struct run *run)
+{
+  run->cut = run->ending = true;
+  world_timer_cancel (run->world, &run->mishap);
+  model_store_cut (run->store);
+  mapping_shutdown (run->mapping);
+}
+
+/* The orderly way first: no more writes, all is saved, and then it is safe to
+ * cut power.
+ */
+static void
+shut_down (struct run *run)
+{
+  uint64_t begun;
+  unsigned tries = 0;
+  int r;
+
+  mishaps_end (run);
+  run->ending = true;
+  while (fiber_count (run->world) > 1) /* the redoer */
+    turn (run);
+  mapping_shutdown (run->mapping);
+  do {
+    begun = oracle_moment (run->oracle);
+    r = mapping_sync (run->mapping, NULL, NULL);
+    if (++tries > 3)
+      world_fail (run->world, WORLD_ALL, "cannot be saved: %s", strerror (-r));
+  } while (r < 0);
+  oracle_flushed (run->oracle, begun);
+}
+
+static void
+live (struct run *run)
+{
+  choose_cut (run);
+  mishaps_start (run);
+  clients_start (run);
+  while (run->world->turns < run->cut_turn)
+    turn (run);
+  if (world_chance (run->world, 10))
+    shut_down (run);
+  cut_power (run);
+  while (fiber_count (run->world) > 1)
+    turn (run);
+}
+
+/* --- the disk's first content --- */
+
+static void
+prefill (struct run *run)
+{
+  struct world *w = run->world;
+  uint8_t *buf = xcalloc (1, MAX_REQUEST);
+  struct iovec iov = { .iov_base = buf };
+  struct store_req req = { .op = STORE_WRITE, .iov = &iov, .niov = 1 };
+  unsigned i, n = (unsigned) world_below (w, 8);
+  struct oracle_write *write;
+
+  for (i = 0; i < n; i++) {
+    req.offset = world_below (w, run->config.disk_size) / 4096 * 4096;
+    req.length = rng_log (&w->rng, MAX_REQUEST);
+    if (req.length > run->config.disk_size - req.offset)
+      req.length = run->config.disk_size - req.offset;
+    iov.iov_len = req.length;
+    write = oracle_begin (run->oracle, req.offset, req.length, false, true);
+    oracle_fill (write, buf);
+    medium_apply (run->medium, &req, 100);
+    medium_flush (run->medium, UINT64_MAX, 0, UINT64_MAX);
+    oracle_end (run->oracle, write, 0);
+  }
+  free (buf);
+}
+
+uint64_t
+run_seed (uint64_t seed, unsigned cuts, bool trace)
+{
+  struct run run = { .world = world_create (seed, trace) };
+  uint64_t hash;
+
+  run_config_choose (&run.config, &run.world->rng);
+  run.medium = medium_create (run.world, run.config.disk_size);
+  run.oracle = oracle_create (run.world, run.config.disk_size);
+  prefill (&run);
+  power_on (&run);
+  while (cuts-- > 0) {
+    verify (&run);
+    world_forget (run.world);
+    live (&run);
+    power_off (&run);
+    power_on (&run);
+  }
+  verify (&run);
+  power_off (&run);
+  hash = run.world->hash;
+  oracle_destroy (run.oracle);
+  medium_destroy (run.medium);
+  world_destroy (run.world);
+  return hash;
+}

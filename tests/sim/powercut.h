@@ -1,0 +1,99 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Power cuts, see powercut.c.  A run is the life of one disk under one seed:
+ * power is switched on and cut again several times.
+ */
+
+#ifndef POWERCUT_H
+#define POWERCUT_H
+
+#include "cache/cache.h"
+#include "model-medium.h"
+#include "model-oracle.h"
+#include "model-store.h"
+#include "model-world.h"
+
+#define MAX_CONNS 4
+#define MAX_CLIENTS 12 /* of all connections */
+#define MAX_REQUEST (1u << 20)
+
+/* What may go wrong besides power cuts.  Bits. */
+#define FAULT_WRITES 0x1u   /* writes, zeroes and trims of the store fail */
+#define FAULT_READS 0x2u    /* its reads fail */
+#define FAULT_FLUSHES 0x4u  /* its flushes fail */
+#define FAULT_RESTARTS 0x8u /* it restarts, and forgets */
+#define FAULT_OUTAGES 0x10u /* ... and is out of reach for too long */
+
+/* What one run is like, all of it by its seed. */
+struct run_config {
+  uint64_t disk_size;
+  uint64_t cache_size;
+  struct mapping_config mapping;
+  struct model_store_config store;
+  unsigned faults;
+  unsigned conns, clients;
+  uint64_t think;    /* ns, most that a client waits between requests */
+  uint64_t hot_size; /* bytes of the part of the disk that is written most */
+  unsigned weights[7];
+  uint64_t max_request; /* bytes, usually */
+  unsigned fua;         /* percent of writes, zeroes and trims */
+};
+
+enum client_op {
+  CLIENT_READ,
+  CLIENT_WRITE,
+  CLIENT_FLUSH,
+  CLIENT_ZERO,
+  CLIENT_TRIM,
+  CLIENT_EXTENTS,
+  CLIENT_PREFETCH,
+};
+
+struct run {
+  struct world *world;
+  struct run_config config;
+  struct medium *medium;
+  struct oracle *oracle;
+
+  /* Of this life. */
+  struct model_store *store;
+  struct fs *fs;
+  struct cache *cache;
+  struct mapping *mapping;
+  struct conn *conns[MAX_CONNS];
+  bool ending;       /* clients are to stop */
+  bool cut;          /* power is off: nothing that happens counts */
+  uint64_t cut_turn; /* power is cut at that turn ... */
+  unsigned cut_sync; /* ... or when so many flushes have succeeded */
+  struct model_timer mishap;
+  uint64_t hot; /* bytes: where the hot part begins */
+
+  uint64_t requests; /* that clients have made, in all */
+};
+
+extern void run_config_choose (struct run_config *config, struct rng *rng);
+
+/* Something goes wrong every now and then, as the config says. */
+extern void mishaps_start (struct run *run);
+
+/* No more of that; what was wrong is well again. */
+extern void mishaps_end (struct run *run);
+
+/* May a request fail with this negative errno? */
+extern bool mishap_excuses (const struct run *run, int error);
+
+/* Start the clients, fibers that make requests until run->ending. */
+extern void clients_start (struct run *run);
+
+/* A client's flush: 0 or a negative errno, known to the oracle. */
+extern int client_flush (struct run *run, struct conn *conn);
+
+/* Read all of the disk and ask the oracle, as after a power cut. */
+extern void client_verify (struct run *run);
+
+/* Run a seed for so many power cuts.  Returns the hash of all that happened. */
+extern uint64_t run_seed (uint64_t seed, unsigned cuts, bool trace);
+
+#endif /* POWERCUT_H */
