@@ -134,16 +134,17 @@ int64_t
 read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
              uint64_t pos, uint64_t n)
 {
+  uint64_t page = pos >> PAGE_SHIFT, bs = mapping->fs->block_size;
   struct folio *folio;
-  uint64_t page = pos >> PAGE_SHIFT, start;
   unsigned first, last;
 
   folio = index_get_next (mapping->index, page, (pos + n - 1) >> PAGE_SHIFT);
   if (folio && folio_pos (folio) <= pos) {
-    start = pos - folio_pos (folio);
-    first = (unsigned) (start >> SECTOR_SHIFT);
-    last = (unsigned) ((min_u64 (pos + n, folio_end (folio)) -
-                        folio_pos (folio) + SECTOR_SIZE - 1) >>
+    /* Whole blocks, since a part of one can't be read later. */
+    first =
+      (unsigned) ((round_down (pos, bs) - folio_pos (folio)) >> SECTOR_SHIFT);
+    last = (unsigned) ((round_up (min_u64 (pos + n, folio_end (folio)), bs) -
+                        folio_pos (folio)) >>
                        SECTOR_SHIFT);
     n = zero_missing (mapping, iter, folio, first, last) ? 0 : UINT64_MAX;
   }
