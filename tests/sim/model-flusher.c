@@ -19,7 +19,6 @@ struct flusher {
   struct world *world;
   struct model_loop loop;
   bool redoer_ended;
-  _Atomic uint32_t redo_stop; /* futex word */
 };
 
 static bool
@@ -34,20 +33,12 @@ deadline (void *opaque)
   return writeback_deadline (opaque);
 }
 
-/* See run_redoer in cache/flusher.c. */
 static void
 redoer (void *opaque)
 {
   struct flusher *flusher = opaque;
-  struct mapping *mapping = flusher->mapping;
-  struct env *env = mapping->env;
 
-  while (zeroes_wait (&mapping->zeroes)) {
-    if (zeroes_redo (mapping) == 0)
-      mapping_kick (mapping);
-    else
-      env->wait (env, &flusher->redo_stop, 0, env->now (env) + NSEC_PER_SEC);
-  }
+  zeroes_redo_loop (flusher->mapping);
   flusher->redoer_ended = true;
 }
 
@@ -82,8 +73,6 @@ flusher_stop (struct flusher *flusher)
   struct store *store = flusher->mapping->fs->store;
   struct world *w = flusher->world;
 
-  atomic_store (&flusher->redo_stop, 1);
-  w->env.wake (&w->env, &flusher->redo_stop);
   zeroes_stop (&flusher->mapping->zeroes);
   while (!flusher->redoer_ended)
     world_turn (w);

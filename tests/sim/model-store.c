@@ -252,6 +252,23 @@ detach (struct store *store)
     world_fail (s->world, WORLD_ALL, "detached with requests under way");
 }
 
+/* Is it one that fs/store.h allows? */
+static void
+check_request (const struct model_store *s, const struct store_req *req)
+{
+  const struct store_geometry *geo = &s->store.geo;
+  uint64_t end = req->offset + req->length;
+
+  if (req->op == STORE_FLUSH)
+    return;
+  if (req->length == 0 || req->offset % geo->min_io ||
+      (req->length % geo->min_io && end != geo->size))
+    world_fail (s->world, req->offset / MEDIUM_SECTOR,
+                "%s: %llu bytes at %llu, though min_io is %u",
+                op_name (req->op), (unsigned long long) req->length,
+                (unsigned long long) req->offset, geo->min_io);
+}
+
 static void
 submit (struct store *store, struct store_req **reqs, unsigned n)
 {
@@ -260,11 +277,7 @@ submit (struct store *store, struct store_req **reqs, unsigned n)
   unsigned i;
 
   for (i = 0; i < n; i++) {
-    if (reqs[i]->op != STORE_FLUSH &&
-        (reqs[i]->length == 0 || reqs[i]->offset % store->geo.min_io))
-      world_fail (w, WORLD_ALL, "a request of %llu bytes at %llu",
-                  (unsigned long long) reqs[i]->length,
-                  (unsigned long long) reqs[i]->offset);
+    check_request (s, reqs[i]);
     accept (s, reqs[i]);
   }
   if (world_chance (w, 20))

@@ -90,12 +90,15 @@ choose_clients (struct run_config *c, struct rng *rng)
 static unsigned
 choose_faults (const struct mapping_config *m, struct rng *rng)
 {
-  /* What was written past the cache cannot be kept when the store forgets. */
-  unsigned kinds = m->mode == CACHE_NONE || m->sequential_cutoff
-                     ? FAULT_WRITES | FAULT_READS
-                     : FAULT_WRITES | FAULT_READS | FAULT_FLUSHES;
+  unsigned kinds = FAULT_WRITES | FAULT_READS;
 
-  return one_in (rng, 2) ? 0 : kinds & (unsigned) rng_next (rng);
+  /* What was written past the cache cannot be kept when the store forgets. */
+  if (m->mode != CACHE_NONE && !m->sequential_cutoff)
+    kinds |= FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES;
+  if (one_in (rng, 3))
+    return 0;
+  return one_in (rng, 3) ? kinds & FAULT_RESTARTS
+                         : kinds & (unsigned) rng_next (rng);
 }
 
 void

@@ -18,7 +18,8 @@ mishap_excuses (const struct run *run, int error)
 
   if (error == -ENOSPC)
     return faults & FAULT_WRITES;
-  return error == -EIO && faults;
+  /* A store that restarts is only slow. */
+  return error == -EIO && (faults & ~FAULT_RESTARTS);
 }
 
 /* Some requests will fail: one, a few, or all until it is well again; somewhere
