@@ -80,23 +80,29 @@ void
 stats_store_done (struct stats *stats, struct env *env,
                   const struct store_req *req, int error)
 {
-  static const struct {
-    bool counted;
-    enum counter counter;
-    enum histogram histogram;
-  } kinds[] = {
-    [STORE_READ] = { true, STAT_STORE_READS, HIST_STORE_READ },
-    [STORE_WRITE] = { true, STAT_STORE_WRITES, HIST_STORE_WRITE },
-    [STORE_FLUSH] = { true, STAT_STORE_FLUSHES, HIST_STORE_FLUSH },
-  };
+  uint64_t ns = env->now (env) - req->submitted;
 
-  if (!kinds[req->op].counted)
-    return;
-  stats_add (stats, kinds[req->op].counter, 1);
-  stats_add (stats, kinds[req->op].counter + 1, req->length);
-  if (error)
-    stats_add (stats, kinds[req->op].counter + 2, 1);
-  stats_note (stats, kinds[req->op].histogram, env->now (env) - req->submitted);
+  switch (req->op) {
+  case STORE_READ:
+    stats_add (stats, STAT_STORE_READS, 1);
+    stats_add (stats, STAT_STORE_READ_BYTES, req->length);
+    stats_add (stats, STAT_STORE_READ_ERRORS, error != 0);
+    stats_note (stats, HIST_STORE_READ, ns);
+    break;
+  case STORE_WRITE:
+    stats_add (stats, STAT_STORE_WRITES, 1);
+    stats_add (stats, STAT_STORE_WRITE_BYTES, req->length);
+    stats_add (stats, STAT_STORE_WRITE_ERRORS, error != 0);
+    stats_note (stats, HIST_STORE_WRITE, ns);
+    break;
+  case STORE_FLUSH:
+    stats_add (stats, STAT_STORE_FLUSHES, 1);
+    stats_add (stats, STAT_STORE_FLUSH_ERRORS, error != 0);
+    stats_note (stats, HIST_STORE_FLUSH, ns);
+    break;
+  case STORE_ZERO:
+  case STORE_TRIM: break;
+  }
 }
 
 int
@@ -204,7 +210,6 @@ stats_counter_name (enum counter counter)
     [STAT_STORE_WRITE_BYTES] = "store-write-bytes",
     [STAT_STORE_WRITE_ERRORS] = "store-write-errors",
     [STAT_STORE_FLUSHES] = "store-flushes",
-    [STAT_STORE_FLUSH_BYTES] = "store-flush-bytes",
     [STAT_STORE_FLUSH_ERRORS] = "store-flush-errors",
     [STAT_RETRIES] = "retries",
     [STAT_RETRY_BYTES] = "retry-bytes",

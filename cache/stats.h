@@ -52,9 +52,7 @@ enum counter {
   STAT_READAHEAD_PAGES, /* read ahead */
   STAT_READAHEAD_USED,  /* pages of folios of these that were read then */
 
-  /* The store's requests that are over, each followed by its bytes, and by how
-   * many failed.
-   */
+  /* The store's requests that are over, their bytes, and how many failed. */
   STAT_STORE_READS,
   STAT_STORE_READ_BYTES,
   STAT_STORE_READ_ERRORS,
@@ -62,7 +60,6 @@ enum counter {
   STAT_STORE_WRITE_BYTES,
   STAT_STORE_WRITE_ERRORS,
   STAT_STORE_FLUSHES,
-  STAT_STORE_FLUSH_BYTES, /* always 0 */
   STAT_STORE_FLUSH_ERRORS,
 
   /* Of these writes: their data is to be written again, because they failed, or

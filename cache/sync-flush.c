@@ -74,6 +74,7 @@ flush_done (struct store_req *req, int error)
   struct mapping *mapping =
     (struct mapping *) ((char *) req - offsetof (struct mapping, wb.flush_req));
 
+  stats_store_done (mapping->stats, mapping->env, req, error);
   mapping->wb.flush_error = error;
   atomic_store (&mapping->wb.flush_done, true);
   writeback_kick (mapping);
@@ -94,7 +95,11 @@ sync_start_flush (struct mapping *mapping)
   atomic_store (&wb->unflushed, false);
   wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
   zeroes_flush_begin (&mapping->zeroes);
-  wb->flush_req = (struct store_req) { .op = STORE_FLUSH, .done = flush_done };
+  wb->flush_req = (struct store_req) {
+    .op = STORE_FLUSH,
+    .done = flush_done,
+    .submitted = mapping->env->now (mapping->env),
+  };
   mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
 }
 

@@ -26,6 +26,7 @@
 
 #include "plugin/progress.h"
 #include "plugin/shutdown.h"
+#include "plugin/stats-log.h"
 
 /* How long to sleep in nbdkit_nanosleep, which ends when nbdkit does. */
 #define WATCH_SECONDS 3600
@@ -150,9 +151,13 @@ write_back (struct watcher *w)
 static void
 wait_for_shutdown (struct watcher *w)
 {
+  unsigned seconds = folio_debug_stats ? STATS_SECONDS : WATCH_SECONDS;
+
   while (!w->finish) {
-    if (nbdkit_nanosleep (WATCH_SECONDS, 0) == 0)
+    if (nbdkit_nanosleep (seconds, 0) == 0) {
+      stats_log (w->env, w->mapping);
       continue;
+    }
     if (errno == ESHUTDOWN)
       return;
     pause_a_second (w->env);
@@ -211,6 +216,7 @@ watcher_finish (struct watcher *watcher)
   r = watcher->result;
   if (r == 0)
     r = write_back (watcher);
+  stats_log (watcher->env, watcher->mapping);
   free (watcher);
   return r;
 }

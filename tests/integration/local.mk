@@ -39,6 +39,7 @@ INTEGRATION_TESTS = \
 	integration/read-only.sh \
 	integration/signal-with-idle-client.sh \
 	integration/sigterm-keeps-unflushed-writes.sh \
+	integration/statistics.sh \
 	integration/store-full.sh \
 	integration/terminate.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \

@@ -30,6 +30,7 @@ UNIT_TESTS = \
 	unit/redo-end-test \
 	unit/report-test \
 	unit/shutdown-test \
+	unit/stats-log-test \
 	unit/stats-test \
 	unit/store-file-open-test \
 	unit/store-file-test \
@@ -175,4 +176,5 @@ unit_throttle_law_test_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
+unit_stats_log_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)

@@ -21,6 +21,7 @@
 #include <nbdkit-plugin.h>
 
 #include "plugin/shutdown.h"
+#include "plugin/stats-log.h"
 
 /* The world of one test. */
 static struct {
@@ -30,6 +31,7 @@ static struct {
   bool sleeping;        /* the watcher is in nbdkit_nanosleep for long */
   bool stopping;        /* nbdkit was told to stop */
   int early_returns;    /* of nbdkit_nanosleep: ordinary ones to come */
+  unsigned seconds;     /* that it was asked to sleep last */
   int odd_errors;       /* then errors that do not mean shutdown */
   int failures;         /* of mapping_sync to come; -1: for ever */
   int syncs;            /* calls of mapping_sync so far */
@@ -87,9 +89,9 @@ nbdkit_nanosleep (unsigned sec, unsigned nsec)
 {
   int error = ESHUTDOWN;
 
-  (void) sec;
   (void) nsec;
   pthread_mutex_lock (&world.lock);
+  world.seconds = sec;
   if (world.early_returns > 0) {
     world.early_returns--;
     error = 0;
@@ -161,6 +163,27 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
   }
 }
 
+void
+stats_read (struct mapping *mapping, struct stats_snapshot *snapshot)
+{
+  (void) mapping;
+  memset (snapshot, 0, sizeof *snapshot);
+}
+
+const char *
+stats_counter_name (enum counter counter)
+{
+  (void) counter;
+  return "counter";
+}
+
+const char *
+stats_histogram_name (enum histogram histogram)
+{
+  (void) histogram;
+  return "histogram";
+}
+
 /* --- the tests --- */
 
 static struct env env = { .now = fake_now, .wait = fake_wait, .log = fake_log };
@@ -216,6 +239,15 @@ wait_for_syncs (int n)
   pthread_mutex_unlock (&world.lock);
 }
 
+static void
+wait_for_sleep (void)
+{
+  pthread_mutex_lock (&world.lock);
+  while (!world.sleeping)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+}
+
 /* Nobody told nbdkit to stop: watcher_finish does, as after nbdkit -s. */
 static void
 test_finish (void **state)
@@ -253,12 +285,28 @@ test_sleep (void **state)
   world.early_returns = 5;
   world.odd_errors = 2;
   watcher = start ();
-  pthread_mutex_lock (&world.lock);
-  while (!world.sleeping)
-    pthread_cond_wait (&world.cond, &world.lock);
-  pthread_mutex_unlock (&world.lock);
+  wait_for_sleep ();
   assert_int_equal (world.shutdowns, 0);
   assert_int_equal (watcher_finish (watcher), 0);
+  assert_string_equal (world.log, ""); /* nobody asked for counters */
+}
+
+/* Each time it wakes up, and once more when all is written back. */
+static void
+test_stats (void **state)
+{
+  struct watcher *watcher;
+
+  (void) state;
+  world.early_returns = 3;
+  folio_debug_stats = 1;
+  watcher = start ();
+  wait_for_sleep ();
+  assert_int_equal (world.seconds, STATS_SECONDS);
+  assert_int_equal (logged ("stats: now"), 3);
+  assert_int_equal (watcher_finish (watcher), 0);
+  assert_int_equal (logged ("stats: now"), 4);
+  folio_debug_stats = 0;
 }
 
 static void
@@ -339,6 +387,7 @@ main (void)
     cmocka_unit_test_setup (test_finish, reset),
     cmocka_unit_test_setup (test_idle_clients, reset),
     cmocka_unit_test_setup (test_sleep, reset),
+    cmocka_unit_test_setup (test_stats, reset),
     cmocka_unit_test_setup (test_progress, reset),
     cmocka_unit_test_setup (test_passing_failure, reset),
     cmocka_unit_test_setup (test_lasting_failure, reset),

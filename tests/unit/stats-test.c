@@ -214,6 +214,10 @@ test_requests (void **state)
   assert_int_equal (cache_flush (f->conn), 0);
   assert_int_equal (moved (f, STAT_FLUSHES), 1);
   assert_int_equal (distribution (f, HIST_FLUSH).count, 1);
+  /* Those of the two with FUA; the last one may find all durable. */
+  assert_in_range (moved (f, STAT_STORE_FLUSHES), 2, 4);
+  assert_int_equal (distribution (f, HIST_STORE_FLUSH).count,
+                    moved (f, STAT_STORE_FLUSHES));
   assert_int_equal (moved (f, STAT_READS), 0);
   assert_int_equal (moved (f, STAT_FAILED), 0);
   fixture_stop (f);
@@ -240,6 +244,7 @@ test_failures (void **state)
   assert_int_equal (moved (f, STAT_STORE_READ_ERRORS), 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (put_flags (f, 0, 0, PAGE, 1, CACHE_FUA), -EIO);
+  assert_int_equal (moved (f, STAT_STORE_FLUSH_ERRORS), 1);
   assert_int_equal (moved (f, STAT_FAILED), 5);
   /* Whoever asks whether a zero would be fast is answered, not failed. */
   assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
