@@ -8,6 +8,7 @@
  * https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,14 +160,17 @@ store_nbd_absolute_uri (const char *uri)
   char *absolute = NULL;
   size_t size;
   FILE *fp = open_memstream (&absolute, &size);
-  bool ok;
+  int error = 0;
 
   if (fp == NULL)
     return NULL;
-  ok = print_absolute (fp, uri);
-  if (fclose (fp) != 0 || !ok) {
-    free (absolute);
-    return NULL;
-  }
-  return absolute;
+  if (!print_absolute (fp, uri))
+    error = errno;
+  if (fclose (fp) != 0 && error == 0)
+    error = errno;
+  if (error == 0)
+    return absolute;
+  free (absolute);
+  errno = error;
+  return NULL;
 }
