@@ -74,6 +74,24 @@ refuses 'folder.*directory' "$tmp/folder"
 refuses '/dev/null' /dev/null
 mkfifo "$tmp/fifo"
 refuses 'fifo' "$tmp/fifo"
+refuses 'rbd:pool/image.*RBD' rbd:pool/image
+refuses 'nbd\+vsock:.*no such kind.*nbd://' nbd+vsock://2
+refuses 'http:.*no such kind' http://localhost/
+
+# NBD servers: what is only for them, or only for files.
+refuses 'connections.*file.*only for NBD' "$img" connections=4
+refuses 'retry.*file.*only for NBD' "$img" retry=30
+refuses 'create.*NBD server.*only for files' nbd://localhost create=1M
+refuses 'direct.*NBD server.*only for files' nbd://localhost direct=auto
+for value in 0 65 -1 many ''; do
+  refuses 'connections=.*1 to 64' nbd://localhost connections="$value"
+done
+for value in -1 1m 86401 ''; do
+  refuses 'retry=.*0 to 86400' nbd://localhost retry="$value"
+done
+refuses 'nobody\.sock' "nbd+unix:///?socket=$tmp/nobody.sock"
+refuses 'socket' nbd+unix:///
+
 # None of these has touched the file.
 cmp -n 1048576 "$img" /dev/zero || fail "the file was written to"
 [ "$(stat -c %s "$img")" = 1048576 ] || fail "the file's size was changed"
