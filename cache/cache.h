@@ -56,6 +56,7 @@ struct mapping_config {
   unsigned folio_max_order;    /* 0 to 9 */
   uint64_t dirty_limit;        /* bytes that may wait for the store */
   uint64_t dirty_background;   /* bytes above which write-back begins */
+  uint64_t flush_target;       /* ns that a flush should take at most; 0: any */
   uint64_t dirty_expire;       /* ns after which dirty data is written back */
   uint64_t writeback_interval; /* ns between periodic passes */
   uint64_t readahead;          /* bytes, largest window; 0: off */

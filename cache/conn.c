@@ -27,6 +27,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
     return -ENOMEM;
   }
   streams_init (&conn->streams);
+  atomic_fetch_add (&mapping->nr_conns, 1);
   *ret = conn;
   return 0;
 }
@@ -34,6 +35,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
 void
 conn_destroy (struct conn *conn)
 {
+  atomic_fetch_sub (&conn->mapping->nr_conns, 1);
   streams_destroy (&conn->streams);
   readahead_destroy (conn->ra);
   free (conn);

@@ -167,7 +167,7 @@ write_part (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
   int r;
 
   n = min_u64 (n, bs - pos % bs);
-  r = write_buffered (mapping, buf, n, pos);
+  r = write_buffered (mapping, NULL, buf, n, pos);
   if (r == 0)
     r = writeback_sync (mapping, page, page, false);
   return r < 0 ? r : (int64_t) n;

@@ -291,6 +291,19 @@ folio_find_sector (const struct arena *arena, const struct folio *folio,
   return last;
 }
 
+unsigned
+folio_pages_not_dirty (const struct arena *arena, const struct folio *folio,
+                       unsigned first, unsigned last)
+{
+  unsigned page, n = 0;
+
+  for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last; page++)
+    n += !has (atomic_load_explicit (page_state (arena, folio, page),
+                                     memory_order_relaxed),
+               STATE_DIRTY_SHIFT);
+  return n;
+}
+
 bool
 folio_unsaved (const struct arena *arena, const struct folio *folio)
 {

@@ -114,6 +114,12 @@ extern unsigned folio_find_sector (const struct arena *arena,
                                    const struct folio *folio, unsigned first,
                                    unsigned last, unsigned shift, bool value);
 
+/* How many of the pages that sectors [first, last) lie in have no dirty sector.
+ */
+extern unsigned folio_pages_not_dirty (const struct arena *arena,
+                                       const struct folio *folio,
+                                       unsigned first, unsigned last);
+
 /* Is any sector dirty, in writeback or unstable? */
 extern bool folio_unsaved (const struct arena *arena,
                            const struct folio *folio);

@@ -255,6 +255,19 @@ finish_doubtful (struct ioend *ioend)
 }
 
 static void
+finish_written (struct ioend *ioend)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint32_t before = atomic_load (&mapping->nr_writeback);
+
+  writeback_note_unflushed (mapping);
+  finish_folios (ioend, FOLIO_WB_DONE);
+  /* This thread alone changes the counter. */
+  balance_written (mapping, before - atomic_load (&mapping->nr_writeback));
+  writeback_written (mapping, ioend->range.start, ioend->range.end);
+}
+
+static void
 finish (struct ioend *ioend)
 {
   struct mapping *mapping = ioend->mapping;
@@ -269,11 +282,8 @@ finish (struct ioend *ioend)
   }
   else if (ioend->doubts != wb->doubts)
     finish_doubtful (ioend);
-  else {
-    writeback_note_unflushed (mapping);
-    finish_folios (ioend, FOLIO_WB_DONE);
-    writeback_written (mapping, start, end);
-  }
+  else
+    finish_written (ioend);
   mapping_end_range (mapping, &ioend->range);
   wb->epoch_in_flight[ioend->epoch]--;
   wb->sent[ioend->kind]--;

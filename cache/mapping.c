@@ -112,6 +112,8 @@ mapping_create (struct cache *cache, struct fs *fs,
   ranges_init (&m->ranges, m->env);
   zeroes_init (&m->zeroes, m->env);
   throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
+  balance_init (&m->balance, m->throttle.limit, m->throttle.background,
+                config->flush_target);
 
   r = init_parts (m);
   if (r < 0) {

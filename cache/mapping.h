@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "cache/arena.h"
+#include "cache/balance.h"
 #include "cache/cache.h"
 #include "cache/fill.h"
 #include "cache/folio.h"
@@ -72,7 +73,10 @@ struct mapping {
    */
   _Atomic uint32_t lost_writes;
 
+  _Atomic uint32_t nr_conns;
+
   struct throttle throttle;
+  struct balance balance;
   struct ranges ranges;
   struct fill_pool fills;
   struct zeroes zeroes; /* zeroes and trims not flushed yet */
@@ -84,6 +88,7 @@ struct mapping {
 struct conn {
   struct mapping *mapping;
   struct readahead *ra;
+  struct pace pace; /* of its writes */
   struct streams streams;
   _Atomic uint32_t lost_writes; /* of the mapping's, already reported */
 };
@@ -129,6 +134,18 @@ mapping_in_range (const struct mapping *mapping, uint64_t offset,
                   uint64_t count)
 {
   return offset <= mapping->size && count <= mapping->size - offset;
+}
+
+/* Is there so much unsaved that writers are paced? */
+static inline bool
+balance_active (const struct mapping *mapping)
+{
+  /* Relaxed: the limit is a number, from which nothing else is concluded.  The
+   * counter is not, for balance_wake: see count in folio.c.
+   */
+  return atomic_load (&mapping->nr_unsaved) >
+         atomic_load_explicit (&mapping->balance.limits.freerun,
+                               memory_order_relaxed);
 }
 
 static inline uint64_t

@@ -49,7 +49,7 @@ write_once (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
   if (direct)
     r = direct_write (conn, buf, count, offset);
   else
-    r = write_buffered (mapping, buf, count, offset);
+    r = write_buffered (mapping, write_paced (conn, flags), buf, count, offset);
   if (r == 0)
     r = write_sync (mapping, offset, count, flags, direct);
   if (r < 0 || !direct || !(flags & CACHE_FUA))

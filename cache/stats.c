@@ -157,6 +157,7 @@ void
 stats_read (struct mapping *mapping, struct stats_snapshot *s)
 {
   struct reclaim *reclaim = mapping->cache->reclaim;
+  struct law_limits limits;
   unsigned i;
 
   for (i = 0; i < NR_STATS; i++)
@@ -171,8 +172,11 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
   s->writeback = bytes (atomic_load (&mapping->nr_writeback));
   s->unstable = bytes (atomic_load (&mapping->nr_unstable));
   s->unsaved = bytes (atomic_load (&mapping->nr_unsaved));
-  s->limit = bytes (mapping->throttle.limit);
-  s->background = bytes (mapping->throttle.background);
+  balance_limits (mapping, &limits);
+  s->limit = bytes (limits.limit);
+  s->background = bytes (limits.background);
+  s->setpoint = bytes (law_setpoint (&limits));
+  s->bandwidth = bytes (limits.bandwidth);
   s->cache_size = bytes (mapping->arena->nr_pages);
   s->cache_free = bytes (atomic_load (&mapping->arena->nr_free));
 }

@@ -167,7 +167,9 @@ struct stats_snapshot {
   /* Now. */
   uint64_t dirty, writeback, unstable; /* pages with such sectors */
   uint64_t unsaved;                    /* with any of the three */
-  uint64_t limit, background;          /* thresholds for that */
+  uint64_t limit, background;          /* thresholds for that, in force now */
+  uint64_t setpoint;                   /* what pacing aims at */
+  uint64_t bandwidth;                  /* a second, of the store; 0: unknown */
   uint64_t cache_size, cache_free;     /* folio memory */
 };
 

@@ -38,9 +38,11 @@
 #define PACED_MIN 256
 
 /* Seconds between store flushes that are made only so that written pages become
- * clean, and the part of the limit that waits for one at most.
+ * clean; pages, fewer are not worth one; and the part of the limit that waits
+ * for one at most.
  */
 #define FLUSH_PERIOD 0.5
+#define FLUSH_MIN 256.0
 #define UNSTABLE_SHARE 0.125
 
 /* In a pause the store gets through at most such a part of the limit, lest it
@@ -96,7 +98,7 @@ law_limits (const struct throttle_law *law, struct law_limits *limits)
   double pause = seconds (LAW_PAUSE_MAX);
 
   if (law->bandwidth > 0) {
-    unstable = min (unstable, max (1, law->bandwidth * FLUSH_PERIOD));
+    unstable = min (unstable, max (FLUSH_MIN, law->bandwidth * FLUSH_PERIOD));
     pause = min (pause, law->limit / law->bandwidth / PAUSES);
   }
   *limits = (struct law_limits) {
@@ -106,6 +108,7 @@ law_limits (const struct throttle_law *law, struct law_limits *limits)
     .unstable = (uint32_t) unstable,
     .pause_max = (uint64_t) (pause * (double) NSEC_PER_SEC),
     .base = law->base == 0 ? 0 : (uint32_t) min (law->base + 1, UINT32_MAX),
+    .bandwidth = (uint32_t) min (law->bandwidth, UINT32_MAX),
   };
   if (law->max_limit < PACED_MIN)
     limits->freerun = limits->limit;

@@ -48,8 +48,9 @@
 struct law_limits {
   uint32_t background, freerun, limit; /* pages */
   uint64_t pause_max;                  /* ns, at most LAW_PAUSE_MAX */
-  uint32_t unstable; /* pages: more of them are worth a store flush */
-  uint32_t base;     /* pages a second; 0: not known yet */
+  uint32_t unstable;  /* pages: more of them are worth a store flush */
+  uint32_t base;      /* pages a second; 0: not known yet */
+  uint32_t bandwidth; /* of the store, likewise */
 };
 
 /* What has happened since the last update. */

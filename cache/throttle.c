@@ -27,11 +27,14 @@ throttle_init (struct throttle *throttle, uint64_t limit, uint64_t background)
 }
 
 uint32_t
-throttle_max_chunk (const struct throttle *throttle)
+throttle_max_chunk (const struct mapping *mapping)
 {
+  /* Relaxed: any limit will do. */
+  uint32_t limit =
+    atomic_load_explicit (&mapping->balance.limits.limit, memory_order_relaxed);
   uint32_t pages = 1u << MAX_ORDER;
 
-  while (pages > 1 && pages > throttle->limit / 8)
+  while (pages > 1 && pages > limit / 8)
     pages /= 2;
   return pages;
 }
@@ -94,12 +97,14 @@ wait_slowly (struct mapping *mapping, uint32_t pages)
 }
 
 int
-throttle_wait (struct mapping *mapping, uint32_t pages)
+throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait)
 {
   if (atomic_load_explicit (&mapping->shutdown, memory_order_relaxed))
     return -ESHUTDOWN;
   if (try_reserve (mapping, pages))
     return 0;
+  if (nowait)
+    return -EAGAIN;
   return wait_slowly (mapping, pages);
 }
 
@@ -115,6 +120,7 @@ throttle_wake (struct mapping *mapping)
 {
   struct throttle *throttle = &mapping->throttle;
 
+  balance_wake (mapping);
   if (atomic_load (&throttle->waiters) == 0)
     return;
   atomic_fetch_add (&throttle->word, 1);

@@ -2,9 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * balance_dirty_pages: how much may wait for the store, and who waits for it.
- * This keeps the hard limit; after Linux's mm/page-writeback.c in name and
- * place.
+ * The hard limit of what may wait for the store, and who waits for room.  Far
+ * below it balance.h slows writers down, so that they seldom get here.
  */
 
 #ifndef FOLIO_THROTTLE_H
@@ -32,10 +31,10 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
  * dirty; waits while the limit is reached.  To be given back with
  * throttle_done when they are dirty.  Not with a lock held, nor on the loop
  * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
- * written back for THROTTLE_PATIENCE.
+ * written back for THROTTLE_PATIENCE; with nowait, -EAGAIN where it would wait.
  */
 #define THROTTLE_PATIENCE (10 * NSEC_PER_SEC)
-extern int throttle_wait (struct mapping *mapping, uint32_t pages);
+extern int throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait);
 extern void throttle_done (struct mapping *mapping, uint32_t pages);
 
 /* Why a writer that has waited for room or memory since then (ns) should not
@@ -44,7 +43,7 @@ extern void throttle_done (struct mapping *mapping, uint32_t pages);
 extern int throttle_give_up (struct mapping *mapping, uint64_t since);
 
 /* Most pages to ask for at once; a power of two. */
-extern uint32_t throttle_max_chunk (const struct throttle *throttle);
+extern uint32_t throttle_max_chunk (const struct mapping *mapping);
 
 /* nr_unsaved went down. */
 extern void throttle_wake (struct mapping *mapping);

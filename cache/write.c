@@ -22,6 +22,7 @@ struct chunk {
   struct folio *folio; /* locked */
   uint64_t pos;        /* bytes */
   uint64_t n;
+  uint32_t dirtied; /* pages to be charged for */
 };
 
 static unsigned
@@ -109,11 +110,21 @@ write_begin (struct mapping *mapping, const struct iomap_iter *iter,
   return r;
 }
 
+static void
+set_written (struct mapping *mapping, struct chunk *chunk, unsigned first,
+             unsigned last)
+{
+  if (balance_active (mapping))
+    chunk->dirtied =
+      folio_pages_not_dirty (mapping->arena, chunk->folio, first, last);
+  folio_transition (mapping, chunk->folio, first, last, FOLIO_WRITTEN);
+}
+
 /* Of the chunk, `copied' bytes were copied.  Take what makes whole blocks, or
  * parts of blocks that are uptodate.  Returns how many bytes were taken.
  */
 static uint64_t
-write_end (struct mapping *mapping, const struct chunk *chunk, uint64_t copied)
+write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
 {
   struct folio *folio = chunk->folio;
   uint32_t bs = mapping->fs->block_size;
@@ -127,8 +138,8 @@ write_end (struct mapping *mapping, const struct chunk *chunk, uint64_t copied)
       end = round_down (end, bs);
   }
   if (copied > 0 && end > chunk->pos)
-    folio_transition (mapping, folio, sector_in (folio, start),
-                      sector_in (folio, round_up (end, bs)), FOLIO_WRITTEN);
+    set_written (mapping, chunk, sector_in (folio, start),
+                 sector_in (folio, round_up (end, bs)));
   else
     end = chunk->pos;
   folio_unlock (mapping, folio);
@@ -141,9 +152,11 @@ write_end (struct mapping *mapping, const struct chunk *chunk, uint64_t copied)
  */
 static int64_t
 write_chunk (struct mapping *mapping, const struct iomap_iter *iter,
-             const uint8_t *src, uint64_t pos, uint64_t n, uint64_t *copied)
+             struct pacing *pacing, const uint8_t *src, uint64_t pos,
+             uint64_t n, uint64_t *copied)
 {
   struct chunk chunk = { .pos = pos, .n = n };
+  int64_t taken;
   uint8_t *dst;
   int r = write_begin (mapping, iter, &chunk);
 
@@ -152,7 +165,10 @@ write_chunk (struct mapping *mapping, const struct iomap_iter *iter,
   dst =
     arena_data (mapping->arena, chunk.folio) + (pos - folio_pos (chunk.folio));
   *copied = mapping->hooks.copy_in (mapping, dst, src, chunk.n);
-  return (int64_t) write_end (mapping, &chunk, *copied);
+  taken = (int64_t) write_end (mapping, &chunk, *copied);
+  if (chunk.dirtied)
+    balance_dirtied (mapping, pacing, chunk.dirtied);
+  return taken;
 }
 
 static uint32_t
@@ -166,10 +182,9 @@ pages_of (uint64_t pos, uint64_t n)
  */
 static int64_t
 write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
-              const uint8_t *src, uint64_t n)
+              struct pacing *pacing, const uint8_t *src, uint64_t n)
 {
-  uint64_t max = (uint64_t) throttle_max_chunk (&mapping->throttle)
-                 << PAGE_SHIFT;
+  uint64_t max = (uint64_t) throttle_max_chunk (mapping) << PAGE_SHIFT;
   uint64_t done = 0, chunk = max, size, copied = 0;
   unsigned stuck = 0;
   uint32_t pages;
@@ -180,11 +195,11 @@ write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
     size = min_u64 (n - done, max - ((iter->pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
     pages = pages_of (iter->pos + done, size);
-    r = throttle_wait (mapping, pages);
+    r = balance_dirty_pages_ratelimited (mapping, pacing, pages, 0);
     if (r < 0)
       return r;
-    r = write_chunk (mapping, iter, src ? src + done : NULL, iter->pos + done,
-                     size, &copied);
+    r = write_chunk (mapping, iter, pacing, src ? src + done : NULL,
+                     iter->pos + done, size, &copied);
     throttle_done (mapping, pages);
     if (r == -ESTALE || r == -EAGAIN)
       break;
@@ -203,18 +218,19 @@ write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
 /* The same, and have write-back look at it, also after an error. */
 static int64_t
 write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
-               const uint8_t *src, uint64_t n)
+               struct pacing *pacing, const uint8_t *src, uint64_t n)
 {
-  int64_t r = write_chunks (mapping, iter, src, n);
+  int64_t r = write_chunks (mapping, iter, pacing, src, n);
 
   writeback_dirtied (mapping);
   return r;
 }
 
 int
-write_buffered (struct mapping *mapping, const void *buf, uint64_t count,
-                uint64_t offset)
+write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
+                uint64_t count, uint64_t offset)
 {
+  struct pacing pacing = balance_begin (paced);
   const uint8_t *src = buf;
   struct iomap_iter iter;
   int64_t n = 0;
@@ -222,7 +238,7 @@ write_buffered (struct mapping *mapping, const void *buf, uint64_t count,
 
   iomap_iter_init (&iter, mapping->fs, offset, count, IOMAP_WRITE);
   while ((r = iomap_iter_next (&iter)) > 0) {
-    n = write_mapping (mapping, &iter, src, iomap_iter_length (&iter));
+    n = write_mapping (mapping, &iter, &pacing, src, iomap_iter_length (&iter));
     if (n < 0)
       break;
     iter.processed = (uint64_t) n;
@@ -231,6 +247,14 @@ write_buffered (struct mapping *mapping, const void *buf, uint64_t count,
   }
   iomap_iter_stop (&iter);
   return n < 0 ? (int) n : r;
+}
+
+struct conn *
+write_paced (struct conn *conn, unsigned flags)
+{
+  if (flags & CACHE_FUA || conn->mapping->config.mode != CACHE_WRITEBACK)
+    return NULL;
+  return conn;
 }
 
 int

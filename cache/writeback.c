@@ -14,9 +14,6 @@
 #include "cache/pass.h"
 #include "cache/sync.h"
 
-/* Unstable pages worth a store flush of their own, at the least. */
-#define UNSTABLE_MIN 256
-
 /* The largest single store write: the store's best, but leaving room for
  * several in the bounce arena.
  */
@@ -71,12 +68,12 @@ writeback_destroy (struct mapping *mapping)
 
 /* --- background work --- */
 
-static bool
-over_background (const struct mapping *mapping)
+bool
+writeback_over_background (const struct mapping *mapping)
 {
   return atomic_load_explicit (&mapping->nr_dirty, memory_order_relaxed) +
            atomic_load_explicit (&mapping->nr_writeback, memory_order_relaxed) >
-         mapping->throttle.background;
+         balance_background (mapping);
 }
 
 /* Has it been dirty for long enough?  (Units of 10 ms, which wrap.) */
@@ -96,7 +93,7 @@ background_step (struct mapping *mapping)
   struct writeback *wb = &mapping->wb;
   struct wb_pass *pass = &wb->background_pass;
 
-  if (!over_background (mapping)) {
+  if (!writeback_over_background (mapping)) {
     atomic_store (&wb->background, false);
     return false;
   }
@@ -183,13 +180,9 @@ retry_step (struct mapping *mapping, uint64_t now)
 static void
 flush_unstable (struct mapping *mapping)
 {
-  uint32_t unstable = atomic_load (&mapping->nr_unstable);
-  uint32_t enough = mapping->throttle.limit / 4;
-
-  if (enough < UNSTABLE_MIN)
-    enough = UNSTABLE_MIN;
-  if (unstable > enough ||
-      (unstable > 0 && atomic_load (&mapping->throttle.waiters) > 0))
+  if (balance_wants_flush (mapping) ||
+      (atomic_load (&mapping->nr_unstable) > 0 &&
+       atomic_load (&mapping->throttle.waiters) > 0))
     sync_start_flush (mapping);
 }
 
@@ -233,6 +226,7 @@ writeback_step (struct mapping *mapping)
   uint64_t now = mapping->env->now (mapping->env);
   bool more = false;
 
+  balance_step (mapping, now);
   see_change (mapping);
   if (ioend_reap (mapping))
     more = true;
@@ -257,7 +251,7 @@ uint64_t
 writeback_deadline (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
-  uint64_t now;
+  uint64_t now, next;
 
   if (held_back (mapping) ||
       (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
@@ -265,7 +259,8 @@ writeback_deadline (struct mapping *mapping)
   now = mapping->env->now (mapping->env);
   if (wb->retry_at > now)
     return wb->retry_at;
-  return min_u64 (wb->next_pass, bad_ranges_deadline (&wb->bad, now));
+  next = min_u64 (wb->next_pass, bad_ranges_deadline (&wb->bad, now));
+  return min_u64 (next, balance_deadline (mapping));
 }
 
 bool
@@ -307,7 +302,7 @@ writeback_dirtied (struct mapping *mapping)
    * never for each write.
    */
   if (!atomic_load (&wb->armed) ||
-      (over_background (mapping) &&
+      (writeback_over_background (mapping) &&
        !atomic_load_explicit (&wb->background, memory_order_relaxed)))
     writeback_kick (mapping);
 }

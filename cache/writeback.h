@@ -174,6 +174,9 @@ extern bool writeback_idle (struct mapping *mapping);
 
 /* --- any thread --- */
 
+/* Is there so much dirty that it should be written back at once? */
+extern bool writeback_over_background (const struct mapping *mapping);
+
 /* Wake the loop thread. */
 extern void writeback_kick (struct mapping *mapping);
 

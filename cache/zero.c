@@ -54,8 +54,8 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
 
 /* Zero the range, by blocks in the middle. */
 static int
-zero_range (struct mapping *mapping, uint64_t offset, uint64_t count,
-            unsigned store_flags, bool trim)
+zero_range (struct mapping *mapping, struct conn *paced, uint64_t offset,
+            uint64_t count, unsigned store_flags, bool trim)
 {
   uint32_t bs = mapping->fs->block_size;
   uint64_t end = offset + count;
@@ -64,15 +64,15 @@ zero_range (struct mapping *mapping, uint64_t offset, uint64_t count,
   int r = 0;
 
   if (op.offset >= op_end)
-    return write_buffered (mapping, NULL, count, offset);
+    return write_buffered (mapping, paced, NULL, count, offset);
   op.length = op_end - op.offset;
   op.flags = store_flags;
 
   r = zero_blocks (mapping, &op);
   if (r == 0 && op.offset > offset)
-    r = write_buffered (mapping, NULL, op.offset - offset, offset);
+    r = write_buffered (mapping, paced, NULL, op.offset - offset, offset);
   if (r == 0 && op_end < end)
-    r = write_buffered (mapping, NULL, end - op_end, op_end);
+    r = write_buffered (mapping, paced, NULL, end - op_end, op_end);
   return r;
 }
 
@@ -99,7 +99,8 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
 
   r = zeroes_redo (mapping);
   if (r == 0)
-    r = zero_range (mapping, offset, count, store_flags, trim);
+    r = zero_range (mapping, write_paced (conn, flags), offset, count,
+                    store_flags, trim);
   if (r == 0)
     r = write_sync (mapping, offset, count, flags, false);
   return r;

@@ -156,22 +156,26 @@ test_hard_limit (void **state)
 static void
 test_max_chunk (void **state)
 {
-  struct throttle t;
+  struct mapping *m = xcalloc (1, sizeof *m);
+  const struct throttle *t = &m->throttle;
   uint32_t chunk;
   uint64_t limit;
 
   (void) state;
   for (limit = 0; limit < 64 * MiB; limit = limit * 3 / 2 + PAGE) {
-    throttle_init (&t, limit, limit);
-    chunk = throttle_max_chunk (&t);
+    throttle_init (&m->throttle, limit, limit);
+    balance_init (&m->balance, t->limit, t->background, 0);
+    chunk = throttle_max_chunk (m);
     assert_true (chunk >= 1 && chunk <= 1u << MAX_ORDER);
     assert_int_equal (chunk & (chunk - 1), 0);
     /* Several writers get on with it at once. */
-    assert_true (chunk == 1 || chunk * 8 <= t.limit);
-    assert_true (t.background <= t.limit / 2);
+    assert_true (chunk == 1 || chunk * 8 <= t->limit);
+    assert_true (t->background <= t->limit / 2);
   }
-  throttle_init (&t, UINT64_MAX, UINT64_MAX);
-  assert_int_equal (throttle_max_chunk (&t), 1u << MAX_ORDER);
+  throttle_init (&m->throttle, UINT64_MAX, UINT64_MAX);
+  balance_init (&m->balance, t->limit, t->background, 0);
+  assert_int_equal (throttle_max_chunk (m), 1u << MAX_ORDER);
+  free (m);
 }
 
 /* --- waiting --- */
