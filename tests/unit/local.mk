@@ -47,6 +47,7 @@ UNIT_TESTS = \
 	$(NULL)
 if HAVE_LIBNBD
 UNIT_TESTS += \
+	unit/store-nbd-loss-test \
 	unit/store-nbd-test \
 	$(NULL)
 endif
@@ -126,13 +127,15 @@ unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
 unit_store_file_turns_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
 unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
-NBD_RIG = unit/nbd-rig.c unit/nbd-rig.h
-unit_store_nbd_test_SOURCES = \
+NBD_RIG = \
+	unit/nbd-load.c unit/nbd-load.h \
+	unit/nbd-rig.c unit/nbd-rig.h \
 	unit/seed.h \
-	unit/store-nbd-test.c \
-	$(NBD_RIG) \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
+unit_store_nbd_loss_test_LDADD = $(LDADD) $(LIBEV_LIBS)
+unit_store_nbd_test_SOURCES = unit/store-nbd-test.c $(NBD_RIG)
 unit_store_nbd_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 
 CACHE_FIXTURE = \

@@ -103,6 +103,16 @@ nbd_rig_kill (struct nbd_rig *rig, int sig)
   rig->server = 0;
 }
 
+void
+nbd_rig_freeze (struct nbd_rig *rig)
+{
+  int status;
+
+  assert_int_equal (kill (rig->server, SIGSTOP), 0);
+  assert_int_equal (waitpid (rig->server, &status, WUNTRACED), rig->server);
+  assert_true (WIFSTOPPED (status));
+}
+
 struct store_nbd_options
 nbd_rig_options (struct nbd_rig *rig)
 {

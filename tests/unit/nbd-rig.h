@@ -53,6 +53,9 @@ extern void nbd_rig_serve_disk (struct nbd_rig *rig, uint64_t size);
 /* End the server with a signal, and wait until it is gone. */
 extern void nbd_rig_kill (struct nbd_rig *rig, int sig);
 
+/* Stop it, with all its threads, until it gets SIGCONT or SIGKILL. */
+extern void nbd_rig_freeze (struct nbd_rig *rig);
+
 /* Four connections, 16 in flight, an hour's retry. */
 extern struct store_nbd_options nbd_rig_options (struct nbd_rig *rig);
 

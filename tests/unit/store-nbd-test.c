@@ -15,168 +15,14 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
 
-#define SLOTS 16u
-#define DISK (16 * MIB)
-#define SLOT (DISK / SLOTS)
-
-/* ---------------------------------------------------------------- random I/O */
-
-/* One slot of the disk belongs to one request at a time. */
-struct job {
-  struct store_req req;
-  struct iovec iov[64];
-  struct nbd_rig *rig;
-  struct completion done;
-  int error;
-  uint8_t *memory; /* SLOT bytes */
-  uint8_t *shadow; /* what the slot is to hold */
-};
-
 static void
-job_done (struct store_req *req, int error)
+check_with (const char *const *args, unsigned connections, unsigned rounds)
 {
-  struct job *job = (struct job *) req; /* its first member */
-
-  job->error = error;
-  completion_signal (&job->rig->env, &job->done);
-}
-
-/* Half of the time in many elements. */
-static void
-job_memory (struct rng *rng, struct job *job, uint64_t length)
-{
-  uint8_t *base = job->memory;
-  bool many = rng_chance (rng, 50);
-  uint64_t n;
-  int i = 0;
-
-  for (; length > 0; length -= n, base += n) {
-    n = length;
-    if (many && i < 63 && length > 512)
-      n = 512 * (1 + rng_below (rng, length / 512));
-    job->iov[i++] = (struct iovec) { base, n };
-  }
-  job->req.iov = job->iov;
-  job->req.niov = i;
-}
-
-static void
-job_make (struct rng *rng, struct job *job, unsigned slot, uint32_t min_io)
-{
-  static const enum store_op ops[] = { STORE_READ, STORE_WRITE, STORE_WRITE,
-                                       STORE_ZERO, STORE_TRIM,  STORE_FLUSH };
-  uint64_t from = rng_below (rng, SLOT / min_io);
-  uint64_t n = rng_log (rng, SLOT / min_io - from);
-  uint64_t i;
-
-  job->req.op = ops[rng_below (rng, 6)];
-  job->req.flags = rng_chance (rng, 50) ? STORE_BACKGROUND : 0;
-  if (job->req.op != STORE_READ && rng_chance (rng, 20))
-    job->req.flags |= STORE_FUA;
-  if (job->req.op == STORE_ZERO && rng_chance (rng, 50))
-    job->req.flags |= STORE_MAY_TRIM;
-  job->req.offset = slot * SLOT + from * min_io;
-  job->req.length = n * min_io;
-  job->req.done = job_done;
-  atomic_store (&job->done.word, 0);
-  job_memory (rng, job, n * min_io);
-
-  if (job->req.op == STORE_READ)
-    memset (job->memory, 0xee, n * min_io);
-  else if (job->req.op == STORE_WRITE) {
-    for (i = 0; i < n * min_io; i++)
-      job->memory[i] = (uint8_t) mix64 (job->req.offset + i + rng->state);
-    memcpy (job->shadow + from * min_io, job->memory, n * min_io);
-  }
-  else if (job->req.op != STORE_FLUSH)
-    memset (job->shadow + from * min_io, 0, n * min_io);
-}
-
-static void
-job_wait (struct job *job)
-{
-  completion_wait (&job->rig->env, &job->done);
-  assert_int_equal (job->error, 0);
-  if (job->req.op == STORE_READ)
-    assert_memory_equal (job->memory, job->shadow + job->req.offset % SLOT,
-                         job->req.length);
-}
-
-/* Of several threads: each has slots of its own. */
-struct worker {
-  pthread_t thread;
-  struct rng rng;
-  struct job *jobs;
-  unsigned first, n; /* slots */
-  int rounds;
-};
-
-static void *
-work (void *opaque)
-{
-  struct worker *w = opaque;
-  struct store *store = w->jobs[w->first].rig->store;
-  struct store_req *batch[SLOTS];
-  unsigned i, n;
-
-  for (; w->rounds > 0; w->rounds--) {
-    for (n = 0, i = w->first; i < w->first + w->n; i++)
-      if (rng_chance (&w->rng, 70)) {
-        job_make (&w->rng, &w->jobs[i], i, store->geo.min_io);
-        batch[n++] = &w->jobs[i].req;
-      }
-    store->ops->submit (store, batch, n);
-    for (i = 0; i < n; i++)
-      job_wait ((struct job *) batch[i]);
-  }
-  return NULL;
-}
-
-#define WORKERS 4u
-
-static void
-check_random_io (struct nbd_rig *rig, const struct store_nbd_options *o,
-                 int rounds)
-{
-  struct rng rng = test_rng ("check_random_io");
-  struct job *jobs = xcalloc (SLOTS, sizeof *jobs);
-  uint8_t *memory = xcalloc (2, DISK), *all = xcalloc (1, DISK);
-  struct worker workers[WORKERS];
-  unsigned i;
-
-  nbd_rig_open (rig, o);
-  for (i = 0; i < SLOTS; i++) {
-    jobs[i].rig = rig;
-    jobs[i].memory = memory + i * SLOT;
-    jobs[i].shadow = memory + DISK + i * SLOT;
-  }
-  for (i = 0; i < WORKERS; i++) {
-    workers[i] = (struct worker) {
-      .rng = { rng_next (&rng) },
-      .jobs = jobs,
-      .first = i * SLOTS / WORKERS,
-      .n = SLOTS / WORKERS,
-      .rounds = rounds,
-    };
-    assert_int_equal (
-      pthread_create (&workers[i].thread, NULL, work, &workers[i]), 0);
-  }
-  for (i = 0; i < WORKERS; i++)
-    pthread_join (workers[i].thread, NULL);
-  assert_int_equal (nbd_rig_io (rig, STORE_READ, 0, 0, all, DISK), 0);
-  assert_memory_equal (all, memory + DISK, DISK);
-  nbd_rig_close (rig);
-  free (all);
-  free (memory);
-  free (jobs);
-}
-
-static void
-check_with (const char *const *args, unsigned connections, int rounds)
-{
+  struct rng rng = test_rng ("random requests");
   struct nbd_rig rig;
   struct store_nbd_options o;
 
@@ -184,7 +30,9 @@ check_with (const char *const *args, unsigned connections, int rounds)
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
   o.connections = connections;
-  check_random_io (&rig, &o, rounds);
+  nbd_rig_open (&rig, &o);
+  nbd_load_stop (nbd_load_start (&rig, &rng, rounds));
+  nbd_rig_close (&rig);
   assert_int_equal (rig.errors, 0);
   nbd_rig_exit (&rig);
 }
@@ -385,7 +233,7 @@ errors_of_the_server_are_passed_on (void **state)
     "eval",
     "get_size=echo 1M",
     "pread=echo EPERM Operation not permitted >&2; exit 1",
-    "pwrite=echo ENOSPC No space >&2; exit 1",
+    "pwrite=cat >/dev/null; echo ENOSPC No space >&2; exit 1",
     "can_write=exit 0",
     "can_zero=exit 0",
     "zero=echo EOPNOTSUPP no >&2; exit 1",
