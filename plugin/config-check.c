@@ -160,6 +160,7 @@ config_mapping (const struct config *config, struct mapping_config *mapping)
     .dirty_background = dirty_background (config),
     .dirty_expire = config->dirty_expire,
     .writeback_interval = config->writeback_interval,
+    .flush_target = config->flush_target,
     .readahead = readahead (config),
     .sequential_cutoff = config->sequential_cutoff,
     .io_depth = config->io_depth,

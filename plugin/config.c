@@ -68,6 +68,9 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
      DAY, NULL, "data is written back when dirty for so long")                 \
   X (writeback_interval, "writeback-interval", "SECONDS", "5", TIME,           \
      10 * NSEC_PER_MSEC, DAY, NULL, "how often to look for such data")         \
+  X (flush_target, "flush-target", "SECONDS", "10", TIME, 0, DAY, NULL,        \
+     "no more data waits to be written back than the store can write in\n"     \
+     "    so long; 0: as much as the dirty limit allows")                      \
   X (folio_max, "folio-max", "SIZE", "2M", POWER_OF_2, 4 * KIB, 2 * MIB, NULL, \
      "the largest folio")                                                      \
   X (readahead, "readahead", "SIZE", "1M", SIZE_OR_0, 4 * KIB, GIB, NULL,      \

@@ -190,6 +190,7 @@ test_defaults (void **state)
   assert_true (mapping.dirty_background == 256 * MIB * 10 / 100);
   assert_true (mapping.dirty_expire == 30 * NSEC_PER_SEC);
   assert_true (mapping.writeback_interval == 5 * NSEC_PER_SEC);
+  assert_true (mapping.flush_target == 10 * NSEC_PER_SEC);
   assert_true (mapping.readahead == MIB);
   assert_true (mapping.sequential_cutoff == 0);
   assert_int_equal (mapping.io_depth, 32);
@@ -221,6 +222,7 @@ test_values (void **state)
   set (&config, "dirty-background-bytes", "0");
   set (&config, "dirty-expire", "600");
   set (&config, "writeback-interval", "100ms");
+  set (&config, "flush-target", "0");
   set (&config, "folio-max", "64k");
   set (&config, "readahead", "0");
   set (&config, "sequential-cutoff", "1G");
@@ -235,6 +237,7 @@ test_values (void **state)
   assert_true (mapping.dirty_background == 0);
   assert_true (mapping.dirty_expire == 600 * NSEC_PER_SEC);
   assert_true (mapping.writeback_interval == 100 * NSEC_PER_MSEC);
+  assert_true (mapping.flush_target == 0);
   assert_true (mapping.readahead == 0);
   assert_true (mapping.sequential_cutoff == GIB);
   assert_int_equal (mapping.io_depth, 16);
@@ -266,6 +269,8 @@ test_refusals (void **state)
   refused ("dirty-background-bytes", "1", "0, or 4k to 8T", NULL);
   refused ("dirty-expire", "0", "10ms to 86400", NULL);
   refused ("writeback-interval", "1d", "suffix", "10ms to 86400", NULL);
+  refused ("flush-target", "-1", "not a whole number", "0 to 86400", NULL);
+  refused ("flush-target", "86401", "out of range", NULL);
   refused ("folio-max", "3M", "power of two", "4k to 2M", NULL);
   refused ("folio-max", "4M", "4k to 2M", NULL);
   refused ("folio-max", "12k", "power of two", NULL);
