@@ -128,7 +128,9 @@ format_now (struct line *line, const struct stats_snapshot *s)
   add_number (line, "unstable", s->unstable);
   add_number (line, "unsaved", s->unsaved);
   add_number (line, "limit", s->limit);
+  add_number (line, "setpoint", s->setpoint);
   add_number (line, "background", s->background);
+  add_number (line, "bandwidth", s->bandwidth);
   add_number (line, "cache-size", s->cache_size);
   add_number (line, "cache-free", s->cache_free);
 }
