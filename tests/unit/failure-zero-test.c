@@ -11,40 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache-fixture.h"
 #include "seed.h"
+#include "volatile-fixture.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)
-
-static struct fixture *
-start_volatile (const struct fixture_config *config)
-{
-  struct fixture *f = fixture_start (config);
-
-  store_put (f, 0, f->config.disk_size, 0);
-  fake_store_volatile (f->fake);
-  fake_store_lossy (f->fake, 0);
-  return f;
-}
-
-/* After zeroes had to be done again, a flush of the mapping's own may be
- * failing still.
- */
-static void
-flush_until_ok (struct fixture *f, unsigned conn)
-{
-  while (cache_flush (f->conns[conn]) < 0)
-    ;
-}
-
-/* All flushes fail at the store, which forgets, until this one is over. */
-static void
-flush_fails (struct fixture *f, unsigned conn)
-{
-  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
-  assert_int_equal (cache_flush (f->conns[conn]), -EIO);
-  fake_store_heal (f->fake);
-}
 
 /* --- doing them again --- */
 

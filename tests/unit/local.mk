@@ -166,8 +166,12 @@ unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
 unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
-unit_failure_test_SOURCES = unit/failure-test.c $(CACHE_FIXTURE)
-unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(CACHE_FIXTURE)
+VOLATILE_FIXTURE = \
+	unit/volatile-fixture.c unit/volatile-fixture.h \
+	$(CACHE_FIXTURE) \
+	$(NULL)
+unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
+unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
