@@ -93,6 +93,17 @@ struct arena {
 extern int arena_create (struct env *env, size_t bytes, struct arena **arena);
 extern void arena_destroy (struct arena *arena);
 
+/* The smallest order of which a folio has this many bytes, if any has. */
+static inline unsigned
+arena_order (uint64_t bytes)
+{
+  unsigned order = 0;
+
+  while (order < MAX_ORDER && ((uint64_t) PAGE_SIZE << order) < bytes)
+    order++;
+  return order;
+}
+
 /* Take a folio of exactly this order, with one reference, masks of all its
  * pages zero, index 0, no mapping, flags 0; its memory holds anything.  NULL
  * if there is no such run of free pages.  Never waits but for the lock.

@@ -13,16 +13,6 @@
 /* The largest, as an order of pages. */
 #define BOUNCE_ORDER 8
 
-static unsigned
-order_for (uint64_t bytes)
-{
-  unsigned order = 0;
-
-  while (order < BOUNCE_ORDER && ((uint64_t) PAGE_SIZE << order) < bytes)
-    order++;
-  return order;
-}
-
 struct folio *
 bounce_get (struct mapping *mapping, uint64_t bytes)
 {
@@ -32,7 +22,8 @@ bounce_get (struct mapping *mapping, uint64_t bytes)
   uint32_t seen;
   int order;
 
-  for (order = (int) order_for (bytes); order >= 0 && !buffer; order--)
+  order = (int) arena_order (min_u64 (bytes, PAGE_SIZE << BOUNCE_ORDER));
+  for (; order >= 0 && !buffer; order--)
     buffer = arena_alloc (bounce, (unsigned) order);
   while (buffer == NULL) {
     atomic_fetch_add (&bounce->sleepers, 1);

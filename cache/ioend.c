@@ -15,16 +15,6 @@
 
 /* --- making one --- */
 
-static unsigned
-order_of (uint64_t bytes)
-{
-  unsigned order = 0;
-
-  while (((uint64_t) PAGE_SIZE << order) < bytes)
-    order++;
-  return order;
-}
-
 /* Lock the folio for a moment; if it is locked by another, have us told. */
 static bool
 try_lock_wanted (struct folio *folio)
@@ -179,7 +169,7 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
     end = min_u64 (end, start + iomap.length);
   ioend->range.end = end;
   ioend->buffer = arena_alloc (
-    mapping->bounce, order_of (ioend->range.end - ioend->range.start));
+    mapping->bounce, arena_order (ioend->range.end - ioend->range.start));
   if (ioend->buffer == NULL) {
     *r = -ENOBUFS;
     return NULL;
