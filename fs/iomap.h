@@ -25,7 +25,8 @@ enum iomap_type {
 };
 
 /* A flag of zero, besides those of store_req: the store may have lost what it
- * did before, so do it even if the mapping says that it is done.
+ * did before, so do it even if the mapping says that it is done.  The range
+ * reads as zero whether that succeeds or not.
  */
 #define IOMAP_ZERO_AGAIN 0x100u
 

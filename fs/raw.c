@@ -17,6 +17,9 @@
  *   any        -> HOLE       trimmed, or zeroed giving space back
  *   any        -> UNWRITTEN  zeroed
  *   any        -> unknown    zeroing failed; or forgotten for lack of room
+ *
+ * What is to be zeroed again reads as zero even before and if that fails: the
+ * store may hold what was there before the first time.
  */
 
 #include <errno.h>
@@ -254,6 +257,7 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
   struct raw *raw = raw_of (fs);
   const struct store_geometry *geo = &fs->store->geo;
   bool give_back = trim || (flags & STORE_MAY_TRIM);
+  bool again = flags & IOMAP_ZERO_AGAIN;
   struct store_req req = {
     .op = trim ? STORE_TRIM : STORE_ZERO,
     .flags = flags & ~IOMAP_ZERO_AGAIN,
@@ -266,13 +270,16 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
     return -EINVAL;
   if (length == 0)
     return 0;
-  if (give_back && !(flags & IOMAP_ZERO_AGAIN) && is_hole (raw, offset, length))
+  if (again)
+    extents_set (raw->extents, offset, length, IOMAP_UNWRITTEN);
+  else if (give_back && is_hole (raw, offset, length))
     return 0;
   r = store_submit_wait (fs->store, &req);
   if (r == -ENOTSUP)
     return r;
   if (r < 0) {
-    extents_forget (raw->extents, offset, length);
+    if (!again)
+      extents_forget (raw->extents, offset, length);
     return r;
   }
   extents_set (raw->extents, offset, length,
