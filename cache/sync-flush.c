@@ -36,8 +36,8 @@ sync_direct_kept (struct mapping *mapping, uint32_t losses)
   /* Under the lock, so that lost_direct sees what was kept before the loss. */
   pthread_mutex_lock (&wb->lock);
   kept = atomic_load (&mapping->fs->store->losses) == losses;
-  if (kept)
-    atomic_store (&wb->direct_unflushed, true);
+  if (kept && !atomic_exchange (&wb->direct_unflushed, true))
+    wb->direct_losses = losses;
   pthread_mutex_unlock (&wb->lock);
   return kept;
 }
@@ -51,9 +51,26 @@ lost_direct (struct writeback *wb)
   bool lost;
 
   pthread_mutex_lock (&wb->lock);
-  lost = atomic_exchange (&wb->direct_unflushed, false);
+  if (wb->flush_direct) {
+    atomic_store (&wb->direct_unflushed, true);
+    wb->direct_losses = wb->flush_direct_losses;
+    wb->flush_direct = false;
+  }
+  lost = atomic_load (&wb->direct_unflushed) && wb->direct_losses != wb->losses;
+  /* Some may have been written since, and are not flushed. */
+  wb->direct_losses = wb->losses;
   pthread_mutex_unlock (&wb->lock);
-  return lost || (wb->flush_state == FLUSH_SENT && wb->flush_direct);
+  return lost;
+}
+
+/* A flush begins, which covers them. */
+static void
+flush_direct (struct writeback *wb)
+{
+  pthread_mutex_lock (&wb->lock);
+  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
+  wb->flush_direct_losses = wb->direct_losses;
+  pthread_mutex_unlock (&wb->lock);
 }
 
 /* Has the store got, or is it getting, direct writes that no flush covers yet?
@@ -93,7 +110,7 @@ sync_start_flush (struct mapping *mapping)
   /* What becomes unstable from here on is for the next flush. */
   wb->gen++;
   atomic_store (&wb->unflushed, false);
-  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
+  flush_direct (wb);
   zeroes_flush_begin (&mapping->zeroes);
   wb->flush_req = (struct store_req) {
     .op = STORE_FLUSH,
@@ -137,7 +154,7 @@ end_flush (struct mapping *mapping)
   struct writeback *wb = &mapping->wb;
   int error = wb->flush_error;
 
-  if (wb->flush_doubts != wb->doubts) {
+  if (wb->flush_doubts != wb->doubts) { /* by a loss: none fails meanwhile */
     /* Whatever it says: the syncs that wait for it begin anew. */
     start_sweep (wb, true);
     sync_list_move (&wb->writing, &wb->flushing);
@@ -150,6 +167,7 @@ end_flush (struct mapping *mapping)
     flush_failed (mapping, error);
   else
     writeback_flushed (mapping);
+  wb->flush_direct = false;
   sync_complete_all (mapping, &wb->flushing, error);
 }
 
@@ -171,7 +189,6 @@ sync_see_losses (struct mapping *mapping)
   if (lost_direct (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);
   /* A flush in flight ends first. */
-  wb->flush_direct = false;
   if (wb->flush_state != FLUSH_SENT)
     start_sweep (wb, true);
   sync_restart (mapping);

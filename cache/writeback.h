@@ -113,6 +113,8 @@ struct writeback {
                              * when all can */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
+  uint32_t direct_losses; /* losses of the store when the oldest of them began;
+                           * under lock */
   _Atomic unsigned direct_in_flight; /* direct writes under way */
   _Atomic bool background;           /* a background pass is on */
   _Atomic bool armed; /* the timer is set: there is unsaved data */
@@ -136,12 +138,13 @@ struct writeback {
   struct sync_list flushing; /* the batch whose flush is in flight */
   struct store_req flush_req;
   unsigned flush_doubts; /* doubts when it was sent */
-  bool flush_direct;     /* direct writes were among what is being flushed */
-  bool sweep_lost;       /* the sweep makes dirty, not clean */
-  uint64_t sweep_page;   /* where the sweep goes on */
-  uint8_t gen;           /* of sectors that become unstable now */
-  unsigned doubts;       /* counts what may have undone writes */
-  uint32_t losses;       /* of the store, as far as seen */
+  bool flush_direct;     /* direct writes are among what is being flushed; */
+  uint32_t flush_direct_losses; /* direct_losses of these */
+  bool sweep_lost;              /* the sweep makes dirty, not clean */
+  uint64_t sweep_page;          /* where the sweep goes on */
+  uint8_t gen;                  /* of sectors that become unstable now */
+  unsigned doubts;              /* counts what may have undone writes */
+  uint32_t losses;              /* of the store, as far as seen */
   bool settling;       /* after a loss, until nothing is in flight or unstable;
                   * nothing is sent */
   uint32_t tag_redone; /* zeroes_redone when tagging for the batch began */
