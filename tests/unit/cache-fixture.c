@@ -28,6 +28,8 @@ hooked_now (struct env *env)
 {
   struct fixture *f = fixture_of (env);
 
+  if (f->config.tick)
+    f->config.tick (f);
   return f->config.fake_clock ? atomic_load (&f->clock)
                               : f->real.now (&f->real);
 }

@@ -38,6 +38,8 @@
 
 #define NR_CONNS 4
 
+struct fixture;
+
 /* Zero members stand for the defaults in brackets. */
 struct fixture_config {
   uint64_t disk_size;        /* [16 MiB] */
@@ -54,6 +56,7 @@ struct fixture_config {
   bool fake_clock;    /* waiting with a deadline moves the clock there */
   bool readonly;
   bool no_fast_zero;
+  void (*tick) (struct fixture *f); /* called whenever the clock is read */
 };
 
 /* Stops a thread when it wakes up from waiting for what it waited for. */

@@ -246,3 +246,20 @@ fake_store_crash (struct fake_store *fake, uint64_t seed)
   fake_lose (fake, &seed);
   pthread_mutex_unlock (&fake->state->lock);
 }
+
+void
+fake_store_lose (struct fake_store *fake, uint64_t seed)
+{
+  pthread_mutex_lock (&fake->state->lock);
+  fake_lose (fake, &seed);
+  atomic_fetch_add (&fake->store.losses, 1);
+  pthread_mutex_unlock (&fake->state->lock);
+  fake_store_back (fake);
+}
+
+void
+fake_store_back (struct fake_store *fake)
+{
+  if (fake->store.changed)
+    fake->store.changed (fake->store.opaque);
+}

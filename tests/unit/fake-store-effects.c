@@ -89,8 +89,10 @@ fake_lose (struct fake_store *fake, uint64_t *seed)
     if (!s->unstable[i])
       continue;
     s->unstable[i] = 0;
-    if (*seed == 0 || next_random (seed) >> 63)
+    if (*seed == 0 || next_random (seed) >> 63) {
       memcpy (fake->content + offset, s->durable + offset, length);
+      fake_set_status (fake, offset, length, STORE_DATA);
+    }
     else
       memcpy (s->durable + offset, fake->content + offset, length);
   }
@@ -206,12 +208,18 @@ refusal (const struct fake_store *fake, const struct store_req *req)
     return -ENOTSUP;
   if (geo->readonly && req->op != STORE_READ && req->op != STORE_FLUSH)
     return -EROFS;
+  if (req->op == STORE_FLUSH &&
+      (uint32_t) req->state != atomic_load (&fake->store.losses))
+    return -ECONNRESET;
   return 0;
 }
 
 void
-fake_record_start (struct fake_state *s, struct store_req *req)
+fake_record_start (struct fake_store *fake, struct store_req *req)
 {
+  struct fake_state *s = fake->state;
+
+  req->state = (int) atomic_load (&fake->store.losses);
   if (s->nrecords == s->room) {
     s->room = s->room ? s->room * 2 : 256;
     s->records = fake_must (realloc (s->records, s->room * sizeof *s->records));
@@ -246,7 +254,7 @@ fake_finish (struct fake_store *fake, struct store_req *req)
     error = strike (s, req);
   if (error == 0)
     take_effect (fake, req);
-  else if (s->lossy && req->op == STORE_FLUSH)
+  else if (s->lossy && req->op == STORE_FLUSH && error != -ECONNRESET)
     fake_lose (fake, &s->loss_seed);
   record_end (s, req, error);
   pthread_mutex_unlock (&s->lock);

@@ -88,7 +88,7 @@ extern void fake_set_status (struct fake_store *fake, uint64_t offset,
 extern void fake_lose (struct fake_store *fake, uint64_t *seed);
 extern void fake_mark_unstable (struct fake_state *s, uint64_t offset,
                                 uint64_t length);
-extern void fake_record_start (struct fake_state *s, struct store_req *req);
+extern void fake_record_start (struct fake_store *fake, struct store_req *req);
 extern void fake_fifo_push (struct fifo *f, struct store_req *req);
 extern struct store_req *fake_fifo_pop (struct fifo *f);
 

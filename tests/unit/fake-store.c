@@ -203,7 +203,7 @@ fake_submit (struct store *store, struct store_req **reqs, unsigned n)
     struct store_req *req = reqs[i];
 
     pthread_mutex_lock (&s->lock);
-    fake_record_start (s, req);
+    fake_record_start (fake, req);
     now = !s->holding[req->op] && s->latency[req->op] == 0;
     if (s->holding[req->op]) {
       fake_fifo_push (&s->held[req->op], req);

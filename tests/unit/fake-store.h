@@ -172,4 +172,14 @@ extern void fake_store_lossy (struct fake_store *fake, uint64_t seed);
  */
 extern void fake_store_crash (struct fake_store *fake, uint64_t seed);
 
+/* The store loses what is not durable without an error, as a remote server that
+ * was restarted (see losses in store.h): seed as above.  Requests in flight take
+ * effect afterwards, as they do when they are done again, but a FLUSH fails with
+ * -ECONNRESET when it completes.  Calls store.changed on the calling thread.
+ */
+extern void fake_store_lose (struct fake_store *fake, uint64_t seed);
+
+/* Call store.changed, as when the store is in reach again. */
+extern void fake_store_back (struct fake_store *fake);
+
 #endif /* FAKE_STORE_H */

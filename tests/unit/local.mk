@@ -21,6 +21,8 @@ UNIT_TESTS = \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
+	unit/loss-moments-test \
+	unit/loss-test \
 	unit/ranges-test \
 	unit/raw-race-test \
 	unit/raw-test \
@@ -175,6 +177,8 @@ unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(CACHE_FIXTURE)
+unit_loss_test_SOURCES = unit/loss-test.c $(CACHE_FIXTURE)
 unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_law_test_SOURCES = \

@@ -1,0 +1,319 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A store that loses what was not flushed, at each step of the loop thread in
+ * turn, and at random: no flush fails, and after it everything is there.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache-fixture.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* --- at each step --- */
+
+/* When to lose: the loop thread looks at the clock in each step, and for some
+ * of what it does in them.
+ */
+static struct {
+  _Atomic bool armed;
+  pthread_t loop;                      /* the loop thread; valid while armed */
+  unsigned left;                       /* until the next loss; 0: none */
+  unsigned batch_states, flush_states; /* masks of when there is one at once */
+  unsigned gap;                        /* between this and one more, if not 0 */
+  uint64_t seed;                       /* of what is lost */
+  unsigned losses;                     /* so far */
+} plan;
+
+/* Is it time? */
+static bool
+due (const struct writeback *wb)
+{
+  if (plan.left > 0 && --plan.left == 0) {
+    plan.left = plan.gap;
+    plan.gap = 0;
+    return true;
+  }
+  if (!(plan.batch_states & 1u << wb->batch_state) &&
+      !(plan.flush_states & 1u << wb->flush_state))
+    return false;
+  plan.batch_states = plan.flush_states = 0;
+  return true;
+}
+
+static void
+tick (struct fixture *f)
+{
+  if (!atomic_load (&plan.armed) ||
+      !pthread_equal (pthread_self (), plan.loop) || !due (&f->mapping->wb))
+    return;
+  plan.losses++;
+  fake_store_lose (f->fake, plan.seed);
+}
+
+static const struct iomap_ops *below;
+
+static void
+noting_flush (struct fs *fs, struct store_req *req)
+{
+  plan.loop = pthread_self ();
+  below->flush (fs, req);
+}
+
+static struct fixture *
+start (unsigned left, unsigned gap, uint64_t seed)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .disk_size = 4 * MiB,
+                                              .cache_size = 4 * MiB,
+                                              .best_io = 64 * KiB,
+                                              .io_depth = 4,
+                                              .small_folios = true,
+                                              .tick = tick });
+
+  store_put (f, 0, f->config.disk_size, 0);
+  below = f->raw_ops;
+  f->ops.flush = noting_flush;
+  assert_int_equal (put_flags (f, 0, 4 * MiB - PAGE, PAGE, 1, CACHE_FUA), 0);
+  fake_store_volatile (f->fake);
+  plan.left = left;
+  plan.gap = gap;
+  plan.seed = seed;
+  plan.losses = 0;
+  atomic_store (&plan.armed, true);
+  return f;
+}
+
+/* Data, a zero, data over it; two flushes side by side, then one more. */
+static void
+run (struct fixture *f, int error)
+{
+  struct job flushes[3] = { { .op = JOB_FLUSH },
+                            { .op = JOB_FLUSH },
+                            { .op = JOB_FLUSH } };
+  unsigned i;
+
+  put (f, 0, 300 * PAGE, 1);
+  assert_int_equal (cache_zero (f->conn, 128 * PAGE, 2 * MiB, 0), 0);
+  put (f, 2 * MiB + 5 * PAGE + 100, 10 * PAGE, 1);
+  if (error)
+    fake_store_fail_next (f->fake, STORE_FLUSH, 1, error);
+  for (i = 0; i < 3; i++) {
+    job_start (f, i, &flushes[i]);
+    put (f, 3 * MiB + i * PAGE, PAGE, 1);
+  }
+  for (i = 0; i < 3; i++)
+    assert_in_range (-job_join (&flushes[i]), 0, -error);
+  assert_int_equal (cache_flush (f->conns[3]), 0);
+  atomic_store (&plan.armed, false);
+}
+
+static void
+check (struct fixture *f)
+{
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 300 * PAGE, 1);
+  store_expect_zero (f, 2 * MiB, 5 * PAGE + 100);
+  store_expect (f, 2 * MiB + 5 * PAGE + 100, 10 * PAGE, 1);
+  store_expect_zero (f, 2 * MiB + 15 * PAGE + 100, 113 * PAGE - 100);
+  store_expect (f, 3 * MiB, 3 * PAGE, 1);
+  store_expect (f, 3 * MiB + 3 * PAGE, PAGE, 0);
+  expect (f, 0, 300 * PAGE, 1);
+}
+
+/* Lose at each step, until there are no more; returns how often that was. */
+static unsigned
+lose_at_each (unsigned gap, unsigned stride, int error)
+{
+  unsigned left = 1, times = 0, in_vain = 0;
+  struct fixture *f;
+
+  /* How many steps it takes depends on what threads do meanwhile. */
+  for (; in_vain < 3; left += stride) {
+    f = start (left, gap, gap);
+    run (f, error);
+    check (f);
+    in_vain = plan.losses > 0 ? 0 : in_vain + 1;
+    times += plan.losses > 0;
+    assert_true (error || atomic_load (&f->errors) == 0);
+    fixture_stop (f);
+  }
+  return times;
+}
+
+static void
+test_at_each_step (void **state)
+{
+  (void) state;
+  assert_true (lose_at_each (0, 1, 0) > 10);
+}
+
+/* And once more, while the first settles. */
+static void
+test_twice (void **state)
+{
+  (void) state;
+  lose_at_each (1, 5, 0);
+  lose_at_each (3, 5, 0);
+  lose_at_each (7, 5, 0);
+}
+
+/* In each state; twice, if it is that after a loss, too. */
+static void
+lose_in_state (unsigned batch_states, unsigned flush_states, unsigned first)
+{
+  struct fixture *f;
+
+  plan.batch_states = batch_states;
+  plan.flush_states = flush_states;
+  f = start (first, 0, 0);
+  run (f, 0);
+  check (f);
+  assert_int_equal (plan.losses, first ? 2 : 1);
+  assert_int_equal (atomic_load (&f->errors), 0);
+  fixture_stop (f);
+}
+
+static void
+test_in_each_state (void **state)
+{
+  (void) state;
+  lose_in_state (1u << BATCH_TAGGING, 0, 0);
+  lose_in_state (1u << BATCH_SENDING, 0, 0);
+  lose_in_state (1u << BATCH_DRAINING, 0, 0);
+  lose_in_state (1u << BATCH_AGAIN, 0, 5);
+  lose_in_state (0, 1u << FLUSH_SENT, 0);
+  lose_in_state (0, 1u << FLUSH_SWEEP, 0);
+  lose_in_state (0, 1u << FLUSH_SWEEP, 3);
+}
+
+/* A flush fails besides. */
+static void
+test_with_failure (void **state)
+{
+  (void) state;
+  lose_at_each (0, 17, -EIO);
+  lose_at_each (5, 19, -EIO);
+}
+
+/* --- at random --- */
+
+#define DISK (2 * MiB)
+
+struct model {
+  struct fixture *f;
+  struct rng rng;
+  uint8_t disk[DISK];
+};
+
+static void
+random_change (struct model *m)
+{
+  uint64_t offset = rng_below (&m->rng, DISK);
+  uint64_t n = rng_log (&m->rng, 300000);
+  unsigned version = 1 + (unsigned) rng_below (&m->rng, 1000);
+  unsigned flags = rng_chance (&m->rng, 20) ? CACHE_FUA : 0;
+  int r;
+
+  n = min_u64 (n, DISK - offset);
+  if (rng_chance (&m->rng, 70)) {
+    fill_pattern (m->disk + offset, n, offset, version);
+    r = put_flags (m->f, 0, offset, n, version, flags);
+  }
+  else {
+    memset (m->disk + offset, 0, n);
+    r = rng_chance (&m->rng, 50) ? cache_zero (m->f->conn, n, offset, flags)
+                                 : cache_trim (m->f->conn, n, offset, flags);
+  }
+  assert_int_equal (r, 0);
+}
+
+static void
+compare_disk (struct model *m, bool store)
+{
+  uint8_t *got = xcalloc (1, DISK);
+
+  if (store)
+    fake_store_peek (m->f->fake, 0, got, DISK);
+  else
+    assert_int_equal (cache_read (m->f->conn, got, DISK, 0), 0);
+  assert_memory_equal (got, m->disk, DISK);
+  free (got);
+}
+
+static void
+random_step (struct model *m)
+{
+  unsigned kind = (unsigned) rng_below (&m->rng, 100);
+  uint64_t seed = rng_chance (&m->rng, 50) ? 0 : rng_next (&m->rng) | 1;
+
+  if (kind < 60)
+    random_change (m);
+  else if (kind < 80)
+    fake_store_lose (m->f->fake, seed);
+  else if (kind < 90)
+    compare_disk (m, false);
+  else {
+    assert_int_equal (cache_flush (m->f->conn), 0);
+    fake_store_crash (m->f->fake, 0);
+    compare_disk (m, true);
+  }
+}
+
+static void
+at_random (const struct fixture_config *config)
+{
+  struct model *m = xcalloc (1, sizeof *m);
+  unsigned i;
+
+  m->rng = test_rng ("at_random");
+  m->f = fixture_start (config);
+  fill_pattern (m->disk, DISK, 0, 0);
+  store_put (m->f, 0, DISK, 0);
+  fake_store_volatile (m->f->fake);
+  for (i = 0; i < 500; i++)
+    random_step (m);
+  fake_store_lose (m->f->fake, 0);
+  assert_int_equal (cache_flush (m->f->conn), 0);
+  fake_store_crash (m->f->fake, 0);
+  compare_disk (m, true);
+  compare_disk (m, false);
+  assert_int_equal (atomic_load (&m->f->errors), 0);
+  check_flushed (m->f);
+  fixture_stop (m->f);
+  free (m);
+}
+
+static void
+test_at_random (void **state)
+{
+  (void) state;
+  at_random (
+    &(struct fixture_config) { .disk_size = DISK, .cache_size = 13 * MiB });
+  at_random (&(struct fixture_config) { .disk_size = DISK,
+                                        .cache_size = 1 * MiB,
+                                        .dirty_limit = 64 * KiB,
+                                        .io_depth = 1 });
+  at_random (&(struct fixture_config) { .disk_size = DISK,
+                                        .cache_size = 2 * MiB,
+                                        .small_folios = true,
+                                        .mode = CACHE_WRITETHROUGH });
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_at_each_step),  cmocka_unit_test (test_twice),
+    cmocka_unit_test (test_in_each_state), cmocka_unit_test (test_with_failure),
+    cmocka_unit_test (test_at_random),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
