@@ -105,6 +105,7 @@ ioend_done (struct store_req *req, int error)
   struct writeback *wb = &mapping->wb;
   bool first;
 
+  stats_store_done (mapping->stats, mapping->env, req, error);
   ioend->error = error;
   pthread_mutex_lock (&wb->lock);
   first = wb->done == NULL;
@@ -212,6 +213,7 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
   struct mapping *mapping = ioend->mapping;
   uint64_t pos = ioend->range.start, end, base;
   struct folio *folio;
+  unsigned folios = 0;
 
   while (pos < ioend->range.end) {
     folio = index_get (mapping->index, pos >> PAGE_SHIFT);
@@ -224,7 +226,10 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
                       (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
     folio_put (mapping->arena, folio);
     pos = end;
+    folios++;
   }
+  stats_written (mapping->stats, folios, ioend->req.length,
+                 transition == FOLIO_WB_FAILED);
 }
 
 /* The store has written it, but may have forgotten it, since a flush has failed

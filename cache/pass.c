@@ -241,6 +241,6 @@ pass_run (struct mapping *mapping, struct wb_pass *pass, pass_filter_fn *filter)
     batch[n++] = &ioend->req;
   }
   if (n > 0)
-    store->ops->submit (store, batch, n);
+    stats_submit (store, batch, n);
   return pass->active && may_send (mapping, pass->kind) && r != -ENOBUFS;
 }

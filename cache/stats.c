@@ -105,6 +105,16 @@ stats_store_done (struct stats *stats, struct env *env,
   }
 }
 
+void
+stats_written (struct stats *stats, unsigned folios, uint64_t bytes, bool again)
+{
+  stats_note (stats, HIST_MERGE, folios);
+  if (again) {
+    stats_add (stats, STAT_RETRIES, 1);
+    stats_add (stats, STAT_RETRY_BYTES, bytes);
+  }
+}
+
 int
 stats_submit_wait (struct mapping *mapping, struct store_req *req)
 {
@@ -148,7 +158,7 @@ read_histogram (struct stats_histogram *h, struct stats_distribution *d)
 }
 
 static uint64_t
-bytes (uint32_t pages)
+bytes_of (uint32_t pages)
 {
   return (uint64_t) pages << PAGE_SHIFT;
 }
@@ -168,17 +178,17 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
   s->evicted = reclaim_evicted (reclaim);
   s->losses = atomic_load (&mapping->fs->store->losses);
 
-  s->dirty = bytes (atomic_load (&mapping->nr_dirty));
-  s->writeback = bytes (atomic_load (&mapping->nr_writeback));
-  s->unstable = bytes (atomic_load (&mapping->nr_unstable));
-  s->unsaved = bytes (atomic_load (&mapping->nr_unsaved));
+  s->dirty = bytes_of (atomic_load (&mapping->nr_dirty));
+  s->writeback = bytes_of (atomic_load (&mapping->nr_writeback));
+  s->unstable = bytes_of (atomic_load (&mapping->nr_unstable));
+  s->unsaved = bytes_of (atomic_load (&mapping->nr_unsaved));
   balance_limits (mapping, &limits);
-  s->limit = bytes (limits.limit);
-  s->background = bytes (limits.background);
-  s->setpoint = bytes (law_setpoint (&limits));
-  s->bandwidth = bytes (limits.bandwidth);
-  s->cache_size = bytes (mapping->arena->nr_pages);
-  s->cache_free = bytes (atomic_load (&mapping->arena->nr_free));
+  s->limit = bytes_of (limits.limit);
+  s->background = bytes_of (limits.background);
+  s->setpoint = bytes_of (law_setpoint (&limits));
+  s->bandwidth = bytes_of (limits.bandwidth);
+  s->cache_size = bytes_of (mapping->arena->nr_pages);
+  s->cache_free = bytes_of (atomic_load (&mapping->arena->nr_free));
 }
 
 const char *

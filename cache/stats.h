@@ -145,6 +145,10 @@ extern void stats_submit (struct store *store, struct store_req **reqs,
 extern void stats_store_done (struct stats *stats, struct env *env,
                               const struct store_req *req, int error);
 
+/* A store write of so many folios is over; again: not for good. */
+extern void stats_written (struct stats *stats, unsigned folios, uint64_t bytes,
+                           bool again);
+
 /* store_submit_wait, counted. */
 extern int stats_submit_wait (struct mapping *mapping, struct store_req *req);
 

@@ -345,6 +345,68 @@ test_latency (void **state)
   fixture_stop (f);
 }
 
+/* What lies side by side goes out in one write. */
+static void
+test_merges (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .small_folios = true });
+  struct stats_distribution d;
+
+  (void) state;
+  mark (f);
+  put (f, 0, 5 * PAGE, 1);
+  put (f, 1 * MiB, PAGE, 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  expect_moved (f, STAT_STORE_WRITES, 2, 6 * PAGE);
+  assert_int_equal (distribution (f, HIST_STORE_WRITE).count, 2);
+  d = distribution (f, HIST_MERGE);
+  assert_int_equal (d.count, 2);
+  assert_int_equal (d.sum, 6);
+  assert_int_equal (d.max, 5);
+  assert_int_equal (moved (f, STAT_RETRIES), 0);
+  fixture_stop (f);
+}
+
+/* A write that fails, and one in flight while a flush fails. */
+static void
+test_retries (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct job flush = { .op = JOB_FLUSH }, fua;
+
+  (void) state;
+  mark (f);
+  put (f, 0, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (moved (f, STAT_STORE_WRITE_ERRORS), 1);
+  expect_moved (f, STAT_RETRIES, 1, PAGE);
+  while (cache_flush (f->conn) < 0)
+    ;
+  expect_moved (f, STAT_RETRIES, 1, PAGE);
+
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fua = (struct job) { .op = JOB_WRITE,
+                       .buf = buf,
+                       .count = PAGE,
+                       .offset = 1 * MiB,
+                       .flags = CACHE_FUA };
+  job_start (f, 2, &fua);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), -EIO);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  job_join (&fua);
+  expect_moved (f, STAT_RETRIES, 2, 2 * PAGE);
+  fixture_stop (f);
+}
+
 /* --- what there is now --- */
 
 static void
@@ -389,7 +451,8 @@ main (void)
     cmocka_unit_test (test_threads),  cmocka_unit_test (test_requests),
     cmocka_unit_test (test_failures), cmocka_unit_test (test_hits_and_misses),
     cmocka_unit_test (test_direct),   cmocka_unit_test (test_readahead),
-    cmocka_unit_test (test_latency),  cmocka_unit_test (test_now),
+    cmocka_unit_test (test_latency),  cmocka_unit_test (test_merges),
+    cmocka_unit_test (test_retries),  cmocka_unit_test (test_now),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
