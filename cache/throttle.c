@@ -93,6 +93,8 @@ wait_slowly (struct mapping *mapping, uint32_t pages)
     wait_for_room (mapping, seen);
   }
   atomic_fetch_sub (&throttle->waiters, 1);
+  stats_note (mapping->stats, HIST_PAUSE,
+              mapping->env->now (mapping->env) - since);
   return r;
 }
 

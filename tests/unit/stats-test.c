@@ -407,6 +407,25 @@ test_retries (void **state)
   fixture_stop (f);
 }
 
+/* More than fits is written while the store is held. */
+static void
+test_pause (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
+  struct job job = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &job);
+  UNTIL (atomic_load (&f->mapping->throttle.waiters) == 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&job), 0);
+  assert_true (distribution (f, HIST_PAUSE).count >= 1);
+  assert_true (distribution (f, HIST_PAUSE).max > 0);
+  fixture_stop (f);
+}
+
 /* --- what there is now --- */
 
 static void
@@ -452,7 +471,8 @@ main (void)
     cmocka_unit_test (test_failures), cmocka_unit_test (test_hits_and_misses),
     cmocka_unit_test (test_direct),   cmocka_unit_test (test_readahead),
     cmocka_unit_test (test_latency),  cmocka_unit_test (test_merges),
-    cmocka_unit_test (test_retries),  cmocka_unit_test (test_now),
+    cmocka_unit_test (test_retries),  cmocka_unit_test (test_pause),
+    cmocka_unit_test (test_now),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
