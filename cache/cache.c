@@ -24,6 +24,9 @@
 #define BOUNCE_MIN (UINT64_C (256) << 10)
 #define BOUNCE_MAX (UINT64_C (4) << 20)
 
+/* Of the largest folios there is room for this many. */
+#define MIN_FOLIOS 64
+
 /* Free pages that the reclaimer aims at: a 64th of the cache, up to this. */
 #define RESERVE_MAX 4096
 
@@ -102,6 +105,14 @@ create_parts (struct cache *cache, uint64_t bytes)
                         (uint32_t) min_u64 (pages / 64, RESERVE_MAX),
                         &cache->reclaim);
   return r;
+}
+
+unsigned
+cache_fit_order (uint64_t bytes, unsigned order)
+{
+  while (order > 0 && (uint64_t) MIN_FOLIOS * (PAGE_SIZE << order) > bytes)
+    order--;
+  return order;
 }
 
 int

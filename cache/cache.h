@@ -30,6 +30,11 @@ struct conn;
 
 /* --- the cache --- */
 
+/* The largest order of folios, at most `order', that a cache of so many bytes
+ * has: no folio should be much of it.
+ */
+extern unsigned cache_fit_order (uint64_t bytes, unsigned order);
+
 /* Make a cache of `bytes' of folio memory (at least CACHE_SIZE_MIN), with
  * bookkeeping of at most about 3 % of that and 16 MiB besides.  env outlives
  * it.  No thread is made.

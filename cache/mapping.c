@@ -48,15 +48,6 @@ enlist (struct cache *cache, struct mapping *mapping)
   return id <= MAX_MAPPINGS ? 0 : -EMFILE;
 }
 
-/* No large folio should be much of the cache. */
-static unsigned
-fit_max_order (const struct arena *arena, unsigned order)
-{
-  while (order > 0 && (64u << order) > arena->nr_pages)
-    order--;
-  return order;
-}
-
 /* Copies that write-back is sending, in bytes: an eighth of the cache, within
  * these.
  */
@@ -98,8 +89,8 @@ mapping_create (struct cache *cache, struct fs *fs,
   m->arena = cache->arena;
   m->fs = fs;
   m->config = *config;
-  m->config.folio_max_order =
-    fit_max_order (cache->arena, config->folio_max_order);
+  m->config.folio_max_order = cache_fit_order (
+    (uint64_t) cache->arena->nr_pages << PAGE_SHIFT, config->folio_max_order);
   m->hooks.alloc = default_alloc;
   m->hooks.copy_in = default_copy_in;
   m->size = fs->size;

@@ -13,10 +13,9 @@
 #include "cache/arena.h"
 #include "plugin/config.h"
 
-/* Folios and readahead windows are no larger than this part of the cache, so
- * that there is room for a few.
+/* Readahead windows are no larger than this part of the cache, so that there is
+ * room for a few.
  */
-#define MIN_FOLIOS 64
 #define MIN_WINDOWS 8
 
 static uint64_t
@@ -129,19 +128,6 @@ config_check (const struct config *config, char *err)
   return r < 0 ? r : check_dirty (config, err);
 }
 
-static unsigned
-folio_max_order (const struct config *config)
-{
-  uint64_t max = config->cache_size / MIN_FOLIOS;
-  unsigned order;
-
-  if (max > config->folio_max)
-    max = config->folio_max;
-  for (order = 0; order < MAX_ORDER && (PAGE_SIZE << (order + 1)) <= max;)
-    order++;
-  return order;
-}
-
 static uint64_t
 readahead (const struct config *config)
 {
@@ -155,7 +141,8 @@ config_mapping (const struct config *config, struct mapping_config *mapping)
 {
   *mapping = (struct mapping_config) {
     .mode = config->cache,
-    .folio_max_order = folio_max_order (config),
+    .folio_max_order =
+      cache_fit_order (config->cache_size, arena_order (config->folio_max)),
     .dirty_limit = dirty_limit (config),
     .dirty_background = dirty_background (config),
     .dirty_expire = config->dirty_expire,
