@@ -142,6 +142,7 @@ struct store_nbd {
   bool was_up;         /* a session, ever */
   uint64_t down_since; /* ns; 0: not down, or nobody was told */
   uint64_t loss_told;  /* ns; 0: never */
+  uint64_t last_tick;  /* ns; 0: it has stopped */
   uint64_t logged;     /* ns: a server's error */
   unsigned unlogged;   /* further ones since */
 

@@ -14,6 +14,7 @@
 #define TICKS_PER_RETRY 8
 #define MIN_TICK 0.02 /* seconds */
 #define MAX_TICK 1.0
+#define OVERSLEPT 3 /* ticks: then the thread had not been running */
 
 void
 remote_wake (struct store_nbd *sn)
@@ -144,8 +145,28 @@ stop_tick_if_idle (struct store_nbd *sn)
 {
   pthread_mutex_lock (&sn->lock);
   sn->idle = sn->wanted == 0 && sn->session && sn->draining == NULL;
-  if (sn->idle)
+  if (sn->idle) {
     ev_timer_stop (sn->loop, &sn->tick);
+    sn->last_tick = 0;
+  }
+  pthread_mutex_unlock (&sn->lock);
+}
+
+/* If it is not the server but we who were stopped, nothing can be said of the
+ * server's silence meanwhile.
+ */
+static void
+forgive_own_sleep (struct store_nbd *sn, uint64_t now)
+{
+  uint64_t slept = sn->last_tick ? now - sn->last_tick : 0;
+
+  sn->last_tick = now;
+  if (slept < (uint64_t) (OVERSLEPT * sn->tick.repeat * NSEC_PER_SEC))
+    return;
+  pthread_mutex_lock (&sn->lock);
+  sn->quiet_since += slept;
+  if (sn->quiet_since > now)
+    sn->quiet_since = now;
   pthread_mutex_unlock (&sn->lock);
 }
 
@@ -157,6 +178,7 @@ on_tick (struct ev_loop *loop, ev_timer *watcher, int revents)
 
   (void) loop;
   (void) revents;
+  forgive_own_sleep (sn, now);
   remote_drain_check (sn, now);
   remote_outage_check (sn, now);
   look_at_everything (sn);

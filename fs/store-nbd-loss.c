@@ -206,10 +206,15 @@ remote_drain_check (struct store_nbd *sn, uint64_t now)
              "there, it could still land on a newer one",
              sn->uri);
   }
-  if (late) {
-    drain_sweep (sn);
-    remote_collect (sn);
-  }
+  if (!late)
+    return;
+  /* What was held until now could not be answered. */
+  pthread_mutex_lock (&sn->lock);
+  if (sn->oldest == NULL)
+    sn->quiet_since = now;
+  pthread_mutex_unlock (&sn->lock);
+  drain_sweep (sn);
+  remote_collect (sn);
 }
 
 void
@@ -297,18 +302,20 @@ static void
 give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
 {
   sn->given_up = true;
-  sn->give_up_error = sn->said ? sn->said : -EIO;
+  sn->give_up_error = sn->said ? sn->said : -EHOSTDOWN;
   remote_fail_waiting (sn, sn->give_up_error, done);
   env_log (sn->store.env, LOG_ERROR,
-           "%s: nothing heard for %" PRIu64 " seconds%s%s; requests fail until "
-           "it is back",
-           sn->uri, silent / NSEC_PER_SEC, sn->trouble[0] ? ": " : "",
-           sn->trouble);
+           "%s: no answer for %" PRIu64 ".%" PRIu64 " seconds%s%s; requests "
+           "fail until it is back",
+           sn->uri, silent / NSEC_PER_SEC,
+           silent % NSEC_PER_SEC / (NSEC_PER_SEC / 10),
+           sn->trouble[0] ? "; " : "", sn->trouble);
 }
 
 /* Nothing was heard since quiet_since, the time of the last answer, or if
  * nothing was wanted then, of the first request after it, or of the loss.
- * Before there was ever a session, there is time to make one.
+ * Before there was ever a session, there is time to make one.  That a session
+ * was made is no answer; but it is silent only if it was asked something.
  */
 void
 remote_outage_check (struct store_nbd *sn, uint64_t now)
@@ -325,7 +332,7 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
   up = sn->session && !sn->session->lost;
   silent = now > sn->quiet_since ? now - sn->quiet_since : 0;
   if (!sn->given_up && silent >= patience &&
-      (!up || (sn->wanted > 0 && sn->retry > 0))) {
+      (!up || (sn->oldest && sn->retry > 0))) {
     snprintf (why, sizeof why, "no answer for %" PRIu64 " seconds",
               silent / NSEC_PER_SEC);
     if (up)

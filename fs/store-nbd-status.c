@@ -36,28 +36,36 @@ type_of (uint32_t state)
   return state & LIBNBD_STATE_HOLE ? STORE_HOLE : STORE_UNWRITTEN;
 }
 
-/* The server's runs, as far as they lie in the range.  Those whose ends are not
- * on sectors count as data, and so does all if there is none.
+/* The server's runs, of which the first begins at from, as far as they lie in
+ * [offset, end); all is data if there is none.
  */
 static void
-report (const struct remote_status *status, uint64_t offset, uint64_t end,
-        store_extent_fn *fn, void *opaque)
+report (const struct remote_status *status, uint64_t from, uint64_t offset,
+        uint64_t end, store_extent_fn *fn, void *opaque)
 {
-  uint64_t pos = offset;
+  uint64_t pos = offset, to = from;
   unsigned i;
 
-  for (i = 0; i < status->n && pos < end; i++) {
-    uint64_t length = status->run[i].length;
-
-    if (length == 0)
-      break;
-    if (length > end - pos)
-      length = end - pos;
-    fn (opaque, pos, length, type_of (status->run[i].state));
-    pos += length;
+  for (i = 0; i < status->n && status->run[i].length > 0 && to < end; i++) {
+    to += status->run[i].length;
+    if (to > end)
+      to = end;
+    if (to <= pos)
+      continue;
+    fn (opaque, pos, to - pos, type_of (status->run[i].state));
+    pos = to;
   }
   if (pos == offset)
     fn (opaque, offset, end - offset, STORE_DATA);
+}
+
+/* The end of the block that ends at end or holds it. */
+static uint64_t
+whole_blocks (const struct store *store, uint64_t end)
+{
+  uint64_t min_io = store->geo.min_io;
+
+  return (end + min_io - 1) / min_io * min_io;
 }
 
 int
@@ -69,19 +77,19 @@ remote_block_status (struct store *store, uint64_t offset, uint64_t length,
   struct store_req req = {
     .op = STORE_READ,
     .flags = REMOTE_STATUS_FLAG,
-    .offset = offset,
-    .length = length,
+    .offset = offset - offset % store->geo.min_io,
     .iov = &iov,
     .niov = 1,
   };
+  uint64_t end;
   int r;
 
   if (offset >= store->geo.size || length == 0)
     return -EINVAL;
-  if (length > store->geo.size - offset)
-    req.length = store->geo.size - offset;
+  end = length < store->geo.size - offset ? offset + length : store->geo.size;
+  req.length = whole_blocks (store, end) - req.offset;
   if (store->geo.can_extents && (r = store_submit_wait (store, &req)) < 0)
     return r;
-  report (&status, offset, offset + req.length, fn, opaque);
+  report (&status, req.offset, offset, end, fn, opaque);
   return 0;
 }

@@ -16,7 +16,8 @@
  *   DOWN  ------------------------->   UP  ----------------------> DOWN
  *
  * Requests wait while the store is down; once the server has not answered
- * anything for `retry' they fail, and new ones fail at once, until it is back.
+ * anything for `retry' they fail with -EHOSTDOWN (or -ESHUTDOWN, if that was
+ * its last answer), and new ones fail at once, until it is back.
  *
  * The old connections of a lost session are shut down for writing, so that
  * their server comes to an end of what it was sent, and read until it has

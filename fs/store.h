@@ -48,6 +48,10 @@ struct store_req {
    * store's loop thread, or from within submit on the submitting thread.  A
    * read or write is complete or failed: short ones were continued by the
    * driver.  The request may be freed or used again from inside.
+   *
+   * -EHOSTDOWN, or -ESHUTDOWN if the server said so, mean that the store is out
+   * of reach as a whole, and nothing of the request's range; `changed' is
+   * called when it is back.
    */
   void (*done) (struct store_req *req, int error);
 

@@ -197,9 +197,9 @@ an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
   pending_start (&rig, &write, STORE_WRITE, 0xaa);
-  assert_int_equal (pending_wait (&write), -EIO);
-  nbd_rig_await_error (&rig, "requests fail");
-  assert_int_equal (read_start (&rig, &byte), -EIO);
+  assert_int_equal (pending_wait (&write), -EHOSTDOWN);
+  nbd_rig_await_error (&rig, "requests fail until");
+  assert_int_equal (read_start (&rig, &byte), -EHOSTDOWN);
   changed = rig.changed;
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   UNTIL (rig.changed > changed);
@@ -219,8 +219,8 @@ without_retry_requests_fail_at_once (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  nbd_rig_await_error (&rig, "requests fail");
-  assert_int_equal (read_start (&rig, &byte), -EIO);
+  nbd_rig_await_error (&rig, "requests fail until");
+  assert_int_equal (read_start (&rig, &byte), -EHOSTDOWN);
   finish (&rig);
 }
 
@@ -238,7 +238,7 @@ a_server_that_hangs_is_an_outage (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
   pending_start (&rig, &write, STORE_WRITE, 0xaa);
-  assert_int_equal (pending_wait (&write), -EIO);
+  assert_int_equal (pending_wait (&write), -EHOSTDOWN);
   assert_int_equal (rig.store->losses, 1);
   changed = rig.changed;
   assert_int_equal (kill (rig.server, SIGCONT), 0);
@@ -323,7 +323,7 @@ a_store_that_hangs_can_be_closed (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
   pending_start (&rig, &read, STORE_READ, 0);
-  assert_int_equal (pending_wait (&read), -EIO);
+  assert_int_equal (pending_wait (&read), -EHOSTDOWN);
   UNTIL (rig.store->losses == 1);
   finish (&rig);
 }
