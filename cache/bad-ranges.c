@@ -147,8 +147,16 @@ make_room (struct bad_ranges *list, uint64_t start)
   return true;
 }
 
+/* Make one of i and the next, if they touch and have failed alike. */
 static void
-add_bad (struct bad_ranges *list, uint64_t start, uint64_t end,
+join (struct bad_ranges *list, unsigned i)
+{
+  if (gap (list, i) == 0 && list->at[i].error == list->at[i + 1].error)
+    merge (list, i);
+}
+
+static void
+add_bad (struct bad_ranges *list, uint64_t start, uint64_t end, int error,
          uint64_t backoff, uint64_t now)
 {
   struct bad_range range = {
@@ -157,14 +165,14 @@ add_bad (struct bad_ranges *list, uint64_t start, uint64_t end,
     .retry_at = now + backoff,
     .backoff = backoff,
     .bad = true,
+    .error = error,
   };
   unsigned i = search (list, start);
 
   insert (list, i, &range);
-  if (gap (list, i) == 0)
-    merge (list, i);
-  if (i > 0 && gap (list, i - 1) == 0)
-    merge (list, i - 1);
+  join (list, i);
+  if (i > 0)
+    join (list, i - 1);
 }
 
 static void
@@ -192,28 +200,30 @@ count_failure (struct bad_ranges *list, uint64_t now)
   list->paused_until = now + list->pause;
 }
 
-enum bad_ranges_result
+bool
 bad_ranges_failed (struct bad_ranges *list, uint64_t start, uint64_t end,
-                   uint32_t block, uint64_t now)
+                   int error, uint32_t block, uint64_t now)
 {
   uint64_t backoff, half = (end - start) / 2 / block * block;
-  const struct bad_range *old = bad_ranges_find (list, start);
+  struct bad_range *old = &list->at[search (list, start)];
 
-  if (half == 0 && old && old->bad && old->start <= start) {
+  if (half == 0 && old < &list->at[list->n] && old->bad &&
+      old->start <= start) {
+    old->error = error;
     count_failure (list, now);
-    return BAD_RANGES_AGAIN;
+    return true;
   }
   if (carve (list, start, end, &backoff))
     count_failure (list, now);
   if (!make_room (list, start))
-    return BAD_RANGES_FULL;
+    return false;
   if (half == 0) {
-    add_bad (list, start, end, max (backoff, BACKOFF_MIN), now);
-    return backoff ? BAD_RANGES_AGAIN : BAD_RANGES_BAD;
+    add_bad (list, start, end, error, max (backoff, BACKOFF_MIN), now);
+    return true;
   }
   add_suspect (list, start, start + half, backoff, now);
   add_suspect (list, start + half, end, backoff, now);
-  return BAD_RANGES_CUT;
+  return true;
 }
 
 void

@@ -41,6 +41,7 @@ struct bad_range {
   uint64_t retry_at;   /* ns */
   uint64_t backoff;    /* ns, the last one it waited for; 0: never yet */
   bool bad;            /* or suspect */
+  int error;           /* with which it failed last, if it is bad */
 };
 
 struct bad_ranges {
@@ -56,20 +57,13 @@ struct bad_ranges {
 extern const struct bad_range *bad_ranges_find (const struct bad_ranges *list,
                                                 uint64_t pos);
 
-/* What bad_ranges_failed did with the range. */
-enum bad_ranges_result {
-  BAD_RANGES_CUT,   /* its halves are suspect */
-  BAD_RANGES_BAD,   /* it is bad */
-  BAD_RANGES_AGAIN, /* it was bad before, and is still */
-  BAD_RANGES_FULL,  /* it is forgotten: there is no room for more suspects */
-};
-
-/* Writing [start, end) has failed; it does not cross an end of a range.
- * block: bytes, the least that can be written alone.  now: ns.
+/* Writing [start, end) has failed with error; it does not cross an end of a
+ * range.  block: bytes, the least that can be written alone.  now: ns.  Returns
+ * false if there are too many suspects to remember it.
  */
-extern enum bad_ranges_result bad_ranges_failed (struct bad_ranges *list,
-                                                 uint64_t start, uint64_t end,
-                                                 uint32_t block, uint64_t now);
+extern bool bad_ranges_failed (struct bad_ranges *list, uint64_t start,
+                               uint64_t end, int error, uint32_t block,
+                               uint64_t now);
 
 /* [start, end) was written. */
 extern void bad_ranges_written (struct bad_ranges *list, uint64_t start,

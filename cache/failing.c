@@ -18,32 +18,29 @@
 
 /* --- the log --- */
 
-/* Returns true if this is news, and so was logged. */
-static bool
+static void
 log_failure (struct mapping *mapping, uint64_t start, uint64_t end, int error)
 {
   struct failing *failing = &mapping->wb.failing;
   bool *logged = error == -ENOSPC ? &failing->full : &failing->other;
 
-  if (*logged)
-    return false;
+  if (!*logged)
+    env_log (mapping->env, LOG_ERROR,
+             "write-back of bytes %" PRIu64 " to %" PRIu64
+             " failed, the data is kept and will be tried again: %s",
+             start, end, strerror (-error));
   *logged = true;
-  env_log (mapping->env, LOG_ERROR,
-           "write-back of bytes %" PRIu64 " to %" PRIu64
-           " failed, the data is kept and will be tried again: %s",
-           start, end, strerror (-error));
-  return true;
 }
 
-static void
-log_bad (struct mapping *mapping, uint64_t start, uint64_t end, int error)
+void
+writeback_log_bad (struct mapping *mapping, const struct bad_range *bad)
 {
   struct failing *failing = &mapping->wb.failing;
 
   if (++failing->nr_logged < MAX_LOGGED)
     env_log (mapping->env, LOG_ERROR,
              "bytes %" PRIu64 " to %" PRIu64 " cannot be written back: %s",
-             start, end, strerror (-error));
+             bad->start, bad->end, strerror (-bad->error));
   else if (failing->nr_logged == MAX_LOGGED)
     env_log (mapping->env, LOG_ERROR,
              "there are more such places, which are not logged");
@@ -86,22 +83,20 @@ writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
   struct writeback *wb = &mapping->wb;
   const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
   bool known = bad && bad->start <= start;
-  enum bad_ranges_result r = BAD_RANGES_FULL;
-  bool logged;
+  bool recorded = false;
 
   atomic_store (&wb->last_error, error);
   sync_note_error (mapping, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT,
                    error);
-  logged = log_failure (mapping, start, end, error);
+  log_failure (mapping, start, end, error);
   if (!known)
     wb->failing.in_row++;
   if (known || wb->failing.in_row < ALL_FAILING)
-    r = bad_ranges_failed (&wb->bad, start, end, mapping->fs->block_size,
-                           mapping->env->now (mapping->env));
-  if (r == BAD_RANGES_FULL)
+    recorded =
+      bad_ranges_failed (&wb->bad, start, end, error, mapping->fs->block_size,
+                         mapping->env->now (mapping->env));
+  if (!recorded)
     back_off (mapping);
-  else if (r == BAD_RANGES_BAD && !logged)
-    log_bad (mapping, start, end, error);
 }
 
 void

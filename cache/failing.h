@@ -13,7 +13,7 @@
  *
  * The log has one line when writing begins to fail, for lack of space and for
  * other reasons each, and when flushing does; a line for each of the first bad
- * ranges when it is known exactly; and one when all is over.
+ * ranges when it is tried again and known exactly; and one when all is over.
  *
  * Syncs wait for none of this: they try everything at once, and fail if it does.
  * Loop thread only.
@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct bad_range;
 struct mapping;
 
 /* Writes of different ranges, in a row. */
@@ -44,6 +45,10 @@ extern void writeback_failed (struct mapping *mapping, uint64_t start,
                               uint64_t end, int error);
 extern void writeback_written (struct mapping *mapping, uint64_t start,
                                uint64_t end);
+
+/* A bad range has waited for the first time, and so is known exactly. */
+extern void writeback_log_bad (struct mapping *mapping,
+                               const struct bad_range *bad);
 
 /* The bad range [start, end) turns out to have nothing dirty in it. */
 extern void writeback_not_dirty (struct mapping *mapping, uint64_t start,

@@ -197,11 +197,41 @@ ioend_begin (struct ioend *ioend)
 {
   struct writeback *wb = &ioend->mapping->wb;
 
-  ioend->epoch = wb->epoch;
+  ioend->in_flight = true;
+  ioend->awaited = false;
   ioend->doubts = wb->doubts;
-  wb->epoch_in_flight[wb->epoch]++;
   wb->sent[ioend->kind]++;
   wb->in_flight++;
+}
+
+/* Does it write some of what the batch's syncs wait for? */
+static bool
+wanted_by_batch (const struct ioend *ioend)
+{
+  const struct range *range = &ioend->range;
+  const struct sync_req *req;
+
+  for (req = ioend->mapping->wb.writing.head; req; req = req->next)
+    if (req->first <= (range->end - 1) >> PAGE_SHIFT &&
+        range->start >> PAGE_SHIFT <= req->last)
+      return true;
+  return false;
+}
+
+void
+ioend_await (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  unsigned i;
+
+  for (i = 0; i < mapping->config.io_depth; i++) {
+    struct ioend *ioend = &wb->ioends[i];
+
+    if (ioend->in_flight && !ioend->awaited && wanted_by_batch (ioend)) {
+      ioend->awaited = true;
+      wb->awaited++;
+    }
+  }
 }
 
 /* --- when it is over --- */
@@ -280,7 +310,8 @@ finish (struct ioend *ioend)
   else
     finish_written (ioend);
   mapping_end_range (mapping, &ioend->range);
-  wb->epoch_in_flight[ioend->epoch]--;
+  ioend->in_flight = false;
+  wb->awaited -= ioend->awaited;
   wb->sent[ioend->kind]--;
   wb->in_flight--;
   ioend_free (wb, ioend);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "cache/ioend.h"
 #include "cache/mapping.h"
 #include "cache/pass.h"
 #include "cache/sync.h"
@@ -90,7 +91,8 @@ sync_note_error (struct mapping *mapping, uint64_t first, uint64_t last,
   struct sync_req *req;
 
   for (req = mapping->wb.writing.head; req; req = req->next)
-    if (req->first <= last && first <= req->last)
+    if (req->first <= last && first <= req->last &&
+        (req->error == 0 || req->error == -ENOSPC))
       req->error = error;
 }
 
@@ -210,7 +212,7 @@ send_tagged (struct mapping *mapping)
     return true;
   if (wb->sync_pass.active || wb->sync_pass.skipped)
     return false;
-  wb->epoch ^= 1;
+  ioend_await (mapping);
   wb->batch_state = BATCH_DRAINING;
   return true;
 }
@@ -266,7 +268,7 @@ sync_step (struct mapping *mapping)
   case BATCH_TAGGING: tag (mapping); return true;
   case BATCH_SENDING: return send_tagged (mapping);
   case BATCH_DRAINING:
-    if (wb->epoch_in_flight[wb->epoch ^ 1] > 0)
+    if (wb->awaited > 0)
       return false;
     return batch_drained (mapping);
   case BATCH_DRAINED: return batch_drained (mapping);

@@ -50,7 +50,9 @@ extern bool sync_flush_step (struct mapping *mapping);
  */
 extern bool sync_direct_kept (struct mapping *mapping, uint32_t losses);
 
-/* Pages [first, last] could not be written: syncs of them will fail. */
+/* Pages [first, last] could not be written: syncs of them will fail, with the
+ * first error, but for -ENOSPC only if there is no other.
+ */
 extern void sync_note_error (struct mapping *mapping, uint64_t first,
                              uint64_t last, int error);
 

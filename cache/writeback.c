@@ -146,6 +146,19 @@ periodic_step (struct mapping *mapping, uint64_t now)
          pass_run (mapping, &wb->expire_pass, expired);
 }
 
+/* Is something still being written where the pass has been? */
+static bool
+in_writeback (struct mapping *mapping, const struct wb_pass *pass)
+{
+  struct folio *folio =
+    index_get_tagged (mapping->index, pass->start >> PAGE_SHIFT,
+                      (pass->end - 1) >> PAGE_SHIFT, TAG_WRITEBACK);
+
+  if (folio)
+    folio_put (mapping->arena, folio);
+  return folio != NULL;
+}
+
 /* Try what is due of the bad ranges, one after the other. */
 static bool
 retry_step (struct mapping *mapping, uint64_t now)
@@ -166,12 +179,14 @@ retry_step (struct mapping *mapping, uint64_t now)
       .pos = due->start,
       .end = due->end,
     };
+    if (due->bad && due->backoff == BACKOFF_MIN)
+      writeback_log_bad (mapping, due);
     bad_ranges_tried (&wb->bad, due->start, due->end, now);
   }
   more = pass_run (mapping, pass, NULL);
   if (pass->active)
     return more;
-  if (!pass->found && !pass->skipped)
+  if (!pass->found && !pass->skipped && !in_writeback (mapping, pass))
     writeback_not_dirty (mapping, pass->start, pass->end);
   return true;
 }

@@ -15,7 +15,7 @@
  * Syncs (flush, FUA, write-through) are gathered into batches:
  *
  *   queued --> writing: dirty folios in the range are tagged TOWRITE and
- *              sent, then all sends begun before are waited for
+ *              sent, then all that is in flight of the range is waited for
  *          --> flushing: one store flush for the whole batch
  *          --> done
  *
@@ -75,9 +75,10 @@ struct ioend {
   struct mapping *mapping;
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
-  unsigned epoch;       /* 0 or 1 */
-  unsigned doubts;      /* wb.doubts when it was sent */
-  enum pass_kind kind;  /* of the pass that made it */
+  bool in_flight;
+  bool awaited;        /* and the batch that is draining waits for it */
+  unsigned doubts;     /* wb.doubts when it was sent */
+  enum pass_kind kind; /* of the pass that made it */
   int error;
   struct ioend *next;
 };
@@ -87,7 +88,7 @@ enum batch_state {
   BATCH_AGAIN,    /* it begins anew when a loss has settled */
   BATCH_TAGGING,  /* its dirty folios are being tagged TOWRITE */
   BATCH_SENDING,  /* they are being sent */
-  BATCH_DRAINING, /* waiting for all that was sent up to then */
+  BATCH_DRAINING, /* waiting for what was sent of theirs up to then */
   BATCH_DRAINED,  /* waiting for the flush before it, or for zeroes to be done
                    * again */
 };
@@ -124,9 +125,8 @@ struct writeback {
   struct ioend *free;
   unsigned in_flight;
   unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
-  unsigned epoch; /* of ioends made now; the other one is being drained */
-  unsigned epoch_in_flight[2];
-  uint32_t max_io; /* bytes, of one ioend */
+  unsigned awaited;             /* the same, those that the batch waits for */
+  uint32_t max_io;              /* bytes, of one ioend */
 
   enum batch_state batch_state;
   struct sync_list writing; /* the batch whose data is being sent */

@@ -70,8 +70,7 @@ write_run (struct disk *disk, unsigned first, unsigned last)
     memset (&disk->dirty[first], false, last - first);
     bad_ranges_written (&disk->list, start, end);
   }
-  else if (bad_ranges_failed (&disk->list, start, end, BLOCK, disk->now) ==
-           BAD_RANGES_FULL)
+  else if (!bad_ranges_failed (&disk->list, start, end, -5, BLOCK, disk->now))
     disk->full = true;
   check (disk);
 }

@@ -88,9 +88,30 @@ hooked_wake (struct env *env, _Atomic uint32_t *word)
 static void
 hooked_log (struct env *env, enum log_level level, const char *message)
 {
-  (void) message;
-  if (level == LOG_ERROR)
-    atomic_fetch_add (&fixture_of (env)->errors, 1);
+  struct fixture *f = fixture_of (env);
+  size_t used;
+
+  if (level != LOG_ERROR)
+    return;
+  atomic_fetch_add (&f->errors, 1);
+  pthread_mutex_lock (&f->log_lock);
+  used = strlen (f->log);
+  snprintf (f->log + used, sizeof f->log - used, "%s\n", message);
+  pthread_mutex_unlock (&f->log_lock);
+}
+
+unsigned
+fixture_logged (struct fixture *f, const char *words)
+{
+  const char *line;
+  unsigned n = 0;
+
+  pthread_mutex_lock (&f->log_lock);
+  for (line = f->log; (line = strstr (line, words)) != NULL;
+       line = strchrnul (line, '\n'))
+    n++;
+  pthread_mutex_unlock (&f->log_lock);
+  return n;
 }
 
 void
@@ -134,6 +155,7 @@ start_env (struct fixture *f)
     .log = hooked_log,
   };
   atomic_store (&f->clock, NSEC_PER_SEC);
+  pthread_mutex_init (&f->log_lock, NULL);
 }
 
 static void
@@ -206,6 +228,7 @@ fixture_stop (struct fixture *f)
   f->fs->ops = f->raw_ops;
   f->fs->ops->close (f->fs);
   f->fake->store.ops->close (&f->fake->store);
+  pthread_mutex_destroy (&f->log_lock);
   free (f);
 }
 

@@ -79,9 +79,14 @@ struct fixture {
   _Atomic uint64_t clock;  /* ns, if fake_clock */
   _Atomic unsigned asleep; /* jobs in env->wait */
   _Atomic unsigned errors; /* messages of LOG_ERROR */
+  pthread_mutex_t log_lock;
+  char log[8192]; /* these messages, a line each, as far as there is room */
 };
 
 extern struct fixture *fixture_start (const struct fixture_config *config);
+
+/* How many of the messages of LOG_ERROR contain these words. */
+extern unsigned fixture_logged (struct fixture *f, const char *words);
 
 /* Let everything go, stop and free.  No jobs are left. */
 extern void fixture_stop (struct fixture *f);

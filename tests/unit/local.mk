@@ -13,6 +13,7 @@ UNIT_TESTS = \
 	unit/direct-test \
 	unit/env-test \
 	unit/extents-test \
+	unit/failure-split-test \
 	unit/failure-test \
 	unit/failure-zero-test \
 	unit/fill-test \
@@ -168,6 +169,7 @@ unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
 unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
+unit_failure_split_test_SOURCES = unit/failure-split-test.c $(CACHE_FIXTURE)
 VOLATILE_FIXTURE = \
 	unit/volatile-fixture.c unit/volatile-fixture.h \
 	$(CACHE_FIXTURE) \
