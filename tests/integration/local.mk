@@ -38,6 +38,7 @@ INTEGRATION_TESTS = \
 	integration/random-ops.sh \
 	integration/read-only.sh \
 	integration/signal-with-idle-client.sh \
+	integration/remote-features.sh \
 	integration/sigterm-keeps-unflushed-writes.sh \
 	integration/statistics.sh \
 	integration/store-full.sh \
