@@ -58,6 +58,15 @@ tools_oracle_SOURCES = \
 	$(NULL)
 tools_oracle_LDADD = $(LIBNBD_LIBS)
 
+# A server that misbehaves, for nbdkit: a module without sanitizers, so that an
+# ordinary nbdkit loads it.
+check_LTLIBRARIES += volatile.la
+volatile_la_SOURCES = tools/volatile.c tools/util.c tools/util.h
+volatile_la_LIBADD =
+volatile_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+volatile_la_CFLAGS = -fvisibility=hidden -pthread $(FOLIO_CFLAGS)
+volatile_la_LDFLAGS = -pthread -module -avoid-version -shared -rpath /nowhere
+
 if HAVE_LIBNBD
 check_PROGRAMS += $(TOOLS)
 else
