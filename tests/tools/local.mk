@@ -67,6 +67,8 @@ volatile_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 volatile_la_CFLAGS = -fvisibility=hidden -pthread $(FOLIO_CFLAGS)
 volatile_la_LDFLAGS = -pthread -module -avoid-version -shared -rpath /nowhere
 
+EXTRA_DIST += tools/hostile.py
+
 if HAVE_LIBNBD
 check_PROGRAMS += $(TOOLS)
 else
