@@ -46,8 +46,10 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
   zeroes_end (&mapping->zeroes, slot, r == 0);
   if (r == 0)
     writeback_note_unflushed (mapping);
-  if (r != -ENOTSUP)
-    mapping_drop_range (mapping, range.start, range.end, r < 0);
+  /* Of a range that it cannot zero fast, qemu-nbd has zeroed all that it could
+   * before it says so.
+   */
+  mapping_drop_range (mapping, range.start, range.end, r < 0);
   mapping_end_range (mapping, &range);
   return r;
 }

@@ -85,9 +85,8 @@ struct iomap_ops {
    * those of store_req (STORE_MAY_TRIM, STORE_FAST_ZERO); trim says that
    * space should be given back.  The caller has made sure that no write-back
    * of the range is in flight or begins before this returns.  Blocks.  Not
-   * durable before a flush.  Returns 0 or a negative errno; after an error
-   * (other than -ENOTSUP, which changes nothing) the range's contents are
-   * undefined.
+   * durable before a flush.  Returns 0 or a negative errno; after an error,
+   * -ENOTSUP too, every sector of the range is as it was or zero.
    */
   int (*zero) (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
                bool trim);

@@ -275,8 +275,6 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
   else if (give_back && is_hole (raw, offset, length))
     return 0;
   r = store_submit_wait (fs->store, &req);
-  if (r == -ENOTSUP)
-    return r;
   if (r < 0) {
     if (!again)
       extents_forget (raw->extents, offset, length);

@@ -348,23 +348,21 @@ static void
 a_zero_that_fails_leaves_the_range_unknown (void **state)
 {
   struct bench b;
-  struct iomap data;
 
   (void) state;
   bench_open (&b, GIB);
   fake_store_set_status (b.fake, 0, GIB, STORE_DATA);
   bench_start (&b);
-  data = expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
+  expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
   fake_store_fail_next (b.fake, STORE_ZERO, 1, -ENOTSUP);
   assert_int_equal (zero (&b, 0, MIB, STORE_FAST_ZERO, false), -ENOTSUP);
-  assert_true (valid (&b, &data));
   expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
-  assert_int_equal (fake_store_status_count (b.fake), 1);
+  assert_int_equal (fake_store_status_count (b.fake), 2);
   fake_store_fail_next (b.fake, STORE_TRIM, 1, -EIO);
   assert_int_equal (zero (&b, 0, MIB, 0, true), -EIO);
   fake_store_set_status (b.fake, 0, MIB / 2, STORE_HOLE);
   expect (&b, 0, 512, 0, IOMAP_HOLE, MIB / 2);
-  assert_int_equal (fake_store_status_count (b.fake), 2);
+  assert_int_equal (fake_store_status_count (b.fake), 3);
   bench_close (&b);
 }
 

@@ -155,6 +155,34 @@ test_fast_zero (void **state)
   fixture_stop (f);
 }
 
+/* One that turns out to be slow when a part of it is done: the cache says what
+ * the store says, but for what is dirty.
+ */
+static void
+test_half_fast_zero (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  uint8_t zeroes[PAGE] = { 0 };
+
+  (void) state;
+  put (f, 0, 4 * PAGE, 1);
+  flush_ok (f);
+  check_flushed (f);
+  put (f, PAGE, PAGE, 2);
+  fake_store_fail_next (f->fake, STORE_ZERO, 1, -ENOTSUP);
+  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, CACHE_FAST_ZERO),
+                    -ENOTSUP);
+  fake_store_poke (f->fake, 0, zeroes, PAGE);
+  fake_store_poke (f->fake, PAGE, zeroes, PAGE);
+  expect_zero (f, 0, PAGE);
+  expect (f, PAGE, PAGE, 2);
+  expect (f, 2 * PAGE, 2 * PAGE, 1);
+  check_state (f);
+  flush_ok (f);
+  store_expect (f, PAGE, PAGE, 2);
+  fixture_stop (f);
+}
+
 /* It fails: what was dirty is still there. */
 static void
 test_failure (void **state)
@@ -428,6 +456,7 @@ main (void)
     cmocka_unit_test (test_small),
     cmocka_unit_test (test_cost),
     cmocka_unit_test (test_fast_zero),
+    cmocka_unit_test (test_half_fast_zero),
     cmocka_unit_test (test_failure),
     cmocka_unit_test (test_fua),
     cmocka_unit_test (test_flush_after_zero),
