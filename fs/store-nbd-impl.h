@@ -112,6 +112,7 @@ struct remote_cmd {
   void *buf;
   void *bounce; /* buf, if it is not the request's own memory */
   int error;    /* the answer: errno, or 0 */
+  uint64_t got; /* of a read: bytes that have come */
 
   /* Under the lock: */
   uint64_t weight;                /* counted for conn */
@@ -307,6 +308,11 @@ extern int remote_piece_prepare (struct remote_cmd *cmd);
 extern int remote_piece_send (struct remote_cmd *cmd,
                               int (*on_answer) (void *cmd, int *error));
 
+/* Did the answer, without an error, bring all that was asked for?  libnbd says
+ * so only to those who do not use its callback.
+ */
+extern bool remote_piece_whole (const struct remote_cmd *cmd);
+
 /* It was answered (cmd->error). */
 extern int remote_piece_advance (struct remote_cmd *cmd);
 
@@ -322,11 +328,18 @@ extern void remote_piece_reset (struct remote_cmd *cmd);
 #define STATUS_RUNS 64u
 
 struct remote_status {
+  unsigned losses; /* of sessions that were asked */
   unsigned n;
   struct {
     uint32_t length, state;
   } run[STATUS_RUNS];
 };
+
+/* The session by which the request was sent is lost.  Should it be a question
+ * for block status, and not the first session that ends so: is it to remain
+ * without an answer?
+ */
+extern bool remote_status_hopeless (struct store_req *req);
 
 extern int remote_block_status (struct store *store, uint64_t offset,
                                 uint64_t length, store_extent_fn *fn,

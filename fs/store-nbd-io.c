@@ -189,6 +189,8 @@ on_answer (void *opaque, int *error)
     remote_lose (cmd->conn->session, NULL);
   else {
     cmd->error = *error;
+    if (*error == 0 && !remote_piece_whole (cmd))
+      cmd->error = EIO;
     cmd->finished = NULL;
     *sn->finished_tail = cmd;
     sn->finished_tail = &cmd->finished;
@@ -416,6 +418,8 @@ remote_requeue (struct store_nbd *sn, struct done_list *done)
     cmd_free (sn, cmd);
     if (req->op == STORE_FLUSH)
       done_add (sn, done, req, -ECONNRESET);
+    else if (remote_status_hopeless (req))
+      done_add (sn, done, req, 0);
     else
       store_queue_add_first (&sn->queue, req);
   }

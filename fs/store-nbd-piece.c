@@ -207,18 +207,42 @@ remote_piece_prepare (struct remote_cmd *cmd)
 
 /* ----------------------------------------------------------------- commands */
 
+/* libnbd's callback for each chunk of a read. */
+static int
+on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
+          unsigned status, int *error)
+{
+  struct remote_cmd *cmd = opaque;
+
+  (void) data;
+  (void) offset;
+  (void) status;
+  (void) error;
+  cmd->got += n;
+  return 0;
+}
+
+bool
+remote_piece_whole (const struct remote_cmd *cmd)
+{
+  return cmd->kind != REMOTE_READ || cmd->got >= cmd->length;
+}
+
 int
 remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
 {
   nbd_completion_callback done = { .callback = on_answer, .user_data = cmd };
   nbd_extent_callback extents = { .callback = remote_on_extents };
+  nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = cmd };
   struct nbd_handle *h = cmd->conn->handle;
   int64_t r = -1;
   int e;
 
   switch (cmd->kind) {
   case REMOTE_READ:
-    r = nbd_aio_pread (h, cmd->buf, cmd->length, cmd->offset, done, 0);
+    cmd->got = 0;
+    r = nbd_aio_pread_structured (h, cmd->buf, cmd->length, cmd->offset, chunk,
+                                  done, 0);
     break;
   case REMOTE_WRITE:
     r =

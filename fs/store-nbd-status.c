@@ -10,6 +10,9 @@
 
 #include "fs/store-nbd-impl.h"
 
+/* A question that has cost so many sessions is not asked again. */
+#define MAX_LOSSES 3
+
 int
 remote_on_extents (void *opaque, const char *context, uint64_t offset,
                    uint32_t *entries, size_t n, int *error)
@@ -66,6 +69,18 @@ whole_blocks (const struct store *store, uint64_t end)
   uint64_t min_io = store->geo.min_io;
 
   return (end + min_io - 1) / min_io * min_io;
+}
+
+bool
+remote_status_hopeless (struct store_req *req)
+{
+  struct remote_status *status;
+
+  if ((req->flags & REMOTE_STATUS_FLAG) == 0)
+    return false;
+  status = req->iov->iov_base;
+  status->n = 0;
+  return ++status->losses == MAX_LOSSES;
 }
 
 int
