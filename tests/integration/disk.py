@@ -94,6 +94,15 @@ class Shadow:
         for at in range(0, h.get_size(), MiB):
             self.bytes += h.pread(min(MiB, h.get_size() - at), at)
 
+    @classmethod
+    def load(cls, h, path):
+        """The disk as it was when save wrote it to PATH."""
+        shadow = cls.__new__(cls)
+        shadow.h = h
+        with open(path, "rb") as f:
+            shadow.bytes = bytearray(f.read())
+        return shadow
+
     def write(self, data, offset, flags=0):
         for at in range(0, len(data), MiB):
             self.h.pwrite(data[at:at + MiB], offset + at, flags)

@@ -37,6 +37,17 @@ INTEGRATION_TESTS = \
 	integration/random-ops-writethrough.sh \
 	integration/random-ops.sh \
 	integration/read-only.sh \
+	integration/remote-changed.sh \
+	integration/remote-crash.sh \
+	integration/remote-errors.sh \
+	integration/remote-hangs.sh \
+	integration/remote-hostile.sh \
+	integration/remote-oracle.sh \
+	integration/remote-outage.sh \
+	integration/remote-readonly.sh \
+	integration/remote-restart.sh \
+	integration/remote-stale-write.sh \
+	integration/remote-tls.sh \
 	integration/signal-with-idle-client.sh \
 	integration/remote-features.sh \
 	integration/sigterm-keeps-unflushed-writes.sh \
@@ -53,6 +64,7 @@ EXTRA_DIST += \
 	integration/disk.py \
 	integration/helpers.sh \
 	integration/random-ops-lib.sh \
+	integration/remote-lib.sh \
 	vm/run \
 	$(NULL)
 
@@ -65,5 +77,7 @@ TSAN_TESTS += \
 	integration/last-client-leaves.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-small-cache.sh \
+	integration/remote-hostile.sh \
+	integration/remote-restart.sh \
 	integration/signal-with-idle-client.sh \
 	$(NULL)

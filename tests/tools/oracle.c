@@ -18,7 +18,7 @@
 struct options {
   const char *uri, *state, *base, *compare_file;
   unsigned connections, seconds, rounds;
-  bool verify_only, final_verify, threads, lockstep, races;
+  bool verify_only, final_verify, threads, lockstep, races, no_fast_zero;
   uint64_t size, window;
 };
 
@@ -37,6 +37,7 @@ static const char usage[] =
   "  --fua PERCENT       of the changes (default 5)\n"
   "  --trim PERCENT      of the changes (default 10)\n"
   "  --zero PERCENT      of the changes (default 20)\n"
+  "  --no-fast-zero      some servers zero a part and then decline\n"
   "  --phase threads|lockstep|races   do just this part of the test\n"
   "  --base FILE         the disk starts with this content, not zeroes\n"
   "  --state FILE        go on from this state if it exists; save it\n"
@@ -60,6 +61,7 @@ static const struct option long_options[] = {
   { "fua", required_argument, NULL, 'f' },
   { "trim", required_argument, NULL, 'T' },
   { "zero", required_argument, NULL, 'Z' },
+  { "no-fast-zero", no_argument, NULL, 'N' },
   { "phase", required_argument, NULL, 'p' },
   { "base", required_argument, NULL, 'b' },
   { "state", required_argument, NULL, 'S' },
@@ -120,6 +122,7 @@ parse_one (int opt, struct oracle *oracle, struct options *options)
   case 'S': options->state = optarg; break;
   case 'v': options->verify_only = true; break;
   case 'n': options->final_verify = false; break;
+  case 'N': options->no_fast_zero = true; break;
   case 'C': options->compare_file = optarg; break;
   case OPT_HELP: fputs (usage, stdout); exit (EXIT_SUCCESS);
   default: fputs (usage, stderr); exit (EXIT_FAILURE);
@@ -162,6 +165,8 @@ static void
 begin (struct oracle *oracle, const struct options *options)
 {
   target_open (&oracle->target, options->uri, options->connections);
+  if (options->no_fast_zero)
+    oracle->target.can_fast_zero = false;
   if (options->window)
     target_set_window (&oracle->target, options->window, options->size);
   if (options->size && options->size != oracle->target.size)

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The remote server comes back with another export: smaller, larger, read-only,
+# without flush, not at all, or it is no NBD server any more. Nothing is written
+# to it, the log says what is wrong, nothing hangs; and when the right one is
+# there again all is written.
+
+. "$(dirname "$0")/remote-lib.sh"
+
+find_python
+
+# comes_back MODE PATTERN: with what the log must say.
+comes_back ()
+{
+  echo "== $1"
+  rm -f "$tmp/main.log" "$tmp/disk"
+  truncate -s 4M "$tmp/disk"
+  remote_hostile --file "$tmp/disk" --mode "$1" --multi-conn --only flush \
+                 --after 2
+  start_folio "$remote_uri" retry=1 readahead=0 writeback-interval=600
+  client "$tmp" <<'EOF'
+disk = Shadow(connect())
+
+
+def flush():
+    try:
+        disk.h.flush()
+    except nbd.Error as e:
+        if e.errno != "EIO":
+            fail("a flush: %s" % e.errno)
+        return False
+    return True
+
+
+# The server breaks off at this flush or, if it was the first request, the next.
+disk.write(pattern(MiB, 1), 0)
+if flush():
+    disk.write(pattern(MiB, 2), 512 * KiB)
+    if flush():
+        fail("a flush succeeds, but the disk is another one")
+with open(sys.argv[1] + "/disk", "rb") as f:
+    before = f.read()
+disk.write(pattern(4096, 3), 3 * MiB)
+disk.check("what is in memory", MiB)
+disk.check("what is in memory", 4096, 3 * MiB)
+if flush():
+    fail("a flush succeeds, but the disk is another one")
+with open(sys.argv[1] + "/disk", "rb") as f:
+    if f.read() != before:
+        fail("something was written to the wrong disk")
+disk.save(sys.argv[1] + "/want")
+EOF
+  eventually 30 logged "$2" || fail "$1: the log does not say what is wrong"
+  kill -USR1 "$remote_pid"
+  eventually 60 cmp "$tmp/want" "$tmp/disk" ||
+    fail "$1: not all is written to the right disk"
+  client <<<"connect().flush()"
+  stop_folio
+  kill_remote
+}
+
+comes_back shrink '4194304.*2097152|2097152.*4194304'
+comes_back grow '4194304.*8388608|8388608.*4194304'
+comes_back readonly 'read-only'
+comes_back no-flush 'flush'
+comes_back gone 'remote.sock'
+comes_back garbage 'remote.sock'

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# nbdkit-folio
+# Copyright the nbdkit-folio authors
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Remote servers that break the protocol, or off in the middle of anything:
+# folio does not crash or hang, reads no wrong byte, and loses nothing.
+# SEED=N replays.
+
+. "$(dirname "$0")/remote-lib.sh"
+
+find_python
+new_seed
+truncate -s 4M "$tmp/empty"
+
+begin () # HOSTILE_OPTION... -- PARAMETER...
+{
+  local options=()
+  echo "== $*"
+  while [ "$1" != -- ]; do
+    options+=("$1")
+    shift
+  done
+  shift
+  cp "${from:-$tmp/empty}" "$tmp/disk"
+  rm -f "$tmp/main.log" "$tmp/state"
+  remote_hostile --file "$tmp/disk" "${options[@]}"
+  start_folio "$remote_uri" "$@"
+}
+
+end ()
+{
+  stop_folio
+  kill_remote
+}
+
+misdeeds ()
+{
+  grep -c "^$1: request" "$remote_log" || true
+}
+
+# Breaks that a client need not know of.
+for mode in close close-header close-payload handle twice magic chunk-type \
+            chunk-long chunk-outside chunk-short error-shutdown; do
+  seed=$((seed + 1))
+  begin --mode $mode --after 60 --times 3 --multi-conn -- cache-size=1M
+  "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
+                      --ops 400 --max-len 128K || fail "$mode"
+  "$tools_dir/hold" --uri "$uri" --flush </dev/null
+  "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/disk" ||
+    fail "$mode: the remote disk after a flush"
+  [ "$(misdeeds $mode)" = 3 ] || fail "$mode: the server did not misbehave"
+  end
+done
+
+# More connections than the server takes, though it promised to.
+begin --mode refuse-more --multi-conn -- connections=4
+"$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
+                    --ops 200 --max-len 128K || fail "refuse-more"
+grep -q '^refused a connection' "$remote_log" || fail "nothing was refused"
+end
+
+# Answers that say less, or other, than was asked: an error or the truth.
+for mode in chunk-missing error-unknown; do
+  begin --mode $mode --only read -- readahead=0
+  client <<'EOF'
+h = connect()
+for i in range(8):
+    try:
+        same(h.pread(65536, i * 65536), bytes(65536), i * 65536, "a read")
+    except nbd.Error as e:
+        if e.errno not in ("EIO", "EINVAL"):
+            fail("a read: %s" % e.errno)
+h.pwrite(pattern(65536, 1), 0)
+h.flush()
+EOF
+  end
+done
+
+# Nonsense about holes does not make zeroes of data.
+head -c 4M /dev/urandom >"$tmp/data"
+for mode in status-none status-zero status-huge; do
+  from=$tmp/data begin --mode $mode --times 1000 -- readahead=0
+  client "$tmp/data" <<'EOF'
+h = connect()
+with open(sys.argv[1], "rb") as f:
+    data = f.read()
+same(h.pread(MiB, 1000), data[1000:MiB + 1000], 1000, "a read")
+h.pwrite(b"ABC", 2 * MiB + 1)
+try:
+    for n, flags in extents(h, 0, h.get_size()):
+        if flags:
+            fail("data is reported as a hole: %d, %d" % (n, flags))
+except nbd.Error as e:
+    if e.errno not in ("EIO", "EINVAL"):
+        fail("extents: %s" % e.errno)
+want = data[:2 * MiB + 1] + b"ABC" + data[2 * MiB + 4:]
+for at in range(0, len(want), MiB):
+    same(h.pread(MiB, at), want[at:at + MiB], at, "all of it")
+EOF
+  [ "$(misdeeds $mode)" -gt 0 ] || fail "$mode: the server did not misbehave"
+  end
+done
+
+# No answer, or nothing read any more, though the connection stays: the requests
+# fail after `retry', and are done when a new connection answers.
+for mode in silent deaf; do
+  begin --mode $mode --only write --multi-conn -- \
+        retry=1 writeback-interval=600 readahead=0
+  client "$tmp" <<'EOF'
+disk = Shadow(connect())
+disk.write(pattern(MiB, 1), MiB)
+try:
+    disk.h.flush()
+except nbd.Error as e:
+    if e.errno != "EIO":
+        fail("a flush: %s" % e.errno)
+disk.check("what could not be written")
+disk.save(sys.argv[1] + "/want")
+EOF
+  eventually 60 cmp "$tmp/want" "$tmp/disk" || fail "$mode: not all is written"
+  client <<<"connect().flush()"
+  end
+done
