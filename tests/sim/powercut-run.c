@@ -136,7 +136,7 @@ shut_down (struct run *run)
 
   mishaps_end (run);
   run->ending = true;
-  while (fiber_count (run->world) > 1) /* the redoer */
+  while (run->store->down || fiber_count (run->world) > 1) /* the redoer */
     turn (run);
   mapping_shutdown (run->mapping);
   do {
