@@ -150,45 +150,73 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
+/* Ask where the ioend's range goes, and cut it to what the answer covers. */
+static int
+map_range (struct ioend *ioend, struct iomap *iomap)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t start = ioend->range.start, end = ioend->range.end;
+  int r = mapping->fs->ops->map_for_writeback (mapping->fs, start, end - start,
+                                               iomap);
+
+  /* The disk, and so the iomap, may end inside the last block. */
+  if (r == 0 && start + iomap->length < mapping->size &&
+      start + iomap->length < end)
+    ranges_shrink (&mapping->ranges, &ioend->range, start + iomap->length);
+  return r;
+}
+
+/* Fill an ioend that has a buffer and a range, held by now.  Returns 1 if there
+ * is something to send, 0 if not, -EBUSY or the mapping's error.
+ */
+static int
+fill (struct ioend *ioend)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t start = ioend->range.start, end;
+  struct iomap iomap;
+  bool busy = false;
+  int r = map_range (ioend, &iomap);
+
+  if (r < 0)
+    return r;
+  end = take_runs (ioend, &busy);
+  if (end == start)
+    return busy ? -EBUSY : 0;
+  if (end < ioend->range.end)
+    ranges_shrink (&mapping->ranges, &ioend->range, end);
+  prepare_req (ioend, iomap.addr + (start - iomap.offset));
+  return 1;
+}
+
+/* The mapping is asked for, and so changed, only while the range is held: a
+ * zero that holds it may have to be done again, and until then nothing but the
+ * mapping knows that these bytes are zero.
+ */
 struct ioend *
 ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
             enum pass_kind kind, int *r)
 {
   struct writeback *wb = &mapping->wb;
   struct ioend *ioend = wb->free;
-  struct iomap iomap;
-  bool busy = true;
 
-  *r = mapping->fs->ops->map_for_writeback (mapping->fs, start, end - start,
-                                            &iomap);
-  if (*r < 0)
-    return NULL;
   ioend->kind = kind;
   ioend->range.start = start;
-  /* The disk, and so the iomap, may end inside the last block. */
-  if (start + iomap.length < mapping->size)
-    end = min_u64 (end, start + iomap.length);
   ioend->range.end = end;
-  ioend->buffer = arena_alloc (
-    mapping->bounce, arena_order (ioend->range.end - ioend->range.start));
+  ioend->buffer = arena_alloc (mapping->bounce, arena_order (end - start));
   if (ioend->buffer == NULL) {
     *r = -ENOBUFS;
     return NULL;
   }
   wb->free = ioend->next;
+  *r = -EBUSY;
   if (ranges_try_add (&mapping->ranges, &ioend->range)) {
-    busy = false;
-    end = take_runs (ioend, &busy);
-    if (end > start) {
-      if (end < ioend->range.end)
-        ranges_shrink (&mapping->ranges, &ioend->range, end);
-      prepare_req (ioend, iomap.addr + (start - iomap.offset));
+    *r = fill (ioend);
+    if (*r > 0)
       return ioend;
-    }
     ranges_cancel (&mapping->ranges, &ioend->range);
   }
   ioend_free (wb, ioend);
-  *r = busy ? -EBUSY : 0;
   return NULL;
 }
 
