@@ -447,6 +447,75 @@ test_hammer (void **state)
   fixture_stop (f);
 }
 
+/* Zeroes become uptodate by whole blocks: what would be left of a block could
+ * not be read from a store that reads by blocks.
+ */
+static void
+test_missing_blocks (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .min_io = 4096 });
+
+  (void) state;
+  put (f, 0, 2 * PAGE, 1);
+  zero (f, PAGE, PAGE, 0);
+  assert_int_equal (page_masks (f, 1), 0);
+  expect_zero (f, PAGE + 1000, 10);
+  assert_int_equal (page_masks (f, 1), 0xff);
+  fixture_stop (f);
+}
+
+static bool
+was_refused (struct fixture *f)
+{
+  struct ranges *ranges = &f->mapping->ranges;
+  bool refused;
+
+  pthread_mutex_lock (&ranges->lock);
+  refused = ranges->refused;
+  pthread_mutex_unlock (&ranges->lock);
+  return refused;
+}
+
+/* Write-back that a zero keeps out does not change the mapping of what has been
+ * zeroed.
+ */
+static void
+test_mapping_of_refused (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .small_folios = true });
+  char byte = 1;
+  struct job part = {
+    .op = JOB_WRITE, .buf = &byte, .count = 1, .offset = 100
+  };
+  struct job zeroes = { .op = JOB_ZERO, .count = 16 * PAGE };
+  struct job flush = { .op = JOB_FLUSH };
+  struct iomap iomap;
+
+  (void) state;
+  put (f, 8 * PAGE, PAGE, 1);
+  /* The part's folio is locked until its block is read, which holds up the
+   * zero when the store is through with it.
+   */
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 1, &part);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start (f, 2, &zeroes);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
+  job_start (f, 3, &flush);
+  UNTIL (was_refused (f));
+  assert_int_equal (f->fs->ops->begin (f->fs, 8 * PAGE, PAGE, 0, &iomap), 0);
+  assert_int_equal (iomap.type, IOMAP_UNWRITTEN);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&part), 0);
+  assert_int_equal (job_join (&zeroes), 0);
+  assert_int_equal (job_join (&flush), 0);
+  expect_zero (f, 8 * PAGE, PAGE);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -464,6 +533,8 @@ main (void)
     cmocka_unit_test (test_writeback_during_zero),
     cmocka_unit_test (test_during_fill),
     cmocka_unit_test (test_write_during_zero),
+    cmocka_unit_test (test_missing_blocks),
+    cmocka_unit_test (test_mapping_of_refused),
     cmocka_unit_test (test_hammer),
   };
 
