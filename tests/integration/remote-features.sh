@@ -128,7 +128,7 @@ end_remote
 
 remote --filter=blocksize-policy memory 16M blocksize-minimum=8192 \
        blocksize-preferred=64K blocksize-maximum=128K
-refuses 'block.*8192.*4096' "$remote_uri"
+refuses '8192 bytes.*4096' "$remote_uri"
 end_remote
 
 remote memory 16M
