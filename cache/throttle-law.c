@@ -15,14 +15,20 @@
 /* Seconds in which a limit that rises gets most of the way. */
 #define RISE_PERIOD 1.5
 
-/* A limit that falls while writers are paced takes at most this part of the
- * store's bandwidth from them, and stays this far above what is unsaved, where
- * the position ratio is about 1/4: so that they are slowed but never stopped.
- * The setpoint need not be further above what is unsaved than SETPOINT_ROOM.
+/* A limit that falls while writers are paced is to slow them down, but never to
+ * stop them.  It falls by this part of the store's bandwidth;
  */
-#define FALL_SHARE 0.75
+#define FALL_SHARE 0.5
+/* stays this far above what is unsaved, where the position ratio is about 1/4;
+ * while its setpoint need not be further above that than SETPOINT_ROOM;
+ */
 #define FALL_ROOM 1.02
 #define SETPOINT_ROOM 1.05
+/* and what is unsaved follows within so many seconds, but leaves writers this
+ * part of the bandwidth.
+ */
+#define FALL_PERIOD 5.0
+#define FALL_LEAST 0.25
 
 /* A flush target never takes the limit below this, in pages. */
 #define LIMIT_FLOOR 64.0
@@ -227,11 +233,11 @@ measure (struct throttle_law *law, const struct law_sample *sample)
   law->busy = law->written = 0;
 }
 
-/* Bad news counts sooner than good news. */
+/* Bad news counts sooner than good news, if it is bad enough not to be chance. */
 static double
 cautious_bandwidth (const struct throttle_law *law)
 {
-  return min (law->bandwidth, law->recent);
+  return law->recent < law->bandwidth / 2 ? law->recent : law->bandwidth;
 }
 
 /* The limit that the store's bandwidth asks for. */
@@ -287,6 +293,22 @@ move_limit (struct throttle_law *law, const struct law_sample *sample)
     law->bound = false;
 }
 
+/* At what rate pages should become dirty altogether.  While the limit falls,
+ * what is unsaved is to go down with the setpoint, and to it if it is above.
+ */
+static double
+wanted_inflow (const struct throttle_law *law, uint32_t unsaved)
+{
+  double speed = cautious_bandwidth (law);
+  double setpoint = law->limit * setpoint_share (law);
+  double above = max (0, unsaved - setpoint);
+
+  if (law->falling == 0)
+    return speed;
+  return max (speed * FALL_LEAST, speed - law->falling * setpoint_share (law) -
+                                    above / FALL_PERIOD);
+}
+
 /* Move the base rate towards what would balance, but only where the position
  * agrees: while there is little it goes up, while there is much it goes down.
  */
@@ -299,16 +321,13 @@ adjust_base (struct throttle_law *law, const struct law_sample *sample)
   if (law->bandwidth == 0)
     return;
   law_limits (law, &limits);
-  /* What is unsaved is to go down with the setpoint. */
-  inflow = cautious_bandwidth (law) - law->falling * setpoint_share (law);
+  inflow = wanted_inflow (law, sample->unsaved);
   fair = inflow / max (1, sample->conns);
-  if (law->base == 0)
-    law->base = fair;
-  law->base = min (law->base, inflow);
+  law->base = max (fair, min (inflow, law->base));
   position = law->position;
   law->position = law_position (&limits, sample->unsaved);
-  if (sample->unsaved <= limits.freerun)
-    return;
+  if (sample->dirtied == 0 && sample->unsaved <= limits.freerun)
+    return; /* nobody was paced */
 
   position = (position + law->position) / 2;
   dirtied = max (1, sample->dirtied / seconds (sample->elapsed));
