@@ -69,6 +69,9 @@ throttle_give_up (struct mapping *mapping, uint64_t since)
 
   if (atomic_load (&mapping->shutdown))
     return -ESHUTDOWN;
+  /* Nothing is flushed, and so no room made, before zeroes are done again. */
+  if (error == 0 && zeroes_to_redo (&mapping->zeroes))
+    error = zeroes_redo_error (&mapping->zeroes);
   if (error && mapping->env->now (mapping->env) - since > THROTTLE_PATIENCE)
     return error;
   return 0;

@@ -379,6 +379,29 @@ test_zero_fails (void **state)
   fixture_stop (f);
 }
 
+/* Who waits for room, which a flush would make, is told as well. */
+static void
+test_zero_fails_at_limit (void **state)
+{
+  struct fixture *f = start_volatile (
+    &(struct fixture_config) { .dirty_limit = 64 * KiB, .fake_clock = true });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -ENOSPC);
+  lose (f);
+  assert_int_equal (put_flags (f, 1, 1 * MiB, 256 * KiB, 1, 0), -ENOSPC);
+  expect_zero (f, 0, 64 * PAGE);
+  fake_store_heal (f->fake);
+  fake_store_back (f->fake);
+  put (f, 1 * MiB, 256 * KiB, 2);
+  flush_ok (f, 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 64 * PAGE);
+  store_expect (f, 1 * MiB, 256 * KiB, 2);
+  fixture_stop (f);
+}
+
 /* A zero under way is done again by the store, and then by us. */
 static void
 test_zero_in_flight (void **state)
@@ -552,6 +575,7 @@ main (void)
     cmocka_unit_test (test_zero),
     cmocka_unit_test (test_sync_waits_for_zero),
     cmocka_unit_test (test_zero_fails),
+    cmocka_unit_test (test_zero_fails_at_limit),
     cmocka_unit_test (test_zero_in_flight),
     cmocka_unit_test (test_end_during_redo),
     cmocka_unit_test (test_end_without_redo),
