@@ -19,8 +19,12 @@
 static struct fixture *
 start_volatile (const struct fixture_config *config)
 {
-  struct fixture *f = fixture_start (config);
+  struct fixture_config c = *config;
+  struct fixture *f;
 
+  c.disk_size = 4 * MiB;
+  c.cache_size = 8 * MiB;
+  f = fixture_start (&c);
   store_put (f, 0, f->config.disk_size, 0);
   fake_store_volatile (f->fake);
   return f;
