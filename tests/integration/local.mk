@@ -40,6 +40,7 @@ INTEGRATION_TESTS = \
 	integration/remote-changed.sh \
 	integration/remote-crash.sh \
 	integration/remote-errors.sh \
+	integration/remote-features.sh \
 	integration/remote-hangs.sh \
 	integration/remote-hostile.sh \
 	integration/remote-oracle.sh \
@@ -49,7 +50,6 @@ INTEGRATION_TESTS = \
 	integration/remote-stale-write.sh \
 	integration/remote-tls.sh \
 	integration/signal-with-idle-client.sh \
-	integration/remote-features.sh \
 	integration/sigterm-keeps-unflushed-writes.sh \
 	integration/statistics.sh \
 	integration/store-full.sh \

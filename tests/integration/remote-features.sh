@@ -7,32 +7,10 @@
 # on it, but for trim and fast zeroes, which are announced only where the store
 # has them; and random requests have the same results. SEED=N replays.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/remote-lib.sh"
 
 needs nbdinfo
-seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
-echo "SEED=$seed"
-remote_sock=$tmp/remote.sock
-remote_uri="nbd+unix:///?socket=$remote_sock"
-
-# remote ARG...: an nbdkit with these arguments.
-remote ()
-{
-  rm -f "$remote_sock" "$tmp/remote.pid"
-  "$NBDKIT" -f -U "$remote_sock" -P "$tmp/remote.pid" "$@" \
-    >>"$tmp/remote.log" 2>&1 </dev/null &
-  remote_pid=$!
-  echo "$remote_pid" >"$tmp/remote.child"
-  eventually 60 test -s "$tmp/remote.pid" ||
-    { show_log remote; fail "the remote server does not listen: $*"; }
-}
-
-end_remote ()
-{
-  kill "$remote_pid"
-  wait "$remote_pid" || true
-  rm -f "$tmp/remote.child"
-}
+new_seed
 
 # can WHAT..., cannot WHAT...: the disk, announced or not.
 announced ()
@@ -74,7 +52,7 @@ lacking ()
   lacks="without $1"
   shift
   echo "== $lacks"
-  remote "$@"
+  remote_nbdkit "$@"
   start_folio -v -- "$remote_uri" cache-size=4M
   announced
   can flush fua multi_conn zero cache
@@ -84,39 +62,39 @@ lacking "anything missing" memory 16M
 can trim fast_zero
 grep -q ': 4 connections' "$log" || fail "not 4 connections"
 random_requests
-end_remote
+kill_remote
 
 lacking "zero" --filter=nozero memory 16M zeromode=none
 cannot trim fast_zero
 random_requests
-end_remote
+kill_remote
 
 lacking "fast zero" --filter=nozero memory 16M zeromode=plugin \
         fastzeromode=none
 can trim
 cannot fast_zero
 random_requests
-end_remote
+kill_remote
 
 lacking "FUA" --filter=fua memory 16M
 random_requests
-end_remote
+kill_remote
 
 lacking "multi-conn" --filter=multi-conn memory 16M multi-conn-mode=disable
 grep -q ': 1 connection' "$log" || fail "not 1 connection"
 random_requests
-end_remote
+kill_remote
 
 lacking "extents" --filter=noextents memory 16M
 nbdinfo --map "$uri" >"$tmp/map"
 [ "$(awk '{ print $1, $2, $4 }' "$tmp/map")" = "0 16777216 data" ] ||
   fail "all is data: $(cat "$tmp/map")"
 random_requests
-end_remote
+kill_remote
 
 lacking "structured replies" --no-sr memory 16M
 random_requests
-end_remote
+kill_remote
 
 # Small blocks and large requests are its clients' matter no more.
 lacking "blocks of less than 4096 bytes" --filter=blocksize-policy memory 16M \
@@ -124,13 +102,13 @@ lacking "blocks of less than 4096 bytes" --filter=blocksize-policy memory 16M \
         blocksize-error-policy=error
 grep -q 'block_size_minimum: 1$' "$tmp/info" || fail "$(cat "$tmp/info")"
 random_requests
-end_remote
+kill_remote
 
-remote --filter=blocksize-policy memory 16M blocksize-minimum=8192 \
+remote_nbdkit --filter=blocksize-policy memory 16M blocksize-minimum=8192 \
        blocksize-preferred=64K blocksize-maximum=128K
 refuses '8192 bytes.*4096' "$remote_uri"
-end_remote
+kill_remote
 
-remote memory 16M
+remote_nbdkit memory 16M
 refuses 'NBD server' "$remote_uri" create=16M
-end_remote
+kill_remote
