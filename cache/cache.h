@@ -109,6 +109,11 @@ typedef void mapping_range_fn (void *opaque, uint64_t offset, uint64_t length);
 extern void mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn,
                              void *opaque);
 
+/* How much there is to do until all is safely on the store: a number that falls
+ * with each page that is written, and again when it is flushed.
+ */
+extern uint64_t mapping_work_left (struct mapping *mapping);
+
 /* Stop the loop thread, detach the store, free.  What is dirty is lost: call
  * mapping_sync first.  No requests are running or will come.
  */

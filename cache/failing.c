@@ -56,8 +56,7 @@ look_if_over (struct mapping *mapping)
     return;
   atomic_store (&wb->last_error, 0);
   if (wb->failing.full || wb->failing.other)
-    env_log (mapping->env, LOG_ERROR,
-             "what failed to be written back is written");
+    env_log (mapping->env, LOG_ERROR, "write-back works again");
   wb->failing = (struct failing) { 0 };
 }
 
@@ -76,6 +75,13 @@ back_off (struct mapping *mapping)
   wb->retry_at = now + wb->backoff;
 }
 
+/* Does the error say nothing of the range, as in store.h? */
+static bool
+out_of_reach (int error)
+{
+  return error == -EHOSTDOWN || error == -ESHUTDOWN;
+}
+
 void
 writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
                   int error)
@@ -89,9 +95,11 @@ writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
   sync_note_error (mapping, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT,
                    error);
   log_failure (mapping, start, end, error);
-  if (!known)
+  if (out_of_reach (error))
+    wb->failing.in_row = ALL_FAILING;
+  else if (!known)
     wb->failing.in_row++;
-  if (known || wb->failing.in_row < ALL_FAILING)
+  if ((known && !out_of_reach (error)) || wb->failing.in_row < ALL_FAILING)
     recorded =
       bad_ranges_failed (&wb->bad, start, end, error, mapping->fs->block_size,
                          mapping->env->now (mapping->env));

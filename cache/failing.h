@@ -9,6 +9,8 @@
  *                            else goes on at full speed
  *   so do ALL_FAILING, and   everything fails: all background work waits, for
  *   none succeeds            a time that doubles, up to BACKOFF_MAX
+ *   the store is out of      likewise
+ *   reach
  *   a store flush fails      likewise
  *
  * The log has one line when writing begins to fail, for lack of space and for

@@ -7,11 +7,25 @@
 
 #include "cache/mapping.h"
 
+static uint64_t
+unsaved_bytes (struct mapping *mapping)
+{
+  return (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+}
+
+uint64_t
+mapping_work_left (struct mapping *mapping)
+{
+  return (uint64_t) atomic_load (&mapping->nr_dirty) +
+         atomic_load (&mapping->nr_writeback) +
+         atomic_load (&mapping->nr_unsaved);
+}
+
 static void
 report_progress (struct mapping *mapping, uint64_t total, uint64_t since,
                  sync_progress_fn *fn, void *opaque)
 {
-  uint64_t left = (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+  uint64_t left = unsaved_bytes (mapping);
   struct sync_progress progress = {
     .total_bytes = max_u64 (total, left),
     .elapsed = mapping->env->now (mapping->env) - since,
@@ -26,7 +40,7 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
 {
   struct env *env = mapping->env;
   struct sync_req req = { .last = UINT64_MAX, .flush = true };
-  uint64_t total = (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+  uint64_t total = unsaved_bytes (mapping);
   uint64_t since = env->now (env), next = since;
   int r = zeroes_redo (mapping);
 

@@ -85,7 +85,11 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
   X (connections, "connections", "NUMBER", "4", NUMBER, 1, 64, NULL,           \
      "connections to an NBD server, if it allows several")                     \
   X (retry, "retry", "SECONDS", "30", TIME, 0, DAY, NULL,                      \
-     "an NBD server may be out of reach for so long before requests fail")
+     "an NBD server may be out of reach for so long before requests fail")     \
+  X (shutdown_timeout, "shutdown-timeout", "SECONDS", "60", TIME, 0, DAY,      \
+     NULL,                                                                     \
+     "at the end, what the store does not take for so long is lost;\n"         \
+     "    0: wait for ever")
 
 struct param {
   const char *key, *fallback;

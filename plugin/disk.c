@@ -35,6 +35,7 @@ struct disk {
   struct fs *fs;
   struct mapping *mapping;
   struct watcher *watcher;
+  uint64_t shutdown_timeout; /* ns; 0: none */
 
   pthread_mutex_t lock; /* of clients */
   struct client *clients;
@@ -132,6 +133,7 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
     return -ENOMEM;
   }
   pthread_mutex_init (&disk->lock, NULL);
+  disk->shutdown_timeout = config->shutdown_timeout;
   env_init (&disk->env);
   disk->env.log = log_message;
   r = make_cache (disk, config, err);
@@ -159,7 +161,8 @@ disk_start (struct disk *disk)
   if (r == 0)
     r = mapping_start (disk->mapping);
   if (r == 0)
-    r = watcher_start (&disk->env, disk->mapping, &disk->watcher);
+    r = watcher_start (&disk->env, disk->mapping, disk->shutdown_timeout,
+                       &disk->watcher);
   pthread_sigmask (SIG_SETMASK, &old, NULL);
   return r;
 }

@@ -4,12 +4,13 @@
  *
  * The end: noticing it, and writing everything back.
  *
- *   watching   -- nbdkit is told to stop -->         writing back
+ *   watching      -- nbdkit is told to stop -->     writing back
  *   writing back  -- all is on the store -->         done
  *   writing back  -- fails -->                       waits a second, tries again
- *   trying for RETRY_SECONDS, clients still there --> logs what is not saved,
- *                                                    goes on trying
- *   trying for RETRY_SECONDS, no clients -->         logs what is lost, done
+ *
+ * If nothing could be saved for as long as the timeout, what is not saved is
+ * logged, range by range; and then, if no clients are there, that is the end,
+ * else it is tried on until they have left.
  *
  * Messages are logged as errors because nbdkit shows nothing else without -v.
  */
@@ -37,20 +38,16 @@
 struct watcher {
   struct env *env;
   struct mapping *mapping;
+  uint64_t timeout; /* ns; 0: none */
   pthread_t thread;
   _Atomic bool finish; /* no client is there any more */
   int result;          /* the thread's; read after joining it */
+
+  /* Of the thread that writes back. */
+  uint64_t least;       /* of mapping_work_left so far ... */
+  uint64_t least_since; /* ... since then, ns */
+  bool reported;        /* what is not saved was logged */
 };
-
-static void
-log_progress (void *opaque, const struct sync_progress *p)
-{
-  struct watcher *w = opaque;
-  char line[PROGRESS_MAX];
-
-  progress_format (line, sizeof line, p);
-  env_log (w->env, LOG_ERROR, "%s", line);
-}
 
 /* --- what is lost --- */
 
@@ -114,32 +111,66 @@ pause_a_second (struct env *env)
     env->wait (env, &never, 0, deadline);
 }
 
+/* Has nothing been achieved for as long as the timeout? */
+static bool
+timed_out (struct watcher *w)
+{
+  uint64_t now = w->env->now (w->env);
+  uint64_t left = mapping_work_left (w->mapping);
+
+  if (left < w->least) {
+    w->least = left;
+    w->least_since = now;
+  }
+  return w->timeout > 0 && now - w->least_since >= w->timeout;
+}
+
+static void
+report (struct watcher *w, const char *fate)
+{
+  if (!w->reported)
+    log_unsaved (w, fate);
+  w->reported = true;
+}
+
+/* Called once a second while the store is at it. */
+static void
+log_progress (void *opaque, const struct sync_progress *p)
+{
+  struct watcher *w = opaque;
+  char line[PROGRESS_MAX];
+
+  progress_format (line, sizeof line, p);
+  env_log (w->env, LOG_ERROR, "%s", line);
+  if (timed_out (w))
+    report (w, "are not saved; waiting for the store, which does not answer");
+}
+
 static int
 write_back (struct watcher *w)
 {
-  uint64_t since = 0; /* when it first failed */
-  bool reported = false;
+  bool failed = false;
   int r;
 
+  w->least = UINT64_MAX;
+  timed_out (w);
   while ((r = mapping_sync (w->mapping, log_progress, w)) < 0) {
-    if (since == 0) {
-      since = w->env->now (w->env);
-      errno = -r;
+    errno = -r;
+    if (!failed)
       env_log (w->env, LOG_ERROR, "writing back failed: %m; trying again");
-    }
-    if (w->env->now (w->env) - since >= RETRY_SECONDS * NSEC_PER_SEC) {
+    failed = true;
+    if (timed_out (w)) {
       if (w->finish) {
         log_unsaved (w, "are lost: giving up");
         return r;
       }
-      if (!reported)
-        log_unsaved (w, "are not saved; trying on while clients are there");
-      reported = true;
+      report (w, "are not saved; trying on while clients are there");
     }
     pause_a_second (w->env);
   }
-  if (since)
+  if (failed || w->reported)
     env_log (w->env, LOG_ERROR, "everything is written back after all");
+  w->reported = false;
   return 0;
 }
 
@@ -180,7 +211,7 @@ watch (void *opaque)
 }
 
 int
-watcher_start (struct env *env, struct mapping *mapping,
+watcher_start (struct env *env, struct mapping *mapping, uint64_t timeout,
                struct watcher **watcher)
 {
   struct watcher *w = calloc (1, sizeof *w);
@@ -190,6 +221,7 @@ watcher_start (struct env *env, struct mapping *mapping,
     return -ENOMEM;
   w->env = env;
   w->mapping = mapping;
+  w->timeout = timeout;
   r = pthread_create (&w->thread, NULL, watch, w);
   if (r != 0) {
     free (w);

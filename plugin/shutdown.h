@@ -15,18 +15,18 @@
 
 struct watcher;
 
-/* Start the thread, after any fork.  env and mapping outlive it.  Signals are
- * blocked in it as they are in the caller.  Returns 0 or a negative errno.
+/* Start the thread, after any fork.  env and mapping outlive it.  timeout, ns:
+ * how long it is tried to write back when nothing succeeds; 0: for ever.
+ * Signals are blocked in it as they are in the caller.  Returns 0 or a negative
+ * errno.
  */
 extern int watcher_start (struct env *env, struct mapping *mapping,
-                          struct watcher **watcher);
+                          uint64_t timeout, struct watcher **watcher);
 
 /* No requests will come any more: wait until all is written back, then end the
  * thread and free it.  Returns 0 when everything is on the store; or the
  * negative errno for which it gave up, the ranges that are lost being logged.
- * A store that fails is tried for RETRY_SECONDS before that.
  */
-#define RETRY_SECONDS 30
 extern int watcher_finish (struct watcher *watcher);
 
 #endif /* FOLIO_SHUTDOWN_H */

@@ -37,7 +37,7 @@ for value in 140 101 -5 ten 40% 4e1 ''; do
   refuses 'dirty-ratio.*100' "$img" dirty-ratio="$value"
   refuses 'dirty-background-ratio.*100' "$img" dirty-background-ratio="$value"
 done
-for key in dirty-expire writeback-interval flush-target; do
+for key in dirty-expire writeback-interval flush-target shutdown-timeout; do
   for value in -1 soon 5min ''; do
     refuses "$key" "$img" "$key=$value"
   done
@@ -102,7 +102,7 @@ cmp -n 1048576 "$img" /dev/zero || fail "the file was written to"
 start_folio store="file:$img" fs=raw cache=writeback cache-size=64M \
             dirty-ratio=100 dirty-background-ratio=1 dirty-expire=1 \
             writeback-interval=1 flush-target=1 folio-max=4k readahead=0 sequential-cutoff=0 \
-            direct=off io-depth=1
+            direct=off io-depth=1 shutdown-timeout=1
 [ "$(nbdinfo --size "$uri")" = 1048576 ]
 stop_folio
 start_folio "$img" dirty-bytes=16M dirty-background-bytes=1M readahead=128k \

@@ -194,6 +194,7 @@ test_defaults (void **state)
   assert_true (mapping.readahead == MIB);
   assert_true (mapping.sequential_cutoff == 0);
   assert_int_equal (mapping.io_depth, 32);
+  assert_true (config.shutdown_timeout == 60 * NSEC_PER_SEC);
 
   config_file_store (&config, false, &options);
   assert_string_equal (options.path, "disk.img");
@@ -227,6 +228,7 @@ test_values (void **state)
   set (&config, "readahead", "0");
   set (&config, "sequential-cutoff", "1G");
   set (&config, "direct", "off");
+  set (&config, "shutdown-timeout", "0");
   set (&config, "io-depth", "8");
   set (&config, "io-depth", "16"); /* the last one counts */
 
@@ -241,6 +243,7 @@ test_values (void **state)
   assert_true (mapping.readahead == 0);
   assert_true (mapping.sequential_cutoff == GIB);
   assert_int_equal (mapping.io_depth, 16);
+  assert_true (config.shutdown_timeout == 0);
 
   config_file_store (&config, false, &options);
   assert_string_equal (options.path, "a=b:c");
@@ -271,6 +274,7 @@ test_refusals (void **state)
   refused ("writeback-interval", "1d", "suffix", "10ms to 86400", NULL);
   refused ("flush-target", "-1", "not a whole number", "0 to 86400", NULL);
   refused ("flush-target", "86401", "out of range", NULL);
+  refused ("shutdown-timeout", "86401", "out of range", "0 to 86400", NULL);
   refused ("folio-max", "3M", "power of two", "4k to 2M", NULL);
   refused ("folio-max", "4M", "4k to 2M", NULL);
   refused ("folio-max", "12k", "power of two", NULL);

@@ -36,6 +36,9 @@ static struct {
   int failures;         /* of mapping_sync to come; -1: for ever */
   int syncs;            /* calls of mapping_sync so far */
   int shutdowns;        /* calls of mapping_shutdown so far */
+  bool works;           /* each mapping_sync that fails gets a page done */
+  uint64_t left;        /* mapping_work_left */
+  uint64_t hangs;       /* ns that the next mapping_sync takes */
   int ranges;           /* what is unsaved: that many, of two adjacent parts */
   bool progress;        /* mapping_sync reports once */
   char log[1 << 20];
@@ -134,6 +137,7 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
 {
   static const struct sync_progress p = { 1 << 20, 3 << 20, NSEC_PER_SEC };
   bool progress, fails;
+  uint64_t hangs;
 
   (void) mapping;
   pthread_mutex_lock (&world.lock);
@@ -144,11 +148,31 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   fails = world.failures != 0;
   if (world.failures > 0)
     world.failures--;
+  if (world.works)
+    world.left--;
+  hangs = world.hangs;
+  world.hangs = 0;
   pthread_cond_broadcast (&world.cond);
   pthread_mutex_unlock (&world.lock);
   if (progress)
     fn (opaque, &p);
+  for (; hangs > 0; hangs -= NSEC_PER_SEC) {
+    fake_wait (NULL, NULL, 0, fake_now (NULL) + NSEC_PER_SEC);
+    fn (opaque, &p);
+  }
   return fails ? -EIO : 0;
+}
+
+uint64_t
+mapping_work_left (struct mapping *mapping)
+{
+  uint64_t left;
+
+  (void) mapping;
+  pthread_mutex_lock (&world.lock);
+  left = world.left;
+  pthread_mutex_unlock (&world.lock);
+  return left;
 }
 
 void
@@ -196,17 +220,28 @@ reset (void **state)
   world.sleeping = world.stopping = world.progress = false;
   world.early_returns = world.odd_errors = world.failures = 0;
   world.syncs = world.shutdowns = world.ranges = 0;
+  world.works = false;
+  world.left = 1000;
+  world.hangs = 0;
   world.log[0] = '\0';
   return 0;
+}
+
+#define TIMEOUT (30 * NSEC_PER_SEC)
+
+static struct watcher *
+start_patient (uint64_t timeout)
+{
+  struct watcher *watcher;
+
+  assert_int_equal (watcher_start (&env, NULL, timeout, &watcher), 0);
+  return watcher;
 }
 
 static struct watcher *
 start (void)
 {
-  struct watcher *watcher;
-
-  assert_int_equal (watcher_start (&env, NULL, &watcher), 0);
-  return watcher;
+  return start_patient (TIMEOUT);
 }
 
 /* How often the log says this. */
@@ -340,9 +375,9 @@ test_lasting_failure (void **state)
   world.failures = -1;
   world.ranges = 2;
   assert_int_equal (watcher_finish (start ()), -EIO);
-  assert_true (world.now >= RETRY_SECONDS * NSEC_PER_SEC);
-  assert_true (world.now <= (RETRY_SECONDS + 2) * NSEC_PER_SEC);
-  assert_true (world.syncs >= RETRY_SECONDS);
+  assert_true (world.now >= TIMEOUT);
+  assert_true (world.now <= TIMEOUT + 2 * NSEC_PER_SEC);
+  assert_true (world.syncs >= 30);
   assert_int_equal (logged ("not written back"), 2);
   assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
   assert_int_equal (logged ("not written back: 1536 bytes at 65536\n"), 1);
@@ -366,6 +401,45 @@ test_failure_with_clients (void **state)
   assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
   assert_int_equal (logged ("1536 bytes in 1 ranges are not saved"), 1);
   assert_int_equal (logged ("lost"), 0);
+}
+
+/* As long as it gets on the time does not count. */
+static void
+test_slow_store (void **state)
+{
+  (void) state;
+  world.failures = 500;
+  world.works = true;
+  assert_int_equal (watcher_finish (start ()), 0);
+  assert_int_equal (world.syncs, 500 + 2);
+  assert_int_equal (logged ("lost"), 0);
+}
+
+/* Without a timeout it is tried for ever. */
+static void
+test_no_timeout (void **state)
+{
+  (void) state;
+  world.failures = 5000;
+  world.ranges = 1;
+  assert_int_equal (watcher_finish (start_patient (0)), 0);
+  assert_int_equal (world.syncs, 5000 + 2);
+  assert_int_equal (logged ("not written back"), 0);
+}
+
+/* A store that neither fails nor answers: it is said what is not saved, once. */
+static void
+test_hanging_store (void **state)
+{
+  (void) state;
+  world.hangs = 100 * NSEC_PER_SEC;
+  world.ranges = 1;
+  assert_int_equal (watcher_finish (start ()), 0);
+  assert_int_equal (logged ("1536 bytes in 1 ranges are not saved; waiting for "
+                            "the store"),
+                    1);
+  assert_int_equal (logged ("not written back"), 1);
+  assert_int_equal (logged ("after all"), 1);
 }
 
 static void
@@ -392,6 +466,9 @@ main (void)
     cmocka_unit_test_setup (test_passing_failure, reset),
     cmocka_unit_test_setup (test_lasting_failure, reset),
     cmocka_unit_test_setup (test_failure_with_clients, reset),
+    cmocka_unit_test_setup (test_slow_store, reset),
+    cmocka_unit_test_setup (test_no_timeout, reset),
+    cmocka_unit_test_setup (test_hanging_store, reset),
     cmocka_unit_test_setup (test_many_ranges, reset),
   };
 
