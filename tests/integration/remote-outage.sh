@@ -114,7 +114,7 @@ disk.check("what was taken", taken, 16 * MiB, h=other)
 del disk.bytes[16 * MiB + taken:]
 disk.save(sys.argv[1] + "/want")
 EOF
-logged 'nothing heard' || fail "the log does not say it is over"
+logged 'requests fail until it is back' || fail "the log does not say it is over"
 
 remote_back
 eventually 60 written ||
