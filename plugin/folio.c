@@ -245,12 +245,21 @@ error_for_client (int error)
   }
 }
 
+/* We are stopping, or the store is, or is out of reach: that has been logged,
+ * and many requests may fail for it.
+ */
+static bool
+is_known (int r)
+{
+  return r == -ESHUTDOWN || r == -EHOSTDOWN;
+}
+
 /* A request failed with a negative errno.  Returns -1. */
 static int
 failed (int r, const char *what, uint32_t count, uint64_t offset)
 {
   errno = -r;
-  if (r == -ESHUTDOWN) /* ours or the store's, known; and many may follow */
+  if (is_known (r))
     nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
                   offset);
   else
@@ -297,7 +306,10 @@ folio_flush (void *handle, uint32_t flags)
   if (r == 0)
     return 0;
   errno = -r;
-  nbdkit_error ("flush: %m");
+  if (is_known (r))
+    nbdkit_debug ("flush: %m");
+  else
+    nbdkit_error ("flush: %m");
   nbdkit_set_error (error_for_client (-r));
   return -1;
 }
