@@ -39,8 +39,27 @@ struct chunk {
 
 RB_HEAD (extent_tree, extent);
 
+/* A range of one type, or of which nothing is known. */
+struct found {
+  uint64_t start, end;
+  int type; /* an enum iomap_type, or UNKNOWN */
+};
+#define UNKNOWN (-1)
+
+/* A copy of the range found last, which is likely to be looked for next: read
+ * without the lock, changed with it.  A sequence lock, with the orders of Boehm,
+ * "Can Seqlocks Get Along With Programming Language Memory Models?", 2012, but
+ * none of his fences, which ThreadSanitizer does not know.
+ */
+struct recent {
+  _Atomic uint64_t seq;        /* odd while it is being changed */
+  _Atomic uint64_t start, end; /* end 0: none */
+  _Atomic int type;
+} __attribute__ ((aligned (64)));
+
 struct extents {
-  pthread_mutex_t lock; /* protects all but cookie */
+  struct recent recent;
+  pthread_mutex_t lock; /* protects all but recent and cookie */
   struct extent_tree tree;
   struct chunk *chunks;
   struct extent *unused;
@@ -66,10 +85,11 @@ RB_GENERATE_INTERNAL (extent_tree, extent, link, compare,
 struct extents *
 extents_create (size_t max)
 {
-  struct extents *e = calloc (1, sizeof *e);
+  struct extents *e = aligned_alloc (_Alignof(struct extents), sizeof *e);
 
   if (e == NULL)
     return NULL;
+  *e = (struct extents) { 0 };
   pthread_mutex_init (&e->lock, NULL);
   RB_INIT (&e->tree);
   e->max = max < MIN_EXTENTS ? MIN_EXTENTS : max;
@@ -92,7 +112,52 @@ extents_destroy (struct extents *e)
   free (e);
 }
 
+/* The range found last, if offset is in it. */
+static bool
+read_recent (struct extents *e, uint64_t offset, struct found *found)
+{
+  struct recent *r = &e->recent;
+  /* Acquire: what follows is of this change or a later one. */
+  uint64_t seq = atomic_load_explicit (&r->seq, memory_order_acquire);
+
+  /* Acquire: having seen anything of a later change, we see its seq below. */
+  found->start = atomic_load_explicit (&r->start, memory_order_acquire);
+  found->end = atomic_load_explicit (&r->end, memory_order_acquire);
+  found->type = atomic_load_explicit (&r->type, memory_order_acquire);
+
+  /* Relaxed: the loads before it are acquires. */
+  return seq % 2 == 0 &&
+         atomic_load_explicit (&r->seq, memory_order_relaxed) == seq &&
+         found->start <= offset && offset < found->end;
+}
+
 /* ------------------------------ below this line: the lock is held ---------- */
+
+static void
+set_recent (struct extents *e, const struct found *found)
+{
+  struct recent *r = &e->recent;
+  /* Relaxed: changed with the lock only. */
+  uint64_t seq = atomic_load_explicit (&r->seq, memory_order_relaxed);
+
+  /* Relaxed: ordered by the releases that follow. */
+  atomic_store_explicit (&r->seq, seq + 1, memory_order_relaxed);
+  /* Release: who sees one of these sees that seq is odd, or has moved on. */
+  atomic_store_explicit (&r->start, found->start, memory_order_release);
+  atomic_store_explicit (&r->end, found->end, memory_order_release);
+  atomic_store_explicit (&r->type, found->type, memory_order_release);
+  /* Release: who sees it even again sees all of them. */
+  atomic_store_explicit (&r->seq, seq + 2, memory_order_release);
+}
+
+/* The tree is about to change. */
+static void
+forget_recent (struct extents *e)
+{
+  /* Relaxed: changed with the lock only. */
+  if (atomic_load_explicit (&e->recent.end, memory_order_relaxed) != 0)
+    set_recent (e, &(struct found) { 0 });
+}
 
 static bool
 grow_pool (struct extents *e)
@@ -171,6 +236,7 @@ forget_some (struct extents *e, size_t n, uint64_t start, uint64_t end)
   struct extent *x = reaching (e, e->hand), *next;
   size_t steps = 4 * n + 4, spare = 3 * n;
 
+  forget_recent (e); /* who looks at it again should be seen to */
   for (; n > 0 && steps > 0 && e->count > 0; steps--, x = next) {
     if (x == NULL)
       x = RB_MIN (extent_tree, &e->tree);
@@ -206,6 +272,7 @@ carve (struct extents *e, uint64_t start, uint64_t end)
 {
   struct extent *x = reaching (e, start), *next;
 
+  forget_recent (e);
   if (x && x->start < start) {
     uint64_t tail = x->end;
 
@@ -231,6 +298,7 @@ fill (struct extents *e, uint64_t start, uint64_t end, enum iomap_type type)
 {
   struct extent *left = ending_from (e, start), *right = left;
 
+  forget_recent (e);
   if (left && left->end == start)
     right = RB_NEXT (extent_tree, &e->tree, left);
   else
@@ -297,28 +365,46 @@ set_locked (struct extents *e, uint64_t start, uint64_t end,
     bump_cookie (e);
 }
 
+/* What there is at offset. */
+static void
+find (struct extents *e, uint64_t offset, struct found *found)
+{
+  struct extent *x = reaching (e, offset), *left;
+
+  if (x && x->start <= offset) {
+    x->touched = true;
+    *found = (struct found) { x->start, x->end, (int) x->type };
+    return;
+  }
+  left =
+    x ? RB_PREV (extent_tree, &e->tree, x) : RB_MAX (extent_tree, &e->tree);
+  *found =
+    (struct found) { left ? left->end : 0, x ? x->start : UINT64_MAX, UNKNOWN };
+}
+
 /* -------------------- above this line: the lock is held -------------------- */
 
 bool
 extents_lookup (struct extents *e, uint64_t offset, uint64_t *length,
                 enum iomap_type *type)
 {
-  struct extent *x;
-  bool known;
+  struct found found;
+  uint64_t left;
 
-  pthread_mutex_lock (&e->lock);
-  x = reaching (e, offset);
-  known = x && x->start <= offset;
-  if (known) {
-    *length = x->end - offset;
-    *type = x->type;
-    if (!x->touched) /* spares the others' caches */
-      x->touched = true;
+  if (!read_recent (e, offset, &found)) {
+    pthread_mutex_lock (&e->lock);
+    find (e, offset, &found);
+    set_recent (e, &found);
+    pthread_mutex_unlock (&e->lock);
   }
-  else if (x && x->start - offset < *length)
-    *length = x->start - offset;
-  pthread_mutex_unlock (&e->lock);
-  return known;
+  left = found.end - offset;
+  if (found.type == UNKNOWN) {
+    *length = left < *length ? left : *length;
+    return false;
+  }
+  *length = left;
+  *type = (enum iomap_type) found.type;
+  return true;
 }
 
 void

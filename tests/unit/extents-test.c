@@ -362,11 +362,89 @@ threads_do_not_disturb_each_other (void **state)
   extents_destroy (e);
 }
 
+/* The range found last is remembered apart: each change is seen all the same. */
+static void
+what_was_found_last_is_not_stale (void **state)
+{
+  struct extents *e = extents_create (100);
+
+  (void) state;
+  expect (e, 1000, UNKNOWN, 500);
+  extents_set (e, 2000, 1000, IOMAP_HOLE);
+  expect (e, 1000, UNKNOWN, 1000);
+  expect (e, 2100, IOMAP_HOLE, 900);
+  expect (e, 2500, IOMAP_HOLE, 500);
+  extents_reserve (e, 2200, 100);
+  expect (e, 2100, IOMAP_HOLE, 100);
+  expect (e, 2250, IOMAP_DELALLOC, 50);
+  extents_set (e, 2200, 100, IOMAP_MAPPED);
+  expect (e, 2250, IOMAP_MAPPED, 50);
+  extents_learn (e, extents_epoch (e), 3000, 100, IOMAP_HOLE);
+  expect (e, 2300, IOMAP_HOLE, 800);
+  extents_forget (e, 3000, 50);
+  expect (e, 2300, IOMAP_HOLE, 700);
+  expect (e, 3000, UNKNOWN, 50);
+  extents_learn (e, extents_epoch (e), 3000, 50, IOMAP_MAPPED);
+  expect (e, 3000, IOMAP_MAPPED, 50);
+  expect (e, 3050, IOMAP_HOLE, 50);
+  extents_destroy (e);
+}
+
+/* Types go with lengths, at a place that all look at. */
+struct pair {
+  struct extents *e;
+  _Atomic bool over;
+  pthread_t threads[THREADS];
+};
+
+static void *
+look_at_pair (void *opaque)
+{
+  struct pair *pair = opaque;
+  enum iomap_type type;
+  uint64_t n;
+
+  while (!pair->over) {
+    n = UNIT;
+    if (extents_lookup (pair->e, 0, &n, &type) &&
+        n != (type == IOMAP_HOLE ? UNIT : 2 * UNIT))
+      return pair;
+  }
+  return NULL;
+}
+
+static void
+what_was_found_last_is_not_torn (void **state)
+{
+  struct pair pair = { .e = extents_create (100) };
+  void *wrong;
+  int i;
+
+  (void) state;
+  for (i = 0; i < THREADS; i++)
+    assert_int_equal (
+      pthread_create (&pair.threads[i], NULL, look_at_pair, &pair), 0);
+  for (i = 0; i < 100000; i++) {
+    extents_set (pair.e, 0, 2 * UNIT, IOMAP_MAPPED);
+    extents_forget (pair.e, 0, 2 * UNIT);
+    extents_set (pair.e, 0, UNIT, IOMAP_HOLE);
+    extents_forget (pair.e, 0, UNIT);
+  }
+  pair.over = true;
+  for (i = 0; i < THREADS; i++) {
+    pthread_join (pair.threads[i], &wrong);
+    assert_null (wrong);
+  }
+  extents_destroy (pair.e);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (nothing_is_known_at_first),
+    cmocka_unit_test (what_was_found_last_is_not_stale),
+    cmocka_unit_test (what_was_found_last_is_not_torn),
     cmocka_unit_test (neighbours_are_merged),
     cmocka_unit_test (cookie_changes_when_a_mapping_may_be_wrong),
     cmocka_unit_test (reserving_leaves_data_and_the_unknown_alone),
