@@ -41,6 +41,8 @@ wait_word (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
 {
   uint64_t clock = atomic_load (&f->clock);
 
+  if (f->config.wait && f->config.wait (f, word, value, deadline))
+    return;
   if (!f->config.fake_clock || deadline == ENV_FOREVER) {
     f->real.wait (&f->real, word, value, deadline);
     return;
@@ -188,13 +190,15 @@ start_mapping (struct fixture *f)
     .readahead = c->readahead,
     .sequential_cutoff = c->sequential_cutoff,
     .io_depth = c->io_depth,
+    .flush_target = c->flush_target,
   };
   unsigned i;
 
   assert_int_equal (cache_create (&f->env, c->cache_size, &f->cache), 0);
   assert_int_equal (cache_start (f->cache), 0);
   assert_int_equal (mapping_create (f->cache, f->fs, &config, &f->mapping), 0);
-  assert_int_equal (mapping_start (f->mapping), 0);
+  if (!c->no_loop)
+    assert_int_equal (mapping_start (f->mapping), 0);
   for (i = 0; i < NR_CONNS; i++)
     assert_int_equal (conn_create (f->mapping, &f->conns[i]), 0);
   f->conn = f->conns[0];

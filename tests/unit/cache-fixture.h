@@ -56,7 +56,12 @@ struct fixture_config {
   bool fake_clock;    /* waiting with a deadline moves the clock there */
   bool readonly;
   bool no_fast_zero;
+  bool no_loop;          /* no loop thread: the test makes write-back's steps */
+  uint64_t flush_target; /* [off] */
   void (*tick) (struct fixture *f); /* called whenever the clock is read */
+  /* Waits instead of the fixture, or returns false. */
+  bool (*wait) (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
+                uint64_t deadline);
 };
 
 /* Stops a thread when it wakes up from waiting for what it waited for. */

@@ -9,6 +9,7 @@
 UNIT_TESTS = \
 	unit/arena-test \
 	unit/bad-ranges-test \
+	unit/balance-test \
 	unit/config-test \
 	unit/direct-test \
 	unit/env-test \
@@ -188,6 +189,7 @@ unit_throttle_law_test_SOURCES = \
 	unit/throttle-law-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_balance_test_SOURCES = unit/balance-test.c $(CACHE_FIXTURE)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_log_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)
