@@ -150,6 +150,35 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
+/* Cut the range to the dirty run at its start, as it is now: what is dirty stays
+ * so while the range is held, and what a zero has dropped before is not to be
+ * mapped.
+ */
+static void
+trim_range (struct ioend *ioend)
+{
+  struct mapping *mapping = ioend->mapping;
+  uint64_t pos = ioend->range.start, end = ioend->range.end, base;
+  unsigned sector, last;
+  struct folio *folio;
+  bool more = true;
+
+  while (more && pos < end &&
+         (folio = index_get (mapping->index, pos >> PAGE_SHIFT)) != NULL) {
+    base = folio_pos (folio);
+    last =
+      (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
+    sector = folio_find_sector (mapping->arena, folio,
+                                (unsigned) ((pos - base) >> SECTOR_SHIFT), last,
+                                STATE_DIRTY_SHIFT, false);
+    pos = base + ((uint64_t) sector << SECTOR_SHIFT);
+    more = sector == last;
+    folio_put (mapping->arena, folio);
+  }
+  if (pos < end)
+    ranges_shrink (&mapping->ranges, &ioend->range, pos);
+}
+
 /* Ask where the ioend's range goes, and cut it to what the answer covers. */
 static int
 map_range (struct ioend *ioend, struct iomap *iomap)
@@ -176,8 +205,12 @@ fill (struct ioend *ioend)
   uint64_t start = ioend->range.start, end;
   struct iomap iomap;
   bool busy = false;
-  int r = map_range (ioend, &iomap);
+  int r;
 
+  trim_range (ioend);
+  if (ioend->range.end == start)
+    return 0;
+  r = map_range (ioend, &iomap);
   if (r < 0)
     return r;
   end = take_runs (ioend, &busy);
