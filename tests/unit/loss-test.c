@@ -148,6 +148,58 @@ test_write_in_flight (void **state)
   stop (f);
 }
 
+/* A write that the store did before the loss, and says so after it. */
+static const struct store_ops *store_below;
+static struct store_req *_Atomic late;
+static void (*tell) (struct store_req *req, int error);
+
+static void
+catch_done (struct store_req *req, int error)
+{
+  assert_int_equal (error, 0);
+  atomic_store (&late, req);
+}
+
+static void
+catching_submit (struct store *store, struct store_req **reqs, unsigned n)
+{
+  if (reqs[0]->op == STORE_WRITE && tell == NULL) {
+    tell = reqs[0]->done;
+    reqs[0]->done = catch_done;
+  }
+  store_below->submit (store, reqs, n);
+}
+
+static void
+test_write_told_late (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
+  struct store_ops ops = *f->fake->store.ops;
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+
+  (void) state;
+  put (f, 3 * MiB, PAGE, 1);
+  store_below = f->fake->store.ops;
+  ops.submit = catching_submit;
+  f->fake->store.ops = &ops;
+  fill_pattern (buf, sizeof buf, 0, 1);
+  job_start (f, 0, &write);
+  UNTIL (atomic_load (&late));
+  lose (f);
+  /* By now the loss has been seen to, but for this write. */
+  UNTIL (page_masks (f, 3 * MiB / PAGE) == 0xffff);
+  tell (atomic_load (&late), 0);
+  assert_int_equal (job_join (&write), 0);
+  flush_ok (f, 1);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+  store_expect (f, 3 * MiB, PAGE, 1);
+  f->fake->store.ops = store_below;
+  stop (f);
+}
+
 /* The flush in flight fails at the store, for nobody else. */
 static void
 test_flush_in_flight (void **state)
@@ -350,6 +402,35 @@ test_sync_waits_for_zero (void **state)
   store_expect_zero (f, 0, 7 * PAGE);
   store_expect (f, 7 * PAGE, PAGE, 1);
   store_expect_zero (f, 8 * PAGE, 56 * PAGE);
+  stop (f);
+}
+
+/* What it has written before the zero below was done again goes out once more. */
+static void
+test_zero_behind_sync (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 1 * MiB, 0), 0);
+  put (f, 1 * MiB, PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  UNTIL (fake_store_count (f->fake, STORE_WRITE) == 2);
+  UNTIL (page_masks (f, MiB / PAGE) == 0xff0000ff);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&flush), 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 64 * PAGE);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  store_expect_zero (f, 1 * MiB + PAGE, 63 * PAGE);
   stop (f);
 }
 
@@ -571,6 +652,7 @@ main (void)
     cmocka_unit_test (test_unstable_then_flush),
     cmocka_unit_test (test_durable),
     cmocka_unit_test (test_write_in_flight),
+    cmocka_unit_test (test_write_told_late),
     cmocka_unit_test (test_flush_in_flight),
     cmocka_unit_test (test_just_before_flush),
     cmocka_unit_test (test_waiting_batch),
@@ -578,6 +660,7 @@ main (void)
     cmocka_unit_test (test_shutdown),
     cmocka_unit_test (test_zero),
     cmocka_unit_test (test_sync_waits_for_zero),
+    cmocka_unit_test (test_zero_behind_sync),
     cmocka_unit_test (test_zero_fails),
     cmocka_unit_test (test_zero_fails_at_limit),
     cmocka_unit_test (test_zero_in_flight),
