@@ -25,6 +25,8 @@ UNIT_TESTS = \
 	unit/iomap-test \
 	unit/loss-moments-test \
 	unit/loss-test \
+	unit/nowait-test \
+	unit/priority-test \
 	unit/ranges-test \
 	unit/raw-race-test \
 	unit/raw-test \
@@ -170,6 +172,8 @@ unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
 unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
+unit_nowait_test_SOURCES = unit/nowait-test.c $(CACHE_FIXTURE)
+unit_priority_test_SOURCES = unit/priority-test.c $(CACHE_FIXTURE)
 unit_failure_split_test_SOURCES = unit/failure-split-test.c $(CACHE_FIXTURE)
 VOLATILE_FIXTURE = \
 	unit/volatile-fixture.c unit/volatile-fixture.h \

@@ -1,0 +1,173 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What somebody waits for goes before what is written in the background.
+ */
+
+#include "cache-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+#define PIECE (64 * KiB)
+#define DEPTH 16u
+
+/* The writes in the store's record, by whether they are in the background. */
+struct writes {
+  unsigned background, held; /* of the former, not done yet */
+  unsigned urgent;
+};
+
+static struct writes
+count_writes (struct fixture *f)
+{
+  struct writes w = { 0 };
+  struct fake_record record;
+  size_t i;
+
+  for (i = 0; fake_store_record (f->fake, i, &record); i++) {
+    bool background = record.flags & STORE_BACKGROUND;
+
+    if (record.op != STORE_WRITE)
+      continue;
+    w.background += background;
+    w.held += background && !record.done;
+    w.urgent += !background;
+  }
+  return w;
+}
+
+static struct fixture *
+start (uint64_t background)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .dirty_background = background, .io_depth = DEPTH, .best_io = PIECE });
+
+  fake_store_hold (f->fake, STORE_WRITE);
+  return f;
+}
+
+/* However much is written in the background, there is room for one with FUA,
+ * and it does not wait for the others.
+ */
+static void
+test_fua_overtakes (void **state)
+{
+  struct fixture *f = start (PAGE);
+  struct job fua = {
+    .op = JOB_WRITE, .count = PAGE, .offset = 10 * MiB, .flags = CACHE_FUA
+  };
+  static uint8_t buf[PAGE_SIZE];
+
+  (void) state;
+  put (f, 0, 4 * MiB, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, DEPTH - DEPTH / 4);
+  fua.buf = buf;
+  fill_pattern (buf, PAGE, fua.offset, 1);
+  job_start (f, 1, &fua);
+  fake_store_wait_held (f->fake, STORE_WRITE, DEPTH - DEPTH / 4 + 1);
+  assert_int_equal (count_writes (f).background, DEPTH - DEPTH / 4);
+  assert_int_equal (count_writes (f).urgent, 1);
+  fake_store_release_newest (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&fua), 0);
+  store_expect (f, fua.offset, PAGE, 1);
+  store_expect_zero (f, 0, 4 * MiB);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 4 * MiB, 1);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+/* What a FUA write waits for may be under way in the background already: that
+ * is waited for.
+ */
+static void
+test_fua_waits_for_its_own (void **state)
+{
+  struct fixture *f = start (PAGE);
+  static uint8_t buf[PAGE_SIZE];
+  struct job fua = { .op = JOB_WRITE,
+                     .buf = buf,
+                     .count = PAGE,
+                     .offset = 3 * PAGE,
+                     .flags = CACHE_FUA };
+
+  (void) state;
+  put (f, 0, 4 * PAGE, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fill_pattern (buf, PAGE, fua.offset, 2);
+  job_start (f, 1, &fua);
+  fixture_until_asleep (f, 1);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&fua), 0);
+  store_expect (f, 3 * PAGE, PAGE, 2);
+  fixture_stop (f);
+}
+
+/* While a long sync is at work the background has a small share. */
+static void
+test_share_during_sync (void **state)
+{
+  struct fixture *f = start (4 * MiB);
+  static uint8_t buf[2 << 20];
+  struct job fua = { .op = JOB_WRITE,
+                     .buf = buf,
+                     .count = sizeof buf,
+                     .offset = 8 * MiB,
+                     .flags = CACHE_FUA };
+  unsigned pieces = sizeof buf / PIECE, most = 0;
+  struct writes w;
+
+  (void) state;
+  put (f, 0, 4 * MiB - PAGE, 1);
+  fill_pattern (buf, sizeof buf, fua.offset, 1);
+  job_start (f, 1, &fua);
+  while (!atomic_load (&fua.done)) {
+    w = count_writes (f);
+    /* Before the sync is queued there may be more. */
+    if (w.urgent == pieces && w.held > most)
+      most = w.held;
+    if (w.urgent > 0 || w.held == DEPTH - DEPTH / 4)
+      fake_store_release (f->fake, STORE_WRITE, 1);
+  }
+  assert_int_equal (job_join (&fua), 0);
+  assert_true (most <= DEPTH / 8);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 4 * MiB - PAGE, 1);
+  store_expect (f, 8 * MiB, sizeof buf, 1);
+  fixture_stop (f);
+}
+
+/* With one request at a time both get on. */
+static void
+test_depth_of_one (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .dirty_background = PAGE, .io_depth = 1, .best_io = PIECE });
+  unsigned i;
+
+  (void) state;
+  put (f, 0, 2 * MiB, 1);
+  for (i = 0; i < 16; i++)
+    assert_int_equal (
+      put_flags (f, 1, 8 * MiB + i * 2 * PAGE, PAGE, 1, CACHE_FUA), 0);
+  UNTIL (atomic_load (&f->mapping->nr_dirty) <= 1);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 2 * MiB, 1);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_fua_overtakes),
+    cmocka_unit_test (test_fua_waits_for_its_own),
+    cmocka_unit_test (test_share_during_sync),
+    cmocka_unit_test (test_depth_of_one),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
