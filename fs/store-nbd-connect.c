@@ -75,10 +75,16 @@ step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
   return nbd_aio_notify_write (h) < 0 ? -1 : 1;
 }
 
-/* A dead peer is noticed even if nothing is to be sent to it. */
+/* A dead peer is noticed even if nothing is to be sent to it, and one that
+ * does not take what is sent within `retry', but an hour at the most.
+ */
 static void
-set_keepalive (int fd, uint64_t patience)
+set_keepalive (int fd, uint64_t retry)
 {
+  const uint64_t hour = 3600 * NSEC_PER_SEC;
+  uint64_t patience = retry < CONNECT_TIMEOUT ? CONNECT_TIMEOUT
+                      : retry < hour          ? retry
+                                              : hour;
   const int on = 1, idle = 10, interval = 5, count = 3;
   unsigned ms = (unsigned) (patience / NSEC_PER_MSEC);
   int domain = 0;
@@ -125,7 +131,6 @@ int
 remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
                 struct nbd_handle **handle, char *why)
 {
-  uint64_t patience = sn->retry < NSEC_PER_SEC ? NSEC_PER_SEC : sn->retry;
   struct nbd_handle *h = nbd_create ();
   int r;
 
@@ -138,7 +143,7 @@ remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
     nbd_close (h);
     return r;
   }
-  set_keepalive (nbd_aio_get_fd (h), patience);
+  set_keepalive (nbd_aio_get_fd (h), sn->retry);
   *handle = h;
   return 0;
 }

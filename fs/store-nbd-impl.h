@@ -109,10 +109,11 @@ struct remote_cmd {
   enum remote_kind kind;
   uint64_t offset, length; /* bytes */
   uint32_t flags;          /* LIBNBD_CMD_FLAG_* */
-  void *buf;
-  void *bounce; /* buf, if it is not the request's own memory */
-  int error;    /* the answer: errno, or 0 */
-  uint64_t got; /* of a read: bytes that have come */
+  void *buf;               /* the request's memory, or bounce, or zeroes */
+  int error;               /* the answer: errno, or 0 */
+  uint64_t got;            /* of a read: bytes that have come */
+
+  void *bounce; /* sn->bounce_size bytes, always the same */
 
   /* Under the lock: */
   uint64_t weight;                /* counted for conn */
@@ -126,9 +127,11 @@ struct store_nbd {
   unsigned connections; /* at most */
   uint64_t retry;       /* ns */
   struct remote_facts facts;
-  struct nbd_handle *probe; /* not yet part of a session */
-  void *zeroes;             /* ZEROES_SIZE bytes, read only */
-  struct remote_cmd *slots; /* one for each request in flight */
+  struct nbd_handle *probe;         /* not yet part of a session */
+  void *zeroes;                     /* ZEROES_SIZE bytes, read only */
+  struct remote_cmd *slots;         /* one for each request in flight */
+  void *bounces;                    /* their bounce buffers */
+  size_t bounce_size, bounces_size; /* of one, of all, bytes */
 
   /* Attached only. */
   struct ev_loop *loop;

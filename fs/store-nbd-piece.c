@@ -6,7 +6,6 @@
  * server can take.  Mostly there is one.
  */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "fs/store-nbd-impl.h"
@@ -28,6 +27,13 @@ req_end (const struct remote_cmd *cmd)
   if (req->offset >= size)
     return req->offset;
   return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+static void
+limit (struct remote_cmd *cmd, uint64_t most)
+{
+  if (cmd->length > most)
+    cmd->length = most;
 }
 
 /* ------------------------------------------------------- memory of requests */
@@ -59,33 +65,29 @@ copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
   }
 }
 
-/* Without memory for a copy, what is contiguous goes alone, if the server takes
- * it in that size.
+/* A command takes contiguous memory.  If the request's is in elements that are
+ * small, as many of them as its bounce buffer holds are copied; a large one
+ * goes as it is.
  */
-static int
-contiguous_only (struct remote_cmd *cmd, uint64_t length)
-{
-  if (length % cmd->sn->store.geo.min_io != 0)
-    return -ENOMEM;
-  cmd->length = length;
-  return REMOTE_AGAIN;
-}
-
 static int
 prepare_memory (struct remote_cmd *cmd)
 {
+  const struct store_nbd *sn = cmd->sn;
   const struct store_req *req = cmd->req;
   const struct iovec *iov = req->iov;
-  uint64_t skip = req->progress;
+  uint64_t skip = req->progress, here;
 
   while (skip >= iov->iov_len)
     skip -= iov++->iov_len;
+  here = (iov->iov_len - skip) / sn->store.geo.min_io * sn->store.geo.min_io;
   cmd->buf = (char *) iov->iov_base + skip;
   if (iov->iov_len - skip >= cmd->length)
     return REMOTE_AGAIN;
-  cmd->bounce = malloc (cmd->length);
-  if (cmd->bounce == NULL)
-    return contiguous_only (cmd, iov->iov_len - skip);
+  if (here >= sn->bounce_size) {
+    cmd->length = here;
+    return REMOTE_AGAIN;
+  }
+  limit (cmd, sn->bounce_size);
   cmd->buf = cmd->bounce;
   if (cmd->kind == REMOTE_WRITE)
     copy (req, req->progress, cmd->buf, cmd->length, GATHER);
@@ -100,13 +102,6 @@ fua_flag (const struct remote_cmd *cmd)
   bool fua = (cmd->req->flags & STORE_FUA) && cmd->sn->facts.fua;
 
   return fua ? LIBNBD_CMD_FLAG_FUA : 0;
-}
-
-static void
-limit (struct remote_cmd *cmd, uint64_t most)
-{
-  if (cmd->length > most)
-    cmd->length = most;
 }
 
 static int
@@ -263,23 +258,15 @@ remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
   return e > 0 ? -e : -EIO;
 }
 
-static void
-drop_bounce (struct remote_cmd *cmd)
-{
-  free (cmd->bounce);
-  cmd->bounce = NULL;
-}
-
 int
 remote_piece_advance (struct remote_cmd *cmd)
 {
   struct store_req *req = cmd->req;
 
-  if (cmd->error == 0 && cmd->bounce && cmd->kind == REMOTE_READ)
-    copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
-  drop_bounce (cmd);
   if (cmd->error)
     return -cmd->error;
+  if (cmd->kind == REMOTE_READ && cmd->buf == cmd->bounce)
+    copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
   if (cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_STATUS)
     return 0;
   req->progress += cmd->length;
@@ -289,7 +276,6 @@ remote_piece_advance (struct remote_cmd *cmd)
 void
 remote_piece_reset (struct remote_cmd *cmd)
 {
-  drop_bounce (cmd);
   cmd->req->progress = 0;
   cmd->req->state = 0;
 }

@@ -29,6 +29,9 @@
 #define MAX_DEPTH 4096u
 #define MAX_CONNECTIONS 64u
 
+/* All bounce buffers together, bytes. */
+#define MAX_BOUNCES ((size_t) 16 << 20)
+
 static void
 nbd_store_close (struct store *store)
 {
@@ -38,6 +41,8 @@ nbd_store_close (struct store *store)
     remote_goodbye (store->env, &sn->probe, 1);
   if (sn->zeroes)
     munmap (sn->zeroes, ZEROES_SIZE);
+  if (sn->bounces)
+    munmap (sn->bounces, sn->bounces_size);
   pthread_mutex_destroy (&sn->lock);
   free (sn->slots);
   free (sn->uri);
@@ -61,6 +66,15 @@ clamp (unsigned n, unsigned most)
   return n < most ? n : most;
 }
 
+/* Memory that reads as zero and takes none before it is written to. */
+static void *
+map (size_t size, int protection)
+{
+  void *p = mmap (NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  return p == MAP_FAILED ? NULL : p;
+}
+
 static void
 make_slots (struct store_nbd *sn, unsigned depth)
 {
@@ -68,19 +82,10 @@ make_slots (struct store_nbd *sn, unsigned depth)
 
   for (i = 0; i < depth; i++) {
     sn->slots[i].sn = sn;
+    sn->slots[i].bounce = (char *) sn->bounces + i * sn->bounce_size;
     sn->slots[i].next = sn->free_slots;
     sn->free_slots = &sn->slots[i];
   }
-}
-
-/* Memory that reads as zero and, never written, takes none. */
-static void *
-map_zeroes (void)
-{
-  void *p =
-    mmap (NULL, ZEROES_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-  return p == MAP_FAILED ? NULL : p;
 }
 
 static struct store_nbd *
@@ -99,9 +104,12 @@ new_store (struct env *env, const struct store_nbd_options *options)
   pthread_mutex_init (&sn->lock, NULL);
   store_queue_init (&sn->queue, depth);
   sn->uri = strdup (options->uri);
-  sn->zeroes = map_zeroes ();
+  sn->zeroes = map (ZEROES_SIZE, PROT_READ);
+  sn->bounce_size = MAX_BOUNCES / depth / MAX_MIN_IO * MAX_MIN_IO;
+  sn->bounces_size = depth * sn->bounce_size;
+  sn->bounces = map (sn->bounces_size, PROT_READ | PROT_WRITE);
   sn->slots = calloc (depth, sizeof *sn->slots);
-  if (sn->uri && sn->zeroes && sn->slots) {
+  if (sn->uri && sn->zeroes && sn->bounces && sn->slots) {
     make_slots (sn, depth);
     return sn;
   }

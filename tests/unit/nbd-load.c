@@ -15,7 +15,7 @@
 
 #include "tests/unit/nbd-load.h"
 
-#define SLOTS 16u
+#define SLOTS LOAD_MOST
 #define SLOT (LOAD_DISK / SLOTS)
 #define WORKERS 4u
 #define PER_WORKER (SLOTS / WORKERS)

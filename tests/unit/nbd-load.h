@@ -15,6 +15,9 @@
 /* The disk has this many bytes, and is all zero at first. */
 #define LOAD_DISK (16 * MIB)
 
+/* Requests in flight at most. */
+#define LOAD_MOST 16u
+
 struct nbd_load;
 
 /* Start threads that make requests, so many rounds of them each, or, if rounds
