@@ -110,13 +110,15 @@ any_state (const struct arena *arena, const struct folio *folio)
 }
 
 /* before and after: states of the pages that changed; whole: of all. */
-static void
+static inline void
 sync_tag (struct index *index, struct folio *folio, enum index_tag tag,
           unsigned shift, uint32_t before, uint32_t after, uint32_t whole)
 {
-  if (has (after, shift) && !has (before, shift))
+  if (!has (before ^ after, shift))
+    return;
+  if (!has (before, shift))
     index_set_tag (index, folio, tag);
-  else if (has (before, shift) && !has (whole, shift)) {
+  else if (!has (whole, shift)) {
     index_clear_tag (index, folio, tag);
     if (tag == TAG_DIRTY)
       index_clear_tag (index, folio, TAG_TOWRITE);

@@ -21,14 +21,6 @@ iomap_iter_init (struct iomap_iter *iter, struct fs *fs, uint64_t pos,
   };
 }
 
-uint64_t
-iomap_iter_length (const struct iomap_iter *iter)
-{
-  uint64_t end = iter->iomap.offset + iter->iomap.length;
-
-  return end - iter->pos < iter->len ? end - iter->pos : iter->len;
-}
-
 void
 iomap_iter_stop (struct iomap_iter *iter)
 {

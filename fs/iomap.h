@@ -137,7 +137,14 @@ extern void iomap_iter_init (struct iomap_iter *iter, struct fs *fs,
                              uint64_t pos, uint64_t len, unsigned flags);
 extern int iomap_iter_next (struct iomap_iter *iter);
 extern void iomap_iter_stop (struct iomap_iter *iter);
-extern uint64_t iomap_iter_length (const struct iomap_iter *iter);
+
+static inline uint64_t
+iomap_iter_length (const struct iomap_iter *iter)
+{
+  uint64_t end = iter->iomap.offset + iter->iomap.length;
+
+  return end - iter->pos < iter->len ? end - iter->pos : iter->len;
+}
 
 /* Does the current mapping still hold (IOMAP_F_STALE in Linux's words)? */
 static inline bool
