@@ -11,7 +11,7 @@
 . "$(dirname "$0")/remote-lib.sh"
 
 find_python
-truncate -s 48M "$tmp/disk"
+truncate -s 16M "$tmp/disk"
 head -c 16M /dev/urandom >>"$tmp/disk"
 
 remote_back ()
@@ -40,11 +40,11 @@ client "$tmp" >"$tmp/waiting.log" 2>&1 <<'EOF' &
 h = connect()
 disk = Shadow.load(h, sys.argv[1] + "/want")
 open(sys.argv[1] + "/begun", "w").close()
-same(h.pread(4096, 60 * MiB), disk.bytes[60 * MiB:][:4096], 60 * MiB, "a read")
-disk.write(pattern(MiB, 2), 50 * MiB + 100)
+same(h.pread(4096, 28 * MiB), disk.bytes[28 * MiB:][:4096], 28 * MiB, "a read")
+disk.write(pattern(MiB, 2), 25 * MiB + 100)
 disk.zero(MiB, 512 * KiB)
 disk.write(pattern(4096, 3), 0, FUA)
-extents(h, 0, 64 * MiB)
+extents(h, 0, 32 * MiB)
 h.flush()
 disk.check("after the outage")
 disk.save(sys.argv[1] + "/want")
@@ -88,7 +88,7 @@ def refused(what, request):
 
 
 # Each of these takes `retry' at the most, and the first has waited for it.
-refused("a read of what is not in memory", lambda: h.pread(4096, 60 * MiB))
+refused("a read of what is not in memory", lambda: h.pread(4096, 28 * MiB))
 disk.check("what is in memory", 2 * MiB, 8 * MiB, h=other)
 refused("a flush", h.flush)
 refused("another connection's flush", other.flush)
@@ -123,7 +123,7 @@ client "$tmp" <<'EOF'
 h = connect()
 h.flush()
 connect().flush()
-h.pread(4096, 60 * MiB)
+h.pread(4096, 28 * MiB)
 EOF
 stop_folio
 written
