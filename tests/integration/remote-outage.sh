@@ -115,6 +115,9 @@ del disk.bytes[16 * MiB + taken:]
 disk.save(sys.argv[1] + "/want")
 EOF
 logged 'requests fail until it is back' || fail "the log does not say it is over"
+if logged 'error: (read|write|flush)'; then
+  fail "the log tells of each request that the outage made fail"
+fi
 
 remote_back
 eventually 60 written ||
