@@ -176,6 +176,43 @@ test_threads (void **state)
   fixture_stop (f);
 }
 
+/* Several threads that have one slot, and none counts for another. */
+#define SHARING 4
+#define SHARED_ROUNDS 1000000
+
+static void *
+count_in_first_slot (void *arg)
+{
+  unsigned i;
+
+  stats_thread = 1;
+  atomic_fetch_add (&running, 1);
+  UNTIL (atomic_load (&running) >= SHARING);
+  for (i = 0; i < SHARED_ROUNDS; i++)
+    stats_add (arg, STAT_READ_BYTES, 1);
+  return NULL;
+}
+
+static void
+test_shared_slot (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  pthread_t threads[SHARING];
+  unsigned i;
+
+  (void) state;
+  mark (f);
+  atomic_store (&running, 0);
+  for (i = 0; i < SHARING; i++)
+    assert_int_equal (pthread_create (&threads[i], NULL, count_in_first_slot,
+                                      f->mapping->stats),
+                      0);
+  for (i = 0; i < SHARING; i++)
+    pthread_join (threads[i], NULL);
+  assert_int_equal (moved (f, STAT_READ_BYTES), SHARING * SHARED_ROUNDS);
+  fixture_stop (f);
+}
+
 /* --- requests --- */
 
 static bool
@@ -466,12 +503,19 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_buckets),  cmocka_unit_test (test_names),
-    cmocka_unit_test (test_threads),  cmocka_unit_test (test_requests),
-    cmocka_unit_test (test_failures), cmocka_unit_test (test_hits_and_misses),
-    cmocka_unit_test (test_direct),   cmocka_unit_test (test_readahead),
-    cmocka_unit_test (test_latency),  cmocka_unit_test (test_merges),
-    cmocka_unit_test (test_retries),  cmocka_unit_test (test_pause),
+    cmocka_unit_test (test_buckets),
+    cmocka_unit_test (test_names),
+    cmocka_unit_test (test_threads),
+    cmocka_unit_test (test_shared_slot),
+    cmocka_unit_test (test_requests),
+    cmocka_unit_test (test_failures),
+    cmocka_unit_test (test_hits_and_misses),
+    cmocka_unit_test (test_direct),
+    cmocka_unit_test (test_readahead),
+    cmocka_unit_test (test_latency),
+    cmocka_unit_test (test_merges),
+    cmocka_unit_test (test_retries),
+    cmocka_unit_test (test_pause),
     cmocka_unit_test (test_now),
   };
 
