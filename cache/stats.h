@@ -112,13 +112,20 @@ extern void stats_destroy (struct stats *stats);
 extern _Thread_local unsigned stats_thread;
 extern void stats_new_thread (void);
 
-static inline void
-stats_add (struct stats *stats, enum counter counter, uint64_t n)
+/* The counters of this thread's slot. */
+static inline _Atomic uint64_t *
+stats_cells (struct stats *stats)
 {
   if (stats_thread == 0)
     stats_new_thread ();
+  return stats->slots[stats_thread - 1].cells;
+}
+
+static inline void
+stats_add (struct stats *stats, enum counter counter, uint64_t n)
+{
   /* Relaxed: a number, from which nothing else is concluded. */
-  atomic_fetch_add_explicit (&stats->slots[stats_thread - 1].cells[counter], n,
+  atomic_fetch_add_explicit (&stats_cells (stats)[counter], n,
                              memory_order_relaxed);
 }
 
@@ -126,8 +133,11 @@ stats_add (struct stats *stats, enum counter counter, uint64_t n)
 static inline void
 stats_request (struct stats *stats, enum counter counter, uint64_t bytes, int r)
 {
-  stats_add (stats, counter, 1);
-  stats_add (stats, counter + 1, bytes);
+  _Atomic uint64_t *cells = stats_cells (stats);
+
+  /* Relaxed, as in stats_add. */
+  atomic_fetch_add_explicit (&cells[counter], 1, memory_order_relaxed);
+  atomic_fetch_add_explicit (&cells[counter + 1], bytes, memory_order_relaxed);
   if (r < 0)
     stats_add (stats, STAT_FAILED, 1);
 }
