@@ -319,8 +319,10 @@ extern bool remote_piece_whole (const struct remote_cmd *cmd);
 /* It was answered (cmd->error). */
 extern int remote_piece_advance (struct remote_cmd *cmd);
 
-/* Begin the request from its start, again. */
-extern void remote_piece_reset (struct remote_cmd *cmd);
+/* The session is lost: begin the request from its start, again.  Returns how
+ * often that was so.
+ */
+extern int remote_piece_reset (struct remote_cmd *cmd);
 
 /* ---- store-nbd-status.c */
 

@@ -14,6 +14,9 @@
 /* What a command weighs beside its data, in bytes: it takes some time too. */
 #define COMMAND_WEIGHT 4096u
 
+/* So many sessions may be lost with a request in flight. */
+#define MAX_LOSSES 16
+
 /* ------------------------------------------------------ lists of requests */
 
 static void
@@ -404,23 +407,37 @@ remote_collect (struct store_nbd *sn)
   remote_done_call (&done);
 }
 
+/* The session was lost once more with this request in flight.  If that happens
+ * always, though others are answered, it may be the request's fault.
+ */
+static void
+requeue_one (struct store_nbd *sn, struct remote_cmd *cmd,
+             struct done_list *done)
+{
+  struct store_req *req = cmd->req;
+  int losses = remote_piece_reset (cmd);
+
+  cmd->conn = NULL;
+  cmd_free (sn, cmd);
+  if (req->op == STORE_FLUSH)
+    done_add (sn, done, req, -ECONNRESET);
+  else if (remote_status_hopeless (req))
+    done_add (sn, done, req, 0);
+  else if (losses < MAX_LOSSES)
+    store_queue_add_first (&sn->queue, req);
+  else {
+    env_log (sn->store.env, LOG_ERROR,
+             "%s: the connection was lost %d times with %s at offset %" PRIu64
+             " under way, which is given up",
+             sn->uri, losses, name_of (cmd), req->offset);
+    done_add (sn, done, req, -EIO);
+  }
+}
+
 /* The newest goes back first, so the oldest is first in the queue. */
 void
 remote_requeue (struct store_nbd *sn, struct done_list *done)
 {
-  struct remote_cmd *cmd;
-
-  while ((cmd = sn->newest) != NULL) {
-    struct store_req *req = cmd->req;
-
-    remote_piece_reset (cmd);
-    cmd->conn = NULL;
-    cmd_free (sn, cmd);
-    if (req->op == STORE_FLUSH)
-      done_add (sn, done, req, -ECONNRESET);
-    else if (remote_status_hopeless (req))
-      done_add (sn, done, req, 0);
-    else
-      store_queue_add_first (&sn->queue, req);
-  }
+  while (sn->newest)
+    requeue_one (sn, sn->newest, done);
 }

@@ -17,6 +17,9 @@
 /* req->state: written, and now to be flushed. */
 #define SYNC 1
 
+/* req->state: counts the sessions that were lost with it in flight. */
+#define LOSS 0x100
+
 /* Where the request ends, but not past the store's end. */
 static uint64_t
 req_end (const struct remote_cmd *cmd)
@@ -174,7 +177,7 @@ prepare_end (struct remote_cmd *cmd)
     copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
   else if ((req->flags & STORE_FUA) && !cmd->sn->facts.fua &&
            req->progress > 0) {
-    req->state = SYNC;
+    req->state |= SYNC;
     return prepare_flush (cmd);
   }
   return 0;
@@ -188,7 +191,7 @@ remote_piece_prepare (struct remote_cmd *cmd)
 
   cmd->offset = req->offset + req->progress;
   cmd->flags = 0;
-  if (req->op == STORE_FLUSH || req->state == SYNC)
+  if (req->op == STORE_FLUSH || (req->state & SYNC))
     return prepare_flush (cmd);
   if (cmd->offset >= end)
     return prepare_end (cmd);
@@ -273,9 +276,12 @@ remote_piece_advance (struct remote_cmd *cmd)
   return remote_piece_prepare (cmd);
 }
 
-void
+int
 remote_piece_reset (struct remote_cmd *cmd)
 {
-  cmd->req->progress = 0;
-  cmd->req->state = 0;
+  struct store_req *req = cmd->req;
+
+  req->progress = 0;
+  req->state = (req->state & ~SYNC) + LOSS;
+  return req->state / LOSS;
 }

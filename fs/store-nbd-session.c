@@ -131,24 +131,12 @@ add_others (struct store_nbd *sn, struct remote_session *session,
   return 0;
 }
 
-static unsigned
-connections_wished (const struct store_nbd *sn)
-{
-  if (sn->facts.multi_conn || sn->connections == 1)
-    return sn->connections;
-  env_log (sn->store.env, LOG_DEBUG,
-           "%s: one connection only: the server does not announce "
-           "multi-conn",
-           sn->uri);
-  return 1;
-}
-
 static struct remote_session *
 make_session (struct store_nbd *sn, char *why)
 {
   struct env *env = sn->store.env;
   uint64_t deadline = env->now (env) + CONNECT_TIMEOUT;
-  unsigned wished = connections_wished (sn);
+  unsigned wished = sn->connections;
   struct remote_session *session;
   struct nbd_handle *handle;
 

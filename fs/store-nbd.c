@@ -199,6 +199,26 @@ probe (struct store_nbd *sn, const struct message *m)
   return r < 0 ? refuse (m, r, "%s: %s", sn->uri, why) : 0;
 }
 
+/* What of the wishes cannot be had. */
+static void
+settle_for (struct store_nbd *sn)
+{
+  struct env *env = sn->store.env;
+
+  if (!sn->facts.multi_conn && sn->connections > 1) {
+    env_log (env, LOG_DEBUG,
+             "%s: one connection only: the server does not announce "
+             "multi-conn",
+             sn->uri);
+    sn->connections = 1;
+  }
+  if (!sn->facts.flush && !sn->store.geo.readonly)
+    env_log (env, LOG_INFO,
+             "%s: the server has no flush: when data is durable is for it to "
+             "know",
+             sn->uri);
+}
+
 int
 store_nbd_open (struct env *env, const struct store_nbd_options *options,
                 struct store **store, char *err, size_t errlen)
@@ -215,11 +235,7 @@ store_nbd_open (struct env *env, const struct store_nbd_options *options,
     return r;
   }
   fill_geometry (sn, options->readonly);
-  if (!sn->facts.flush && !options->readonly)
-    env_log (env, LOG_INFO,
-             "%s: the server has no flush: when data is durable is for it to "
-             "know",
-             sn->uri);
+  settle_for (sn);
   *store = &sn->store;
   return 0;
 }

@@ -99,6 +99,12 @@ nbd_rig_kill (struct nbd_rig *rig, int sig)
 {
   assert_true (rig->server > 0);
   assert_int_equal (kill (rig->server, sig), 0);
+  nbd_rig_await_end (rig);
+}
+
+void
+nbd_rig_await_end (struct nbd_rig *rig)
+{
   assert_int_equal (waitpid (rig->server, NULL, 0), rig->server);
   rig->server = 0;
 }

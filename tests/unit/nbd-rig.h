@@ -53,6 +53,9 @@ extern void nbd_rig_serve_disk (struct nbd_rig *rig, uint64_t size);
 /* End the server with a signal, and wait until it is gone. */
 extern void nbd_rig_kill (struct nbd_rig *rig, int sig);
 
+/* Wait until it has ended by itself. */
+extern void nbd_rig_await_end (struct nbd_rig *rig);
+
 /* Stop it, with all its threads, until it gets SIGCONT or SIGKILL. */
 extern void nbd_rig_freeze (struct nbd_rig *rig);
 

@@ -7,22 +7,25 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "fs/store-nbd-impl.h"
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
 
-/* A request of 512 bytes at the start of the disk, on its way. */
+/* A request of 512 bytes, on its way. */
 struct pending {
   struct store_req req; /* first */
   struct iovec iov;
@@ -43,7 +46,7 @@ pending_done (struct store_req *req, int error)
 
 static void
 pending_start (struct nbd_rig *rig, struct pending *p, enum store_op op,
-               int fill)
+               uint64_t offset, int fill)
 {
   struct store_req *reqs[1] = { &p->req };
 
@@ -53,6 +56,7 @@ pending_start (struct nbd_rig *rig, struct pending *p, enum store_op op,
   p->env = &rig->env;
   p->req = (struct store_req) {
     .op = op,
+    .offset = offset,
     .length = sizeof p->buf,
     .iov = &p->iov,
     .niov = 1,
@@ -95,6 +99,16 @@ start (struct nbd_rig *rig, uint64_t retry)
   o = nbd_rig_options (rig);
   o.retry = retry;
   nbd_rig_open (rig, &o);
+}
+
+static void
+make_file (const char *path, off_t size)
+{
+  int fd = open (path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+  assert_true (fd >= 0);
+  assert_int_equal (ftruncate (fd, size), 0);
+  close (fd);
 }
 
 static void
@@ -146,12 +160,12 @@ requests_wait_while_the_server_is_down (void **state)
   nbd_rig_kill (&rig, SIGKILL);
   nbd_rig_await_error (&rig, "connection is lost");
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0xaa);
-  pending_start (&rig, &flush, STORE_FLUSH, 0);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0);
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   assert_int_equal (pending_wait (&write), 0);
   assert_int_equal (pending_wait (&flush), 0);
-  pending_start (&rig, &read, STORE_READ, 0);
+  pending_start (&rig, &read, STORE_READ, 0, 0);
   assert_int_equal (pending_wait (&read), 0);
   assert_int_equal (read.buf[0], 0xaa);
   nbd_rig_await_error (&rig, "connected again");
@@ -170,8 +184,8 @@ what_was_in_flight_is_sent_again_and_a_flush_fails (void **state)
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &write, STORE_WRITE, 0x55);
-  pending_start (&rig, &flush, STORE_FLUSH, 0);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0x55);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0);
   nbd_rig_kill (&rig, SIGKILL);
   assert_int_equal (pending_wait (&flush), -ECONNRESET);
   assert_int_equal (rig.store->losses, 1);
@@ -179,6 +193,136 @@ what_was_in_flight_is_sent_again_and_a_flush_fails (void **state)
   assert_int_equal (pending_wait (&write), 0);
   assert_int_equal (read_start (&rig, &byte), 0);
   assert_int_equal (byte, 0x55);
+  finish (&rig);
+}
+
+/* A server whose first write waits until the file "go" is there.  The directory
+ * "begun" tells that it has come.
+ */
+static void
+serve_slow_first_write (struct nbd_rig *rig)
+{
+  char pwrite[500], pread[200];
+  const char *args[] = { "eval",
+                         "thread_model=echo parallel",
+                         "get_size=echo 16M",
+                         "can_write=exit 0",
+                         pread,
+                         pwrite,
+                         NULL };
+
+  snprintf (pread, sizeof pread,
+            "pread=dd if=%s iflag=skip_bytes,count_bytes skip=$4 count=$3 "
+            "2>/dev/null",
+            rig->disk);
+  snprintf (pwrite, sizeof pwrite,
+            "pwrite=if mkdir %s/begun 2>/dev/null; then"
+            "  while [ ! -e %s/go ]; do :; done;"
+            "fi; dd of=%s oflag=seek_bytes seek=$4 conv=notrunc 2>/dev/null",
+            rig->dir, rig->dir, rig->disk);
+  make_file (rig->disk, 16 * MIB);
+  nbd_rig_serve (rig, args);
+}
+
+static bool
+exists (struct nbd_rig *rig, const char *name)
+{
+  char path[100];
+
+  snprintf (path, sizeof path, "%s/%s", rig->dir, name);
+  return access (path, F_OK) == 0;
+}
+
+/* A write that was sent by a connection that is lost may still be under way in
+ * the server when a new connection is there.  Nothing is written there until
+ * the old one has come to its end, or the old write could land on a newer one.
+ */
+static void
+nothing_is_written_before_the_old_connection_has_ended (void **state)
+{
+  struct store_nbd_options o;
+  struct pending write;
+  struct store_nbd *sn;
+  struct nbd_rig rig;
+  uint8_t byte;
+  char go[100];
+  int i;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  serve_slow_first_write (&rig);
+  o = nbd_rig_options (&rig);
+  nbd_rig_open (&rig, &o);
+  sn = store_nbd_of (rig.store);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  UNTIL (exists (&rig, "begun"));
+  pthread_mutex_lock (&sn->lock);
+  remote_lose (sn->session, "for a test");
+  pthread_mutex_unlock (&sn->lock);
+  remote_wake (sn);
+  UNTIL (rig.store->losses == 1);
+  for (i = 0; i < 20; i++) {
+    assert_int_equal (read_start (&rig, &byte), 0);
+    assert_int_equal (byte, 0);
+  }
+  assert_int_equal (atomic_load (&write.done.word), 0);
+  snprintf (go, sizeof go, "%s/go", rig.dir);
+  make_file (go, 0);
+  assert_int_equal (pending_wait (&write), 0);
+  memset (write.buf, 0x55, sizeof write.buf);
+  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 0, write.buf, 512), 0);
+  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (byte, 0x55);
+  unlink (go);
+  nbd_rig_close (&rig);
+  snprintf (go, sizeof go, "%s/begun", rig.dir);
+  rmdir (go);
+  nbd_rig_exit (&rig);
+}
+
+/* Such a server answers other reads, and ends with that one when the file is
+ * there.
+ */
+static void
+let_it_end (struct nbd_rig *rig)
+{
+  uint8_t byte;
+
+  assert_int_equal (read_start (rig, &byte), 0);
+  make_file (rig->disk, 0);
+  nbd_rig_await_end (rig);
+}
+
+static void
+a_request_that_kills_the_server_is_given_up (void **state)
+{
+  char pread[300];
+  const char *args[] = { "eval", "thread_model=echo parallel",
+                         "get_size=echo 16M", pread, NULL };
+  struct store_nbd_options o;
+  struct nbd_rig rig;
+  struct pending p;
+  int i;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  snprintf (pread, sizeof pread,
+            "pread=if [ $4 -gt 0 ]; then"
+            "  while [ ! -e %s ]; do :; done; rm %s; kill -9 $PPID;"
+            "fi; dd if=/dev/zero bs=$3 count=1 2>/dev/null",
+            rig.disk, rig.disk);
+  nbd_rig_serve (&rig, args);
+  o = nbd_rig_options (&rig);
+  o.readonly = true;
+  nbd_rig_open (&rig, &o);
+  pending_start (&rig, &p, STORE_READ, MIB, 0);
+  let_it_end (&rig);
+  for (i = 1; i < 16; i++) {
+    nbd_rig_serve (&rig, args);
+    let_it_end (&rig);
+  }
+  assert_int_equal (pending_wait (&p), -EIO);
+  nbd_rig_await_error (&rig, "under way, which is given up");
   finish (&rig);
 }
 
@@ -197,7 +341,7 @@ an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
   assert_int_equal (pending_wait (&write), -EHOSTDOWN);
   nbd_rig_await_error (&rig, "requests fail until");
   assert_int_equal (read_start (&rig, &byte), -EHOSTDOWN);
@@ -225,6 +369,66 @@ without_retry_requests_fail_at_once (void **state)
   finish (&rig);
 }
 
+/* A server that says ESHUTDOWN, as long as the disk's file is there. */
+static void
+start_shutting_down (struct nbd_rig *rig, uint64_t retry)
+{
+  char pread[300];
+  const char *args[] = { "eval", "thread_model=echo parallel",
+                         "get_size=echo 16M", pread, NULL };
+  struct store_nbd_options o;
+
+  nbd_rig_init (rig);
+  snprintf (pread, sizeof pread,
+            "pread=if [ -e %s ]; then echo ESHUTDOWN x >&2; exit 1; fi;"
+            "dd if=/dev/zero bs=$3 count=1 2>/dev/null",
+            rig->disk);
+  make_file (rig->disk, 0);
+  nbd_rig_serve (rig, args);
+  o = nbd_rig_options (rig);
+  o.readonly = true;
+  o.retry = retry;
+  nbd_rig_open (rig, &o);
+}
+
+static void
+a_server_that_shuts_down_is_waited_for (void **state)
+{
+  struct pending read;
+  struct nbd_rig rig;
+
+  (void) state;
+  start_shutting_down (&rig, 3600 * NSEC_PER_SEC);
+  pending_start (&rig, &read, STORE_READ, 0, 0xee);
+  UNTIL (rig.store->losses >= 2);
+  assert_int_equal (atomic_load (&read.done.word), 0);
+  unlink (rig.disk);
+  assert_int_equal (pending_wait (&read), 0);
+  assert_int_equal (read.buf[0], 0);
+  finish (&rig);
+}
+
+static void
+a_server_that_shuts_down_for_too_long_is_an_outage (void **state)
+{
+  struct nbd_rig rig;
+  unsigned changed;
+  uint8_t byte;
+  int r;
+
+  (void) state;
+  start_shutting_down (&rig, NSEC_PER_SEC / 4);
+  assert_int_equal (read_start (&rig, &byte), -ESHUTDOWN);
+  changed = rig.changed;
+  UNTIL (rig.changed > changed);
+  unlink (rig.disk);
+  do
+    r = read_start (&rig, &byte);
+  while (r == -ESHUTDOWN);
+  assert_int_equal (r, 0);
+  finish (&rig);
+}
+
 /* Stopped, it neither answers nor closes the connection. */
 static void
 a_server_that_hangs_is_an_outage (void **state)
@@ -238,9 +442,10 @@ a_server_that_hangs_is_an_outage (void **state)
   start (&rig, NSEC_PER_SEC / 2);
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &write, STORE_WRITE, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
   assert_int_equal (pending_wait (&write), -EHOSTDOWN);
   assert_int_equal (rig.store->losses, 1);
+  nbd_rig_await_error (&rig, "an old connection does not end");
   changed = rig.changed;
   assert_int_equal (kill (rig.server, SIGCONT), 0);
   UNTIL (rig.changed > changed);
@@ -262,7 +467,7 @@ an_export_of_another_size_is_not_used (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
   nbd_rig_serve_disk (&rig, MIB);
   nbd_rig_await_error (&rig, "it had 16777216 bytes, and now has 1048576");
   assert_int_equal (atomic_load (&write.done.word), 0);
@@ -285,7 +490,7 @@ an_export_with_other_flags_is_not_used (void **state)
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
   args[2] = rig.disk;
   nbd_rig_serve (&rig, args);
   nbd_rig_await_error (&rig, "it was not read-only, and now is read-only");
@@ -323,7 +528,7 @@ a_store_that_hangs_can_be_closed (void **state)
   start (&rig, NSEC_PER_SEC / 5);
   assert_int_equal (read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &read, STORE_READ, 0);
+  pending_start (&rig, &read, STORE_READ, 0, 0);
   assert_int_equal (pending_wait (&read), -EHOSTDOWN);
   UNTIL (rig.store->losses == 1);
   finish (&rig);
@@ -336,9 +541,13 @@ main (void)
     cmocka_unit_test (a_server_killed_under_load_goes_unnoticed),
     cmocka_unit_test (requests_wait_while_the_server_is_down),
     cmocka_unit_test (what_was_in_flight_is_sent_again_and_a_flush_fails),
+    cmocka_unit_test (nothing_is_written_before_the_old_connection_has_ended),
+    cmocka_unit_test (a_request_that_kills_the_server_is_given_up),
     cmocka_unit_test (
       an_outage_longer_than_retry_fails_requests_until_it_is_over),
     cmocka_unit_test (without_retry_requests_fail_at_once),
+    cmocka_unit_test (a_server_that_shuts_down_is_waited_for),
+    cmocka_unit_test (a_server_that_shuts_down_for_too_long_is_an_outage),
     cmocka_unit_test (a_server_that_hangs_is_an_outage),
     cmocka_unit_test (an_export_of_another_size_is_not_used),
     cmocka_unit_test (an_export_with_other_flags_is_not_used),

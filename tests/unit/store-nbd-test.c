@@ -190,6 +190,17 @@ a_read_only_export_needs_to_be_asked_for (void **state)
   nbd_rig_exit (&rig);
 }
 
+/* As many connections as the server lets us have. */
+static void
+fewer_connections_than_wished_will_do (void **state)
+{
+  static const char *const args[] = { "--filter=limit", "memory", "16M",
+                                      "limit=2", NULL };
+
+  (void) state;
+  check_with (args, 4, 10);
+}
+
 static void
 nobody_there_is_said_at_once (void **state)
 {
@@ -272,6 +283,7 @@ main (void)
     cmocka_unit_test (an_odd_end_is_kept),
     cmocka_unit_test (holes_are_reported),
     cmocka_unit_test (a_read_only_export_needs_to_be_asked_for),
+    cmocka_unit_test (fewer_connections_than_wished_will_do),
     cmocka_unit_test (nobody_there_is_said_at_once),
     cmocka_unit_test (a_store_closes_without_having_been_attached),
     cmocka_unit_test (errors_of_the_server_are_passed_on),
