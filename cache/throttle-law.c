@@ -12,6 +12,9 @@
 #define BANDWIDTH_PERIOD 3.0
 #define RECENT_PERIOD 1.0
 
+/* What a store wrote recently may be less by so much by chance. */
+#define RECENT_MARGIN 1.25
+
 /* Seconds in which a limit that rises gets most of the way. */
 #define RISE_PERIOD 1.5
 
@@ -62,7 +65,7 @@
 /* The flush target limits, or no longer does, only when the difference is more
  * than this part.
  */
-#define BOUND_MARGIN 0.05
+#define BOUND_MARGIN 0.1
 
 static double
 min (double a, double b)
@@ -233,22 +236,26 @@ measure (struct throttle_law *law, const struct law_sample *sample)
   law->busy = law->written = 0;
 }
 
-/* Bad news counts sooner than good news, if it is bad enough not to be chance. */
+/* Bad news counts sooner than good news. */
 static double
 cautious_bandwidth (const struct throttle_law *law)
 {
-  return law->recent < law->bandwidth / 2 ? law->recent : law->bandwidth;
+  return min (law->bandwidth, law->recent * RECENT_MARGIN);
 }
 
-/* The limit that the store's bandwidth asks for. */
+/* What the store writes in the flush target; and whether that is what limits. */
 static double
-wanted_limit (const struct throttle_law *law)
+flush_limit (struct throttle_law *law)
 {
-  double speed = cautious_bandwidth (law);
+  double speed = cautious_bandwidth (law), limit = speed * law->flush_target;
 
   if (law->flush_target == 0 || speed == 0)
     return law->max_limit;
-  return min (law->max_limit, max (LIMIT_FLOOR, speed * law->flush_target));
+  if (limit < law->max_limit * (1 - BOUND_MARGIN))
+    law->bound = true;
+  else if (limit > law->max_limit * (1 + BOUND_MARGIN))
+    law->bound = false;
+  return max (LIMIT_FLOOR, limit);
 }
 
 /* The part of the limit that is the setpoint. */
@@ -276,7 +283,7 @@ lower_limit (struct throttle_law *law, const struct law_sample *sample,
 static void
 move_limit (struct throttle_law *law, const struct law_sample *sample)
 {
-  double wanted = wanted_limit (law);
+  double wanted = min (law->max_limit, flush_limit (law));
   double freerun = wanted * (2 * setpoint_share (law) - 1);
 
   law->falling = 0;
@@ -286,11 +293,6 @@ move_limit (struct throttle_law *law, const struct law_sample *sample)
     law->limit = wanted; /* nobody notices */
   else
     lower_limit (law, sample, wanted);
-
-  if (wanted < law->max_limit * (1 - BOUND_MARGIN))
-    law->bound = true;
-  else if (wanted == law->max_limit)
-    law->bound = false;
 }
 
 /* At what rate pages should become dirty altogether.  While the limit falls,
