@@ -19,6 +19,7 @@ struct model_job {
   struct store_req *req;
   struct model_timer timer;
   uint64_t seq; /* of the medium, when it was submitted */
+  bool spent;   /* it has had its effect, though it is not over */
 };
 
 static struct model_store *
@@ -86,14 +87,31 @@ take_some_effect (struct model_store *s, const struct store_req *req)
     medium_apply (s->medium, req, percents[world_below (s->world, 5)]);
 }
 
+/* Of what is under way, some is done, though not yet told to be: what happens
+ * to the medium now happens to it, too.
+ */
+static void
+do_early (struct model_store *s)
+{
+  struct model_job *job;
+
+  for (job = s->running; job; job = job->next)
+    if (changes (job->req) && world_chance (s->world, 50)) {
+      medium_apply (s->medium, job->req, 100);
+      job->spent = true;
+    }
+}
+
 static void
 fail_flush (struct model_store *s)
 {
-  switch (s->config.flush_failure) {
-  case MODEL_KEEPS: break;
-  case MODEL_DOOMS: medium_doom (s->medium); break;
-  case MODEL_LOSES: medium_cut (s->medium); break;
-  }
+  if (s->config.flush_failure == MODEL_KEEPS)
+    return;
+  do_early (s);
+  if (s->config.flush_failure == MODEL_DOOMS)
+    medium_doom (s->medium);
+  else
+    medium_cut (s->medium);
 }
 
 static int
@@ -115,7 +133,7 @@ carry_out (struct model_store *s, const struct model_job *job)
   if (s->medium == NULL || s->given_up)
     return -EIO;
   error = refusal (s, job->req);
-  if (error)
+  if (error || job->spent)
     return error;
   error = faults_strike (&s->faults, s->world, job->req);
   if (error == 0)
@@ -407,6 +425,7 @@ return_jobs (struct model_store *s)
 
   while ((job = s->running) != NULL) {
     world_timer_cancel (s->world, &job->timer);
+    job->spent = false;
     take_out (&s->running, job);
     append (job->req->op == STORE_FLUSH ? &flushes : &again, job);
   }

@@ -9,7 +9,8 @@
  *   - A flush makes durable what was done before the flush was submitted.
  *   - A write that fails, or is under way when power is cut, has reached the
  *     medium in part, or not at all, or wholly, sector by sector.
- *   - A request has its effect when it is done.
+ *   - A request has its effect when it is done, or, if a flush fails while it is
+ *     under way, perhaps just before that.
  */
 
 #ifndef MODEL_STORE_H

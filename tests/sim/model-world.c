@@ -89,6 +89,7 @@ world_forget (struct world *w)
   for (i = 0; i < w->nr_events; i++)
     free (w->events[i].text);
   w->nr_events = 0;
+  w->last_turn = w->turns + WORLD_PATIENCE;
 }
 
 /* Does the event concern the sector? */
@@ -317,7 +318,8 @@ world_turn (struct world *w)
 {
   unsigned fibers, timer, step, choice;
 
-  w->turns++;
+  if (w->turns++ > w->last_turn)
+    world_fail (w, WORLD_ALL, "this goes on for ever");
   w->clock += 1 + world_below (w, TURN_NS);
   fibers = ready_fibers (w);
   timer = w->timers && w->timers->due <= w->clock;
@@ -383,6 +385,7 @@ world_create (uint64_t seed, bool trace)
   w->clock = NSEC_PER_SEC;
   w->deadline = ENV_FOREVER;
   w->trace = trace;
+  world_forget (w);
   return w;
 }
 

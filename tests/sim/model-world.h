@@ -80,6 +80,7 @@ struct world {
 
   struct model_event *events; /* since world_forget */
   size_t nr_events, room;
+  uint64_t last_turn; /* before something must have gone round in circles */
 };
 
 extern struct world *world_create (uint64_t seed, bool trace);
@@ -116,7 +117,10 @@ extern void world_sleep (struct world *w, uint64_t ns);
 extern void world_note (struct world *w, const char *what, uint64_t offset,
                         uint64_t length, int64_t value);
 
-/* Forget the record, not its hash. */
+/* Forget the record, not its hash; from here on WORLD_PATIENCE turns may be
+ * taken, or the program ends as by world_fail.
+ */
+#define WORLD_PATIENCE 3000000u
 extern void world_forget (struct world *w);
 
 /* Print the message, the seed, and what happened to the sector (or, if that is

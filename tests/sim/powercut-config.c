@@ -84,7 +84,7 @@ choose_clients (struct run_config *c, struct rng *rng)
   for (i = 0; i < 7; i++)
     c->weights[i] = usual[i] * (unsigned) between (rng, 0, 4);
   c->weights[CLIENT_WRITE] += 10;
-  c->weights[CLIENT_FLUSH] += 1;
+  c->weights[CLIENT_FLUSH] += one_in (rng, 4) ? 40 : 1;
 }
 
 static unsigned

@@ -32,7 +32,7 @@ add_rule (struct run *run, unsigned ops)
   struct model_rule rule = {
     .ops = ops,
     .error = ops == CHANGES && world_chance (w, 30) ? -ENOSPC : -EIO,
-    .skip = (uint32_t) world_below (w, 30),
+    .skip = (uint32_t) world_below (w, ops == 1u << STORE_FLUSH ? 3 : 30),
     .count = world_chance (w, 50)   ? 1
              : world_chance (w, 50) ? 1 + (uint32_t) world_below (w, 20)
                                     : MODEL_FOR_EVER,

@@ -12,9 +12,6 @@
 #include "fs/raw.h"
 #include "powercut.h"
 
-/* More turns than any life takes: something goes round in circles. */
-#define MAX_TURNS 20000000u
-
 /* --- power on and off --- */
 
 static void
@@ -84,14 +81,6 @@ power_off (struct run *run)
 
 /* --- what clients find and leave --- */
 
-static void
-turn (struct run *run)
-{
-  world_turn (run->world);
-  if (run->world->turns > MAX_TURNS)
-    world_fail (run->world, WORLD_ALL, "this goes on for ever");
-}
-
 /* What was verified may stay in the cache, or not. */
 static void
 verify (struct run *run)
@@ -137,7 +126,7 @@ shut_down (struct run *run)
   mishaps_end (run);
   run->ending = true;
   while (run->store->down || fiber_count (run->world) > 1) /* the redoer */
-    turn (run);
+    world_turn (run->world);
   mapping_shutdown (run->mapping);
   do {
     begun = oracle_moment (run->oracle);
@@ -155,12 +144,12 @@ live (struct run *run)
   mishaps_start (run);
   clients_start (run);
   while (run->world->turns < run->cut_turn)
-    turn (run);
+    world_turn (run->world);
   if (world_chance (run->world, 10))
     shut_down (run);
   cut_power (run);
   while (fiber_count (run->world) > 1)
-    turn (run);
+    world_turn (run->world);
 }
 
 /* --- the disk's first content --- */
