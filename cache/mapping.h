@@ -119,6 +119,11 @@ extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
                                 uint64_t end, bool only_clean);
 
+/* Forget what is clean, to read it again: it may have been read when the store
+ * had what it lost since.  Waits; no range or folio is held.
+ */
+extern void mapping_forget_clean (struct mapping *mapping);
+
 /* The store lost what is unstable in the range: it is dirty again.  The caller
  * holds the range in mapping->ranges.
  */

@@ -81,6 +81,16 @@ mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end,
 }
 
 void
+mapping_forget_clean (struct mapping *mapping)
+{
+  struct range all = { .end = mapping->size };
+
+  ranges_add_wait (&mapping->ranges, &all);
+  for_each_folio (mapping, all.start, all.end, drop_clean);
+  mapping_end_range (mapping, &all);
+}
+
+void
 mapping_redirty_range (struct mapping *mapping, uint64_t start, uint64_t end)
 {
   for_each_folio (mapping, start, end, redirty);

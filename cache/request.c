@@ -116,8 +116,11 @@ do_flush (struct conn *conn)
   if (r == 0)
     r = writeback_sync (mapping, 0, UINT64_MAX, true);
   lost = atomic_load (&mapping->lost_writes);
-  if (atomic_exchange (&conn->lost_writes, lost) != lost && r == 0)
-    r = -EIO;
+  if (atomic_exchange (&conn->lost_writes, lost) != lost) {
+    /* Before it is told, so that what it reads then stays. */
+    mapping_forget_clean (mapping);
+    r = r ? r : -EIO;
+  }
   return r;
 }
 

@@ -405,7 +405,22 @@ test_sync_waits_for_zero (void **state)
   stop (f);
 }
 
-/* What it has written before the zero below was done again goes out once more. */
+/* The place in the store's record of the n-th request of op, from 0. */
+static size_t
+place_of (struct fixture *f, enum store_op op, unsigned n)
+{
+  struct fake_record record;
+  size_t i;
+
+  for (i = 0; fake_store_record (f->fake, i, &record); i++)
+    if (record.op == op && n-- == 0)
+      break;
+  return i;
+}
+
+/* What it has written before the zero below was done again goes out once more,
+ * before the flush.
+ */
 static void
 test_zero_behind_sync (void **state)
 {
@@ -428,6 +443,7 @@ test_zero_behind_sync (void **state)
   fake_store_unhold (f->fake, STORE_ZERO);
   assert_int_equal (job_join (&flush), 0);
   power_cut (f);
+  assert_true (place_of (f, STORE_WRITE, 2) < place_of (f, STORE_FLUSH, 1));
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
   store_expect_zero (f, 1 * MiB + PAGE, 63 * PAGE);
@@ -570,6 +586,27 @@ test_direct (void **state)
   stop (f);
 }
 
+/* Once told, they read what the store has, though more was cached meanwhile. */
+static void
+test_direct_cached (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 16; i++)
+    put (f, i * 64 * KiB, 64 * KiB, 1);
+  for (i = 0; i < 16; i++)
+    expect (f, 1 * MiB - (i + 1) * PAGE, PAGE, 1);
+  put (f, 2 * MiB, PAGE, 1);
+  lose (f);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  expect (f, 512 * KiB, 512 * KiB, 0);
+  expect (f, 2 * MiB, PAGE, 1);
+  stop (f);
+}
+
 /* So they are if a flush was in flight. */
 static void
 test_direct_flushing (void **state)
@@ -667,6 +704,7 @@ main (void)
     cmocka_unit_test (test_end_during_redo),
     cmocka_unit_test (test_end_without_redo),
     cmocka_unit_test (test_direct),
+    cmocka_unit_test (test_direct_cached),
     cmocka_unit_test (test_direct_flushing),
     cmocka_unit_test (test_direct_in_flight),
     cmocka_unit_test (test_back),
