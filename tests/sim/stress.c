@@ -3,12 +3,16 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Many threads on one mapping, over a store in memory that is slow, fails now
- * and then, and loses what was not flushed when its power is cut.
+ * and then, and loses what was not flushed: when a flush fails, without saying
+ * so but for a count, and when its power is cut.
  *
  * The disk is cut into pieces of odd lengths, dealt out to the threads, so that
  * neighbours share sectors and folios; each thread knows exactly what its own
  * pieces hold.  At the end of a round all is flushed, the power is cut, and the
  * store must hold every byte.
+ *
+ * Of what was written past the cache there is no copy: if a store may lose that,
+ * a thread that sees old data must be told by its next flush.
  *
  *   stress [SEED [ROUNDS]]
  */
@@ -36,8 +40,10 @@ struct piece {
 struct round {
   uint64_t seed;
   uint32_t disk;
-  unsigned ops; /* of each thread */
-  bool faults;
+  unsigned ops;   /* of each thread */
+  bool faults;    /* requests fail */
+  bool losses;    /* the store loses what it has not flushed */
+  bool forgetful; /* and that may have no copy in the cache */
   struct mapping_config config;
   struct fake_store *fake;
   struct mapping *mapping;
@@ -51,6 +57,7 @@ struct worker {
   unsigned number;
   uint64_t random;
   struct conn *conn;
+  bool owed; /* a loss was seen that no flush has told of yet */
   uint8_t *buf;
   pthread_t thread;
 };
@@ -110,15 +117,19 @@ do_read (struct worker *w)
   if (r < 0)
     fail (w->round, "read", offset, -r);
   for (i = 0; i < count; i++)
-    if (w->buf[i] != w->round->shadow[offset + i])
-      fail (w->round, "wrong data read", offset + i, 0);
+    if (w->buf[i] != w->round->shadow[offset + i]) {
+      if (!w->round->forgetful)
+        fail (w->round, "wrong data read", offset + i, 0);
+      w->owed = true;
+      w->round->shadow[offset + i] = w->buf[i];
+    }
 }
 
 /* Only faults excuse an error. */
 static void
 check_error (struct worker *w, const char *what, uint64_t offset, int r)
 {
-  if (r < 0 && !(w->round->faults && r == -EIO))
+  if (r < 0 && !((w->round->faults || w->round->forgetful) && r == -EIO))
     fail (w->round, what, offset, -r);
 }
 
@@ -177,6 +188,33 @@ do_zero (struct worker *w)
     memset (&w->round->shadow[offset], 0, count);
 }
 
+/* What was lost is the truth now. */
+static void
+accept_all (struct worker *w)
+{
+  struct round *round = w->round;
+  unsigned i;
+
+  for (i = w->number; i < round->nr_pieces; i += THREADS)
+    accept (w, round->pieces[i].start, round->pieces[i].length);
+}
+
+static void
+do_flush (struct worker *w)
+{
+  int r = cache_flush (w->conn);
+
+  check_error (w, "flush", 0, r);
+  if (!w->round->forgetful)
+    return;
+  if (r == 0 && w->owed)
+    fail (w->round, "nobody told of a loss", 0, 0);
+  if (r < 0) {
+    accept_all (w);
+    w->owed = false;
+  }
+}
+
 static bool
 see_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
             bool zero)
@@ -186,7 +224,7 @@ see_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
 
   (void) hole;
   for (i = offset; zero && i < offset + length; i++)
-    if (w->round->shadow[i] != 0)
+    if (w->round->shadow[i] != 0 && !w->round->forgetful)
       fail (w->round, "data reported as zero", i, 0);
   return true;
 }
@@ -210,8 +248,10 @@ work (void *opaque)
   unsigned i;
 
   for (i = 0; i < w->round->ops; i++) {
+    if (w->round->losses && below (&w->random, 100) == 0)
+      fake_store_lose (w->round->fake, next_random (&w->random));
     switch (below (&w->random, 32)) {
-    case 0: check_error (w, "flush", 0, cache_flush (w->conn)); break;
+    case 0: do_flush (w); break;
     case 1:
     case 2: do_zero (w); break;
     case 3: do_extents (w); break;
@@ -245,11 +285,15 @@ cut_pieces (struct round *round, uint64_t *random)
 static void
 inject_faults (struct round *round, uint64_t *random)
 {
-  struct fake_rule rule = { .error = -EIO, .count = 20 };
+  static const enum store_op ops[] = { STORE_WRITE, STORE_FLUSH, STORE_ZERO,
+                                       STORE_TRIM };
+  struct fake_rule rule = { .error = -EIO };
   unsigned i;
 
-  for (i = 0; i < 8; i++) {
-    rule.op = i % 2 ? STORE_WRITE : STORE_FLUSH;
+  if (below (random, 2))
+    fake_store_lossy (round->fake, next_random (random) | 1);
+  for (i = 0; i < 16; i++) {
+    rule.op = ops[i % 4];
     rule.skip = below (random, 200);
     rule.count = below (random, 5) + 1;
     fake_store_fail (round->fake, &rule);
@@ -257,31 +301,42 @@ inject_faults (struct round *round, uint64_t *random)
 }
 
 static void
-make_round (struct round *round, uint64_t *random)
+make_config (struct mapping_config *config, uint64_t *random)
 {
   static const enum cache_mode modes[] = { CACHE_WRITEBACK, CACHE_WRITEBACK,
                                            CACHE_WRITEBACK, CACHE_WRITETHROUGH,
                                            CACHE_NONE };
+  bool tiny = below (random, 4) == 0;
+
+  *config = (struct mapping_config) {
+    .mode = modes[below (random, 5)],
+    .folio_max_order = below (random, 10),
+    .dirty_limit = tiny ? 16u << 10 : (256u << 10) << below (random, 3),
+    .dirty_background = tiny ? 8u << 10 : (64u << 10) << below (random, 3),
+    .dirty_expire = NSEC_PER_MSEC * (1 + below (random, 50)),
+    .writeback_interval = NSEC_PER_MSEC * (1 + below (random, 50)),
+    .readahead = below (random, 2) ? 256u << 10 : 0,
+    .sequential_cutoff = below (random, 4) ? 0 : 64u << 10,
+    .io_depth = below (random, 4) ? 1 + below (random, 32) : 1,
+  };
+}
+
+static void
+make_round (struct round *round, uint64_t *random)
+{
   struct mapping_config *config = &round->config;
+  bool direct;
 
   round->disk = (DISK_MAX / 2) + below (random, DISK_MAX / 2);
   round->ops = 200 + below (random, 300);
   memset (round->shadow, 0, sizeof round->shadow);
   cut_pieces (round, random);
-  *config = (struct mapping_config) {
-    .mode = modes[below (random, 5)],
-    .folio_max_order = below (random, 10),
-    .dirty_limit = (256u << 10) << below (random, 3),
-    .dirty_background = (64u << 10) << below (random, 3),
-    .dirty_expire = NSEC_PER_MSEC * (1 + below (random, 50)),
-    .writeback_interval = NSEC_PER_MSEC * (1 + below (random, 50)),
-    .readahead = below (random, 2) ? 256u << 10 : 0,
-    .sequential_cutoff = below (random, 4) ? 0 : 64u << 10,
-    .io_depth = 1 + below (random, 32),
-  };
-  /* What was written past the cache cannot be kept when the store fails. */
-  round->faults = config->mode != CACHE_NONE && !config->sequential_cutoff &&
-                  below (random, 2);
+  make_config (config, random);
+  direct = config->mode == CACHE_NONE || config->sequential_cutoff;
+  /* A direct write that fails leaves nobody knows what. */
+  round->faults = !direct && below (random, 2);
+  round->losses = below (random, 2);
+  round->forgetful = round->losses && direct;
 }
 
 static void
@@ -324,8 +379,11 @@ run_workers (struct round *round, uint64_t *random)
         pthread_create (&w->thread, NULL, work, w) != 0)
       fail (round, "no memory", 0, ENOMEM);
   }
-  for (i = 0; i < THREADS; i++) {
+  for (i = 0; i < THREADS; i++)
     pthread_join (workers[i].thread, NULL);
+  for (i = 0; i < THREADS; i++) {
+    if (round->forgetful)
+      do_flush (&workers[i]);
     conn_destroy (workers[i].conn);
     free (workers[i].buf);
   }
