@@ -22,16 +22,15 @@ sanitizer_library ()
 
 path=${FOLIO_SANITIZER_LOG:+:log_path=$FOLIO_SANITIZER_LOG}
 prefix=()
+keep_locale=${abs_top_builddir:-}/tests/.libs/keep-locale.so
+[ -f "$keep_locale" ] || keep_locale=
 case ",${SANITIZERS:-}," in
   *,address,*)
     # nbdkit frees little on its way out, so leaks say nothing here.
     options=detect_leaks=0:halt_on_error=1:detect_stack_use_after_return=1
     export ASAN_OPTIONS=$options$path
     export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1$path
-    preload=$(sanitizer_library libasan.so)
-    keep_locale=${abs_top_builddir:-}/tests/.libs/keep-locale.so
-    [ ! -f "$keep_locale" ] || preload="$preload $keep_locale"
-    export LD_PRELOAD=$preload
+    export LD_PRELOAD="$(sanitizer_library libasan.so) $keep_locale"
     ;;
   *,thread,*)
     options=halt_on_error=0:exitcode=66:second_deadlock_stack=1
@@ -40,7 +39,7 @@ case ",${SANITIZERS:-}," in
       options=$options:suppressions=$suppressions
     fi
     export TSAN_OPTIONS=$options$path
-    preload=$(sanitizer_library libtsan.so)
+    preload="$(sanitizer_library libtsan.so) $keep_locale"
     # Its shadow memory does not fit every random layout of the address space.
     if setarch -R true 2>/dev/null; then
       prefix=(setarch -R)
