@@ -10,6 +10,7 @@ EXTRA_DIST += \
 	bench/instructions \
 	bench/lib.sh \
 	bench/open \
+	bench/pacing \
 	bench/remote \
 	bench/README.trace \
 	bench/trace \
