@@ -93,13 +93,14 @@ pause_until (struct mapping *mapping, struct pace *pace, uint64_t until)
 
 /* Pay for what the connection has made dirty. */
 static int
-pay (struct mapping *mapping, struct pacing *pacing, unsigned flags)
+pay (struct mapping *mapping, struct pacing *pacing, uint32_t pages,
+     unsigned flags)
 {
   struct law_limits limits;
   uint64_t now = mapping->env->now (mapping->env), pause;
 
   balance_limits (mapping, &limits);
-  pause = law_pause (&limits, atomic_load (&pacing->pace->clock), now);
+  pause = law_pause (&limits, atomic_load (&pacing->pace->clock), now, pages);
   pause = min_u64 (pause, pacing->left);
   if (pause == 0)
     return 0;
@@ -116,7 +117,7 @@ balance_dirty_pages_ratelimited (struct mapping *mapping, struct pacing *pacing,
   int r = 0;
 
   if (balance_active (mapping) && pacing->pace)
-    r = pay (mapping, pacing, flags);
+    r = pay (mapping, pacing, pages, flags);
   if (r < 0)
     return r;
   return throttle_wait (mapping, pages, (flags & BDP_NOWAIT) != 0);
@@ -155,11 +156,11 @@ balance_dirtied (struct mapping *mapping, struct pacing *pacing, uint32_t pages)
 }
 
 struct pacing
-balance_begin (struct conn *conn)
+balance_begin (struct conn *conn, uint64_t count)
 {
   return (struct pacing) {
     .pace = conn ? &conn->pace : NULL,
-    .left = LAW_PAUSE_MAX,
+    .left = law_pause_most (LAW_PAUSE_MAX, count >> PAGE_SHIFT),
   };
 }
 

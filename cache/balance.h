@@ -63,13 +63,15 @@ struct pacing {
 extern void balance_init (struct balance *balance, uint32_t limit,
                           uint32_t background, uint64_t flush_target);
 
-/* Begin to pace a write of conn; NULL: it is not to be paced, but counts. */
-extern struct pacing balance_begin (struct conn *conn);
+/* Begin to pace a write by conn of `count' bytes; conn NULL: it is not to be
+ * paced, but counts.
+ */
+extern struct pacing balance_begin (struct conn *conn, uint64_t count);
 
 /* Pause, if the write's connection has made too much dirty, and be promised room
  * for `pages' pages more, at most throttle_max_chunk: see throttle_wait, and for
  * when to call it.  All pauses of a write together are not longer than
- * LAW_PAUSE_MAX; with BDP_NOWAIT there are none.  Returns 0; or, with nothing
+ * law_pause_most says; with BDP_NOWAIT there are none.  Returns 0; or, with nothing
  * promised, what throttle_wait does, or with BDP_NOWAIT -EAGAIN where it would
  * have to wait.
  */

@@ -172,26 +172,38 @@ law_poll (const struct law_limits *limits, uint32_t unsaved)
 }
 
 uint64_t
+law_pause_most (uint64_t pause, uint64_t pages)
+{
+  uint64_t times = (pages + LAW_PAGES - 1) / LAW_PAGES;
+
+  return pause * (times > LAW_PAUSES ? LAW_PAUSES : times > 1 ? times : 1);
+}
+
+uint64_t
 law_charge (const struct law_limits *limits, uint32_t unsaved, uint64_t clock,
             uint64_t now, uint32_t pages)
 {
-  uint64_t latest = now + limits->pause_max;
+  uint64_t latest = now + law_pause_most (limits->pause_max, pages);
   double rate = law_rate (limits, unsaved);
 
   if (clock + LAW_CREDIT < now)
     clock = now - LAW_CREDIT;
+  if (clock >= latest)
+    return clock;
   if (pages >= rate * seconds (latest - clock))
     return latest;
   return clock + (uint64_t) (pages / rate * (double) NSEC_PER_SEC);
 }
 
 uint64_t
-law_pause (const struct law_limits *limits, uint64_t clock, uint64_t now)
+law_pause (const struct law_limits *limits, uint64_t clock, uint64_t now,
+           uint32_t pages)
 {
-  uint64_t least = LAW_PAUSE, most = limits->pause_max;
+  uint64_t most = law_pause_most (limits->pause_max, pages);
+  uint64_t least = LAW_PAUSE;
 
-  if (least > most / 2)
-    least = most / 2;
+  if (least > limits->pause_max / 2)
+    least = limits->pause_max / 2;
   if (clock < now + least)
     return 0;
   return clock - now < most ? clock - now : most;

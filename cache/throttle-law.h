@@ -36,6 +36,13 @@
 #define LAW_PAUSE (10 * NSEC_PER_MSEC)
 #define LAW_PAUSE_MAX (200 * NSEC_PER_MSEC)
 
+/* A write of more than so many pages may pause for that long once for each so
+ * many of it, up to LAW_PAUSES times: else a few large writes side by side would
+ * fill the room that slow stores make faster than they make it.
+ */
+#define LAW_PAGES 8
+#define LAW_PAUSES 5
+
 /* How often law_update should be called. */
 #define LAW_INTERVAL (200 * NSEC_PER_MSEC)
 
@@ -110,12 +117,21 @@ extern uint32_t law_poll (const struct law_limits *limits, uint32_t unsaved);
  * still to its credit.
  */
 
-/* The clock after `pages' pages more.  Never more than pause_max ahead. */
+/* How long (ns) a write of `pages' pages may pause in all, if one of LAW_PAGES
+ * may pause for `pause'.
+ */
+extern uint64_t law_pause_most (uint64_t pause, uint64_t pages);
+
+/* The clock after `pages' pages more.  Never further ahead than such a write may
+ * pause.
+ */
 extern uint64_t law_charge (const struct law_limits *limits, uint32_t unsaved,
                             uint64_t clock, uint64_t now, uint32_t pages);
 
-/* How long (ns) to pause before going on; 0: it is too little yet. */
+/* How long (ns) to pause before a write of `pages' pages goes on; 0: it is too
+ * little yet.
+ */
 extern uint64_t law_pause (const struct law_limits *limits, uint64_t clock,
-                           uint64_t now);
+                           uint64_t now, uint32_t pages);
 
 #endif /* FOLIO_THROTTLE_LAW_H */

@@ -230,7 +230,7 @@ int
 write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
                 uint64_t count, uint64_t offset)
 {
-  struct pacing pacing = balance_begin (paced);
+  struct pacing pacing = balance_begin (paced, count);
   const uint8_t *src = buf;
   struct iomap_iter iter;
   int64_t n = 0;

@@ -151,7 +151,8 @@ must_wait (struct sim *sim, struct writer *w, unsigned slot)
 {
   if (unsaved (sim) > sim->limits.freerun) {
     if (w->awake[slot] == 0)
-      w->awake[slot] = sim->now + law_pause (&sim->limits, w->clock, sim->now);
+      w->awake[slot] =
+        sim->now + law_pause (&sim->limits, w->clock, sim->now, 1);
     if (sim->now < w->awake[slot])
       return true;
   }
@@ -298,22 +299,32 @@ test_clock (void **state)
   /* A page takes a millisecond, and the first ones are to its credit. */
   clock = law_charge (&l, 8000, 0, now, 1);
   assert_int_equal (clock, now - LAW_CREDIT + NSEC_PER_MSEC);
-  assert_int_equal (law_pause (&l, clock, now), 0);
+  assert_int_equal (law_pause (&l, clock, now, 1), 0);
   clock = law_charge (&l, 8000, now, now, 9);
   assert_int_equal (clock, now + 9 * NSEC_PER_MSEC);
-  assert_int_equal (law_pause (&l, clock, now), 0);
+  assert_int_equal (law_pause (&l, clock, now, 1), 0);
   clock = law_charge (&l, 8000, clock, now, 3);
-  assert_int_equal (law_pause (&l, clock, now), 12 * NSEC_PER_MSEC);
+  assert_int_equal (law_pause (&l, clock, now, 1), 12 * NSEC_PER_MSEC);
   /* Never too long. */
-  clock = law_charge (&l, 8000, clock, now, UINT32_MAX);
-  assert_int_equal (law_pause (&l, clock, now), LAW_PAUSE_MAX);
-  assert_int_equal (law_pause (&l, UINT64_MAX, now), LAW_PAUSE_MAX);
+  clock = law_charge (&l, 8000, clock, now, 8);
+  clock = law_charge (&l, 10000, clock, now, 8);
+  assert_int_equal (law_pause (&l, clock, now, 1), LAW_PAUSE_MAX);
+  assert_int_equal (law_pause (&l, UINT64_MAX, now, 1), LAW_PAUSE_MAX);
   clock = law_charge (&l, 10000, now, now, 1);
-  assert_int_equal (law_pause (&l, clock, now), LAW_PAUSE_MAX);
+  assert_int_equal (law_pause (&l, clock, now, 1), LAW_PAUSE_MAX);
+  /* But longer for large writes, up to a point. */
+  assert_true (law_pause_most (5, 0) == 5);
+  assert_true (law_pause_most (5, 8) == 5);
+  assert_true (law_pause_most (5, 9) == 10);
+  assert_true (law_pause_most (5, 40) == 25);
+  assert_true (law_pause_most (5, UINT32_MAX) == 25);
+  clock = law_charge (&l, 10000, now, now, 16);
+  assert_int_equal (law_pause (&l, clock, now, 1), LAW_PAUSE_MAX);
+  assert_int_equal (law_pause (&l, clock, now, 100), 2 * LAW_PAUSE_MAX);
   /* Shorter where little is enough for the store. */
   l.pause_max = NSEC_PER_MSEC;
   clock = law_charge (&l, 8000, now, now, 5);
-  assert_int_equal (law_pause (&l, clock, now), NSEC_PER_MSEC);
+  assert_int_equal (law_pause (&l, clock, now, 1), NSEC_PER_MSEC);
 }
 
 static void
