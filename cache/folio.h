@@ -38,7 +38,8 @@
  *                                              something, meanwhile
  *   FOLIO_FLUSHED    unstable -> clean         loop thread
  *   FOLIO_LOST       unstable -> dirty         loop thread, or range
- *   FOLIO_DROPPED    -> nothing                range and folio lock
+ *   FOLIO_DROPPED    -> nothing                range and folio lock; of what is
+ *                                              clean, folio lock
  *
  * "range": the caller holds the range (ranges.h), so that no write-back of it
  * is under way.  Masks and tags change together under the index lock; they are

@@ -120,7 +120,7 @@ extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
                                 uint64_t end, bool only_clean);
 
 /* Forget what is clean, to read it again: it may have been read when the store
- * had what it lost since.  Waits; no range or folio is held.
+ * had what it lost since.  Waits for folio locks.
  */
 extern void mapping_forget_clean (struct mapping *mapping);
 

@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Doing something to all folios of a byte range that the caller holds.
+ * Doing something to all folios of a byte range, which the caller mostly holds.
  */
 
 #include "cache/mapping.h"
@@ -83,11 +83,7 @@ mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end,
 void
 mapping_forget_clean (struct mapping *mapping)
 {
-  struct range all = { .end = mapping->size };
-
-  ranges_add_wait (&mapping->ranges, &all);
-  for_each_folio (mapping, all.start, all.end, drop_clean);
-  mapping_end_range (mapping, &all);
+  for_each_folio (mapping, 0, mapping->size, drop_clean);
 }
 
 void
