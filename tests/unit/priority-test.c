@@ -112,7 +112,7 @@ test_fua_waits_for_its_own (void **state)
 static void
 test_share_during_sync (void **state)
 {
-  struct fixture *f = start (4 * MiB);
+  struct fixture *f = start (PAGE);
   static uint8_t buf[2 << 20];
   struct job fua = { .op = JOB_WRITE,
                      .buf = buf,
@@ -122,7 +122,8 @@ test_share_during_sync (void **state)
   struct writes w;
 
   (void) state;
-  put (f, 0, 4 * MiB - PAGE, 1);
+  put (f, 0, 4 * MiB, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, DEPTH - DEPTH / 4);
   fill_pattern (buf, sizeof buf, fua.offset, 1);
   job_start (f, 1, &fua);
   while (count_writes (f).urgent < sizeof buf / PIECE)
@@ -138,7 +139,7 @@ test_share_during_sync (void **state)
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&fua), 0);
   assert_int_equal (cache_flush (f->conn), 0);
-  store_expect (f, 0, 4 * MiB - PAGE, 1);
+  store_expect (f, 0, 4 * MiB, 1);
   store_expect (f, 8 * MiB, sizeof buf, 1);
   fixture_stop (f);
 }
