@@ -130,7 +130,7 @@ start_threads (struct flusher *flusher)
   return -r;
 }
 
-static void
+void
 flusher_free (struct flusher *flusher)
 {
   if (flusher->loop)
@@ -192,7 +192,6 @@ flusher_stop (struct flusher *flusher)
   flusher_kick (flusher);
   pthread_join (flusher->thread, NULL);
   store->ops->detach (store);
-  flusher_free (flusher);
 }
 
 void

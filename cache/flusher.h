@@ -20,7 +20,10 @@ extern int flusher_start (struct mapping *mapping, struct flusher **flusher);
 /* When nothing is in flight any more, end the thread and detach the store. */
 extern void flusher_stop (struct flusher *flusher);
 
-/* Have the thread look for work.  Any thread. */
+/* Free one that was stopped, when nobody will kick it any more. */
+extern void flusher_free (struct flusher *flusher);
+
+/* Have the thread look for work, if it has not been stopped.  Any thread. */
 extern void flusher_kick (struct flusher *flusher);
 
 #endif /* FOLIO_FLUSHER_H */

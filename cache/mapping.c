@@ -172,6 +172,8 @@ mapping_destroy (struct mapping *mapping)
     atomic_store (&mapping->cache->mappings[mapping->id], NULL);
     rcu_wait (); /* for eviction, see cache.c */
   }
+  if (mapping->flusher)
+    flusher_free (mapping->flusher);
   if (mapping->index)
     index_destroy (mapping->index);
   writeback_destroy (mapping);

@@ -81,6 +81,11 @@ flusher_stop (struct flusher *flusher)
     world_turn (w);
   store->ops->detach (store);
   w->loop = NULL;
+}
+
+void
+flusher_free (struct flusher *flusher)
+{
   free (flusher);
 }
 
