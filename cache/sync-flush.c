@@ -203,6 +203,7 @@ sync_see_losses (struct mapping *mapping)
 static void
 cleaned (struct mapping *mapping, struct folio *folio)
 {
+  atomic_store (&mapping->wb.cleaned_at, mapping->env->now (mapping->env));
   if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
       FOLIO_RECLAIM)
     reclaim_rotate (mapping->cache->reclaim, folio);

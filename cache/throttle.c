@@ -62,6 +62,19 @@ wait_for_room (struct mapping *mapping, uint32_t seen)
   env->wait (env, &mapping->throttle.word, seen, env->now (env) + POLL);
 }
 
+/* Has one that waits since then waited for long enough, with a store of which
+ * something fails?  Not while others get room, unless it never comes to it.
+ */
+static bool
+out_of_patience (struct mapping *mapping, uint64_t since)
+{
+  uint64_t now = mapping->env->now (mapping->env);
+  uint64_t cleaned = atomic_load (&mapping->wb.cleaned_at);
+
+  return now > max_u64 (since, cleaned) + THROTTLE_PATIENCE ||
+         now > since + THROTTLE_BOUND;
+}
+
 int
 throttle_give_up (struct mapping *mapping, uint64_t since)
 {
@@ -72,9 +85,7 @@ throttle_give_up (struct mapping *mapping, uint64_t since)
   /* Nothing is flushed, and so no room made, before zeroes are done again. */
   if (error == 0 && zeroes_to_redo (&mapping->zeroes))
     error = zeroes_redo_error (&mapping->zeroes);
-  if (error && mapping->env->now (mapping->env) - since > THROTTLE_PATIENCE)
-    return error;
-  return 0;
+  return error && out_of_patience (mapping, since) ? error : 0;
 }
 
 static int

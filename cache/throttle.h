@@ -31,9 +31,11 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
  * dirty; waits while the limit is reached.  To be given back with
  * throttle_done when they are dirty.  Not with a lock held, nor on the loop
  * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
- * written back for THROTTLE_PATIENCE; with nowait, -EAGAIN where it would wait.
+ * written back for THROTTLE_PATIENCE, or if some of it can't and there is no
+ * room for THROTTLE_BOUND; with nowait, -EAGAIN where it would wait.
  */
 #define THROTTLE_PATIENCE (10 * NSEC_PER_SEC)
+#define THROTTLE_BOUND (60 * NSEC_PER_SEC)
 extern int throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait);
 extern void throttle_done (struct mapping *mapping, uint32_t pages);
 

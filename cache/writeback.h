@@ -101,17 +101,18 @@ enum flush_state {
 
 struct writeback {
   /* From other threads. */
-  pthread_mutex_t lock;       /* protects queue, done; a leaf */
-  struct sync_list queue;     /* asked for */
-  struct ioend *done;         /* over, not yet noticed */
-  _Atomic bool flush_done;    /* the store flush is over ... */
-  int flush_error;            /* ... with this */
-  _Atomic bool want_clean;    /* memory is short, or the last client left */
-  _Atomic bool store_changed; /* so the store said */
-  _Atomic bool unflushed;     /* the store has done something since the last
+  pthread_mutex_t lock;        /* protects queue, done; a leaf */
+  struct sync_list queue;      /* asked for */
+  struct ioend *done;          /* over, not yet noticed */
+  _Atomic bool flush_done;     /* the store flush is over ... */
+  int flush_error;             /* ... with this */
+  _Atomic bool want_clean;     /* memory is short, or the last client left */
+  _Atomic bool store_changed;  /* so the store said */
+  _Atomic bool unflushed;      /* the store has done something since the last
                              * flush began */
-  _Atomic int last_error;     /* why something cannot be written or flushed; 0
+  _Atomic int last_error;      /* why something cannot be written or flushed; 0
                              * when all can */
+  _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   uint32_t direct_losses; /* losses of the store when the oldest of them began;

@@ -311,6 +311,41 @@ test_failing_flushes (void **state)
   fixture_stop (f);
 }
 
+/* One that fails only in part is waited for while it makes room for others, but
+ * not for ever.
+ */
+static void
+test_partly_failing_store (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .fake_clock = true });
+  struct mapping *mapping = f->mapping;
+  uint64_t since = atomic_load (&f->clock), waited = 0;
+
+  (void) state;
+  fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
+                                                  .length = 1,
+                                                  .error = -ENOSPC,
+                                                  .count = UINT32_MAX });
+  put (f, 0, PAGE, 1);
+  assert_int_equal (cache_flush (f->conn), -ENOSPC);
+  while (throttle_give_up (mapping, since) == 0) {
+    put (f, 8 * PAGE, PAGE, 1);
+    assert_int_equal (put_flags (f, 1, 8 * PAGE, PAGE, 1, CACHE_FUA), 0);
+    UNTIL (page_masks (f, 8) == 0xff);
+    waited += NSEC_PER_SEC;
+    atomic_store (&f->clock, since + waited);
+  }
+  assert_int_equal (throttle_give_up (mapping, since), -ENOSPC);
+  assert_true (waited > 2 * THROTTLE_PATIENCE);
+  assert_true (waited <= THROTTLE_BOUND + 2 * NSEC_PER_SEC);
+  /* Without any it is over sooner. */
+  since = atomic_load (&f->clock);
+  atomic_fetch_add (&f->clock, THROTTLE_PATIENCE + NSEC_PER_SEC);
+  assert_int_equal (throttle_give_up (mapping, since), -ENOSPC);
+  fixture_stop (f);
+}
+
 /* It comes back in time. */
 static void
 test_recovering_store (void **state)
@@ -368,6 +403,7 @@ main (void)
     cmocka_unit_test (test_slow_store),
     cmocka_unit_test (test_failing_store),
     cmocka_unit_test (test_failing_flushes),
+    cmocka_unit_test (test_partly_failing_store),
     cmocka_unit_test (test_recovering_store),
     cmocka_unit_test (test_zero_makes_room),
   };
