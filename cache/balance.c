@@ -97,16 +97,17 @@ pay (struct mapping *mapping, struct pacing *pacing, uint32_t pages,
      unsigned flags)
 {
   struct law_limits limits;
-  uint64_t now = mapping->env->now (mapping->env), pause;
+  uint64_t now = mapping->env->now (mapping->env), pause, most;
 
   balance_limits (mapping, &limits);
+  most = law_pause_most (LAW_PAUSE_MAX, pacing->count >> PAGE_SHIFT);
   pause = law_pause (&limits, atomic_load (&pacing->pace->clock), now, pages);
-  pause = min_u64 (pause, pacing->left);
+  pause = min_u64 (pause, most - pacing->paused);
   if (pause == 0)
     return 0;
   if (flags & BDP_NOWAIT)
     return -EAGAIN;
-  pacing->left -= pause;
+  pacing->paused += pause;
   return pause_until (mapping, pacing->pace, now + pause);
 }
 
@@ -153,15 +154,6 @@ balance_dirtied (struct mapping *mapping, struct pacing *pacing, uint32_t pages)
     charge (mapping, pace, pages);
   }
   atomic_fetch_add (&mapping->balance.dirtied, pages);
-}
-
-struct pacing
-balance_begin (struct conn *conn, uint64_t count)
-{
-  return (struct pacing) {
-    .pace = conn ? &conn->pace : NULL,
-    .left = law_pause_most (LAW_PAUSE_MAX, count >> PAGE_SHIFT),
-  };
 }
 
 void

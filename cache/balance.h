@@ -56,17 +56,13 @@ struct pace {
 /* One write that is being paced. */
 struct pacing {
   struct pace *pace; /* the connection's; NULL: of one that is not paced */
-  uint64_t left;     /* ns that it may still pause */
+  uint64_t count;    /* bytes of the whole write */
+  uint64_t paused;   /* ns so far */
 };
 
 /* limit, background: pages; flush_target: ns, 0: off. */
 extern void balance_init (struct balance *balance, uint32_t limit,
                           uint32_t background, uint64_t flush_target);
-
-/* Begin to pace a write by conn of `count' bytes; conn NULL: it is not to be
- * paced, but counts.
- */
-extern struct pacing balance_begin (struct conn *conn, uint64_t count);
 
 /* Pause, if the write's connection has made too much dirty, and be promised room
  * for `pages' pages more, at most throttle_max_chunk: see throttle_wait, and for

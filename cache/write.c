@@ -230,7 +230,8 @@ int
 write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
                 uint64_t count, uint64_t offset)
 {
-  struct pacing pacing = balance_begin (paced, count);
+  struct pacing pacing = { .pace = paced ? &paced->pace : NULL,
+                           .count = count };
   const uint8_t *src = buf;
   struct iomap_iter iter;
   int64_t n = 0;

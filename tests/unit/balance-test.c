@@ -286,7 +286,7 @@ test_nowait (void **state)
 {
   struct fixture *f = start_paced ();
   struct mapping *m = f->mapping;
-  struct pacing pacing = balance_begin (f->conn, PAGE);
+  struct pacing pacing = { .pace = &f->conn->pace, .count = PAGE };
   uint64_t clock;
 
   (void) state;
@@ -299,7 +299,7 @@ test_nowait (void **state)
   assert_int_equal (balance_dirty_pages_ratelimited (m, &pacing, 1, BDP_NOWAIT),
                     -EAGAIN);
   assert_true (atomic_load (&f->conn->pace.clock) == clock);
-  assert_true (pacing.left == LAW_PAUSE_MAX);
+  assert_true (pacing.paused == 0);
   assert_int_equal (atomic_load (&f->conn->pace.unpaid), 0);
 
   /* At the hard limit. */
@@ -372,9 +372,11 @@ static void *
 run_sleeper (void *arg)
 {
   struct sleeper *s = arg;
-  struct pacing pacing = balance_begin (s->f->conn, PAGE);
+  /* As if it had much time left. */
+  struct pacing pacing = { .pace = &s->f->conn->pace,
+                           .count = PAGE,
+                           .paused = -10 * HOUR };
 
-  pacing.left = 10 * HOUR;
   s->result = balance_dirty_pages_ratelimited (s->f->mapping, &pacing, 1, 0);
   if (s->result == 0)
     throttle_done (s->f->mapping, 1);
