@@ -62,7 +62,9 @@ choose_store (struct model_store_config *s, struct rng *rng)
   s->latency[STORE_ZERO] = s->latency[STORE_TRIM] = base;
   s->latency[STORE_FLUSH] = base * between (rng, 1, 20);
   s->instant = one_in (rng, 4) ? (unsigned) rng_below (rng, 100) : 0;
-  s->flush_failure = (enum model_flush_failure) rng_below (rng, 3);
+  s->flush_failure = one_in (rng, 5)   ? MODEL_KEEPS
+                     : one_in (rng, 2) ? MODEL_DOOMS
+                                       : MODEL_LOSES;
 }
 
 static void
@@ -97,7 +99,7 @@ choose_faults (const struct mapping_config *m, struct rng *rng)
     kinds |= FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES;
   if (one_in (rng, 3))
     return 0;
-  return one_in (rng, 3) ? kinds & FAULT_RESTARTS
+  return one_in (rng, 2) ? kinds & 1u << rng_below (rng, 4)
                          : kinds & (unsigned) rng_next (rng);
 }
 

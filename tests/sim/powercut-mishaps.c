@@ -11,6 +11,9 @@
 
 #define CHANGES (1u << STORE_WRITE | 1u << STORE_ZERO | 1u << STORE_TRIM)
 
+/* Between one mishap and the next, in ns. */
+#define MISHAP_MIN 20000
+
 bool
 mishap_excuses (const struct run *run, int error)
 {
@@ -29,17 +32,18 @@ static void
 add_rule (struct run *run, unsigned ops)
 {
   struct world *w = run->world;
+  bool flush = ops == 1u << STORE_FLUSH;
   struct model_rule rule = {
     .ops = ops,
     .error = ops == CHANGES && world_chance (w, 30) ? -ENOSPC : -EIO,
-    .skip = (uint32_t) world_below (w, ops == 1u << STORE_FLUSH ? 3 : 30),
-    .count = world_chance (w, 50)   ? 1
-             : world_chance (w, 50) ? 1 + (uint32_t) world_below (w, 20)
-                                    : MODEL_FOR_EVER,
+    .skip = (uint32_t) world_below (w, flush ? 3 : 30),
+    .count = world_chance (w, 50)                ? 1
+             : world_chance (w, flush ? 90 : 50) ? 1 + world_below (w, 20)
+                                                 : MODEL_FOR_EVER,
     .percent = world_chance (w, 50) ? 100 : 1 + (unsigned) world_below (w, 99),
   };
 
-  if (ops != 1u << STORE_FLUSH && world_chance (w, 60)) {
+  if (!flush && world_chance (w, 60)) {
     rule.offset = world_below (w, run->config.disk_size);
     rule.length = rng_log (&w->rng, 256 << 10);
   }
@@ -67,32 +71,31 @@ change_speed (struct run *run)
   world_note (w, "SPEED CHANGES", 0, 0, (int64_t) run->store->config.bandwidth);
 }
 
+/* One of the kinds that the run has. */
+static void
+go_wrong (struct run *run)
+{
+  unsigned kind = (unsigned) world_below (run->world, 4), i;
+
+  for (i = 0; i < 4 && !(run->config.faults & 1u << kind); i++)
+    kind = (kind + 1) % 4;
+  switch (run->config.faults & 1u << kind) {
+  case FAULT_WRITES: add_rule (run, CHANGES); break;
+  case FAULT_READS: add_rule (run, 1u << STORE_READ); break;
+  case FAULT_FLUSHES: add_rule (run, 1u << STORE_FLUSH); break;
+  case FAULT_RESTARTS: restart (run); break;
+  }
+}
+
 static void
 mishap (void *opaque)
 {
   struct run *run = opaque;
-  struct world *w = run->world;
-  unsigned faults = run->config.faults;
 
-  switch (world_below (w, 7)) {
-  case 0:
-    if (faults & FAULT_WRITES)
-      add_rule (run, CHANGES);
-    break;
-  case 1:
-    if (faults & FAULT_READS)
-      add_rule (run, 1u << STORE_READ);
-    break;
-  case 2:
-    if (faults & FAULT_FLUSHES)
-      add_rule (run, 1u << STORE_FLUSH);
-    break;
-  case 3:
-    if (faults & FAULT_RESTARTS)
-      restart (run);
-    break;
-  case 4: change_speed (run); break;
-  default: faults_heal (&run->store->faults); break;
+  switch (world_below (run->world, 6)) {
+  case 0: change_speed (run); break;
+  case 1: faults_heal (&run->store->faults); break;
+  default: go_wrong (run); break;
   }
   mishaps_start (run);
 }

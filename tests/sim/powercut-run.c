@@ -99,8 +99,9 @@ choose_cut (struct run *run)
 {
   struct world *w = run->world;
 
-  run->cut_turn = w->turns + 100 + rng_log (&w->rng, 4000);
-  run->cut_sync = world_chance (w, 50) ? 1 + (unsigned) world_below (w, 8) : 0;
+  run->cut_turn = w->turns + 100 + rng_log (&w->rng, 16000);
+  run->cut_sync =
+    world_chance (w, 50) ? 1 + (unsigned) rng_log (&w->rng, 40) : 0;
   run->hot = world_below (w, run->config.disk_size);
 }
 
