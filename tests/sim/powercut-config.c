@@ -36,6 +36,7 @@ choose_mapping (struct mapping_config *m, struct rng *rng)
     .readahead = one_in (rng, 2) ? 0 : (16 * KiB) << rng_below (rng, 5),
     .sequential_cutoff = one_in (rng, 5) ? 64 * KiB : 0,
     .io_depth = (unsigned) rng_log (rng, 32),
+    .flush_target = one_in (rng, 2) ? 0 : rng_log (rng, 10 * NSEC_PER_SEC),
   };
   m->dirty_background = m->dirty_limit >> between (rng, 1, 4);
 }

@@ -318,6 +318,7 @@ make_config (struct mapping_config *config, uint64_t *random)
     .readahead = below (random, 2) ? 256u << 10 : 0,
     .sequential_cutoff = below (random, 4) ? 0 : 64u << 10,
     .io_depth = below (random, 4) ? 1 + below (random, 32) : 1,
+    .flush_target = NSEC_PER_MSEC * below (random, 200),
   };
 }
 
