@@ -11,6 +11,7 @@ UNIT_TESTS = \
 	unit/bad-ranges-test \
 	unit/balance-test \
 	unit/config-test \
+	unit/destroy-test \
 	unit/direct-test \
 	unit/env-test \
 	unit/extents-test \
@@ -181,6 +182,7 @@ VOLATILE_FIXTURE = \
 	$(NULL)
 unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
+unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
