@@ -152,7 +152,10 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
   } while (!sync_direct_kept (mapping, losses) && r == 0);
   writeback_note_unflushed (mapping);
   atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
-  mapping_drop_range (mapping, range.start, range.end, r < 0);
+  if (r < 0)
+    mapping_distrust_range (mapping, range.start, range.end);
+  else
+    mapping_drop_range (mapping, range.start, range.end);
   mapping_end_range (mapping, &range);
   bounce_put (mapping, buffer);
   return r < 0 ? r : (int64_t) n;
@@ -184,7 +187,7 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
   if (zeroes_overlap (&mapping->zeroes, offset, count)) {
     n = zeroes_redo (mapping);
     if (n == 0)
-      n = writeback_sync (mapping, 0, 0, true);
+      n = writeback_flush (mapping);
   }
   while (n >= 0 && count > 0) {
     n = write_allowed (mapping);

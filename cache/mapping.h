@@ -111,24 +111,23 @@ extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
  */
 extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 
-/* Drop what is cached of the byte range; with only_clean, after the store has
- * failed to change it, just pages that are clean, while others become dirty.
- * It begins and ends at blocks or at the disk's end, and the caller holds it in
+/* Drop what is cached of the byte range, which the store has replaced.  It
+ * begins and ends at blocks or at the disk's end, and the caller holds it in
  * mapping->ranges.
  */
 extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
-                                uint64_t end, bool only_clean);
+                                uint64_t end);
 
 /* Forget what is clean, to read it again: it may have been read when the store
  * had what it lost since.  Waits for folio locks.
  */
 extern void mapping_forget_clean (struct mapping *mapping);
 
-/* The store lost what is unstable in the range: it is dirty again.  The caller
- * holds the range in mapping->ranges.
+/* The store may hold anything in such a range now: what is unstable becomes
+ * dirty, and what is clean is dropped.
  */
-extern void mapping_redirty_range (struct mapping *mapping, uint64_t start,
-                                   uint64_t end);
+extern void mapping_distrust_range (struct mapping *mapping, uint64_t start,
+                                    uint64_t end);
 
 /* Give back a range, and tell the flusher if it was kept out by it. */
 extern void mapping_end_range (struct mapping *mapping, struct range *range);

@@ -47,36 +47,48 @@ drop (struct mapping *mapping, struct folio *folio, unsigned first,
     mapping_remove_folio (mapping, folio);
 }
 
-/* Drop pages of which nothing is unsaved. */
+/* Is the sector dirty, in writeback or unstable? */
+static bool
+sector_unsaved (const struct mapping *mapping, const struct folio *folio,
+                unsigned sector)
+{
+  uint32_t state = atomic_load (arena_state (mapping->arena, folio) +
+                                sector / SECTORS_PER_PAGE) >>
+                   sector % SECTORS_PER_PAGE;
+
+  return (state >> STATE_DIRTY_SHIFT | state >> STATE_WRITEBACK_SHIFT |
+          state >> STATE_UNSTABLE_SHIFT) &
+         1;
+}
+
+/* Drop the sectors that are not unsaved. */
 static void
 drop_clean (struct mapping *mapping, struct folio *folio, unsigned first,
             unsigned last)
 {
-  _Atomic uint32_t *state = arena_state (mapping->arena, folio);
   unsigned end;
 
-  for (; first < last; first = end) {
-    end = (unsigned) min_u64 (round_up (first + 1, SECTORS_PER_PAGE), last);
-    if (!(atomic_load (&state[first / SECTORS_PER_PAGE]) & STATE_UNSAVED))
+  for (; first < last; first = end + 1) {
+    for (end = first; end < last; end++)
+      if (sector_unsaved (mapping, folio, end))
+        break;
+    if (first < end)
       folio_transition (mapping, folio, first, end, FOLIO_DROPPED);
   }
 }
 
 static void
-redirty (struct mapping *mapping, struct folio *folio, unsigned first,
-         unsigned last)
+distrust (struct mapping *mapping, struct folio *folio, unsigned first,
+          unsigned last)
 {
   folio_transition (mapping, folio, first, last, FOLIO_LOST);
+  drop_clean (mapping, folio, first, last);
 }
 
 void
-mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end,
-                    bool only_clean)
+mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end)
 {
-  /* What is kept is to be written again: the store may hold anything now. */
-  if (only_clean)
-    mapping_redirty_range (mapping, start, end);
-  for_each_folio (mapping, start, end, only_clean ? drop_clean : drop);
+  for_each_folio (mapping, start, end, drop);
   throttle_wake (mapping);
 }
 
@@ -87,9 +99,9 @@ mapping_forget_clean (struct mapping *mapping)
 }
 
 void
-mapping_redirty_range (struct mapping *mapping, uint64_t start, uint64_t end)
+mapping_distrust_range (struct mapping *mapping, uint64_t start, uint64_t end)
 {
-  for_each_folio (mapping, start, end, redirty);
+  for_each_folio (mapping, start, end, distrust);
 }
 
 void

@@ -111,10 +111,11 @@ do_flush (struct conn *conn)
 {
   struct mapping *mapping = conn->mapping;
   uint32_t lost;
-  int r = zeroes_redo (mapping);
+  int r;
 
-  if (r == 0)
-    r = writeback_sync (mapping, 0, UINT64_MAX, true);
+  /* If that fails so does the sync, but not before it has written the data. */
+  zeroes_redo (mapping);
+  r = writeback_sync (mapping, 0, UINT64_MAX, true);
   lost = atomic_load (&mapping->lost_writes);
   if (atomic_exchange (&conn->lost_writes, lost) != lost) {
     /* Before it is told, so that what it reads then stays. */

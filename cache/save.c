@@ -42,10 +42,10 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   struct sync_req req = { .last = UINT64_MAX, .flush = true };
   uint64_t total = unsaved_bytes (mapping);
   uint64_t since = env->now (env), next = since;
-  int r = zeroes_redo (mapping);
 
-  if (r < 0)
-    return r;
+  /* Zeroes that are to be done again have a thread that tries it on and on:
+   * until it succeeds the sync fails, but not before it has written the data.
+   */
   writeback_queue (mapping, &req);
   while (atomic_load (&req.done.word) == 0) {
     if (env->now (env) >= next + NSEC_PER_SEC) {

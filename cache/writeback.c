@@ -349,3 +349,10 @@ writeback_sync (struct mapping *mapping, uint64_t first, uint64_t last,
   completion_wait (mapping->env, &req.done);
   return req.error;
 }
+
+int
+writeback_flush (struct mapping *mapping)
+{
+  /* There are no such pages: nothing can go wrong with them. */
+  return writeback_sync (mapping, mapping->nr_pages, mapping->nr_pages, true);
+}

@@ -204,4 +204,7 @@ extern void writeback_queue (struct mapping *mapping, struct sync_req *req);
 extern int writeback_sync (struct mapping *mapping, uint64_t first,
                            uint64_t last, bool flush);
 
+/* Have what the store has done made durable, and nothing written; as above. */
+extern int writeback_flush (struct mapping *mapping);
+
 #endif /* FOLIO_WRITEBACK_H */

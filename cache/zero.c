@@ -25,7 +25,7 @@ get_slot (struct mapping *mapping, const struct zero_op *op)
     r = zeroes_redo (mapping);
     writeback_note_unflushed (mapping); /* or there may be no flush */
     if (r == 0)
-      r = writeback_sync (mapping, 0, 0, true);
+      r = writeback_flush (mapping);
   }
   return slot < 0 ? r : slot;
 }
@@ -49,7 +49,10 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
   /* Of a range that it cannot zero fast, qemu-nbd has zeroed all that it could
    * before it says so.
    */
-  mapping_drop_range (mapping, range.start, range.end, r < 0);
+  if (r < 0)
+    mapping_distrust_range (mapping, range.start, range.end);
+  else
+    mapping_drop_range (mapping, range.start, range.end);
   mapping_end_range (mapping, &range);
   return r;
 }

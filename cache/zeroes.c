@@ -205,11 +205,13 @@ redo_slot (struct mapping *mapping, unsigned slot)
   range = (struct range) { .start = op.offset, .end = op.offset + op.length };
   ranges_add_wait (&mapping->ranges, &range);
   if (still_there (zeroes, slot, &op)) {
-    /* What was written over it since must go out after it. */
-    mapping_redirty_range (mapping, range.start, range.end);
     r = mapping->fs->ops->zero (
       mapping->fs, op.offset, op.length,
       (op.flags & ~STORE_FAST_ZERO) | IOMAP_ZERO_AGAIN, op.trim);
+    /* What was written over it since must go out after it; and before it the
+     * store had, and may have been asked for, what was there before the zero.
+     */
+    mapping_distrust_range (mapping, range.start, range.end);
   }
   mapping_end_range (mapping, &range);
   return r;

@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
 	unit/redo-end-test \
+	unit/redo-test \
 	unit/report-test \
 	unit/shutdown-test \
 	unit/stats-log-test \
@@ -183,6 +184,7 @@ VOLATILE_FIXTURE = \
 unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
+unit_redo_test_SOURCES = unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
