@@ -139,7 +139,7 @@ struct store_nbd {
   ev_timer tick;
   pthread_t connector;
   int cancel_fd;                /* readable: the connector is to end */
-  _Atomic uint32_t connect_now; /* changes when the connector has news */
+  _Atomic uint32_t connect_now; /* changes when it is to look around */
 
   /* The loop thread's. */
   struct remote_session *draining;
@@ -225,6 +225,10 @@ extern void remote_explain (char *why, const char *def);
  * negative errno.
  */
 extern int remote_connector_start (struct store_nbd *sn);
+
+/* End it.  It stops connecting and negotiating at once, but a resolver that is
+ * looking for the host's address has to be waited for.
+ */
 extern void remote_connector_stop (struct store_nbd *sn);
 
 /* Have a session made, after a pause if asked for.  The lock is held. */

@@ -208,7 +208,7 @@ remote_drain_check (struct store_nbd *sn, uint64_t now)
   }
   if (!late)
     return;
-  /* What was held until now could not be answered. */
+  /* What was held until now could not be answered: it begins to wait. */
   pthread_mutex_lock (&sn->lock);
   if (sn->oldest == NULL)
     sn->quiet_since = now;
