@@ -201,15 +201,20 @@ flush_unstable (struct mapping *mapping)
     sync_start_flush (mapping);
 }
 
-/* Someone is short of clean memory: sync all, as if asked to. */
+/* Someone is short of clean memory: sync all, as if asked to; but they ask again
+ * and again, so a store that fails is left in peace first.
+ */
 static void
-queue_own_sync (struct mapping *mapping)
+queue_own_sync (struct mapping *mapping, uint64_t now)
 {
   struct writeback *wb = &mapping->wb;
 
-  if (wb->own_pending || !atomic_exchange (&wb->want_clean, false))
+  bool unsaved = atomic_load (&mapping->nr_unsaved) > 0;
+
+  if (wb->own_pending || (unsaved && now < wb->retry_at) ||
+      !atomic_exchange (&wb->want_clean, false))
     return;
-  if (!atomic_load (&mapping->nr_unsaved) && !atomic_load (&wb->unflushed))
+  if (!unsaved && !atomic_load (&wb->unflushed))
     return;
   wb->own_pending = true;
   wb->own_sync.error = 0;
@@ -247,7 +252,7 @@ writeback_step (struct mapping *mapping)
     more = true;
   if (sync_flush_step (mapping))
     more = true;
-  queue_own_sync (mapping);
+  queue_own_sync (mapping, now);
   if (sync_step (mapping))
     more = true;
   flush_unstable (mapping);

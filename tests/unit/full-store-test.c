@@ -118,6 +118,42 @@ test_shutdown_wakes_writer (void **state)
   fixture_stop (f);
 }
 
+static void
+step_until_idle (struct fixture *f)
+{
+  while (writeback_step (f->mapping) || !writeback_idle (f->mapping))
+    ;
+}
+
+/* Who is short of memory asks again and again: a store that fails is left in
+ * peace for a while all the same.
+ */
+static void
+test_backoff_in_need (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .no_loop = true, .fake_clock = true });
+  unsigned i, tries;
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
+  for (i = 0; i < 2 * ALL_FAILING; i++)
+    put (f, 2 * i * PAGE, PAGE, 1);
+  mapping_kick (f->mapping);
+  step_until_idle (f);
+  tries = fake_store_count (f->fake, STORE_WRITE);
+  assert_true (tries >= 2 * ALL_FAILING);
+  mapping_kick (f->mapping);
+  step_until_idle (f);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), tries);
+
+  fake_store_heal (f->fake);
+  atomic_store (&f->clock, writeback_deadline (f->mapping));
+  step_until_idle (f);
+  assert_int_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -125,6 +161,7 @@ main (void)
     cmocka_unit_test (test_reads_go_on),
     cmocka_unit_test (test_shutdown_goes_on),
     cmocka_unit_test (test_shutdown_wakes_writer),
+    cmocka_unit_test (test_backoff_in_need),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
