@@ -162,7 +162,7 @@ find_min_io (const struct store_file *sf)
 
 int
 file_open_direct (struct store_file *sf, enum direct_mode mode,
-                  const struct stat *st, const struct message *m)
+                  const struct stat *st, const struct store_message *m)
 {
   uint64_t size = sf->store.geo.size;
   int r = 0;
@@ -170,11 +170,11 @@ file_open_direct (struct store_file *sf, enum direct_mode mode,
   if (mode != DIRECT_OFF)
     r = try_direct (sf, st);
   if (r < 0 && mode == DIRECT_ON)
-    return file_refuse (m, r,
-                        "%s cannot be used with direct=on: its file "
-                        "system or device has no direct I/O (O_DIRECT) that "
-                        "works here; use direct=auto or direct=off",
-                        sf->path);
+    return store_refuse (m, r,
+                         "%s cannot be used with direct=on: its file "
+                         "system or device has no direct I/O (O_DIRECT) that "
+                         "works here; use direct=auto or direct=off",
+                         sf->path);
 
   sf->store.geo.min_io = find_min_io (sf);
   /* An odd tail goes through the page cache, and then all of its page does:

@@ -76,19 +76,10 @@ file_req_end (const struct store_file *sf, const struct store_req *req)
 
 /* ---- store-file-open.c: all return 0 or a negative errno with a message */
 
-struct message {
-  char *text;
-  size_t size;
-};
-
-/* Write a message of one line; returns error. */
-extern int file_refuse (const struct message *m, int error, const char *fmt,
-                        ...) __attribute__ ((format (printf, 3, 4)));
-
 /* Open (or make) sync_fd and fd, lock them, fill in st and the size. */
 extern int file_open (struct store_file *sf,
                       const struct store_file_options *options, struct stat *st,
-                      const struct message *m);
+                      const struct store_message *m);
 
 /* Open the file of st again, with more flags.  Returns the descriptor. */
 extern int file_reopen (const char *path, int flags, const struct stat *st);
@@ -97,7 +88,8 @@ extern int file_reopen (const char *path, int flags, const struct stat *st);
 
 /* Open direct_fd if that works here and find out its alignment. */
 extern int file_open_direct (struct store_file *sf, enum direct_mode mode,
-                             const struct stat *st, const struct message *m);
+                             const struct stat *st,
+                             const struct store_message *m);
 
 /* A number from the block device's queue directory in sysfs, or def. */
 extern uint64_t file_queue_attribute (dev_t dev, const char *name,
@@ -105,7 +97,7 @@ extern uint64_t file_queue_attribute (dev_t dev, const char *name,
 
 /* ---- store-file-ring.c */
 
-extern int file_ring_probe (const struct message *m);
+extern int file_ring_probe (const struct store_message *m);
 extern int file_attach (struct store *store, struct ev_loop *loop);
 extern void file_detach (struct store *store);
 extern void file_submit (struct store *store, struct store_req **reqs,

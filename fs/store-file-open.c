@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <linux/fs.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,24 +21,8 @@
 
 #define LOCK_PATIENCE NSEC_PER_SEC
 
-int
-file_refuse (const struct message *m, int error, const char *fmt, ...)
-{
-  va_list args;
-  char *s;
-
-  va_start (args, fmt);
-  if (vsnprintf (m->text, m->size, fmt, args) < 0 && m->size > 0)
-    m->text[0] = '\0';
-  va_end (args);
-  for (s = m->text; m->size > 0 && *s; s++) /* a path may hold anything */
-    if ((unsigned char) *s < ' ' || *s == 0x7f)
-      *s = '?';
-  return error;
-}
-
 static int
-check_type (const char *path, mode_t mode, const struct message *m)
+check_type (const char *path, mode_t mode, const struct store_message *m)
 {
   const char *what = "a special file";
 
@@ -53,14 +36,14 @@ check_type (const char *path, mode_t mode, const struct message *m)
     what = "a pipe";
   else if (S_ISSOCK (mode))
     what = "a socket";
-  return file_refuse (m, S_ISDIR (mode) ? -EISDIR : -EINVAL,
-                      "%s is %s; a regular file or a block device is needed",
-                      path, what);
+  return store_refuse (m, S_ISDIR (mode) ? -EISDIR : -EINVAL,
+                       "%s is %s; a regular file or a block device is needed",
+                       path, what);
 }
 
 static int
 open_existing (const char *path, bool readonly, mode_t mode,
-               const struct message *m)
+               const struct store_message *m)
 {
   int flags = O_CLOEXEC | O_NOCTTY | (readonly ? O_RDONLY : O_RDWR);
   int fd, error;
@@ -72,40 +55,40 @@ open_existing (const char *path, bool readonly, mode_t mode,
     return fd;
   error = errno;
   if (error == EBUSY && S_ISBLK (mode))
-    return file_refuse (m, -error,
-                        "%s is in use: it is mounted, or locked by "
-                        "another server or process",
-                        path);
+    return store_refuse (m, -error,
+                         "%s is in use: it is mounted, or locked by "
+                         "another server or process",
+                         path);
   if (readonly)
-    return file_refuse (m, -error, "%s cannot be opened for reading: %s", path,
-                        strerror (error));
-  return file_refuse (m, -error,
-                      "%s cannot be opened for writing: %s; use -r "
-                      "to serve it read-only",
-                      path, strerror (error));
+    return store_refuse (m, -error, "%s cannot be opened for reading: %s", path,
+                         strerror (error));
+  return store_refuse (m, -error,
+                       "%s cannot be opened for writing: %s; use -r "
+                       "to serve it read-only",
+                       path, strerror (error));
 }
 
 static int
-create_new (const char *path, bool readonly, const struct message *m)
+create_new (const char *path, bool readonly, const struct store_message *m)
 {
   int fd;
 
   if (readonly)
-    return file_refuse (m, -EROFS,
-                        "%s does not exist, and with -r create= "
-                        "cannot make it",
-                        path);
+    return store_refuse (m, -EROFS,
+                         "%s does not exist, and with -r create= "
+                         "cannot make it",
+                         path);
   fd = open (path, O_CLOEXEC | O_NOCTTY | O_RDWR | O_CREAT | O_EXCL, 0666);
   if (fd < 0)
-    return file_refuse (m, -errno, "%s cannot be created: %s", path,
-                        strerror (errno));
+    return store_refuse (m, -errno, "%s cannot be created: %s", path,
+                         strerror (errno));
   return fd;
 }
 
 /* Open path, or make it if it is missing and should be made. */
 static int
 open_or_create (const struct store_file_options *options, bool *created,
-                const struct message *m)
+                const struct store_message *m)
 {
   const char *path = options->path;
   struct stat st;
@@ -117,12 +100,12 @@ open_or_create (const struct store_file_options *options, bool *created,
     return r < 0 ? r : open_existing (path, options->readonly, st.st_mode, m);
   }
   if (errno != ENOENT)
-    return file_refuse (m, -errno, "%s: %s", path, strerror (errno));
+    return store_refuse (m, -errno, "%s: %s", path, strerror (errno));
   if (options->create < 0)
-    return file_refuse (m, -ENOENT,
-                        "%s does not exist (create=SIZE would make "
-                        "it)",
-                        path);
+    return store_refuse (m, -ENOENT,
+                         "%s does not exist (create=SIZE would make "
+                         "it)",
+                         path);
   r = create_new (path, options->readonly, m);
   *created = r >= 0;
   return r;
@@ -146,7 +129,7 @@ try_lock (const struct store_file *sf)
  * some patience with it.
  */
 static int
-lock_file (const struct store_file *sf, const struct message *m)
+lock_file (const struct store_file *sf, const struct store_message *m)
 {
   struct env *env = sf->store.env;
   uint64_t deadline = env->now (env) + LOCK_PATIENCE;
@@ -156,11 +139,11 @@ lock_file (const struct store_file *sf, const struct message *m)
   while ((r = try_lock (sf)) == -EAGAIN && env->now (env) < deadline)
     env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
   if (r == -EAGAIN)
-    return file_refuse (m, r, "%s is locked by another server or process",
-                        sf->path);
+    return store_refuse (m, r, "%s is locked by another server or process",
+                         sf->path);
   if (r < 0)
-    return file_refuse (m, r, "%s cannot be locked: %s", sf->path,
-                        strerror (-r));
+    return store_refuse (m, r, "%s cannot be locked: %s", sf->path,
+                         strerror (-r));
   return 0;
 }
 
@@ -182,7 +165,8 @@ sync_parent (const char *path)
 }
 
 static int
-size_new (const struct store_file *sf, int64_t size, const struct message *m)
+size_new (const struct store_file *sf, int64_t size,
+          const struct store_message *m)
 {
   int error;
 
@@ -193,38 +177,38 @@ size_new (const struct store_file *sf, int64_t size, const struct message *m)
   }
   error = errno;
   unlink (sf->path);
-  return file_refuse (m, -error,
-                      "%s cannot be made %" PRIi64 " bytes large: "
-                      "%s",
-                      sf->path, size, strerror (error));
+  return store_refuse (m, -error,
+                       "%s cannot be made %" PRIi64 " bytes large: "
+                       "%s",
+                       sf->path, size, strerror (error));
 }
 
 static int
 find_size (struct store_file *sf, const struct stat *st,
-           const struct message *m)
+           const struct store_message *m)
 {
   uint64_t *size = &sf->store.geo.size;
 
   if (S_ISREG (st->st_mode))
     *size = (uint64_t) st->st_size;
   else if (ioctl (sf->sync_fd, BLKGETSIZE64, size) < 0)
-    return file_refuse (m, -errno, "%s: its size cannot be found out: %s",
-                        sf->path, strerror (errno));
+    return store_refuse (m, -errno, "%s: its size cannot be found out: %s",
+                         sf->path, strerror (errno));
   return 0;
 }
 
 static int
 check_size (const struct store_file *sf, int64_t wanted,
-            const struct message *m)
+            const struct store_message *m)
 {
   uint64_t size = sf->store.geo.size;
 
   if (wanted < 0 || (uint64_t) wanted == size)
     return 0;
-  return file_refuse (m, -EEXIST,
-                      "%s exists and has %" PRIu64 " bytes, but "
-                      "create=%" PRIi64 " was asked for",
-                      sf->path, size, wanted);
+  return store_refuse (m, -EEXIST,
+                       "%s exists and has %" PRIu64 " bytes, but "
+                       "create=%" PRIi64 " was asked for",
+                       sf->path, size, wanted);
 }
 
 int
@@ -244,7 +228,7 @@ file_reopen (const char *path, int flags, const struct stat *st)
 
 int
 file_open (struct store_file *sf, const struct store_file_options *options,
-           struct stat *st, const struct message *m)
+           struct stat *st, const struct store_message *m)
 {
   bool created;
   int r;
@@ -257,7 +241,7 @@ file_open (struct store_file *sf, const struct store_file_options *options,
   if (created && (r = size_new (sf, options->create, m)) < 0)
     return r;
   if (fstat (sf->sync_fd, st) < 0)
-    return file_refuse (m, -errno, "%s: %s", sf->path, strerror (errno));
+    return store_refuse (m, -errno, "%s: %s", sf->path, strerror (errno));
   if ((r = check_type (sf->path, st->st_mode, m)) < 0 ||
       (r = find_size (sf, st, m)) < 0 ||
       (r = check_size (sf, options->create, m)) < 0)
@@ -266,7 +250,7 @@ file_open (struct store_file *sf, const struct store_file_options *options,
   sf->fd = r =
     file_reopen (sf->path, options->readonly ? O_RDONLY : O_RDWR, st);
   if (r < 0)
-    return file_refuse (m, r, "%s cannot be opened again: %s", sf->path,
-                        strerror (-r));
+    return store_refuse (m, r, "%s cannot be opened again: %s", sf->path,
+                         strerror (-r));
   return 0;
 }

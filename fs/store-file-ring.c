@@ -226,14 +226,14 @@ explain_no_ring (int error)
 }
 
 int
-file_ring_probe (const struct message *m)
+file_ring_probe (const struct store_message *m)
 {
   struct io_uring ring;
   int r = io_uring_queue_init (4, &ring, 0);
 
   if (r < 0)
-    return file_refuse (m, r, "cannot do asynchronous I/O: %s",
-                        explain_no_ring (r));
+    return store_refuse (m, r, "cannot do asynchronous I/O: %s",
+                         explain_no_ring (r));
   io_uring_queue_exit (&ring);
   return 0;
 }

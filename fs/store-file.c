@@ -107,13 +107,13 @@ int
 store_file_open (struct env *env, const struct store_file_options *options,
                  struct store **store, char *err, size_t errlen)
 {
-  const struct message m = { err, errlen };
+  const struct store_message m = { err, errlen };
   struct store_file *sf = new_store (env, options);
   struct stat st;
   int r;
 
   if (sf == NULL)
-    return file_refuse (&m, -ENOMEM, "out of memory");
+    return store_refuse (&m, -ENOMEM, "out of memory");
   if ((r = file_ring_probe (&m)) < 0 ||
       (r = file_open (sf, options, &st, &m)) < 0 ||
       (r = file_open_direct (sf, options->direct, &st, &m)) < 0) {

@@ -14,7 +14,6 @@
  */
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,50 +116,28 @@ new_store (struct env *env, const struct store_nbd_options *options)
   return NULL;
 }
 
-struct message {
-  char *text;
-  size_t size;
-};
-
-/* Write a message of one line; returns error. */
-static int __attribute__ ((format (printf, 3, 4)))
-refuse (const struct message *m, int error, const char *fmt, ...)
-{
-  va_list args;
-  char *s;
-
-  va_start (args, fmt);
-  if (vsnprintf (m->text, m->size, fmt, args) < 0 && m->size > 0)
-    m->text[0] = '\0';
-  va_end (args);
-  for (s = m->text; m->size > 0 && *s; s++) /* a server may say anything */
-    if ((unsigned char) *s < ' ' || *s == 0x7f)
-      *s = '?';
-  return error;
-}
-
 static int
 check_export (const struct store_nbd *sn, bool readonly,
-              const struct message *m)
+              const struct store_message *m)
 {
   const struct remote_facts *facts = &sn->facts;
 
   if (facts->readonly && !readonly)
-    return refuse (m, -EROFS,
-                   "%s: the export is read-only; use -r to serve it "
-                   "read-only",
-                   sn->uri);
+    return store_refuse (m, -EROFS,
+                         "%s: the export is read-only; use -r to serve it "
+                         "read-only",
+                         sn->uri);
   if (facts->min_block > MAX_MIN_IO ||
       (facts->min_block & (facts->min_block - 1)))
-    return refuse (m, -EINVAL,
-                   "%s: the export takes requests of %" PRIu32
-                   " bytes or multiples only; at most %u can be used",
-                   sn->uri, facts->min_block, MAX_MIN_IO);
+    return store_refuse (m, -EINVAL,
+                         "%s: the export takes requests of %" PRIu32
+                         " bytes or multiples only; at most %u can be used",
+                         sn->uri, facts->min_block, MAX_MIN_IO);
   if (facts->max_block < MAX_MIN_IO)
-    return refuse (m, -EINVAL,
-                   "%s: the export takes requests of at most %" PRIu32
-                   " bytes; at least %u are needed",
-                   sn->uri, facts->max_block, MAX_MIN_IO);
+    return store_refuse (m, -EINVAL,
+                         "%s: the export takes requests of at most %" PRIu32
+                         " bytes; at least %u are needed",
+                         sn->uri, facts->max_block, MAX_MIN_IO);
   return 0;
 }
 
@@ -186,7 +163,7 @@ fill_geometry (struct store_nbd *sn, bool readonly)
 }
 
 static int
-probe (struct store_nbd *sn, const struct message *m)
+probe (struct store_nbd *sn, const struct store_message *m)
 {
   struct env *env = sn->store.env;
   char why[WHY_MAX];
@@ -194,9 +171,9 @@ probe (struct store_nbd *sn, const struct message *m)
     remote_connect (sn, env->now (env) + CONNECT_TIMEOUT, -1, &sn->probe, why);
 
   if (r < 0)
-    return refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
+    return store_refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
   r = remote_learn (sn->probe, &sn->facts, why);
-  return r < 0 ? refuse (m, r, "%s: %s", sn->uri, why) : 0;
+  return r < 0 ? store_refuse (m, r, "%s: %s", sn->uri, why) : 0;
 }
 
 /* What of the wishes cannot be had. */
@@ -223,12 +200,12 @@ int
 store_nbd_open (struct env *env, const struct store_nbd_options *options,
                 struct store **store, char *err, size_t errlen)
 {
-  const struct message m = { err, errlen };
+  const struct store_message m = { err, errlen };
   struct store_nbd *sn = new_store (env, options);
   int r;
 
   if (sn == NULL)
-    return refuse (&m, -ENOMEM, "out of memory");
+    return store_refuse (&m, -ENOMEM, "out of memory");
   if ((r = probe (sn, &m)) < 0 ||
       (r = check_export (sn, options->readonly, &m)) < 0) {
     nbd_store_close (&sn->store);

@@ -5,7 +5,9 @@
  * What is the same for all stores.
  */
 
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "fs/store.h"
 
@@ -36,4 +38,20 @@ store_submit_wait (struct store *store, struct store_req *req)
   store->ops->submit (store, reqs, 1);
   completion_wait (w.env, &w.completion);
   return w.error;
+}
+
+int
+store_refuse (const struct store_message *m, int error, const char *fmt, ...)
+{
+  va_list args;
+  char *s;
+
+  va_start (args, fmt);
+  if (vsnprintf (m->text, m->size, fmt, args) < 0 && m->size > 0)
+    m->text[0] = '\0';
+  va_end (args);
+  for (s = m->text; m->size > 0 && *s; s++) /* it may hold anything */
+    if ((unsigned char) *s < ' ' || *s == 0x7f)
+      *s = '?';
+  return error;
 }

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -144,5 +145,18 @@ struct store {
  * req->done is overwritten.  Returns 0 or the request's negative errno.
  */
 extern int store_submit_wait (struct store *store, struct store_req *req);
+
+/* Where a driver that does not open says why, for who started it. */
+struct store_message {
+  char *text;
+  size_t size; /* bytes of text */
+};
+
+/* Write a message of one line, whatever the names and answers in it hold.
+ * Returns error.
+ */
+extern int store_refuse (const struct store_message *m, int error,
+                         const char *fmt, ...)
+  __attribute__ ((format (printf, 3, 4)));
 
 #endif /* FOLIO_STORE_H */
