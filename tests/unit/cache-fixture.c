@@ -218,19 +218,6 @@ fixture_start (const struct fixture_config *config)
 }
 
 void
-fixture_end_mapping (struct fixture *f)
-{
-  unsigned i;
-
-  if (f->mapping == NULL)
-    return;
-  for (i = 0; i < NR_CONNS; i++)
-    conn_destroy (f->conns[i]);
-  mapping_destroy (f->mapping);
-  f->mapping = NULL;
-}
-
-void
 fixture_stop (struct fixture *f)
 {
   unsigned i;
@@ -238,7 +225,9 @@ fixture_stop (struct fixture *f)
   fake_store_heal (f->fake);
   for (i = 0; i < FAKE_OPS; i++)
     fake_store_unhold (f->fake, (enum store_op) i);
-  fixture_end_mapping (f);
+  for (i = 0; i < NR_CONNS; i++)
+    conn_destroy (f->conns[i]);
+  mapping_destroy (f->mapping);
   cache_destroy (f->cache);
   f->fs->ops = f->raw_ops;
   f->fs->ops->close (f->fs);

@@ -93,9 +93,6 @@ extern struct fixture *fixture_start (const struct fixture_config *config);
 /* How many of the messages of LOG_ERROR contain these words. */
 extern unsigned fixture_logged (struct fixture *f, const char *words);
 
-/* End the mapping and its connections before the rest. */
-extern void fixture_end_mapping (struct fixture *f);
-
 /* Let everything go, stop and free.  No jobs are left. */
 extern void fixture_stop (struct fixture *f);
 

@@ -566,35 +566,6 @@ test_end_without_redo (void **state)
   fixture_stop (f);
 }
 
-/* A loss when nobody is left to do them again. */
-static void *
-end_mapping (void *arg)
-{
-  fixture_end_mapping (arg);
-  return NULL;
-}
-
-static void
-test_loss_at_end (void **state)
-{
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct mapping *mapping = f->mapping;
-  pthread_t thread;
-
-  (void) state;
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
-  put (f, 7 * PAGE, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  mapping_kick (mapping);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
-  assert_int_equal (pthread_create (&thread, NULL, end_mapping, f), 0);
-  UNTIL (atomic_load (&mapping->zeroes.word) & ZEROES_STOP);
-  lose (f);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  pthread_join (thread, NULL);
-  fixture_stop (f);
-}
-
 /* --- direct writes --- */
 
 /* There is no copy of what was lost: every connection is told, once. */
@@ -732,7 +703,6 @@ main (void)
     cmocka_unit_test (test_zero_in_flight),
     cmocka_unit_test (test_end_during_redo),
     cmocka_unit_test (test_end_without_redo),
-    cmocka_unit_test (test_loss_at_end),
     cmocka_unit_test (test_direct),
     cmocka_unit_test (test_direct_cached),
     cmocka_unit_test (test_direct_flushing),
