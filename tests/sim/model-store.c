@@ -130,8 +130,10 @@ carry_out (struct model_store *s, const struct model_job *job)
 {
   int error;
 
-  if (s->medium == NULL || s->given_up)
+  if (s->medium == NULL)
     return -EIO;
+  if (s->given_up)
+    return -EHOSTDOWN;
   error = refusal (s, job->req);
   if (error || job->spent)
     return error;
@@ -316,7 +318,7 @@ block_status (struct store *store, uint64_t offset, uint64_t length,
   while (s->down && !s->given_up && s->medium)
     world_sleep (s->world, 10 * NSEC_PER_MSEC);
   if (s->medium == NULL || s->given_up)
-    return -EIO;
+    return -EHOSTDOWN;
   while (pos < offset + length && pos < store->geo.size && n < MAX_RUNS) {
     types[n] = medium_extent (s->medium, pos, &lengths[n]);
     pos += lengths[n++];

@@ -21,6 +21,8 @@ mishap_excuses (const struct run *run, int error)
 
   if (error == -ENOSPC)
     return faults & FAULT_WRITES;
+  if (error == -EHOSTDOWN)
+    return faults & FAULT_OUTAGES;
   /* A store that restarts is only slow. */
   return error == -EIO && (faults & ~FAULT_RESTARTS);
 }
