@@ -67,9 +67,11 @@ struct remote_facts {
 struct remote_conn {
   struct remote_session *session;
   struct nbd_handle *handle;
-  int fd;          /* the socket again: libnbd closes its own on an error */
-  ev_io watcher;   /* of fd; the loop thread's */
-  uint64_t weight; /* of the commands in flight; under the lock */
+  int fd;        /* the socket again: libnbd closes its own on an error */
+  ev_io watcher; /* of fd; the loop thread's */
+  /* Under the lock: */
+  uint64_t weight;      /* of the commands in flight */
+  uint64_t quiet_since; /* ns: the last answer, or the first command since */
 };
 
 struct remote_session {

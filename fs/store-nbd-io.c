@@ -141,12 +141,15 @@ static void
 choose_conn (struct remote_session *session, struct remote_cmd *cmd,
              uint64_t bytes)
 {
+  struct env *env = session->sn->store.env;
   struct remote_conn *best = &session->conns[0];
   unsigned i;
 
   for (i = 1; i < session->n; i++)
     if (session->conns[i].weight < best->weight)
       best = &session->conns[i];
+  if (best->weight == 0)
+    best->quiet_since = env->now (env);
   cmd->conn = best;
   cmd->weight = bytes + COMMAND_WEIGHT;
   best->weight += cmd->weight;
@@ -354,7 +357,7 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
   }
   else {
     sn->said = 0;
-    sn->quiet_since = env->now (env);
+    sn->quiet_since = cmd->conn->quiet_since = env->now (env);
     sn->backoff = 0;
     cmd->conn->session->heard = true;
   }

@@ -152,6 +152,12 @@ stop_tick_if_idle (struct store_nbd *sn)
   pthread_mutex_unlock (&sn->lock);
 }
 
+static void
+add_until (uint64_t *time, uint64_t more, uint64_t last)
+{
+  *time = *time + more < last ? *time + more : last;
+}
+
 /* If it is not the server but we who were stopped, nothing can be said of the
  * server's silence meanwhile.
  */
@@ -159,14 +165,15 @@ static void
 forgive_own_sleep (struct store_nbd *sn, uint64_t now)
 {
   uint64_t slept = sn->last_tick ? now - sn->last_tick : 0;
+  unsigned i;
 
   sn->last_tick = now;
   if (slept < (uint64_t) (OVERSLEPT * sn->tick.repeat * NSEC_PER_SEC))
     return;
   pthread_mutex_lock (&sn->lock);
-  sn->quiet_since += slept;
-  if (sn->quiet_since > now)
-    sn->quiet_since = now;
+  add_until (&sn->quiet_since, slept, now);
+  for (i = 0; sn->session && i < sn->session->n; i++)
+    add_until (&sn->session->conns[i].quiet_since, slept, now);
   pthread_mutex_unlock (&sn->lock);
 }
 

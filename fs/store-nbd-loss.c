@@ -18,6 +18,9 @@
 /* A server that says nothing at all is worth a line in the log now and then. */
 #define TELL_AGAIN (30 * NSEC_PER_SEC)
 
+/* In units of `retry': see lose_if_one_hangs. */
+#define FLUSH_PATIENCE 8
+
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */
 
@@ -312,6 +315,43 @@ give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
            sn->trouble[0] ? "; " : "", sn->trouble);
 }
 
+/* The lock is held. */
+static bool
+flush_in_flight (const struct store_nbd *sn)
+{
+  const struct remote_cmd *cmd;
+
+  for (cmd = sn->oldest; cmd; cmd = cmd->next)
+    if (cmd->req->op == STORE_FLUSH)
+      return true;
+  return false;
+}
+
+/* One connection can hang while others answer: its path is cut, say.  While
+ * a flush is under way, which may hold up what came on its connection and may
+ * well take longer than anything else, there is more time.  The lock is held.
+ */
+static void
+lose_if_one_hangs (struct remote_session *session, uint64_t now)
+{
+  struct store_nbd *sn = session->sn;
+  uint64_t patience = sn->retry * (flush_in_flight (sn) ? FLUSH_PATIENCE : 1);
+  char why[80];
+  unsigned i;
+
+  for (i = 0; i < session->n && sn->retry > 0; i++) {
+    const struct remote_conn *conn = &session->conns[i];
+
+    if (conn->weight == 0 || now < conn->quiet_since + patience)
+      continue;
+    snprintf (why, sizeof why,
+              "one of %u has not answered for %" PRIu64 " seconds", session->n,
+              (now - conn->quiet_since) / NSEC_PER_SEC);
+    remote_lose (session, why);
+    return;
+  }
+}
+
 /* Nothing was heard since quiet_since, the time of the last answer, or if
  * nothing was wanted then, of the first request after it, or of the loss.
  * Before there was ever a session, there is time to make one.  That a session
@@ -339,6 +379,8 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
       remote_lose (sn->session, why);
     give_up (sn, silent, &done);
   }
+  else if (up)
+    lose_if_one_hangs (sn->session, now);
   pthread_mutex_unlock (&sn->lock);
   remote_done_call (&done);
 }

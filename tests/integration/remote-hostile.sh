@@ -102,6 +102,37 @@ EOF
   end
 done
 
+# One connection hangs while the others answer all the time.
+for mode in silent deaf; do
+  begin --mode $mode --only write --multi-conn -- \
+        retry=1 writeback-interval=600 readahead=0 cache-size=1M
+  client "$tmp" <<'EOF'
+import threading
+
+h, other = connect(), connect()
+stop = threading.Event()
+h.pwrite(b"A" * 64 * KiB, 0)
+
+
+def read():
+    at = MiB
+    while not stop.is_set():
+        other.pread(64 * KiB, at)
+        at = MiB + (at + 64 * KiB) % (3 * MiB)
+
+
+reader = threading.Thread(target=read)
+reader.start()
+h.flush()
+stop.set()
+reader.join()
+EOF
+  head -c 65536 /dev/zero | tr '\0' A | cmp -n 65536 - "$tmp/disk" ||
+    fail "$mode: flushed, but not on the disk"
+  [ "$(misdeeds $mode)" = 1 ] || fail "$mode: the server did not misbehave"
+  end
+done
+
 # No answer, or nothing read any more, though the connection stays: the requests
 # fail after `retry', and are done when a new connection answers.
 for mode in silent deaf; do
