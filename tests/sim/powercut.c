@@ -15,10 +15,12 @@
  */
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +74,8 @@ start_worker (const struct task *task, uint64_t first, int fd)
     die ("fork failed");
   if (pid > 0)
     return;
+  /* A test that is killed leaves nothing running. */
+  prctl (PR_SET_PDEATHSIG, SIGKILL);
   sum = work (task, first);
   write_all (fd, "pipe", &sum, sizeof sum);
   exit (0);
