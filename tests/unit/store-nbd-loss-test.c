@@ -196,8 +196,8 @@ what_was_in_flight_is_sent_again_and_a_flush_fails (void **state)
   finish (&rig);
 }
 
-/* A server whose first write waits until the file "go" is there (or it ends).  The directory
- * "begun" tells that it has come.
+/* A server whose first write waits until the file "go" is there (or it ends).
+ * The directory "begun" tells that it has come.
  */
 static void
 serve_slow_first_write (struct nbd_rig *rig)
@@ -217,7 +217,7 @@ serve_slow_first_write (struct nbd_rig *rig)
             rig->disk);
   snprintf (pwrite, sizeof pwrite,
             "pwrite=if mkdir %s/begun 2>/dev/null; then"
-            "  while [ ! -e %s/go ] && kill -0 $PPID; do :; done;"
+            "  while [ ! -e %s/go ] && kill -0 $PPID; do sleep .01; done;"
             "fi; dd of=%s oflag=seek_bytes seek=$4 conv=notrunc 2>/dev/null",
             rig->dir, rig->dir, rig->disk);
   make_file (rig->disk, 16 * MIB);
@@ -296,7 +296,7 @@ let_it_end (struct nbd_rig *rig)
 static void
 a_request_that_kills_the_server_is_given_up (void **state)
 {
-  char pread[300];
+  char pread[400];
   const char *args[] = { "eval", "thread_model=echo parallel",
                          "get_size=echo 16M", pread, NULL };
   struct store_nbd_options o;
@@ -308,7 +308,7 @@ a_request_that_kills_the_server_is_given_up (void **state)
   nbd_rig_init (&rig);
   snprintf (pread, sizeof pread,
             "pread=if [ $4 -gt 0 ]; then"
-            "  while [ ! -e %s ] && kill -0 $PPID; do :; done;"
+            "  while [ ! -e %s ] && kill -0 $PPID; do sleep .01; done;"
             "  rm %s; kill -9 $PPID;"
             "fi; dd if=/dev/zero bs=$3 count=1 2>/dev/null",
             rig.disk, rig.disk);
@@ -374,7 +374,7 @@ without_retry_requests_fail_at_once (void **state)
 static void
 start_shutting_down (struct nbd_rig *rig, uint64_t retry)
 {
-  char pread[300];
+  char pread[400];
   const char *args[] = { "eval", "thread_model=echo parallel",
                          "get_size=echo 16M", pread, NULL };
   struct store_nbd_options o;
