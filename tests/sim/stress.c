@@ -129,7 +129,8 @@ do_read (struct worker *w)
 static void
 check_error (struct worker *w, const char *what, uint64_t offset, int r)
 {
-  if (r < 0 && !((w->round->faults || w->round->forgetful) && r == -EIO))
+  if (r < 0 && !(w->round->faults && r == -ENOSPC) &&
+      !((w->round->faults || w->round->forgetful) && r == -EIO))
     fail (w->round, what, offset, -r);
 }
 
@@ -298,6 +299,15 @@ inject_faults (struct round *round, uint64_t *random)
     rule.op = ops[i % nr_ops];
     rule.skip = below (random, 200);
     rule.count = below (random, 5) + 1;
+    fake_store_fail (round->fake, &rule);
+  }
+  /* Places that stay bad for a while, sectors and larger. */
+  rule = (struct fake_rule) { .op = STORE_WRITE };
+  for (i = 0; i < 6; i++) {
+    rule.error = below (random, 2) ? -EIO : -ENOSPC;
+    rule.offset = below (random, round->disk) / 512 * 512;
+    rule.length = i % 2 ? 512 : 512 << below (random, 11);
+    rule.count = 4 + below (random, 8);
     fake_store_fail (round->fake, &rule);
   }
 }
