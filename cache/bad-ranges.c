@@ -189,14 +189,16 @@ add_suspect (struct bad_ranges *list, uint64_t start, uint64_t end,
   insert (list, search (list, start), &range);
 }
 
-/* One of the ranges has failed again.  If nothing else happens they pause. */
+/* One of the ranges has failed again.  If nothing else happens they pause, each
+ * time a little longer: there may be much to cut before something is written.
+ */
 static void
 count_failure (struct bad_ranges *list, uint64_t now)
 {
   if (++list->failed < BAD_RANGES_PATIENCE)
     return;
   list->failed = 0;
-  list->pause = backoff_next (list->pause);
+  list->pause = min (list->pause + BACKOFF_MIN, BACKOFF_MAX);
   list->paused_until = now + list->pause;
 }
 

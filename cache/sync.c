@@ -65,16 +65,20 @@ sync_complete_all (struct mapping *mapping, struct sync_list *list, int error)
   sync_list_init (list);
 }
 
-/* Complete those that need no flush, or have failed already. */
-static void
+/* Complete those that need no flush, or have failed already.  Returns whether
+ * one that needs a flush had failed.
+ */
+static bool
 complete_written (struct mapping *mapping, struct sync_list *list)
 {
   struct sync_list keep;
   struct sync_req *req, *next;
+  bool failed = false;
 
   sync_list_init (&keep);
   for (req = list->head; req; req = next) {
     next = req->next;
+    failed |= req->flush && req->error;
     if (req->flush && req->error == 0)
       sync_list_append (&keep, req);
     else
@@ -82,6 +86,7 @@ complete_written (struct mapping *mapping, struct sync_list *list)
   }
   sync_list_init (list);
   sync_list_move (list, &keep);
+  return failed;
 }
 
 void
@@ -227,11 +232,16 @@ batch_drained (struct mapping *mapping)
   struct zeroes *zeroes = &mapping->zeroes;
   bool redo = zeroes_to_redo (zeroes);
   int error = redo ? zeroes_redo_error (zeroes) : 0;
+  bool failed;
 
-  complete_written (mapping, &wb->writing);
+  failed = complete_written (mapping, &wb->writing);
   wb->batch_state = BATCH_NONE;
-  if (wb->writing.head == NULL)
+  if (wb->writing.head == NULL) {
+    /* What could be written is to be durable all the same. */
+    if (failed && atomic_load (&mapping->nr_unstable))
+      sync_start_flush (mapping);
     return true;
+  }
   if (wb->flush_state != FLUSH_IDLE || (redo && error == 0)) {
     wb->batch_state = BATCH_DRAINED;
     return false;

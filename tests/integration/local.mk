@@ -49,6 +49,7 @@ INTEGRATION_TESTS = \
 	integration/remote-restart.sh \
 	integration/remote-stale-write.sh \
 	integration/remote-tls.sh \
+	integration/shutdown-timeout.sh \
 	integration/signal-with-idle-client.sh \
 	integration/sigterm-keeps-unflushed-writes.sh \
 	integration/statistics.sh \
@@ -79,5 +80,6 @@ TSAN_TESTS += \
 	integration/random-ops-small-cache.sh \
 	integration/remote-hostile.sh \
 	integration/remote-restart.sh \
+	integration/shutdown-timeout.sh \
 	integration/signal-with-idle-client.sh \
 	$(NULL)
