@@ -16,7 +16,8 @@
  *   any        -> MAPPED     a store write is about to begin, or has ended
  *   any        -> HOLE       trimmed, or zeroed giving space back
  *   any        -> UNWRITTEN  zeroed
- *   any        -> unknown    zeroing failed; or forgotten for lack of room
+ *   any        -> unknown    forgotten, for lack of room
+ *   MAPPED, DELALLOC -> unknown  zeroing failed (what read as zero still does)
  *
  * What is to be zeroed again reads as zero even before and if that fails: the
  * store may hold what was there before the first time.
@@ -250,6 +251,25 @@ is_hole (struct raw *raw, uint64_t offset, uint64_t length)
          type == IOMAP_HOLE && known >= length;
 }
 
+/* Zeroing the range has failed, half way perhaps.  What read as zero before
+ * still does, and must: the store may have lost what made it so.
+ */
+static void
+forget_data (struct raw *raw, uint64_t offset, uint64_t length)
+{
+  enum iomap_type type;
+  uint64_t n;
+
+  for (; length > 0; offset += n, length -= n) {
+    uint64_t known = length;
+    bool found = extents_lookup (raw->extents, offset, &known, &type);
+
+    n = known < length ? known : length;
+    if (found && type != IOMAP_HOLE && type != IOMAP_UNWRITTEN)
+      extents_forget (raw->extents, offset, n);
+  }
+}
+
 static int
 raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
           bool trim)
@@ -276,8 +296,7 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
     return 0;
   r = store_submit_wait (fs->store, &req);
   if (r < 0) {
-    if (!again)
-      extents_forget (raw->extents, offset, length);
+    forget_data (raw, offset, length);
     return r;
   }
   extents_set (raw->extents, offset, length,

@@ -289,14 +289,12 @@ inject_faults (struct round *round, uint64_t *random)
   static const enum store_op ops[] = { STORE_WRITE, STORE_FLUSH, STORE_ZERO,
                                        STORE_TRIM };
   struct fake_rule rule = { .error = -EIO };
-  bool lossy = below (random, 2);
-  /* What a zero that failed leaves is known only if none before it is lost. */
-  unsigned i, nr_ops = lossy || round->losses ? 2 : 4;
+  unsigned i;
 
-  if (lossy)
+  if (below (random, 2))
     fake_store_lossy (round->fake, next_random (random) | 1);
   for (i = 0; i < 16; i++) {
-    rule.op = ops[i % nr_ops];
+    rule.op = ops[i % 4];
     rule.skip = below (random, 200);
     rule.count = below (random, 5) + 1;
     fake_store_fail (round->fake, &rule);

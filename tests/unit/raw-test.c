@@ -366,6 +366,24 @@ a_zero_that_fails_leaves_the_range_unknown (void **state)
   bench_close (&b);
 }
 
+/* The store may lose the first zero, which is then done again. */
+static void
+a_zero_that_fails_over_another_leaves_zeroes (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, GIB);
+  fake_store_set_status (b.fake, 0, GIB, STORE_DATA);
+  bench_start (&b);
+  expect (&b, 0, 512, 0, IOMAP_MAPPED, GIB);
+  assert_int_equal (zero (&b, 0, MIB, 0, false), 0);
+  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (zero (&b, MIB / 2, MIB, 0, false), -EIO);
+  expect (&b, 0, 512, 0, IOMAP_UNWRITTEN, MIB);
+  bench_close (&b);
+}
+
 static void
 count_done (struct store_req *req, int error)
 {
@@ -440,6 +458,7 @@ main (void)
     cmocka_unit_test (an_answer_that_was_overtaken_is_not_believed),
     cmocka_unit_test (zero_and_trim_are_remembered),
     cmocka_unit_test (a_zero_that_fails_leaves_the_range_unknown),
+    cmocka_unit_test (a_zero_that_fails_over_another_leaves_zeroes),
     cmocka_unit_test (a_flush_is_the_stores),
     cmocka_unit_test (a_store_may_stop_short),
   };
