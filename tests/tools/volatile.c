@@ -307,4 +307,7 @@ static struct nbdkit_plugin plugin = {
   .extents = volatile_extents,
 };
 
+/* The entry point, which the macro defines; nbdkit's header declares it not. */
+NBDKIT_DLL_PUBLIC struct nbdkit_plugin *plugin_init (void);
+
 NBDKIT_REGISTER_PLUGIN (plugin)
