@@ -17,7 +17,8 @@ struct mapping;
 
 struct throttle {
   uint32_t limit;            /* pages: dirty, writeback and unstable together */
-  uint32_t background;       /* pages above which write-back begins */
+  uint32_t background;       /* pages above which write-back begins, unless the
+                              * law (balance.h) has lowered it */
   _Atomic uint32_t reserved; /* pages promised to writers under way */
   _Atomic uint32_t word;     /* futex word: changes when room was made while
                               * waiters is not 0 */
