@@ -254,15 +254,16 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
   return change_state (mapping, folio, first, last, transition);
 }
 
-bool
-folio_uptodate (const struct arena *arena, const struct folio *folio,
-                unsigned first, unsigned last)
+/* Is the bit in the mask at shift set for all sectors [first, last)? */
+static inline bool
+all_set (const struct arena *arena, const struct folio *folio, unsigned first,
+         unsigned last, unsigned shift)
 {
   unsigned page = first / SECTORS_PER_PAGE;
   unsigned end = (last + SECTORS_PER_PAGE - 1) / SECTORS_PER_PAGE;
 
   for (; page < end; page++) {
-    uint32_t mask = page_mask (page, first, last);
+    uint32_t mask = page_mask (page, first, last) << shift;
 
     if ((atomic_load_explicit (page_state (arena, folio, page),
                                memory_order_acquire) &
@@ -270,6 +271,20 @@ folio_uptodate (const struct arena *arena, const struct folio *folio,
       return false;
   }
   return true;
+}
+
+bool
+folio_uptodate (const struct arena *arena, const struct folio *folio,
+                unsigned first, unsigned last)
+{
+  return all_set (arena, folio, first, last, STATE_UPTODATE_SHIFT);
+}
+
+bool
+folio_dirty (const struct arena *arena, const struct folio *folio,
+             unsigned first, unsigned last)
+{
+  return all_set (arena, folio, first, last, STATE_DIRTY_SHIFT);
 }
 
 unsigned

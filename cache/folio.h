@@ -108,6 +108,12 @@ extern bool folio_uptodate (const struct arena *arena,
                             const struct folio *folio, unsigned first,
                             unsigned last);
 
+/* Are all of them dirty?  Stable under the folio lock: no one else takes dirty
+ * away.
+ */
+extern bool folio_dirty (const struct arena *arena, const struct folio *folio,
+                         unsigned first, unsigned last);
+
 /* The first sector in [first, last) whose bit in the mask at shift is value;
  * last if there is none.
  */

@@ -17,6 +17,16 @@
 /* How often in a row nothing at all may be copied. */
 #define MAX_STUCK 64
 
+/* A write under way. */
+struct write {
+  struct mapping *mapping;
+  struct iomap_iter iter;
+  struct pacing pacing;
+  const uint8_t *src;  /* what goes to iter.pos; NULL: zeroes */
+  struct folio *found; /* the folio of iter.pos, if it has been looked up: not
+                        * locked, with a reference */
+};
+
 /* A chunk: part of a write that goes into one folio. */
 struct chunk {
   struct folio *folio; /* locked */
@@ -33,9 +43,9 @@ sector_in (const struct folio *folio, uint64_t pos)
 
 /* Make the block at pos uptodate, of which only a part will be written. */
 static int
-prepare_block (struct mapping *mapping, const struct iomap_iter *iter,
-               struct folio *folio, uint64_t pos)
+prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
 {
+  struct mapping *mapping = w->mapping;
   struct arena *arena = mapping->arena;
   uint32_t bs = mapping->fs->block_size;
   unsigned first = sector_in (folio, round_down (pos, bs));
@@ -43,8 +53,8 @@ prepare_block (struct mapping *mapping, const struct iomap_iter *iter,
 
   if (folio_uptodate (arena, folio, first, last))
     return 0;
-  if (iter->iomap.type == IOMAP_MAPPED)
-    return fill_sectors (mapping, iter, folio, first, last);
+  if (w->iter.iomap.type == IOMAP_MAPPED)
+    return fill_sectors (mapping, &w->iter, folio, first, last);
   folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), bs);
   folio_transition (mapping, folio, first, last, FOLIO_FILLED);
   return 0;
@@ -54,17 +64,16 @@ prepare_block (struct mapping *mapping, const struct iomap_iter *iter,
  * with the disk there is nothing to keep.
  */
 static int
-prepare_ends (struct mapping *mapping, const struct iomap_iter *iter,
-              const struct chunk *chunk)
+prepare_ends (const struct write *w, const struct chunk *chunk)
 {
-  uint32_t bs = mapping->fs->block_size;
+  uint32_t bs = w->mapping->fs->block_size;
   uint64_t end = chunk->pos + chunk->n;
   int r = 0;
 
   if (chunk->pos & (bs - 1))
-    r = prepare_block (mapping, iter, chunk->folio, chunk->pos);
-  if (r == 0 && (end & (bs - 1)) && end != mapping->size)
-    r = prepare_block (mapping, iter, chunk->folio, end);
+    r = prepare_block (w, chunk->folio, chunk->pos);
+  if (r == 0 && (end & (bs - 1)) && end != w->mapping->size)
+    r = prepare_block (w, chunk->folio, end);
   return r;
 }
 
@@ -80,32 +89,66 @@ wanted_order (const struct mapping *mapping, uint64_t n)
   return order;
 }
 
+static void
+forget_found (struct write *w)
+{
+  if (w->found)
+    folio_put (w->mapping->arena, w->found);
+  w->found = NULL;
+}
+
+/* Lock w->found.  False if there is none, or if it has left the index. */
+static bool
+lock_found (struct write *w)
+{
+  if (w->found == NULL)
+    return false;
+  folio_lock (w->mapping->env, w->found);
+  if (folio_mapped (w->found))
+    return true;
+  folio_unlock (w->mapping, w->found);
+  forget_found (w);
+  return false;
+}
+
+/* The folio of the chunk, found or made, locked. */
+static struct folio *
+grab (struct write *w, const struct chunk *chunk, int *r)
+{
+  uint64_t first = chunk->pos >> PAGE_SHIFT;
+  uint64_t last = (chunk->pos + chunk->n - 1) >> PAGE_SHIFT;
+  struct folio *folio = w->found;
+
+  if (lock_found (w)) {
+    w->found = NULL;
+    return folio;
+  }
+  return mapping_grab_folio (w->mapping, first, last,
+                             wanted_order (w->mapping, chunk->n), false,
+                             GRAB_WAIT_LOCK | GRAB_WAIT_MEMORY, r);
+}
+
 /* Find or make the folio for the chunk, locked, clip the chunk to it, and
  * prepare it.  -ESTALE: the iterator must ask again.
  */
 static int
-write_begin (struct mapping *mapping, const struct iomap_iter *iter,
-             struct chunk *chunk)
+write_begin (struct write *w, struct chunk *chunk)
 {
-  uint64_t first = chunk->pos >> PAGE_SHIFT;
-  uint64_t last = (chunk->pos + chunk->n - 1) >> PAGE_SHIFT;
   int r = 0;
 
-  chunk->folio =
-    mapping_grab_folio (mapping, first, last, wanted_order (mapping, chunk->n),
-                        false, GRAB_WAIT_LOCK | GRAB_WAIT_MEMORY, &r);
+  chunk->folio = grab (w, chunk, &r);
   if (chunk->folio == NULL)
     return r;
   chunk->n = min_u64 (chunk->n, folio_end (chunk->folio) - chunk->pos);
 
   /* The mapping must hold now that nobody can change it for this folio. */
-  if (!iomap_iter_valid (iter))
+  if (!iomap_iter_valid (&w->iter))
     r = -ESTALE;
   else
-    r = prepare_ends (mapping, iter, chunk);
+    r = prepare_ends (w, chunk);
   if (r < 0) {
-    folio_unlock (mapping, chunk->folio);
-    folio_put (mapping->arena, chunk->folio);
+    folio_unlock (w->mapping, chunk->folio);
+    folio_put (w->mapping->arena, chunk->folio);
   }
   return r;
 }
@@ -147,27 +190,27 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
   return end - chunk->pos;
 }
 
-/* Write one chunk of up to n bytes at pos.  Returns how many were taken; in
- * *copied, how many it was possible to copy.
+/* Write one chunk of up to n bytes, `done' bytes from the iterator's place on.
+ * Returns how many were taken; in *copied, how many it was possible to copy.
  */
 static int64_t
-write_chunk (struct mapping *mapping, const struct iomap_iter *iter,
-             struct pacing *pacing, const uint8_t *src, uint64_t pos,
-             uint64_t n, uint64_t *copied)
+write_chunk (struct write *w, uint64_t done, uint64_t n, uint64_t *copied)
 {
-  struct chunk chunk = { .pos = pos, .n = n };
+  struct chunk chunk = { .pos = w->iter.pos + done, .n = n };
+  struct mapping *mapping = w->mapping;
   int64_t taken;
   uint8_t *dst;
-  int r = write_begin (mapping, iter, &chunk);
+  int r = write_begin (w, &chunk);
 
   if (r < 0)
     return r;
-  dst =
-    arena_data (mapping->arena, chunk.folio) + (pos - folio_pos (chunk.folio));
-  *copied = mapping->hooks.copy_in (mapping, dst, src, chunk.n);
+  dst = arena_data (mapping->arena, chunk.folio) +
+        (chunk.pos - folio_pos (chunk.folio));
+  *copied = mapping->hooks.copy_in (mapping, dst, w->src ? w->src + done : NULL,
+                                    chunk.n);
   taken = (int64_t) write_end (mapping, &chunk, *copied);
   if (chunk.dirtied)
-    balance_dirtied (mapping, pacing, chunk.dirtied);
+    balance_dirtied (mapping, &w->pacing, chunk.dirtied);
   return taken;
 }
 
@@ -181,9 +224,9 @@ pages_of (uint64_t pos, uint64_t n)
  * written, which is less when the mapping changed, or an error.
  */
 static int64_t
-write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
-              struct pacing *pacing, const uint8_t *src, uint64_t n)
+write_chunks (struct write *w, uint64_t n)
 {
+  struct mapping *mapping = w->mapping;
   uint64_t max = (uint64_t) throttle_max_chunk (mapping) << PAGE_SHIFT;
   uint64_t done = 0, chunk = max, size, copied = 0;
   unsigned stuck = 0;
@@ -192,14 +235,13 @@ write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
 
   while (done < n) {
     /* A chunk ends at a multiple of its size, so that the next is aligned. */
-    size = min_u64 (n - done, max - ((iter->pos + done) & (max - 1)));
+    size = min_u64 (n - done, max - ((w->iter.pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
-    pages = pages_of (iter->pos + done, size);
-    r = balance_dirty_pages_ratelimited (mapping, pacing, pages, 0);
+    pages = pages_of (w->iter.pos + done, size);
+    r = balance_dirty_pages_ratelimited (mapping, &w->pacing, pages, 0);
     if (r < 0)
       return r;
-    r = write_chunk (mapping, iter, pacing, src ? src + done : NULL,
-                     iter->pos + done, size, &copied);
+    r = write_chunk (w, done, size, &copied);
     throttle_done (mapping, pages);
     if (r == -ESTALE || r == -EAGAIN)
       break;
@@ -215,39 +257,100 @@ write_chunks (struct mapping *mapping, const struct iomap_iter *iter,
   return (int64_t) done;
 }
 
-/* The same, and have write-back look at it, also after an error. */
-static int64_t
-write_mapping (struct mapping *mapping, const struct iomap_iter *iter,
-               struct pacing *pacing, const uint8_t *src, uint64_t n)
+/* Write all, and after each mapping, also after an error, have write-back look
+ * at it.
+ */
+static int
+perform_write (struct write *w)
 {
-  int64_t r = write_chunks (mapping, iter, pacing, src, n);
+  int64_t n;
+  int r;
 
-  writeback_dirtied (mapping);
+  while ((r = iomap_iter_next (&w->iter)) > 0) {
+    n = write_chunks (w, iomap_iter_length (&w->iter));
+    writeback_dirtied (w->mapping);
+    if (n < 0) {
+      r = (int) n;
+      break;
+    }
+    w->iter.processed = (uint64_t) n;
+    if (w->src)
+      w->src += n;
+  }
+  iomap_iter_stop (&w->iter);
   return r;
+}
+
+/* Write what is not all dirty already.  Takes the reference to found, the folio
+ * of offset, if it is not NULL.
+ */
+static __attribute__ ((noinline)) int
+write_rest (struct mapping *mapping, struct conn *paced, const uint8_t *src,
+            uint64_t count, uint64_t offset, struct folio *found)
+{
+  struct write w = {
+    .mapping = mapping,
+    .pacing = { .pace = paced ? &paced->pace : NULL, .count = count },
+    .src = src,
+    .found = found,
+  };
+  int r;
+
+  iomap_iter_init (&w.iter, mapping->fs, offset, count, IOMAP_WRITE);
+  r = perform_write (&w);
+  forget_found (&w);
+  return r;
+}
+
+/* What is dirty already needs nothing but the copy: its space is reserved, it is
+ * counted and tagged, and under the folio lock none of that is taken away.
+ * Returns how many of the count bytes from pos on, which lie in the folio, were
+ * written so.
+ */
+static uint64_t
+overwrite_dirty (struct mapping *mapping, struct folio *folio,
+                 const uint8_t *src, uint64_t pos, uint64_t count)
+{
+  struct arena *arena = mapping->arena;
+  unsigned first = sector_in (folio, pos);
+  unsigned last = sector_in (folio, pos + count - 1) + 1;
+  uint64_t n = 0;
+
+  /* Without the lock a guess, that saves taking it. */
+  if (!folio_dirty (arena, folio, first, last))
+    return 0;
+  folio_lock (mapping->env, folio);
+  if (folio_mapped (folio) && folio_dirty (arena, folio, first, last))
+    n = mapping->hooks.copy_in (
+      mapping, arena_data (arena, folio) + (pos - folio_pos (folio)), src,
+      count);
+  folio_unlock (mapping, folio);
+  return n;
 }
 
 int
 write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
                 uint64_t count, uint64_t offset)
 {
-  struct pacing pacing = { .pace = paced ? &paced->pace : NULL,
-                           .count = count };
   const uint8_t *src = buf;
-  struct iomap_iter iter;
-  int64_t n = 0;
-  int r;
+  struct folio *folio;
+  uint64_t n;
 
-  iomap_iter_init (&iter, mapping->fs, offset, count, IOMAP_WRITE);
-  while ((r = iomap_iter_next (&iter)) > 0) {
-    n = write_mapping (mapping, &iter, &pacing, src, iomap_iter_length (&iter));
-    if (n < 0)
-      break;
-    iter.processed = (uint64_t) n;
-    if (src)
-      src += n;
+  /* Above freerun a connection that owes something pays, whatever it writes. */
+  while (!balance_active (mapping) &&
+         (folio = index_get (mapping->index, offset >> PAGE_SHIFT)) != NULL) {
+    n = overwrite_dirty (mapping, folio, src, offset,
+                         min_u64 (count, folio_end (folio) - offset));
+    if (n == 0)
+      return write_rest (mapping, paced, src, count, offset, folio);
+    folio_put (mapping->arena, folio);
+    if (n == count)
+      return 0;
+    src = src ? src + n : NULL;
+    offset += n;
+    count -= n;
   }
-  iomap_iter_stop (&iter);
-  return n < 0 ? (int) n : r;
+  return write_rest (mapping, paced, src, count, offset, NULL);
 }
 
 struct conn *

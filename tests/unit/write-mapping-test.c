@@ -170,6 +170,97 @@ test_hole_overtaken (void **state)
   fixture_stop (f);
 }
 
+/* --- what is dirty already --- */
+
+static size_t
+half_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  hooks.copies++;
+  n = n > 1 ? n / 2 : n;
+  (void) mapping;
+  memcpy (dst, src, n);
+  return n;
+}
+
+/* No mapping is asked for where all is dirty, and for the rest where not all
+ * is.
+ */
+static void
+test_dirty_needs_no_mapping (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  set_hooks (f);
+  f->ops.begin = counting_begin;
+  put (f, 512, 2 * PAGE, 1);
+  assert_int_equal (hooks.begins, 1);
+
+  put (f, 512, 2 * PAGE, 2);
+  put (f, 700, 100, 3);
+  assert_int_equal (hooks.begins, 1);
+  expect (f, 512, 188, 2);
+  expect (f, 700, 100, 3);
+  expect (f, 800, 2 * PAGE - 288, 2);
+
+  put (f, 0, 1024, 4); /* its first sector is not dirty */
+  assert_int_equal (hooks.begins, 2);
+  put (f, PAGE, 4 * PAGE, 5); /* nor are the pages at its end */
+  assert_int_equal (hooks.begins, 3);
+  expect (f, 0, 1024, 4);
+  expect (f, PAGE, 4 * PAGE, 5);
+  check_state (f);
+
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, 0, 1024, 4);
+  store_expect (f, PAGE, 4 * PAGE, 5);
+  put (f, PAGE, PAGE, 6); /* clean again */
+  assert_int_equal (hooks.begins, 4);
+  fixture_stop (f);
+}
+
+static void
+test_dirty_copied_short (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  set_hooks (f);
+  put (f, 0, 16 * PAGE, 1);
+  f->mapping->hooks.copy_in = half_copy;
+  put (f, 100, 10 * PAGE, 2);
+  assert_true (hooks.copies > 1);
+  expect (f, 0, 100, 1);
+  expect (f, 100, 10 * PAGE, 2);
+  expect (f, 100 + 10 * PAGE, 6 * PAGE - 100, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* Above freerun a connection that owes something pays for it, though what it
+ * writes makes nothing dirty.
+ */
+static void
+test_dirty_is_paced (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .dirty_limit = 1000 * PAGE, .no_loop = true, .fake_clock = true });
+
+  (void) state;
+  set_hooks (f);
+  f->ops.begin = counting_begin;
+  put (f, 0, 600 * PAGE, 1);
+  hooks.begins = 0;
+  put (f, 0, PAGE, 2);
+  assert_int_equal (hooks.begins, 0);
+  put (f, 600 * PAGE, 300 * PAGE, 1);
+  hooks.begins = 0;
+  put (f, 0, PAGE, 3);
+  assert_int_equal (hooks.begins, 1);
+  expect (f, 0, PAGE, 3);
+  fixture_stop (f);
+}
+
 /* --- refusals --- */
 
 static void
@@ -253,6 +344,9 @@ main (void)
     cmocka_unit_test (test_chunks_end_with_mappings),
     cmocka_unit_test (test_stale_mapping),
     cmocka_unit_test (test_hole_overtaken),
+    cmocka_unit_test (test_dirty_needs_no_mapping),
+    cmocka_unit_test (test_dirty_copied_short),
+    cmocka_unit_test (test_dirty_is_paced),
     cmocka_unit_test (test_refused),
     cmocka_unit_test (test_ends_short),
     cmocka_unit_test (test_read_fails),
