@@ -238,6 +238,7 @@ pass_run (struct mapping *mapping, struct wb_pass *pass, pass_filter_fn *filter)
     if (ioend == NULL)
       break;
     ioend_begin (ioend);
+    pass->sent = true;
     batch[n++] = &ioend->req;
   }
   if (n > 0)

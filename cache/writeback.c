@@ -86,12 +86,16 @@ expired (struct mapping *mapping, const struct folio *folio)
   return (uint32_t) (now - folio->dirtied) >= age;
 }
 
-/* Send what is dirty, going round the disk, until there is little enough. */
+/* Send what is dirty, going round the disk, until there is little enough; or
+ * until a whole round has sent nothing, since all that is left is in use, or bad:
+ * then we are kicked.  (A round may be long: others have gone on behind it.)
+ */
 static bool
 background_step (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   struct wb_pass *pass = &wb->background_pass;
+  bool more;
 
   if (!writeback_over_background (mapping)) {
     atomic_store (&wb->background, false);
@@ -100,7 +104,8 @@ background_step (struct mapping *mapping)
   atomic_store (&wb->background, true);
   if (!pass->active)
     *pass = (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-  return pass_run (mapping, pass, NULL);
+  more = pass_run (mapping, pass, NULL);
+  return more || (!pass->active && pass->sent);
 }
 
 /* Is there anything to come back for?  If not, the next writer wakes us: it

@@ -65,6 +65,7 @@ struct wb_pass {
   uint64_t start, end; /* bytes; end 0: the disk's */
   uint64_t pos;        /* where it goes on */
   bool found;          /* something to be written */
+  bool sent;           /* and at least some of it was sent */
   bool skipped;        /* something was in use and left behind */
 };
 

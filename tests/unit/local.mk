@@ -8,6 +8,7 @@
 
 UNIT_TESTS = \
 	unit/arena-test \
+	unit/background-test \
 	unit/bad-ranges-test \
 	unit/balance-test \
 	unit/config-test \
@@ -197,6 +198,7 @@ unit_throttle_law_test_SOURCES = \
 	unit/throttle-law-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
 unit_balance_test_SOURCES = unit/balance-test.c $(CACHE_FIXTURE)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_log_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)

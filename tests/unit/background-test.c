@@ -1,0 +1,136 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What is written in the background, without anyone asking for it and before
+ * any timer does.
+ */
+
+#include <errno.h>
+
+#include "cache-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+#define BACKGROUND 16u
+#define PIECE (16 * PAGE)
+#define DEPTH 16u
+
+/* So much that the first pieces sent, as many as may be in flight, leave little
+ * enough: the pass stops before its end.
+ */
+#define MUCH ((DEPTH - DEPTH / 4) * PIECE + BACKGROUND / 2 * PAGE)
+
+static struct fixture *
+start (void)
+{
+  return fixture_start (&(struct fixture_config) {
+    .dirty_background = BACKGROUND * PAGE,
+    .best_io = PIECE,
+    .io_depth = DEPTH,
+    .small_folios = true,
+    .no_loop = true,
+    .fake_clock = true,
+  });
+}
+
+static void
+step_until_idle (struct fixture *f)
+{
+  while (writeback_step (f->mapping) || !writeback_idle (f->mapping))
+    ;
+}
+
+static uint32_t
+dirty (const struct fixture *f)
+{
+  return atomic_load (&f->mapping->nr_dirty);
+}
+
+/* Write everything back and flush it. */
+static void
+save (struct fixture *f)
+{
+  mapping_kick (f->mapping);
+  step_until_idle (f);
+  assert_int_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+}
+
+/* Where it stopped last time does not matter for what is found next time. */
+static void
+test_behind_the_cursor (void **state)
+{
+  struct fixture *f = start ();
+  unsigned i;
+
+  (void) state;
+  for (i = 1; i <= 8; i++) {
+    put (f, (16 - i) * MiB, MUCH, i);
+    step_until_idle (f);
+    assert_int_equal (dirty (f), BACKGROUND / 2);
+    save (f);
+    store_expect (f, (16 - i) * MiB, MUCH, i);
+  }
+  fixture_stop (f);
+}
+
+/* Nor for what fails, when it is time to try again. */
+static void
+test_behind_the_cursor_after_backoff (void **state)
+{
+  struct fixture *f = start ();
+  unsigned i;
+
+  (void) state;
+  put (f, 8 * MiB, MUCH, 1);
+  step_until_idle (f);
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
+  for (i = 0; i < 2 * ALL_FAILING; i++)
+    put (f, 10 * MiB + 2 * i * PAGE, PAGE, 1);
+  step_until_idle (f);
+  fake_store_heal (f->fake);
+  put (f, 0, MiB, 1);
+  step_until_idle (f);
+  assert_true (dirty (f) >= MiB / PAGE);
+
+  atomic_store (&f->clock, writeback_deadline (f->mapping));
+  step_until_idle (f);
+  assert_true (dirty (f) <= BACKGROUND);
+  fixture_stop (f);
+}
+
+/* What is locked is left, and not looked for again and again. */
+static void
+test_ends_when_all_is_locked (void **state)
+{
+  struct fixture *f = start ();
+  struct folio *folios[2 * BACKGROUND];
+  unsigned i;
+
+  (void) state;
+  put (f, 0, sizeof folios / sizeof folios[0] * PAGE, 1);
+  for (i = 0; i < 2 * BACKGROUND; i++) {
+    folios[i] = index_get (f->mapping->index, i);
+    folio_lock (f->mapping->env, folios[i]);
+  }
+  step_until_idle (f);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
+  for (i = 0; i < 2 * BACKGROUND; i++) {
+    folio_unlock (f->mapping, folios[i]);
+    folio_put (f->mapping->arena, folios[i]);
+  }
+  step_until_idle (f);
+  assert_true (dirty (f) <= BACKGROUND);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_behind_the_cursor),
+    cmocka_unit_test (test_behind_the_cursor_after_backoff),
+    cmocka_unit_test (test_ends_when_all_is_locked),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
