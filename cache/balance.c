@@ -221,7 +221,7 @@ update (struct mapping *mapping)
   *sample = (struct law_sample) { .saturated = true };
   publish (balance);
   report (mapping, was_bound);
-  balance_wake (mapping);
+  throttle_wake (mapping);
 }
 
 void

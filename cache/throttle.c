@@ -13,6 +13,9 @@
 /* Pages; less than this would leave no room for a request. */
 #define LIMIT_MIN 8
 
+/* A request asks for room in chunks, of which this many fit the limit. */
+#define CHUNKS_IN_LIMIT 8
+
 #define POLL (100 * NSEC_PER_MSEC)
 
 void
@@ -34,21 +37,48 @@ throttle_max_chunk (const struct mapping *mapping)
     atomic_load_explicit (&mapping->balance.limits.limit, memory_order_relaxed);
   uint32_t pages = 1u << MAX_ORDER;
 
-  while (pages > 1 && pages > limit / 8)
+  while (pages > 1 && pages > limit / CHUNKS_IN_LIMIT)
     pages /= 2;
   return pages;
+}
+
+/* What may be unsaved, with the pages asked for: the limit, or what the flush
+ * target makes of it; but that may have become too small for them since they
+ * were asked for.
+ */
+static uint32_t
+limit_for (const struct mapping *mapping, uint32_t pages)
+{
+  uint64_t limit =
+    atomic_load_explicit (&mapping->balance.limits.limit, memory_order_relaxed);
+
+  return (uint32_t) min_u64 (
+    mapping->throttle.limit,
+    max_u64 (limit, (uint64_t) pages * CHUNKS_IN_LIMIT));
 }
 
 static bool
 try_reserve (struct mapping *mapping, uint32_t pages)
 {
   struct throttle *throttle = &mapping->throttle;
-  uint32_t reserved = atomic_fetch_add (&throttle->reserved, pages) + pages;
+  uint32_t limit = limit_for (mapping, pages);
+  uint32_t reserved = atomic_load (&throttle->reserved);
 
-  if (atomic_load (&mapping->nr_unsaved) + reserved <= throttle->limit)
-    return true;
-  atomic_fetch_sub (&throttle->reserved, pages);
-  return false;
+  for (;;) {
+    /* Not promised only to be taken back: others would fail meanwhile. */
+    if (atomic_load (&mapping->nr_unsaved) + reserved + pages > limit)
+      return false;
+    if (!atomic_compare_exchange_weak (&throttle->reserved, &reserved,
+                                       reserved + pages))
+      continue;
+    /* What was promised before is dirty before it is no longer promised: looked
+     * at in this order, nothing is missed.
+     */
+    if (atomic_load (&mapping->nr_unsaved) + reserved + pages <= limit)
+      return true;
+    throttle_done (mapping, pages);
+    reserved = atomic_load (&throttle->reserved);
+  }
 }
 
 /* Sleep until room may have been made. */

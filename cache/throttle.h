@@ -2,7 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The hard limit of what may wait for the store, and who waits for room.  Far
+ * The limit of what may wait for the store, and who waits for room: the
+ * configured one, which is hard, or what the flush target makes of it.  Far
  * below it balance.h slows writers down, so that they seldom get here.
  */
 

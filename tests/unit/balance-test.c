@@ -504,16 +504,61 @@ test_flush_target (void **state)
   stop_world (f);
 }
 
+/* Nor can those go past it who do not pause for it. */
+static void
+test_flush_target_is_hard (void **state)
+{
+  struct fixture *f = start_world (1000, NSEC_PER_SEC);
+  uint8_t buf[PAGE_SIZE] = { 5 };
+  struct law_limits limits;
+  unsigned i;
+
+  (void) state;
+  teach (f, 1000, 1000);
+  for (i = 0; i < 4000; i++) {
+    assert_int_equal (
+      write_buffered (f->mapping, NULL, buf, PAGE, 2 * i * PAGE), 0);
+    balance_limits (f->mapping, &limits);
+    assert_true (limits.limit < LIMIT / 2);
+    assert_true (atomic_load (&f->mapping->nr_unsaved) <= limits.limit * 1.05);
+  }
+  assert_true (world.waits > 0);
+  stop_world (f);
+}
+
+/* One that asked for much when the limit was larger waits for no more than that
+ * others are through.
+ */
+static void
+test_chunk_of_larger_limit (void **state)
+{
+  struct fixture *f = start_world (1000, NSEC_PER_SEC);
+
+  (void) state;
+  teach (f, 64, 64);
+  assert_int_equal (throttle_wait (f->mapping, LIMIT / 8, false), 0);
+  throttle_done (f->mapping, LIMIT / 8);
+  stop_world (f);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_freerun),  cmocka_unit_test (test_rate),
-    cmocka_unit_test (test_rewrite),  cmocka_unit_test (test_two_clocks),
-    cmocka_unit_test (test_depth),    cmocka_unit_test (test_nowait),
-    cmocka_unit_test (test_fua),      cmocka_unit_test (test_long_write),
-    cmocka_unit_test (test_shutdown), cmocka_unit_test (test_wake_at_freerun),
-    cmocka_unit_test (test_settles),  cmocka_unit_test (test_flush_target),
+    cmocka_unit_test (test_freerun),
+    cmocka_unit_test (test_rate),
+    cmocka_unit_test (test_rewrite),
+    cmocka_unit_test (test_two_clocks),
+    cmocka_unit_test (test_depth),
+    cmocka_unit_test (test_nowait),
+    cmocka_unit_test (test_fua),
+    cmocka_unit_test (test_long_write),
+    cmocka_unit_test (test_shutdown),
+    cmocka_unit_test (test_wake_at_freerun),
+    cmocka_unit_test (test_settles),
+    cmocka_unit_test (test_flush_target),
+    cmocka_unit_test (test_flush_target_is_hard),
+    cmocka_unit_test (test_chunk_of_larger_limit),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
