@@ -173,7 +173,6 @@ init_folio (struct arena *arena, uint32_t pfn, unsigned order)
   folio->next = folio->prev = PFN_NONE;
   folio->dirtied = 0;
   folio->queue = 0;
-  folio->unstable_gen = 0;
   atomic_store_explicit (&folio->index, 0, memory_order_relaxed);
   atomic_store_explicit (&folio->lock, 0, memory_order_relaxed);
   atomic_store_explicit (&folio->mapping, 0, memory_order_relaxed);

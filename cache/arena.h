@@ -41,8 +41,8 @@
 
 #define PFN_NONE UINT32_MAX
 
-/* The record of a page.  Meaning only in the first page of a folio.  What a hit
- * looks at stands together, first.
+/* The record of a page.  Meaning only in the first page of a folio, but for
+ * unstable_gen.  What a hit looks at stands together, first.
  */
 struct folio {
   _Atomic uint64_t index;    /* first page, in pages of the disk */
@@ -59,7 +59,8 @@ struct folio {
   uint32_t next, prev;       /* arena's free list (arena lock) or eviction queue
                               * (queue lock); page numbers */
   uint8_t queue;             /* which eviction queue; queue lock */
-  uint8_t unstable_gen;      /* flush generation; loop thread */
+  uint8_t unstable_gen;      /* of each page, while it is unstable: the flush
+                              * generation it became so in; loop thread */
 };
 
 struct arena {

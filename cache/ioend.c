@@ -297,6 +297,14 @@ ioend_await (struct mapping *mapping)
 
 /* --- when it is over --- */
 
+/* Pages first to last of the folio are written: which flush makes them clean? */
+static void
+set_gen (struct folio *folio, uint64_t first, uint64_t last, uint8_t gen)
+{
+  for (; first <= last; first++)
+    folio[first].unstable_gen = gen;
+}
+
 /* Make the transition for the part of each folio that the ioend wrote. */
 static void
 finish_folios (struct ioend *ioend, enum folio_transition transition)
@@ -312,7 +320,8 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
     base = folio_pos (folio);
     end = min_u64 (ioend->range.end, folio_end (folio));
     if (transition == FOLIO_WB_DONE)
-      folio->unstable_gen = mapping->wb.gen;
+      set_gen (folio, (pos - base) >> PAGE_SHIFT,
+               (end - 1 - base) >> PAGE_SHIFT, mapping->wb.gen);
     folio_transition (mapping, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
                       (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
     folio_put (mapping->arena, folio);

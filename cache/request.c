@@ -27,10 +27,9 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
     return direct_read (conn, buf, count, offset);
   }
   r = read_buffered (conn, buf, count, offset);
-  if (r <= 0)
-    return r;
-  stats_add (stats, STAT_MISSES, 1);
-  return 0;
+  if (r != 0)
+    stats_add (stats, STAT_MISSES, 1);
+  return r < 0 ? r : 0;
 }
 
 /* Write and, with FUA, make durable.  A direct write is to be done *again if the

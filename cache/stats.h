@@ -5,9 +5,9 @@
  * Counters: what a mapping has done since it was made.
  *
  * Counting is for any thread and takes no lock.  Counters that hits change are
- * spread over slots, a few cache lines each; a thread has one of the slots for
- * as long as it lives, and shares it only when there are more threads than
- * slots.  So a hit writes no line that another hit is writing.  Histograms are
+ * spread over slots, a few cache lines each, which threads get in turn and
+ * keep.  So a hit seldom writes a line that another hit is writing; threads that
+ * got the same slot, STATS_SLOTS others later, may.  Histograms are
  * not spread: what they measure takes far longer than a cache miss.
  *
  * Values are exact, but are read one after the other while others count: two
@@ -47,7 +47,8 @@ enum counter {
   STAT_FLUSHES,
   STAT_FUA,    /* writes, zeroes and trims among the above with FUA */
   STAT_FAILED, /* of all the above, those that failed */
-  STAT_MISSES, /* reads through the cache that had to wait for the store */
+  STAT_MISSES, /* reads through the cache that had to wait for the store, or
+                * failed */
 
   STAT_READAHEAD_PAGES, /* read ahead */
   STAT_READAHEAD_USED,  /* pages of folios of these that were read then */

@@ -209,6 +209,27 @@ cleaned (struct mapping *mapping, struct folio *folio)
     reclaim_rotate (mapping->cache->reclaim, folio);
 }
 
+/* The flush covers those pages that were unstable before it began, not those
+ * that have become so since.  Returns whether the folio has become clean.
+ */
+static bool
+flushed (struct mapping *mapping, struct folio *folio)
+{
+  unsigned pages = (unsigned) folio_pages (folio), page = 0, end;
+  uint8_t gen = mapping->wb.gen;
+  bool clean = false;
+
+  while (page < pages) {
+    for (end = page; end < pages && folio[end].unstable_gen != gen; end++)
+      ;
+    if (end > page && folio_transition (mapping, folio, page * SECTORS_PER_PAGE,
+                                        end * SECTORS_PER_PAGE, FOLIO_FLUSHED))
+      clean = true;
+    page = end + 1;
+  }
+  return clean;
+}
+
 /* Go on with the sweep over unstable folios.  Returns true when it is done. */
 static bool
 sweep (struct mapping *mapping)
@@ -225,9 +246,7 @@ sweep (struct mapping *mapping)
     wb->sweep_page = folio_index (folio) + folio_pages (folio);
     if (wb->sweep_lost)
       folio_transition (mapping, folio, 0, folio_sectors (folio), FOLIO_LOST);
-    else if (folio->unstable_gen != wb->gen &&
-             folio_transition (mapping, folio, 0, folio_sectors (folio),
-                               FOLIO_FLUSHED))
+    else if (flushed (mapping, folio))
       cleaned (mapping, folio);
     folio_put (mapping->arena, folio);
   }

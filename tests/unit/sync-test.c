@@ -241,6 +241,33 @@ test_unstable_past_flush (void **state)
   fixture_stop (f);
 }
 
+/* But what is beside it in the same folio is. */
+static void
+test_unstable_by_page (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+  unsigned page;
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, 5 * PAGE, PAGE, 2);
+  job_start (f, 1, &b);
+  UNTIL (page_masks (f, 5) == 0xff0000ff);
+  fake_store_release (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (job_join (&a), 0);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  for (page = 0; page < 16; page++)
+    assert_int_equal (page_masks (f, page), page == 5 ? 0xff0000ff : 0xff);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&b), 0);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
 /* FUA sends its own range and nothing else, and it is durable. */
 static void
 test_fua (void **state)
@@ -385,6 +412,7 @@ main (void)
     cmocka_unit_test (test_stable_snapshot),
     cmocka_unit_test (test_redirtied_is_flushed),
     cmocka_unit_test (test_unstable_past_flush),
+    cmocka_unit_test (test_unstable_by_page),
     cmocka_unit_test (test_fua),
     cmocka_unit_test (test_fua_in_large_folio),
     cmocka_unit_test (test_writethrough),
