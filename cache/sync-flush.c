@@ -147,6 +147,18 @@ flush_failed (struct mapping *mapping, int error)
       req->error = error;
 }
 
+/* How many clients waited for this flush. */
+static unsigned
+nr_flushing (const struct writeback *wb)
+{
+  const struct sync_req *req;
+  unsigned n = 0;
+
+  for (req = wb->flushing.head; req; req = req->next)
+    n += req != &wb->own_sync;
+  return n;
+}
+
 /* The flush is over. */
 static void
 end_flush (struct mapping *mapping)
@@ -168,6 +180,8 @@ end_flush (struct mapping *mapping)
   else
     writeback_flushed (mapping);
   wb->flush_direct = false;
+  group_commit_flushed (&wb->group_commit, wb->flush_req.submitted,
+                        mapping->env->now (mapping->env), nr_flushing (wb));
   sync_complete_all (mapping, &wb->flushing, error);
 }
 

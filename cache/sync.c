@@ -138,7 +138,7 @@ take_queue (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   struct sync_list taken;
-  struct sync_req *first;
+  struct sync_req *first, *req;
 
   sync_list_init (&taken);
   pthread_mutex_lock (&wb->lock);
@@ -148,9 +148,29 @@ take_queue (struct mapping *mapping)
   if (first == NULL)
     return false;
 
+  for (req = first; req; req = req->next)
+    if (req->flush && req != &wb->own_sync)
+      group_commit_join (&wb->group_commit, req->asked);
   sync_list_move (&wb->writing, &taken);
   start_tagging (mapping, first);
   return true;
+}
+
+/* Should a flush that could begin wait for more syncs? */
+static bool
+flush_held (const struct mapping *mapping)
+{
+  const struct writeback *wb = &mapping->wb;
+
+  return wb->flush_state == FLUSH_IDLE &&
+         group_commit_hold (&wb->group_commit,
+                            mapping->env->now (mapping->env));
+}
+
+bool
+sync_held (struct mapping *mapping)
+{
+  return mapping->wb.batch_state == BATCH_DRAINED && flush_held (mapping);
 }
 
 /* May more join the batch now?  While its turn to flush has not come anyway,
@@ -158,13 +178,16 @@ take_queue (struct mapping *mapping)
  * that was lost is dirty.
  */
 static bool
-batch_open (const struct writeback *wb)
+batch_open (const struct mapping *mapping)
 {
+  const struct writeback *wb = &mapping->wb;
+
   switch (wb->batch_state) {
   case BATCH_NONE:
     return !wb->settling && !(wb->flush_state == FLUSH_SWEEP && wb->sweep_lost);
   case BATCH_SENDING:
-  case BATCH_DRAINED: return wb->flush_state == FLUSH_SENT;
+  case BATCH_DRAINED:
+    return wb->flush_state == FLUSH_SENT || flush_held (mapping);
   case BATCH_AGAIN:
   case BATCH_TAGGING:
   case BATCH_DRAINING: break;
@@ -222,8 +245,9 @@ send_tagged (struct mapping *mapping)
   return true;
 }
 
-/* The batch is written.  Pass it on, after the flush before it, and when zeroes
- * that were lost are done again or that has failed.
+/* The batch is written.  Pass it on, after the flush before it, when zeroes that
+ * were lost are done again or that has failed, and when there is no point in
+ * waiting for more to share the flush.
  */
 static bool
 batch_drained (struct mapping *mapping)
@@ -253,6 +277,10 @@ batch_drained (struct mapping *mapping)
   else if (!atomic_load (&wb->unflushed) &&
            !atomic_load (&mapping->nr_unstable))
     sync_complete_all (mapping, &wb->writing, 0);
+  else if (flush_held (mapping)) {
+    wb->batch_state = BATCH_DRAINED;
+    return false;
+  }
   else {
     sync_list_move (&wb->flushing, &wb->writing);
     sync_start_flush (mapping);
@@ -265,7 +293,7 @@ sync_step (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
 
-  if (batch_open (wb) && take_queue (mapping))
+  if (batch_open (mapping) && take_queue (mapping))
     return true;
 
   switch (wb->batch_state) {

@@ -31,6 +31,11 @@ extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
  */
 extern bool sync_step (struct mapping *mapping);
 
+/* Is a flush all that is missing, and waits for more syncs to share it?  Then
+ * until wb.group_commit.until.
+ */
+extern bool sync_held (struct mapping *mapping);
+
 /* The syncs whose data is being sent are to begin anew, once it has settled. */
 extern void sync_restart (struct mapping *mapping);
 

@@ -144,7 +144,7 @@ periodic_step (struct mapping *mapping, uint64_t now)
     wb->next_pass = now + mapping->config.writeback_interval;
     wb->expire_pass =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-    if (atomic_load (&mapping->nr_unstable))
+    if (atomic_load (&mapping->nr_unstable) && !sync_held (mapping))
       sync_start_flush (mapping);
   }
   return wb->expire_pass.active &&
@@ -200,6 +200,8 @@ retry_step (struct mapping *mapping, uint64_t now)
 static void
 flush_unstable (struct mapping *mapping)
 {
+  if (sync_held (mapping))
+    return; /* that flush does it */
   if (balance_wants_flush (mapping) ||
       (atomic_load (&mapping->nr_unstable) > 0 &&
        atomic_load (&mapping->throttle.waiters) > 0))
@@ -278,6 +280,8 @@ writeback_deadline (struct mapping *mapping)
   struct writeback *wb = &mapping->wb;
   uint64_t now, next;
 
+  if (sync_held (mapping))
+    return wb->group_commit.until;
   if (held_back (mapping) ||
       (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
     return ENV_FOREVER;
@@ -343,6 +347,7 @@ writeback_queue (struct mapping *mapping, struct sync_req *req)
 {
   struct writeback *wb = &mapping->wb;
 
+  req->asked = mapping->env->now (mapping->env);
   pthread_mutex_lock (&wb->lock);
   sync_list_append (&wb->queue, req);
   pthread_mutex_unlock (&wb->lock);

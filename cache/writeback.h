@@ -20,7 +20,8 @@
  *          --> done
  *
  * One batch is flushing while the next is writing; what is queued meanwhile
- * joins the latter, so concurrent syncs share store flushes (group commit).
+ * joins the latter, so concurrent syncs share store flushes (group commit; see
+ * group-commit.h for when a flush waits for more of them).
  */
 
 #ifndef FOLIO_WRITEBACK_H
@@ -33,6 +34,7 @@
 
 #include "cache/bad-ranges.h"
 #include "cache/failing.h"
+#include "cache/group-commit.h"
 #include "cache/ranges.h"
 #include "fs/store.h"
 
@@ -42,6 +44,7 @@ struct mapping;
 struct sync_req {
   uint64_t first, last; /* pages */
   bool flush;           /* durable, not just written */
+  uint64_t asked;       /* ns, when it was queued */
   int error;            /* the outcome, when done */
   struct completion done;
   struct sync_req *next;
@@ -90,8 +93,8 @@ enum batch_state {
   BATCH_TAGGING,  /* its dirty folios are being tagged TOWRITE */
   BATCH_SENDING,  /* they are being sent */
   BATCH_DRAINING, /* waiting for what was sent of theirs up to then */
-  BATCH_DRAINED,  /* waiting for the flush before it, or for zeroes to be done
-                   * again */
+  BATCH_DRAINED,  /* waiting for the flush before it, for zeroes to be done
+                   * again, or for others to share its flush */
 };
 
 enum flush_state {
@@ -136,6 +139,7 @@ struct writeback {
   uint64_t tag_page;        /* where that goes on */
   struct wb_pass sync_pass; /* over TOWRITE */
 
+  struct group_commit group_commit;
   enum flush_state flush_state;
   struct sync_list flushing; /* the batch whose flush is in flight */
   struct store_req flush_req;

@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	unit/fill-test \
 	unit/folio-test \
 	unit/full-store-test \
+	unit/group-commit-test \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
@@ -199,6 +200,7 @@ unit_throttle_law_test_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
+unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
 unit_balance_test_SOURCES = unit/balance-test.c $(CACHE_FIXTURE)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_log_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
