@@ -166,13 +166,12 @@ static int64_t
 write_part (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
 {
   uint32_t bs = mapping->fs->block_size;
-  uint64_t page = pos >> PAGE_SHIFT;
   int r;
 
   n = min_u64 (n, bs - pos % bs);
   r = write_buffered (mapping, NULL, buf, n, pos);
   if (r == 0)
-    r = writeback_sync (mapping, page, page, false);
+    r = writeback_sync (mapping, pos, pos + n, false);
   return r < 0 ? r : (int64_t) n;
 }
 

@@ -92,8 +92,7 @@ writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
   bool recorded = false;
 
   atomic_store (&wb->last_error, error);
-  sync_note_error (mapping, start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT,
-                   error);
+  sync_note_error (mapping, start, end, error);
   log_failure (mapping, start, end, error);
   if (out_of_reach (error))
     wb->failing.in_row = ALL_FAILING;

@@ -273,8 +273,7 @@ wanted_by_batch (const struct ioend *ioend)
   const struct sync_req *req;
 
   for (req = ioend->mapping->wb.writing.head; req; req = req->next)
-    if (req->first <= (range->end - 1) >> PAGE_SHIFT &&
-        range->start >> PAGE_SHIFT <= req->last)
+    if (sync_touches (req, range->start, range->end))
       return true;
   return false;
 }
@@ -345,8 +344,7 @@ finish_doubtful (struct ioend *ioend)
   finish_folios (ioend, FOLIO_WB_FAILED);
   /* While a loss settles all syncs begin anew, and need not be told. */
   if (!mapping->wb.settling)
-    sync_note_error (mapping, ioend->range.start >> PAGE_SHIFT,
-                     (ioend->range.end - 1) >> PAGE_SHIFT, -EIO);
+    sync_note_error (mapping, ioend->range.start, ioend->range.end, -EIO);
 }
 
 static void

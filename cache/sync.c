@@ -90,13 +90,13 @@ complete_written (struct mapping *mapping, struct sync_list *list)
 }
 
 void
-sync_note_error (struct mapping *mapping, uint64_t first, uint64_t last,
+sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
                  int error)
 {
   struct sync_req *req;
 
   for (req = mapping->wb.writing.head; req; req = req->next)
-    if (req->first <= last && first <= req->last &&
+    if (sync_touches (req, start, end) &&
         (req->error == 0 || req->error == -ENOSPC))
       req->error = error;
 }
@@ -109,8 +109,8 @@ sync_note_error (struct mapping *mapping, uint64_t first, uint64_t last,
 static uint64_t
 first_tagged (struct mapping *mapping, const struct sync_req *req)
 {
-  struct folio *folio = index_get (mapping->index, req->first);
-  uint64_t page = req->first;
+  uint64_t page = req->start >> PAGE_SHIFT;
+  struct folio *folio = index_get (mapping->index, page);
 
   if (folio) {
     page = folio_index (folio);
@@ -209,11 +209,12 @@ static void
 tag (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
+  uint64_t last = (wb->tag_req->end - 1) >> PAGE_SHIFT;
   bool done;
 
   index_lock (mapping->index);
-  done = index_copy_tag (mapping->index, &wb->tag_page, wb->tag_req->last,
-                         TAG_DIRTY, TAG_TOWRITE, SLICE_NODES);
+  done = index_copy_tag (mapping->index, &wb->tag_page, last, TAG_DIRTY,
+                         TAG_TOWRITE, SLICE_NODES);
   index_unlock (mapping->index);
   if (!done)
     return;

@@ -55,10 +55,17 @@ extern bool sync_flush_step (struct mapping *mapping);
  */
 extern bool sync_direct_kept (struct mapping *mapping, uint32_t losses);
 
-/* Pages [first, last] could not be written: syncs of them will fail, with the
- * first error, but for -ENOSPC only if there is no other.
+/* Does it want any of bytes [start, end)? */
+static inline bool
+sync_touches (const struct sync_req *req, uint64_t start, uint64_t end)
+{
+  return req->start < end && start < req->end;
+}
+
+/* Bytes [start, end) could not be written: syncs of any of them will fail, with
+ * the first error, but for -ENOSPC only if there is no other.
  */
-extern void sync_note_error (struct mapping *mapping, uint64_t first,
-                             uint64_t last, int error);
+extern void sync_note_error (struct mapping *mapping, uint64_t start,
+                             uint64_t end, int error);
 
 #endif /* FOLIO_SYNC_H */

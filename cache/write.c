@@ -375,15 +375,14 @@ int
 write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
             unsigned flags, bool written)
 {
-  uint64_t first = offset >> PAGE_SHIFT;
-  uint64_t last = (offset + count - 1) >> PAGE_SHIFT;
+  uint64_t end = offset + count;
   int r;
 
   if (flags & CACHE_FUA) {
     r = zeroes_redo (mapping);
-    return r < 0 ? r : writeback_sync (mapping, first, last, true);
+    return r < 0 ? r : writeback_sync (mapping, offset, end, true);
   }
   if (mapping->config.mode != CACHE_WRITEBACK && !written)
-    return writeback_sync (mapping, first, last, false);
+    return writeback_sync (mapping, offset, end, false);
   return 0;
 }

@@ -44,7 +44,7 @@ writeback_init (struct mapping *mapping)
   sync_list_init (&wb->writing);
   sync_list_init (&wb->flushing);
   wb->max_io = choose_max_io (mapping);
-  wb->own_sync = (struct sync_req) { .last = UINT64_MAX, .flush = true };
+  wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
   wb->losses = atomic_load (&mapping->fs->store->losses);
 
@@ -355,10 +355,10 @@ writeback_queue (struct mapping *mapping, struct sync_req *req)
 }
 
 int
-writeback_sync (struct mapping *mapping, uint64_t first, uint64_t last,
+writeback_sync (struct mapping *mapping, uint64_t start, uint64_t end,
                 bool flush)
 {
-  struct sync_req req = { .first = first, .last = last, .flush = flush };
+  struct sync_req req = { .start = start, .end = end, .flush = flush };
 
   writeback_queue (mapping, &req);
   completion_wait (mapping->env, &req.done);
@@ -368,6 +368,8 @@ writeback_sync (struct mapping *mapping, uint64_t first, uint64_t last,
 int
 writeback_flush (struct mapping *mapping)
 {
-  /* There are no such pages: nothing can go wrong with them. */
-  return writeback_sync (mapping, mapping->nr_pages, mapping->nr_pages, true);
+  uint64_t end = mapping->nr_pages << PAGE_SHIFT;
+
+  /* There is no such byte: nothing can go wrong with it. */
+  return writeback_sync (mapping, end, end + 1, true);
 }

@@ -42,10 +42,10 @@ struct mapping;
 
 /* A wish to have a range on the store, and durable.  Owned by who waits. */
 struct sync_req {
-  uint64_t first, last; /* pages */
-  bool flush;           /* durable, not just written */
-  uint64_t asked;       /* ns, when it was queued */
-  int error;            /* the outcome, when done */
+  uint64_t start, end; /* bytes, not empty */
+  bool flush;          /* durable, not just written */
+  uint64_t asked;      /* ns, when it was queued */
+  int error;           /* the outcome, when done */
   struct completion done;
   struct sync_req *next;
 };
@@ -203,11 +203,12 @@ extern void writeback_note_unflushed (struct mapping *mapping);
 /* Queue a sync; its done is signalled when it is over. */
 extern void writeback_queue (struct mapping *mapping, struct sync_req *req);
 
-/* Have pages [first, last] on the store, and with flush durable; waits.
- * Returns 0 or a negative errno.  Not on the loop thread, no lock held.
+/* Have bytes [start, end) on the store, and with flush durable; waits.
+ * Returns 0 or a negative errno, for blocks that hold none of these bytes are
+ * no reason to fail.  Not on the loop thread, no lock held.
  */
-extern int writeback_sync (struct mapping *mapping, uint64_t first,
-                           uint64_t last, bool flush);
+extern int writeback_sync (struct mapping *mapping, uint64_t start,
+                           uint64_t end, bool flush);
 
 /* Have what the store has done made durable, and nothing written; as above. */
 extern int writeback_flush (struct mapping *mapping);

@@ -120,6 +120,43 @@ test_bad_sector (void **state)
   fixture_stop (f);
 }
 
+/* Syncs of some bytes fail for these only, not for the rest of their page. */
+static void
+beside_bad_sector (enum cache_mode mode, unsigned flags)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { .mode = mode });
+  uint64_t bad = 1 * MiB + 5 * PAGE + 1024;
+
+  break_for_ever (f, bad, 512, -EIO);
+  put_flags (f, 0, 1 * MiB, 64 * PAGE, 1, 0);
+  assert_int_equal (flush (f, 0), -EIO);
+  until_dirty (f, 1);
+
+  assert_int_equal (put_flags (f, 1, bad - 512, 512, 2, flags), 0);
+  store_expect (f, bad - 512, 512, 2);
+  assert_int_equal (put_flags (f, 2, bad + 512, 100, 3, flags), 0);
+  store_expect (f, bad + 512, 100, 3);
+  assert_int_equal (put_flags (f, 1, bad, 512, 4, flags), -EIO);
+  assert_int_equal (put_flags (f, 1, bad - 1, 2, 5, flags), -EIO);
+  assert_int_equal (put_flags (f, 2, bad + 511, 1, 6, flags), -EIO);
+  assert_int_equal (put_flags (f, 2, bad - 100, 100, 7, flags), 0);
+  store_expect (f, bad - 100, 100, 7);
+  assert_int_equal (flush (f, 3), -EIO);
+  fake_store_heal (f->fake);
+  assert_int_equal (flush (f, 0), 0);
+  expect (f, bad + 1, 510, 4);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+static void
+test_beside_bad_sector (void **state)
+{
+  (void) state;
+  beside_bad_sector (CACHE_WRITEBACK, CACHE_FUA);
+  beside_bad_sector (CACHE_WRITETHROUGH, 0);
+}
+
 /* It is written in the end without anyone's help. */
 static void
 fails_for_a_while (uint64_t offset, uint64_t length, unsigned count)
@@ -380,6 +417,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_bad_sector),
+    cmocka_unit_test (test_beside_bad_sector),
     cmocka_unit_test (test_for_a_while),
     cmocka_unit_test (test_log),
     cmocka_unit_test (test_no_space),
