@@ -89,19 +89,20 @@ writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
   struct writeback *wb = &mapping->wb;
   const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
   bool known = bad && bad->start <= start;
+  uint32_t block = mapping->fs->block_size;
   bool recorded = false;
 
   atomic_store (&wb->last_error, error);
-  sync_note_error (mapping, start, end, error);
   log_failure (mapping, start, end, error);
   if (out_of_reach (error))
     wb->failing.in_row = ALL_FAILING;
   else if (!known)
     wb->failing.in_row++;
   if ((known && !out_of_reach (error)) || wb->failing.in_row < ALL_FAILING)
-    recorded =
-      bad_ranges_failed (&wb->bad, start, end, error, mapping->fs->block_size,
-                         mapping->env->now (mapping->env));
+    recorded = bad_ranges_failed (&wb->bad, start, end, error, block,
+                                  mapping->env->now (mapping->env));
+  sync_note_error (mapping, start, end, error,
+                   recorded && end - start >= 2 * (uint64_t) block);
   if (!recorded)
     back_off (mapping);
 }

@@ -17,8 +17,9 @@
  * other reasons each, and when flushing does; a line for each of the first bad
  * ranges when it is tried again and known exactly; and one when all is over.
  *
- * Syncs wait for none of this: they try everything at once, and fail if it does.
- * Loop thread only.
+ * Syncs wait for none of this: they try everything at once, and fail if it
+ * does; but one that wants only a part of what failed is tried again while that
+ * is being cut.  Loop thread only.
  */
 
 #ifndef FOLIO_FAILING_H

@@ -344,7 +344,8 @@ finish_doubtful (struct ioend *ioend)
   finish_folios (ioend, FOLIO_WB_FAILED);
   /* While a loss settles all syncs begin anew, and need not be told. */
   if (!mapping->wb.settling)
-    sync_note_error (mapping, ioend->range.start, ioend->range.end, -EIO);
+    sync_note_error (mapping, ioend->range.start, ioend->range.end, -EIO,
+                     false);
 }
 
 static void

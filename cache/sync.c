@@ -17,6 +17,9 @@
 /* A slice of work. */
 #define SLICE_NODES 256
 
+/* Enough to cut the largest write down to one block: 2^20 of them. */
+#define MAX_TRIES 20
+
 void
 sync_list_init (struct sync_list *list)
 {
@@ -65,8 +68,8 @@ sync_complete_all (struct mapping *mapping, struct sync_list *list, int error)
   sync_list_init (list);
 }
 
-/* Complete those that need no flush, or have failed already.  Returns whether
- * one that needs a flush had failed.
+/* Complete those that have failed, and those that need no flush and are not to
+ * be tried again.  Returns whether one that needs a flush had failed.
  */
 static bool
 complete_written (struct mapping *mapping, struct sync_list *list)
@@ -79,7 +82,7 @@ complete_written (struct mapping *mapping, struct sync_list *list)
   for (req = list->head; req; req = next) {
     next = req->next;
     failed |= req->flush && req->error;
-    if (req->flush && req->error == 0)
+    if ((req->flush || req->again) && req->error == 0)
       sync_list_append (&keep, req);
     else
       complete (mapping, req);
@@ -91,14 +94,20 @@ complete_written (struct mapping *mapping, struct sync_list *list)
 
 void
 sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
-                 int error)
+                 int error, bool cut)
 {
   struct sync_req *req;
+  bool partly;
 
-  for (req = mapping->wb.writing.head; req; req = req->next)
-    if (sync_touches (req, start, end) &&
-        (req->error == 0 || req->error == -ENOSPC))
+  for (req = mapping->wb.writing.head; req; req = req->next) {
+    if (!sync_touches (req, start, end))
+      continue;
+    partly = start < req->start || req->end < end;
+    if (cut && partly && req->tries < MAX_TRIES)
+      req->again = true;
+    else if (req->error == 0 || req->error == -ENOSPC)
       req->error = error;
+  }
 }
 
 /* --- batches --- */
@@ -246,6 +255,23 @@ send_tagged (struct mapping *mapping)
   return true;
 }
 
+/* Are there some in the batch that are to be tried again?  (The others, which
+ * need nothing but the flush, go with them.)
+ */
+static bool
+take_again (struct writeback *wb)
+{
+  struct sync_req *req;
+  bool any = false;
+
+  for (req = wb->writing.head; req; req = req->next) {
+    any |= req->again;
+    req->tries += req->again;
+    req->again = false;
+  }
+  return any;
+}
+
 /* The batch is written.  Pass it on, after the flush before it, when zeroes that
  * were lost are done again or that has failed, and when there is no point in
  * waiting for more to share the flush.
@@ -261,10 +287,11 @@ batch_drained (struct mapping *mapping)
 
   failed = complete_written (mapping, &wb->writing);
   wb->batch_state = BATCH_NONE;
-  if (wb->writing.head == NULL) {
+  if (take_again (wb) || wb->writing.head == NULL) {
     /* What could be written is to be durable all the same. */
     if (failed && atomic_load (&mapping->nr_unstable))
       sync_start_flush (mapping);
+    sync_restart (mapping);
     return true;
   }
   if (wb->flush_state != FLUSH_IDLE || (redo && error == 0)) {

@@ -63,9 +63,11 @@ sync_touches (const struct sync_req *req, uint64_t start, uint64_t end)
 }
 
 /* Bytes [start, end) could not be written: syncs of any of them will fail, with
- * the first error, but for -ENOSPC only if there is no other.
+ * the first error, but for -ENOSPC only if there is no other.  cut: they will
+ * be written in smaller parts from now on, so those that want only some of them
+ * are tried again.
  */
 extern void sync_note_error (struct mapping *mapping, uint64_t start,
-                             uint64_t end, int error);
+                             uint64_t end, int error, bool cut);
 
 #endif /* FOLIO_SYNC_H */

@@ -46,6 +46,8 @@ struct sync_req {
   bool flush;          /* durable, not just written */
   uint64_t asked;      /* ns, when it was queued */
   int error;           /* the outcome, when done */
+  bool again;          /* it failed within something larger, now cut */
+  unsigned tries;      /* how often it did */
   struct completion done;
   struct sync_req *next;
 };

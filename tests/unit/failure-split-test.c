@@ -157,6 +157,48 @@ test_beside_bad_sector (void **state)
   beside_bad_sector (CACHE_WRITETHROUGH, 0);
 }
 
+/* With two bad sectors in the middle of 1 MiB that is dirty, write length bytes
+ * from 'from' after the first of them on, durable or just to the store.
+ */
+static void
+first_to_fail (struct fixture *f, uint64_t offset, int64_t from,
+               uint64_t length, bool durable, int result)
+{
+  uint64_t bad = offset + 300 * KiB + 512, at = bad + (uint64_t) from;
+  int r;
+
+  break_for_ever (f, bad, 1024, -EIO);
+  put (f, offset, 1 * MiB, 1);
+  r = put_flags (f, 1, at, length, 2, durable ? CACHE_FUA : 0);
+  if (!durable)
+    r = writeback_sync (f->mapping, at, at + length, false);
+  assert_int_equal (r, result);
+  if (result == 0)
+    store_expect (f, at, length, 2);
+}
+
+/* Also when they are the first to find out, as part of something larger. */
+static void
+test_first_to_fail (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .fake_clock = true });
+
+  (void) state;
+  first_to_fail (f, 1 * MiB, -512, 512, true, 0);
+  first_to_fail (f, 3 * MiB, 0, 512, true, -EIO);
+  first_to_fail (f, 5 * MiB, 512, 600, false, -EIO);
+  first_to_fail (f, 7 * MiB, 1024, 600, false, 0);
+  first_to_fail (f, 9 * MiB, -5000, 5000, true, 0);
+  first_to_fail (f, 11 * MiB, -5000, 10000, true, -EIO);
+  assert_int_equal (flush (f, 0), -EIO);
+  until_dirty (f, 6);
+  fake_store_heal (f->fake);
+  assert_int_equal (flush (f, 0), 0);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
 /* It is written in the end without anyone's help. */
 static void
 fails_for_a_while (uint64_t offset, uint64_t length, unsigned count)
@@ -418,6 +460,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_bad_sector),
     cmocka_unit_test (test_beside_bad_sector),
+    cmocka_unit_test (test_first_to_fail),
     cmocka_unit_test (test_for_a_while),
     cmocka_unit_test (test_log),
     cmocka_unit_test (test_no_space),
