@@ -43,6 +43,8 @@ UNIT_TESTS = \
 	unit/stats-log-test \
 	unit/stats-test \
 	unit/store-file-open-test \
+	unit/store-file-pieces-test \
+	unit/store-file-short-test \
 	unit/store-file-test \
 	unit/store-file-turns-test \
 	unit/store-file-zero-test \
@@ -126,6 +128,14 @@ unit_raw_test_SOURCES = \
 FILE_RIG = unit/file-rig.c unit/file-rig.h
 unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
 unit_store_file_open_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_store_file_pieces_test_SOURCES = \
+	unit/seed.h \
+	unit/store-file-pieces-test.c \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_store_file_pieces_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_store_file_short_test_SOURCES = unit/store-file-short-test.c $(FILE_RIG)
+unit_store_file_short_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_test_SOURCES = \
 	unit/seed.h \
 	unit/store-file-test.c \
