@@ -123,7 +123,7 @@ ask (struct fixture *f, struct sync_req *req)
 {
   put (f, 0, PAGE, 1);
   memset (req, 0, sizeof *req);
-  req->last = UINT64_MAX;
+  req->end = UINT64_MAX;
   req->flush = true;
   writeback_queue (f->mapping, req);
   step (f);
