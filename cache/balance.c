@@ -12,7 +12,9 @@
 #include "cache/balance.h"
 #include "cache/mapping.h"
 
-/* The first measurement of bandwidth is made after so much work (ns). */
+/* The first measurement of bandwidth takes so much work (ns), and no less than
+ * the store took until it had written anything.
+ */
 #define FIRST_BUSY (20 * NSEC_PER_MSEC)
 
 /* --- the limits --- */
@@ -224,6 +226,24 @@ update (struct mapping *mapping)
   throttle_wake (mapping);
 }
 
+/* Is there enough for the first measurement?  It begins when the first writes are
+ * over: before, a store that is far away has only let us wait.
+ */
+static bool
+first_measured (struct balance *balance)
+{
+  struct law_sample *sample = &balance->sample;
+
+  if (balance->law.bandwidth != 0 || sample->written == 0)
+    return false;
+  if (balance->first_busy == 0) {
+    balance->first_busy = max_u64 (sample->busy, FIRST_BUSY);
+    *sample = (struct law_sample) { .saturated = true };
+    return false;
+  }
+  return sample->busy >= balance->first_busy;
+}
+
 void
 balance_step (struct mapping *mapping, uint64_t now)
 {
@@ -241,9 +261,7 @@ balance_step (struct mapping *mapping, uint64_t now)
   if (!balance_active (mapping) && !writeback_over_background (mapping))
     sample->saturated = false;
 
-  if (sample->elapsed >= LAW_INTERVAL ||
-      (balance->law.bandwidth == 0 && sample->written > 0 &&
-       sample->busy >= FIRST_BUSY))
+  if (first_measured (balance) || sample->elapsed >= LAW_INTERVAL)
     update (mapping);
 }
 

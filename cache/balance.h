@@ -37,6 +37,8 @@ struct balance {
   struct throttle_law law;
   struct law_sample sample; /* so far */
   uint64_t last_step;       /* ns */
+  uint64_t first_busy;      /* ns, for the first measurement; 0: nothing has
+                             * been written yet */
 
   struct balance_limits limits;
 

@@ -229,8 +229,10 @@ measure (struct throttle_law *law, const struct law_sample *sample)
   law->busy += seconds (sample->busy);
   law->written += sample->written;
   if (law->written == 0) {
-    /* A store that has stopped altogether is not a slow one. */
-    if (law->busy > BANDWIDTH_PERIOD)
+    /* A store that has stopped altogether is not a slow one, nor is one that has
+     * just begun.
+     */
+    if (law->busy > BANDWIDTH_PERIOD || law->bandwidth == 0)
       law->busy = 0;
     return;
   }

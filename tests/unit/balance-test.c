@@ -428,6 +428,43 @@ test_wake_at_freerun (void **state)
   fixture_stop (s.f);
 }
 
+/* --- bandwidth --- */
+
+/* Time passes in which the store is at work and writes so many pages. */
+static void
+work (struct fixture *f, uint64_t ns, uint32_t pages)
+{
+  balance_written (f->mapping, pages);
+  balance_step (f->mapping, atomic_fetch_add (&f->clock, ns) + ns);
+}
+
+/* A store that is 100 ms away and takes 24 pages at once is not one that writes
+ * the first of them in 100 ms.
+ */
+static void
+test_far_away (void **state)
+{
+  struct fixture *f = start_world (0, 0);
+  const struct throttle_law *law = &f->mapping->balance.law;
+  unsigned i;
+
+  (void) state;
+  fill (f, SETPOINT);
+  work (f, 0, 0);
+  f->mapping->wb.in_flight = 24;
+  for (i = 0; i < 9; i++)
+    work (f, 10 * NSEC_PER_MSEC, 0);
+  work (f, 10 * NSEC_PER_MSEC, 1);
+  work (f, NSEC_PER_MSEC, 23);
+  assert_true (law->bandwidth == 0);
+  for (i = 0; i < 9; i++)
+    work (f, 10 * NSEC_PER_MSEC, 0);
+  work (f, 10 * NSEC_PER_MSEC, 24);
+  assert_true (law->bandwidth >= 240 && law->bandwidth < 500);
+  f->mapping->wb.in_flight = 0;
+  stop_world (f);
+}
+
 /* --- all of it --- */
 
 /* Write pages at random for so long; returns how many. */
@@ -557,6 +594,7 @@ main (void)
     cmocka_unit_test (test_wake_at_freerun),
     cmocka_unit_test (test_settles),
     cmocka_unit_test (test_flush_target),
+    cmocka_unit_test (test_far_away),
     cmocka_unit_test (test_flush_target_is_hard),
     cmocka_unit_test (test_chunk_of_larger_limit),
   };
