@@ -20,9 +20,14 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "fs/store-nbd-impl.h"
 #include "tests/unit/nbd-rig.h"
 
 #define MAX_ARGS 24
+#define TICKS_PER_RETRY 8 /* the store's, if a tick is not too short or long */
+
+/* This is the loop's thread. */
+static _Thread_local bool in_loop;
 
 static void
 rig_log (struct env *env, enum log_level level, const char *message)
@@ -86,11 +91,8 @@ void
 nbd_rig_serve_disk (struct nbd_rig *rig, uint64_t size)
 {
   const char *args[] = { "file", rig->disk, NULL };
-  int fd = open (rig->disk, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
 
-  assert_true (fd >= 0);
-  assert_int_equal (ftruncate (fd, (off_t) size), 0);
-  close (fd);
+  nbd_rig_make_file (rig->disk, size);
   nbd_rig_serve (rig, args);
 }
 
@@ -151,6 +153,7 @@ run_loop (void *opaque)
 {
   struct nbd_rig *rig = opaque;
 
+  in_loop = true;
   ev_run (rig->loop, 0);
   return NULL;
 }
@@ -160,6 +163,7 @@ nbd_rig_open (struct nbd_rig *rig, const struct store_nbd_options *options)
 {
   char message[300] = "";
 
+  rig->tick = options->retry / TICKS_PER_RETRY;
   if (store_nbd_open (&rig->env, options, &rig->store, message,
                       sizeof message) < 0)
     fail_msg ("%s", message);
@@ -197,6 +201,54 @@ nbd_rig_exit (struct nbd_rig *rig)
   pthread_mutex_destroy (&rig->log_lock);
 }
 
+/* ------------------------------------------------------- a clock that stands */
+
+static uint64_t
+stopped_now (struct env *env)
+{
+  struct nbd_rig *rig = (struct nbd_rig *) env;
+  uint64_t now = atomic_load (&rig->clock);
+
+  if (in_loop)
+    atomic_store (&rig->seen, now);
+  return now;
+}
+
+/* A deadline comes when the test moves the clock. */
+static void
+stopped_wait (struct env *env, _Atomic uint32_t *word, uint32_t value,
+              uint64_t deadline)
+{
+  struct nbd_rig *rig = (struct nbd_rig *) env;
+
+  if (deadline == ENV_FOREVER)
+    rig->real_wait (env, word, value, deadline);
+  else
+    sched_yield ();
+}
+
+void
+nbd_rig_stop_clock (struct nbd_rig *rig)
+{
+  rig->clock = rig->env.now (&rig->env);
+  rig->real_wait = rig->env.wait;
+  rig->env.now = stopped_now;
+  rig->env.wait = stopped_wait;
+}
+
+/* While nothing is answered, it is only its tick that has the loop look at the
+ * clock.
+ */
+void
+nbd_rig_tick (struct nbd_rig *rig)
+{
+  uint64_t now = atomic_fetch_add (&rig->clock, rig->tick) + rig->tick;
+
+  UNTIL (atomic_load (&rig->seen) >= now);
+}
+
+/* ----------------------------------------------------------------- requests */
+
 int
 nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
             uint64_t offset, void *buf, uint64_t length)
@@ -212,6 +264,83 @@ nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
   };
 
   return store_submit_wait (rig->store, &req);
+}
+
+int
+nbd_rig_read_start (struct nbd_rig *rig, uint8_t *first)
+{
+  uint8_t buf[512];
+  int r = nbd_rig_io (rig, STORE_READ, 0, 0, buf, sizeof buf);
+
+  *first = buf[0];
+  return r;
+}
+
+static void
+pending_done (struct store_req *req, int error)
+{
+  struct pending *p = (struct pending *) req;
+
+  p->error = error;
+  completion_signal (p->env, &p->done);
+}
+
+void
+pending_start (struct nbd_rig *rig, struct pending *p, enum store_op op,
+               unsigned flags, uint64_t offset, int fill)
+{
+  struct store_req *reqs[1] = { &p->req };
+
+  memset (p, 0, sizeof *p);
+  memset (p->buf, fill, sizeof p->buf);
+  p->iov = (struct iovec) { p->buf, sizeof p->buf };
+  p->env = &rig->env;
+  p->req = (struct store_req) {
+    .op = op,
+    .flags = flags,
+    .offset = offset,
+    .length = sizeof p->buf,
+    .iov = &p->iov,
+    .niov = 1,
+    .done = pending_done,
+  };
+  rig->store->ops->submit (rig->store, reqs, 1);
+}
+
+bool
+pending_over (struct pending *p)
+{
+  return atomic_load (&p->done.word) != 0;
+}
+
+int
+pending_wait (struct pending *p)
+{
+  completion_wait (p->env, &p->done);
+  return p->error;
+}
+
+void
+nbd_rig_lose (struct nbd_rig *rig)
+{
+  struct store_nbd *sn = store_nbd_of (rig->store);
+  uint32_t losses = rig->store->losses;
+
+  pthread_mutex_lock (&sn->lock);
+  remote_lose (sn->session, "for a test");
+  pthread_mutex_unlock (&sn->lock);
+  remote_wake (sn);
+  UNTIL (rig->store->losses > losses);
+}
+
+void
+nbd_rig_make_file (const char *path, uint64_t size)
+{
+  int fd = open (path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+  assert_true (fd >= 0);
+  assert_int_equal (ftruncate (fd, (off_t) size), 0);
+  close (fd);
 }
 
 static bool

@@ -10,6 +10,7 @@
 #define NBD_RIG_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,14 @@ struct nbd_rig {
   ev_async stop;
   pthread_t thread;
   bool running;
+
+  uint64_t tick; /* ns: the store's */
+
+  /* Of a clock that was stopped: */
+  void (*real_wait) (struct env *env, _Atomic uint32_t *word, uint32_t value,
+                     uint64_t deadline);
+  _Atomic uint64_t clock; /* ns */
+  _Atomic uint64_t seen;  /* what the loop has seen of it last */
 
   _Atomic unsigned changed;
   _Atomic uint32_t errors; /* lines of LOG_ERROR; woken as a futex word */
@@ -66,6 +75,16 @@ extern struct store_nbd_options nbd_rig_options (struct nbd_rig *rig);
 extern void nbd_rig_open (struct nbd_rig *rig,
                           const struct store_nbd_options *options);
 
+/* Stop the store's clock, so that nothing takes any time but what the test lets
+ * pass.  To be called before the store is opened.
+ */
+extern void nbd_rig_stop_clock (struct nbd_rig *rig);
+
+/* Let the time of one tick of the store pass, and wait until it had the tick.
+ * Some request is pending, and none is about to be answered.
+ */
+extern void nbd_rig_tick (struct nbd_rig *rig);
+
 /* Stop the loop, detach, close. */
 extern void nbd_rig_close (struct nbd_rig *rig);
 
@@ -75,6 +94,45 @@ extern void nbd_rig_exit (struct nbd_rig *rig);
 /* One request, waited for. */
 extern int nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
                        uint64_t offset, void *buf, uint64_t length);
+
+/* Read 512 bytes at the start, the first of them into *first. */
+extern int nbd_rig_read_start (struct nbd_rig *rig, uint8_t *first);
+
+/* A request of 512 bytes, on its way. */
+struct pending {
+  struct store_req req; /* first */
+  struct iovec iov;
+  struct env *env;
+  struct completion done;
+  int error;
+  uint8_t buf[512];
+};
+
+/* Send it; all of its memory is fill. */
+extern void pending_start (struct nbd_rig *rig, struct pending *p,
+                           enum store_op op, unsigned flags, uint64_t offset,
+                           int fill);
+
+/* Is it done? */
+extern bool pending_over (struct pending *p);
+
+/* Wait until it is, and return its error or 0. */
+extern int pending_wait (struct pending *p);
+
+/* Lose the session, though the server has done nothing; it is lost on return,
+ * and the next one may not be there yet.
+ */
+extern void nbd_rig_lose (struct nbd_rig *rig);
+
+/* Make a file of size bytes, which are zero if they are new. */
+extern void nbd_rig_make_file (const char *path, uint64_t size);
+
+/* Yield until it holds (or run-one.sh loses patience). */
+#define UNTIL(condition)                                                       \
+  do {                                                                         \
+    while (!(condition))                                                       \
+      sched_yield ();                                                          \
+  } while (0)
 
 /* Wait until the latest line of LOG_ERROR has this in it. */
 extern void nbd_rig_await_error (struct nbd_rig *rig, const char *text);

@@ -7,8 +7,6 @@
  */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,70 +23,6 @@
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
 
-/* A request of 512 bytes, on its way. */
-struct pending {
-  struct store_req req; /* first */
-  struct iovec iov;
-  struct env *env;
-  struct completion done;
-  int error;
-  uint8_t buf[512];
-};
-
-static void
-pending_done (struct store_req *req, int error)
-{
-  struct pending *p = (struct pending *) req;
-
-  p->error = error;
-  completion_signal (p->env, &p->done);
-}
-
-static void
-pending_start (struct nbd_rig *rig, struct pending *p, enum store_op op,
-               uint64_t offset, int fill)
-{
-  struct store_req *reqs[1] = { &p->req };
-
-  memset (p, 0, sizeof *p);
-  memset (p->buf, fill, sizeof p->buf);
-  p->iov = (struct iovec) { p->buf, sizeof p->buf };
-  p->env = &rig->env;
-  p->req = (struct store_req) {
-    .op = op,
-    .offset = offset,
-    .length = sizeof p->buf,
-    .iov = &p->iov,
-    .niov = 1,
-    .done = pending_done,
-  };
-  rig->store->ops->submit (rig->store, reqs, 1);
-}
-
-static int
-pending_wait (struct pending *p)
-{
-  completion_wait (p->env, &p->done);
-  return p->error;
-}
-
-static int
-read_start (struct nbd_rig *rig, uint8_t *first)
-{
-  uint8_t buf[512];
-  int r = nbd_rig_io (rig, STORE_READ, 0, 0, buf, sizeof buf);
-
-  *first = buf[0];
-  return r;
-}
-
-/* Yield until it holds (or run-one.sh loses patience). */
-#define UNTIL(condition)                                                       \
-  do {                                                                         \
-    while (!(condition))                                                       \
-      sched_yield ();                                                          \
-  } while (0)
-
 static void
 start (struct nbd_rig *rig, uint64_t retry)
 {
@@ -99,16 +33,6 @@ start (struct nbd_rig *rig, uint64_t retry)
   o = nbd_rig_options (rig);
   o.retry = retry;
   nbd_rig_open (rig, &o);
-}
-
-static void
-make_file (const char *path, off_t size)
-{
-  int fd = open (path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-
-  assert_true (fd >= 0);
-  assert_int_equal (ftruncate (fd, size), 0);
-  close (fd);
 }
 
 static void
@@ -156,16 +80,16 @@ requests_wait_while_the_server_is_down (void **state)
 
   (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   nbd_rig_await_error (&rig, "connection is lost");
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
-  pending_start (&rig, &flush, STORE_FLUSH, 0, 0);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   assert_int_equal (pending_wait (&write), 0);
   assert_int_equal (pending_wait (&flush), 0);
-  pending_start (&rig, &read, STORE_READ, 0, 0);
+  pending_start (&rig, &read, STORE_READ, 0, 0, 0);
   assert_int_equal (pending_wait (&read), 0);
   assert_int_equal (read.buf[0], 0xaa);
   nbd_rig_await_error (&rig, "connected again");
@@ -182,16 +106,16 @@ what_was_in_flight_is_sent_again_and_a_flush_fails (void **state)
 
   (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0x55);
-  pending_start (&rig, &flush, STORE_FLUSH, 0, 0);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0x55);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
   nbd_rig_kill (&rig, SIGKILL);
   assert_int_equal (pending_wait (&flush), -ECONNRESET);
   assert_int_equal (rig.store->losses, 1);
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   assert_int_equal (pending_wait (&write), 0);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   assert_int_equal (byte, 0x55);
   finish (&rig);
 }
@@ -220,7 +144,7 @@ serve_slow_first_write (struct nbd_rig *rig)
             "  while [ ! -e %s/go ] && kill -0 $PPID; do sleep .01; done;"
             "fi; dd of=%s oflag=seek_bytes seek=$4 conv=notrunc 2>/dev/null",
             rig->dir, rig->dir, rig->disk);
-  make_file (rig->disk, 16 * MIB);
+  nbd_rig_make_file (rig->disk, 16 * MIB);
   nbd_rig_serve (rig, args);
 }
 
@@ -242,7 +166,6 @@ nothing_is_written_before_the_old_connection_has_ended (void **state)
 {
   struct store_nbd_options o;
   struct pending write;
-  struct store_nbd *sn;
   struct nbd_rig rig;
   uint8_t byte;
   char go[100];
@@ -253,25 +176,20 @@ nothing_is_written_before_the_old_connection_has_ended (void **state)
   serve_slow_first_write (&rig);
   o = nbd_rig_options (&rig);
   nbd_rig_open (&rig, &o);
-  sn = store_nbd_of (rig.store);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
   UNTIL (exists (&rig, "begun"));
-  pthread_mutex_lock (&sn->lock);
-  remote_lose (sn->session, "for a test");
-  pthread_mutex_unlock (&sn->lock);
-  remote_wake (sn);
-  UNTIL (rig.store->losses == 1);
+  nbd_rig_lose (&rig);
   for (i = 0; i < 20; i++) {
-    assert_int_equal (read_start (&rig, &byte), 0);
+    assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
     assert_int_equal (byte, 0);
   }
-  assert_int_equal (atomic_load (&write.done.word), 0);
+  assert_false (pending_over (&write));
   snprintf (go, sizeof go, "%s/go", rig.dir);
-  make_file (go, 0);
+  nbd_rig_make_file (go, 0);
   assert_int_equal (pending_wait (&write), 0);
   memset (write.buf, 0x55, sizeof write.buf);
   assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 0, write.buf, 512), 0);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   assert_int_equal (byte, 0x55);
   unlink (go);
   nbd_rig_close (&rig);
@@ -288,8 +206,8 @@ let_it_end (struct nbd_rig *rig)
 {
   uint8_t byte;
 
-  assert_int_equal (read_start (rig, &byte), 0);
-  make_file (rig->disk, 0);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  nbd_rig_make_file (rig->disk, 0);
   nbd_rig_await_end (rig);
 }
 
@@ -316,7 +234,7 @@ a_request_that_kills_the_server_is_given_up (void **state)
   o = nbd_rig_options (&rig);
   o.readonly = true;
   nbd_rig_open (&rig, &o);
-  pending_start (&rig, &p, STORE_READ, MIB, 0);
+  pending_start (&rig, &p, STORE_READ, 0, MIB, 0);
   let_it_end (&rig);
   for (i = 1; i < 16; i++) {
     nbd_rig_serve (&rig, args);
@@ -339,17 +257,17 @@ an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
 
   (void) state;
   start (&rig, NSEC_PER_SEC / 5);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
   assert_int_equal (pending_wait (&write), -EHOSTDOWN);
   nbd_rig_await_error (&rig, "requests fail until");
-  assert_int_equal (read_start (&rig, &byte), -EHOSTDOWN);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), -EHOSTDOWN);
   changed = rig.changed;
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   UNTIL (rig.changed > changed);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   assert_int_equal (byte, 0);
   finish (&rig);
 }
@@ -362,11 +280,11 @@ without_retry_requests_fail_at_once (void **state)
 
   (void) state;
   start (&rig, 0);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
   nbd_rig_await_error (&rig, "requests fail until");
-  assert_int_equal (read_start (&rig, &byte), -EHOSTDOWN);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), -EHOSTDOWN);
   finish (&rig);
 }
 
@@ -384,7 +302,7 @@ start_shutting_down (struct nbd_rig *rig, uint64_t retry)
             "pread=if [ -e %s ]; then echo ESHUTDOWN x >&2; exit 1; fi;"
             "dd if=/dev/zero bs=$3 count=1 2>/dev/null",
             rig->disk);
-  make_file (rig->disk, 0);
+  nbd_rig_make_file (rig->disk, 0);
   nbd_rig_serve (rig, args);
   o = nbd_rig_options (rig);
   o.readonly = true;
@@ -400,9 +318,9 @@ a_server_that_shuts_down_is_waited_for (void **state)
 
   (void) state;
   start_shutting_down (&rig, 3600 * NSEC_PER_SEC);
-  pending_start (&rig, &read, STORE_READ, 0, 0xee);
+  pending_start (&rig, &read, STORE_READ, 0, 0, 0xee);
   UNTIL (rig.store->losses >= 2);
-  assert_int_equal (atomic_load (&read.done.word), 0);
+  assert_false (pending_over (&read));
   unlink (rig.disk);
   assert_int_equal (pending_wait (&read), 0);
   assert_int_equal (read.buf[0], 0);
@@ -419,12 +337,12 @@ a_server_that_shuts_down_for_too_long_is_an_outage (void **state)
 
   (void) state;
   start_shutting_down (&rig, NSEC_PER_SEC / 4);
-  assert_int_equal (read_start (&rig, &byte), -ESHUTDOWN);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), -ESHUTDOWN);
   changed = rig.changed;
   UNTIL (rig.changed > changed);
   unlink (rig.disk);
   do
-    r = read_start (&rig, &byte);
+    r = nbd_rig_read_start (&rig, &byte);
   while (r == -ESHUTDOWN);
   assert_int_equal (r, 0);
   finish (&rig);
@@ -441,16 +359,16 @@ a_server_that_hangs_is_an_outage (void **state)
 
   (void) state;
   start (&rig, NSEC_PER_SEC / 2);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
   assert_int_equal (pending_wait (&write), -EHOSTDOWN);
   assert_int_equal (rig.store->losses, 1);
   nbd_rig_await_error (&rig, "an old connection does not end");
   changed = rig.changed;
   assert_int_equal (kill (rig.server, SIGCONT), 0);
   UNTIL (rig.changed > changed);
-  UNTIL (read_start (&rig, &byte) == 0);
+  UNTIL (nbd_rig_read_start (&rig, &byte) == 0);
   finish (&rig);
 }
 
@@ -465,13 +383,13 @@ an_export_of_another_size_is_not_used (void **state)
 
   (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
   nbd_rig_serve_disk (&rig, MIB);
   nbd_rig_await_error (&rig, "it had 16777216 bytes, and now has 1048576");
-  assert_int_equal (atomic_load (&write.done.word), 0);
+  assert_false (pending_over (&write));
   nbd_rig_kill (&rig, SIGKILL);
   nbd_rig_serve_disk (&rig, LOAD_DISK);
   assert_int_equal (pending_wait (&write), 0);
@@ -488,10 +406,10 @@ an_export_with_other_flags_is_not_used (void **state)
 
   (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0xaa);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
   args[2] = rig.disk;
   nbd_rig_serve (&rig, args);
   nbd_rig_await_error (&rig, "it was not read-only, and now is read-only");
@@ -511,7 +429,7 @@ a_store_that_is_down_can_be_closed (void **state)
 
   (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
   finish (&rig);
@@ -527,9 +445,9 @@ a_store_that_hangs_can_be_closed (void **state)
 
   (void) state;
   start (&rig, NSEC_PER_SEC / 5);
-  assert_int_equal (read_start (&rig, &byte), 0);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
-  pending_start (&rig, &read, STORE_READ, 0, 0);
+  pending_start (&rig, &read, STORE_READ, 0, 0, 0);
   assert_int_equal (pending_wait (&read), -EHOSTDOWN);
   UNTIL (rig.store->losses == 1);
   finish (&rig);
