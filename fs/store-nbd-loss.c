@@ -211,11 +211,6 @@ remote_drain_check (struct store_nbd *sn, uint64_t now)
   }
   if (!late)
     return;
-  /* What was held until now could not be answered: it begins to wait. */
-  pthread_mutex_lock (&sn->lock);
-  if (sn->oldest == NULL)
-    sn->quiet_since = now;
-  pthread_mutex_unlock (&sn->lock);
   drain_sweep (sn);
   remote_collect (sn);
 }
@@ -355,7 +350,8 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
 /* Nothing was heard since quiet_since, the time of the last answer, or if
  * nothing was wanted then, of the first request after it, or of the loss.
  * Before there was ever a session, there is time to make one.  That a session
- * was made is no answer; but it is silent only if it was asked something.
+ * was made is no answer; but it is silent only if it was asked something, and
+ * while all is held until sockets are drained, that is not so.
  */
 void
 remote_outage_check (struct store_nbd *sn, uint64_t now)
@@ -370,9 +366,10 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
     patience = CONNECT_TIMEOUT;
   pthread_mutex_lock (&sn->lock);
   up = sn->session && !sn->session->lost;
+  if (up && sn->oldest == NULL)
+    sn->quiet_since = now;
   silent = now > sn->quiet_since ? now - sn->quiet_since : 0;
-  if (!sn->given_up && silent >= patience &&
-      (!up || (sn->oldest && sn->retry > 0))) {
+  if (!sn->given_up && silent >= patience && (!up || sn->retry > 0)) {
     snprintf (why, sizeof why, "no answer for %" PRIu64 " seconds",
               silent / NSEC_PER_SEC);
     if (up)

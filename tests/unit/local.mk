@@ -60,6 +60,7 @@ UNIT_TESTS = \
 if HAVE_LIBNBD
 UNIT_TESTS += \
 	unit/store-nbd-loss-test \
+	unit/store-nbd-slow-test \
 	unit/store-nbd-test \
 	$(NULL)
 endif
@@ -155,6 +156,8 @@ NBD_RIG = \
 	$(NULL)
 unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
 unit_store_nbd_loss_test_LDADD = $(LDADD) $(LIBEV_LIBS)
+unit_store_nbd_slow_test_SOURCES = unit/store-nbd-slow-test.c $(NBD_RIG)
+unit_store_nbd_slow_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_test_SOURCES = unit/store-nbd-test.c $(NBD_RIG)
 unit_store_nbd_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 
