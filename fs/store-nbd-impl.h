@@ -119,6 +119,8 @@ struct remote_cmd {
 
   /* Under the lock: */
   uint64_t weight;                /* counted for conn */
+  uint64_t sent;                  /* ns */
+  bool slow;                      /* it may well take long */
   struct remote_cmd *next, *prev; /* in flight, oldest first; or free */
   struct remote_cmd *finished;    /* the next answered one */
 };
@@ -165,6 +167,7 @@ struct store_nbd {
   bool collecting;      /* the loop thread is about to look at finished */
   unsigned wanted;      /* requests not done yet */
   uint64_t quiet_since; /* ns: see remote_outage_check */
+  uint64_t slow_end;    /* ns: something slow took longer than retry; or 0 */
   int said;             /* the last answer, if -ESHUTDOWN, or 0 */
   bool given_up;
   int give_up_error;
@@ -258,7 +261,9 @@ extern void remote_drain_check (struct store_nbd *sn, uint64_t now);
 /* Drop all of them. */
 extern void remote_drain_stop (struct store_nbd *sn);
 
-/* Give up if nothing was heard for too long. */
+/* Give up if nothing was heard for too long; lose the session if that is so of a
+ * part of it.
+ */
 extern void remote_outage_check (struct store_nbd *sn, uint64_t now);
 
 /* ---- store-nbd-loop.c */

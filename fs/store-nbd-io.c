@@ -139,7 +139,7 @@ cmd_done (struct store_nbd *sn, struct remote_cmd *cmd, int error,
 /* The connection with the least to do. */
 static void
 choose_conn (struct remote_session *session, struct remote_cmd *cmd,
-             uint64_t bytes)
+             uint64_t bytes, bool slow)
 {
   struct env *env = session->sn->store.env;
   struct remote_conn *best = &session->conns[0];
@@ -148,11 +148,29 @@ choose_conn (struct remote_session *session, struct remote_cmd *cmd,
   for (i = 1; i < session->n; i++)
     if (session->conns[i].weight < best->weight)
       best = &session->conns[i];
+  cmd->sent = env->now (env);
   if (best->weight == 0)
-    best->quiet_since = env->now (env);
+    best->quiet_since = cmd->sent;
   cmd->conn = best;
+  cmd->slow = slow;
   cmd->weight = bytes + COMMAND_WEIGHT;
   best->weight += cmd->weight;
+}
+
+/* Does it make the server write what came before, or zeroes, however many? */
+static bool
+slow_req (const struct store_nbd *sn, const struct store_req *req)
+{
+  if (req->op == STORE_FLUSH || (req->flags & STORE_FUA && sn->facts.fua))
+    return true;
+  return sn->facts.zero && req->op != STORE_READ && req->op != STORE_WRITE;
+}
+
+static bool
+slow_piece (const struct remote_cmd *cmd)
+{
+  return cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_ZERO ||
+         (cmd->flags & LIBNBD_CMD_FLAG_FUA);
 }
 
 /* The next whose turn it is, on a connection, or NULL. */
@@ -172,7 +190,7 @@ next_cmd (struct store_nbd *sn, struct remote_session *session)
     cmd = cmd_take (sn, req);
     if (req->op == STORE_READ || req->op == STORE_WRITE)
       bytes = req->length < max_io ? req->length : max_io;
-    choose_conn (session, cmd, bytes);
+    choose_conn (session, cmd, bytes, slow_req (sn, req));
     return cmd;
   }
   return NULL;
@@ -347,7 +365,7 @@ log_error (struct store_nbd *sn, const struct remote_cmd *cmd)
 static void
 answered (struct store_nbd *sn, struct remote_cmd *cmd)
 {
-  struct env *env = sn->store.env;
+  uint64_t now = sn->store.env->now (sn->store.env);
 
   cmd->conn->weight -= cmd->weight;
   cmd->weight = 0;
@@ -357,7 +375,9 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
   }
   else {
     sn->said = 0;
-    sn->quiet_since = cmd->conn->quiet_since = env->now (env);
+    sn->quiet_since = cmd->conn->quiet_since = now;
+    if (cmd->slow && now - cmd->sent >= sn->retry)
+      sn->slow_end = now;
     sn->backoff = 0;
     cmd->conn->session->heard = true;
   }
@@ -382,7 +402,7 @@ collect_one (struct store_nbd *sn, struct remote_cmd *cmd,
   if (r == REMOTE_AGAIN && session->lost)
     return;
   if (r == REMOTE_AGAIN) {
-    choose_conn (session, cmd, cmd->length);
+    choose_conn (session, cmd, cmd->length, slow_piece (cmd));
     pthread_mutex_unlock (&sn->lock);
     r = send_cmd (cmd);
     pthread_mutex_lock (&sn->lock);

@@ -18,8 +18,8 @@
 /* A server that says nothing at all is worth a line in the log now and then. */
 #define TELL_AGAIN (30 * NSEC_PER_SEC)
 
-/* In units of `retry': see lose_if_one_hangs. */
-#define FLUSH_PATIENCE 8
+/* In units of `retry': see patience_of. */
+#define SLOW_PATIENCE 8
 
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */
@@ -227,6 +227,34 @@ remote_drain_stop (struct store_nbd *sn)
   }
 }
 
+/* ------------------------------------------------------------------ patience */
+
+/* The lock is held. */
+static bool
+slow_in_flight (const struct store_nbd *sn)
+{
+  const struct remote_cmd *cmd;
+
+  for (cmd = sn->oldest; cmd; cmd = cmd->next)
+    if (cmd->slow)
+      return true;
+  return false;
+}
+
+/* For how long may a server, or a connection of it, say nothing?  A flush and
+ * the like may well take longer than anything else, and hold up what else was
+ * asked for, so while one is under way there is more time, and after it, for
+ * what it held up.  (A host that is dead or cut off is noticed sooner: its
+ * sockets end, see set_keepalive.)  The lock is held.
+ */
+static uint64_t
+patience_of (const struct store_nbd *sn, uint64_t now)
+{
+  bool held_up = sn->slow_end && now < sn->slow_end + sn->retry;
+
+  return sn->retry * (held_up || slow_in_flight (sn) ? SLOW_PATIENCE : 1);
+}
+
 /* -------------------------------------------------------------------- an end */
 
 static void
@@ -265,13 +293,15 @@ take_lost (struct store_nbd *sn)
 }
 
 /* Answers that have come are taken before the loss is counted: they are true
- * of the server's old life.
+ * of the server's old life.  If it was silent because it had much to do, the
+ * silence of an outage begins now.
  */
 void
 remote_session_end (struct store_nbd *sn)
 {
   struct done_list done = { NULL, &done.head };
   struct remote_session *session = take_lost (sn);
+  bool busy;
 
   if (session == NULL)
     return;
@@ -280,10 +310,11 @@ remote_session_end (struct store_nbd *sn)
   remote_collect (sn);
   atomic_fetch_add (&sn->store.losses, 1);
   pthread_mutex_lock (&sn->lock);
+  busy = session->heard && slow_in_flight (sn);
   remote_requeue (sn, &done);
   if (sn->given_up)
     remote_fail_waiting (sn, sn->give_up_error, &done);
-  if (sn->wanted == 0)
+  if (sn->wanted == 0 || busy)
     sn->quiet_since = now_of (sn);
   remote_connector_want (sn, sn->said != 0);
   pthread_mutex_unlock (&sn->lock);
@@ -310,27 +341,14 @@ give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
            sn->trouble[0] ? "; " : "", sn->trouble);
 }
 
-/* The lock is held. */
-static bool
-flush_in_flight (const struct store_nbd *sn)
-{
-  const struct remote_cmd *cmd;
-
-  for (cmd = sn->oldest; cmd; cmd = cmd->next)
-    if (cmd->req->op == STORE_FLUSH)
-      return true;
-  return false;
-}
-
-/* One connection can hang while others answer: its path is cut, say.  While
- * a flush is under way, which may hold up what came on its connection and may
- * well take longer than anything else, there is more time.  The lock is held.
+/* One connection can hang while others answer: its path is cut, say.  The lock
+ * is held.
  */
 static void
 lose_if_one_hangs (struct remote_session *session, uint64_t now)
 {
   struct store_nbd *sn = session->sn;
-  uint64_t patience = sn->retry * (flush_in_flight (sn) ? FLUSH_PATIENCE : 1);
+  uint64_t patience = patience_of (sn, now);
   char why[80];
   unsigned i;
 
@@ -351,7 +369,8 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
  * nothing was wanted then, of the first request after it, or of the loss.
  * Before there was ever a session, there is time to make one.  That a session
  * was made is no answer; but it is silent only if it was asked something, and
- * while all is held until sockets are drained, that is not so.
+ * while all is held until sockets are drained, that is not so.  One that was
+ * asked for much may be silent for longer.
  */
 void
 remote_outage_check (struct store_nbd *sn, uint64_t now)
@@ -366,8 +385,11 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
     patience = CONNECT_TIMEOUT;
   pthread_mutex_lock (&sn->lock);
   up = sn->session && !sn->session->lost;
-  if (up && sn->oldest == NULL)
-    sn->quiet_since = now;
+  if (up) {
+    patience = patience_of (sn, now);
+    if (sn->oldest == NULL)
+      sn->quiet_since = now;
+  }
   silent = now > sn->quiet_since ? now - sn->quiet_since : 0;
   if (!sn->given_up && silent >= patience && (!up || sn->retry > 0)) {
     snprintf (why, sizeof why, "no answer for %" PRIu64 " seconds",

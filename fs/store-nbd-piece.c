@@ -10,8 +10,12 @@
 
 #include "fs/store-nbd-impl.h"
 
-/* Of a command without payload, bytes: 32 bits hold no more. */
-#define MAX_ZERO (UINT64_C (1) << 30)
+/* Of a command that zeroes, bytes: a server that has to write them is to answer
+ * in time.
+ */
+#define MAX_ZERO (UINT64_C (128) << 20)
+
+/* Of a question, bytes: 32 bits hold no more. */
 #define MAX_STATUS (UINT64_C (0xffff0000))
 
 /* req->state: written, and now to be flushed. */

@@ -17,7 +17,8 @@
  *
  * Requests wait while the store is down; once the server has not answered
  * anything for `retry' they fail with -EHOSTDOWN (or -ESHUTDOWN, if that was
- * its last answer), and new ones fail at once, until it is back.
+ * its last answer), and new ones fail at once, until it is back.  While it may
+ * have much to do, with a flush or zeroes, it has eight times as long.
  *
  * The old connections of a lost session are shut down for writing, so that
  * their server comes to an end of what it was sent, and read until it has

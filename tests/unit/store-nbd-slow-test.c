@@ -165,11 +165,140 @@ what_was_held_has_its_time_to_be_answered (void **state)
   finish (&rig);
 }
 
+/* ------------------------------------------------------------- flush and zero */
+
+#define CAN_ALL                                                                \
+  "eval", "thread_model=echo parallel", "get_size=echo 16M",                   \
+    "can_multi_conn=exit 0", "can_write=exit 0", "can_flush=exit 0",           \
+    "can_zero=exit 0", "pread=" READ_ZEROES
+
+#define SLOW "mkdir $dir/begun; " WAIT_FOR ("go")
+
+static const char *const slow_args[] = {
+  CAN_ALL,      "can_fua=echo none",     "flush=" SLOW,
+  "zero=" SLOW, "pwrite=cat >/dev/null", NULL
+};
+static const char *const slow_fua_args[] = {
+  CAN_ALL,
+  "can_fua=echo native",
+  "flush=",
+  "zero=" SLOW,
+  "pwrite=cat >/dev/null; case $5 in *fua*) " SLOW ";; esac",
+  NULL
+};
+
+static void
+check_slow (struct nbd_rig *rig, enum store_op op, unsigned flags)
+{
+  struct pending p;
+
+  pending_start (rig, &p, op, flags, 0, 0xaa);
+  UNTIL (exists (rig, "begun"));
+  ticks_over (rig, 2 * RETRY);
+  assert_false (pending_over (&p));
+  make (rig, "go");
+  assert_int_equal (pending_wait (&p), 0);
+  assert_int_equal (rig->store->losses, 0);
+  forget (rig, "go");
+  forget (rig, "begun");
+}
+
+static void
+what_takes_longer_than_retry_is_no_outage (void **state)
+{
+  struct nbd_rig rig;
+
+  (void) state;
+  start (&rig, slow_args, 4);
+  check_slow (&rig, STORE_FLUSH, 0);
+  check_slow (&rig, STORE_ZERO, 0);
+  check_slow (&rig, STORE_TRIM, 0);
+  check_slow (&rig, STORE_WRITE, STORE_FUA); /* and a flush */
+  finish (&rig);
+  start (&rig, slow_fua_args, 4);
+  check_slow (&rig, STORE_ZERO, STORE_FUA);
+  check_slow (&rig, STORE_WRITE, STORE_FUA);
+  finish (&rig);
+}
+
+/* The server was not out of reach before. */
+static void
+a_loss_in_a_long_zero_is_no_outage_yet (void **state)
+{
+  struct pending zero;
+  struct nbd_rig rig;
+  uint8_t byte;
+
+  (void) state;
+  start (&rig, slow_args, 4);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
+  pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
+  UNTIL (exists (&rig, "begun"));
+  ticks_over (&rig, 2 * RETRY);
+  nbd_rig_lose (&rig);
+  make (&rig, "go");
+  assert_int_equal (pending_wait (&zero), 0);
+  assert_int_equal (rig.store->losses, 1);
+  finish (&rig);
+}
+
+static void
+what_a_long_flush_held_up_has_its_time_after_it (void **state)
+{
+  static const char *const args[] = {
+    CAN_ALL, "can_fua=echo none",
+    "flush=mkdir $dir/begun.1; " WAIT_FOR ("go.1"),
+    "pwrite=cat >/dev/null; mkdir $dir/begun.2; " WAIT_FOR ("go.2"), NULL
+  };
+  struct pending flush, write;
+  struct nbd_rig rig;
+
+  (void) state;
+  start (&rig, args, 4);
+  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
+  UNTIL (exists (&rig, "begun.1") && exists (&rig, "begun.2"));
+  ticks_over (&rig, 2 * RETRY);
+  make (&rig, "go.1");
+  assert_int_equal (pending_wait (&flush), 0);
+  ticks_over (&rig, RETRY / 2);
+  assert_false (pending_over (&write));
+  make (&rig, "go.2");
+  assert_int_equal (pending_wait (&write), 0);
+  assert_int_equal (rig.store->losses, 0);
+  finish (&rig);
+}
+
+/* Stopped, it never answers. */
+static void
+a_server_that_hangs_in_a_zero_is_an_outage_at_last (void **state)
+{
+  struct pending zero;
+  struct nbd_rig rig;
+  unsigned n;
+
+  (void) state;
+  start (&rig, slow_args, 4);
+  pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
+  UNTIL (exists (&rig, "begun"));
+  nbd_rig_freeze (&rig);
+  for (n = 0; !pending_over (&zero); n++)
+    nbd_rig_tick (&rig);
+  assert_int_equal (pending_wait (&zero), -EHOSTDOWN);
+  assert_true (n >= 8 * RETRY);
+  assert_int_equal (rig.store->losses, 1);
+  finish (&rig);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (what_was_held_has_its_time_to_be_answered),
+    cmocka_unit_test (what_takes_longer_than_retry_is_no_outage),
+    cmocka_unit_test (a_loss_in_a_long_zero_is_no_outage_yet),
+    cmocka_unit_test (what_a_long_flush_held_up_has_its_time_after_it),
+    cmocka_unit_test (a_server_that_hangs_in_a_zero_is_an_outage_at_last),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

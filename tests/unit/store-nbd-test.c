@@ -273,6 +273,33 @@ errors_of_the_server_are_passed_on (void **state)
   nbd_rig_exit (&rig);
 }
 
+/* They are to be answered soon even by a server that writes zeroes. */
+static void
+zeroes_are_asked_for_in_pieces (void **state)
+{
+  static const char *const args[] = {
+    "eval",
+    "get_size=echo 1G",
+    "pread=exit 1",
+    "can_write=exit 0",
+    "pwrite=exit 1",
+    "can_zero=exit 0",
+    "zero=if [ $3 -gt 134217728 ]; then echo ENOSPC >&2; exit 1; fi",
+    NULL
+  };
+  struct store_nbd_options o;
+  struct nbd_rig rig;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  nbd_rig_serve (&rig, args);
+  o = nbd_rig_options (&rig);
+  nbd_rig_open (&rig, &o);
+  assert_int_equal (nbd_rig_io (&rig, STORE_TRIM, 0, 0, NULL, 1024 * MIB), 0);
+  nbd_rig_close (&rig);
+  nbd_rig_exit (&rig);
+}
+
 int
 main (void)
 {
@@ -287,6 +314,7 @@ main (void)
     cmocka_unit_test (nobody_there_is_said_at_once),
     cmocka_unit_test (a_store_closes_without_having_been_attached),
     cmocka_unit_test (errors_of_the_server_are_passed_on),
+    cmocka_unit_test (zeroes_are_asked_for_in_pieces),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
