@@ -70,8 +70,9 @@ struct remote_conn {
   int fd;        /* the socket again: libnbd closes its own on an error */
   ev_io watcher; /* of fd; the loop thread's */
   /* Under the lock: */
-  uint64_t weight;      /* of the commands in flight */
-  uint64_t quiet_since; /* ns: the last answer, or the first command since */
+  uint64_t weight;        /* of the commands in flight */
+  uint64_t quiet_since;   /* ns: the last answer, or the first command since */
+  uint64_t answered_sent; /* ns: when the newest that is answered was sent */
 };
 
 struct remote_session {
@@ -121,6 +122,7 @@ struct remote_cmd {
   uint64_t weight;                /* counted for conn */
   uint64_t sent;                  /* ns */
   bool slow;                      /* it may well take long */
+  unsigned late;                  /* see blame; a loss is its fault if not 0 */
   struct remote_cmd *next, *prev; /* in flight, oldest first; or free */
   struct remote_cmd *finished;    /* the next answered one */
 };
@@ -305,6 +307,12 @@ extern void remote_unhold (struct store_nbd *sn);
 /* Call done of each.  No lock. */
 extern void remote_done_call (struct done_list *done);
 
+/* A command can be the fault of so much of a loss, and a request of so much of
+ * all its losses, in units of `retry'.
+ */
+#define MOST_LATE 4u
+#define TOO_LATE 8
+
 /* ---- store-nbd-piece.c: the owner of the command, without the lock
  *
  * A request goes through prepare, send and advance in turn, as long as advance
@@ -330,10 +338,10 @@ extern bool remote_piece_whole (const struct remote_cmd *cmd);
 /* It was answered (cmd->error). */
 extern int remote_piece_advance (struct remote_cmd *cmd);
 
-/* The session is lost: begin the request from its start, again.  Returns how
- * often that was so.
+/* The session is lost: begin the request from its start, again.  Returns false
+ * if that was so too often; *losses is how often.  The lock is held.
  */
-extern int remote_piece_reset (struct remote_cmd *cmd);
+extern bool remote_piece_reset (struct remote_cmd *cmd, int *losses);
 
 /* ---- store-nbd-status.c */
 

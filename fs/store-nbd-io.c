@@ -14,9 +14,6 @@
 /* What a command weighs beside its data, in bytes: it takes some time too. */
 #define COMMAND_WEIGHT 4096u
 
-/* So many sessions may be lost with a request in flight. */
-#define MAX_LOSSES 16
-
 /* ------------------------------------------------------ lists of requests */
 
 static void
@@ -153,6 +150,7 @@ choose_conn (struct remote_session *session, struct remote_cmd *cmd,
     best->quiet_since = cmd->sent;
   cmd->conn = best;
   cmd->slow = slow;
+  cmd->late = 0;
   cmd->weight = bytes + COMMAND_WEIGHT;
   best->weight += cmd->weight;
 }
@@ -369,6 +367,7 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
 
   cmd->conn->weight -= cmd->weight;
   cmd->weight = 0;
+  cmd->late = 0;
   if (cmd->error == ESHUTDOWN) {
     sn->said = -ESHUTDOWN;
     remote_lose (cmd->conn->session, "the server is shutting down");
@@ -376,6 +375,8 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
   else {
     sn->said = 0;
     sn->quiet_since = cmd->conn->quiet_since = now;
+    if (cmd->conn->answered_sent < cmd->sent)
+      cmd->conn->answered_sent = cmd->sent;
     if (cmd->slow && now - cmd->sent >= sn->retry)
       sn->slow_end = now;
     sn->backoff = 0;
@@ -431,22 +432,25 @@ remote_collect (struct store_nbd *sn)
 }
 
 /* The session was lost once more with this request in flight.  If that happens
- * always, though others are answered, it may be the request's fault.
+ * always, though others are answered, it may be the request's fault; and if it
+ * was lost because the request was late, it is.
  */
 static void
 requeue_one (struct store_nbd *sn, struct remote_cmd *cmd,
              struct done_list *done)
 {
   struct store_req *req = cmd->req;
-  int losses = remote_piece_reset (cmd);
+  bool question = req->flags & REMOTE_STATUS_FLAG;
+  int losses;
+  bool again = remote_piece_reset (cmd, &losses);
 
   cmd->conn = NULL;
   cmd_free (sn, cmd);
   if (req->op == STORE_FLUSH)
     done_add (sn, done, req, -ECONNRESET);
-  else if (remote_status_hopeless (req))
+  else if (remote_status_hopeless (req) || (question && !again))
     done_add (sn, done, req, 0);
-  else if (losses < MAX_LOSSES)
+  else if (again)
     store_queue_add_first (&sn->queue, req);
   else {
     env_log (sn->store.env, LOG_ERROR,

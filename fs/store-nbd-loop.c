@@ -165,6 +165,7 @@ static void
 forgive_own_sleep (struct store_nbd *sn, uint64_t now)
 {
   uint64_t slept = sn->last_tick ? now - sn->last_tick : 0;
+  struct remote_cmd *cmd;
   unsigned i;
 
   sn->last_tick = now;
@@ -174,6 +175,8 @@ forgive_own_sleep (struct store_nbd *sn, uint64_t now)
   add_until (&sn->quiet_since, slept, now);
   for (i = 0; sn->session && i < sn->session->n; i++)
     add_until (&sn->session->conns[i].quiet_since, slept, now);
+  for (cmd = sn->oldest; cmd; cmd = cmd->next)
+    add_until (&cmd->sent, slept, now);
   pthread_mutex_unlock (&sn->lock);
 }
 

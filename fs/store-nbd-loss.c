@@ -18,8 +18,10 @@
 /* A server that says nothing at all is worth a line in the log now and then. */
 #define TELL_AGAIN (30 * NSEC_PER_SEC)
 
-/* In units of `retry': see patience_of. */
+/* In units of `retry': see patience_of, lose_if_passed_over. */
 #define SLOW_PATIENCE 8
+#define PASSED_PATIENCE 4
+#define SLOW_PASSED_PATIENCE 32
 
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */
@@ -341,6 +343,31 @@ give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
            sn->trouble[0] ? "; " : "", sn->trouble);
 }
 
+/* A session is to be lost for its sake.  The lock is held. */
+static void
+blame (struct remote_cmd *cmd, uint64_t waited)
+{
+  uint64_t late = waited / cmd->sn->retry;
+
+  cmd->late = late < MOST_LATE ? (unsigned) late : MOST_LATE;
+}
+
+/* All that the connection does not answer: for as long as it is silent, since
+ * before that they may have been in a line.  The lock is held.
+ */
+static void
+blame_all (const struct remote_conn *conn, uint64_t now)
+{
+  struct remote_cmd *cmd;
+  uint64_t since;
+
+  for (cmd = conn->session->sn->oldest; cmd; cmd = cmd->next) {
+    since = cmd->sent > conn->quiet_since ? cmd->sent : conn->quiet_since;
+    if (cmd->conn == conn && cmd->weight > 0 && now > since)
+      blame (cmd, now - since);
+  }
+}
+
 /* One connection can hang while others answer: its path is cut, say.  The lock
  * is held.
  */
@@ -360,8 +387,37 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
     snprintf (why, sizeof why,
               "one of %u has not answered for %" PRIu64 " seconds", session->n,
               (now - conn->quiet_since) / NSEC_PER_SEC);
+    blame_all (conn, now);
     remote_lose (session, why);
     return;
+  }
+}
+
+/* Or one command can, on a connection that answers others.  How old it is says
+ * nothing: all may be in a long line.  But later ones have been answered.  The
+ * lock is held.
+ */
+static void
+lose_if_passed_over (struct remote_session *session, uint64_t now)
+{
+  struct store_nbd *sn = session->sn;
+  uint64_t patience = patience_of (sn, now), most;
+  struct remote_cmd *cmd;
+  char why[80];
+
+  if (patience < sn->retry * PASSED_PATIENCE)
+    patience = sn->retry * PASSED_PATIENCE;
+  for (cmd = sn->retry > 0 ? sn->oldest : NULL; cmd; cmd = cmd->next) {
+    most = cmd->slow ? sn->retry * SLOW_PASSED_PATIENCE : patience;
+    if (cmd->weight == 0 || cmd->conn->answered_sent < cmd->sent + most)
+      continue;
+    most = cmd->conn->answered_sent - cmd->sent;
+    blame (cmd, most);
+    snprintf (why, sizeof why,
+              "a request is not answered, but one sent %" PRIu64
+              " seconds later is",
+              most / NSEC_PER_SEC);
+    remote_lose (session, why);
   }
 }
 
@@ -398,8 +454,10 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
       remote_lose (sn->session, why);
     give_up (sn, silent, &done);
   }
-  else if (up)
+  else if (up) {
     lose_if_one_hangs (sn->session, now);
+    lose_if_passed_over (sn->session, now);
+  }
   pthread_mutex_unlock (&sn->lock);
   remote_done_call (&done);
 }

@@ -21,8 +21,16 @@
 /* req->state: written, and now to be flushed. */
 #define SYNC 1
 
+/* req->state: sums up by how much it was late when a session was lost for that:
+ * below TOO_LATE, and MOST_LATE more.
+ */
+#define LATE 0x10
+
 /* req->state: counts the sessions that were lost with it in flight. */
 #define LOSS 0x100
+
+/* There may be so many of them. */
+#define MAX_LOSSES 16
 
 /* Where the request ends, but not past the store's end. */
 static uint64_t
@@ -280,12 +288,13 @@ remote_piece_advance (struct remote_cmd *cmd)
   return remote_piece_prepare (cmd);
 }
 
-int
-remote_piece_reset (struct remote_cmd *cmd)
+bool
+remote_piece_reset (struct remote_cmd *cmd, int *losses)
 {
   struct store_req *req = cmd->req;
 
   req->progress = 0;
-  req->state = (req->state & ~SYNC) + LOSS;
-  return req->state / LOSS;
+  req->state = (req->state & ~SYNC) + LOSS + (int) cmd->late * LATE;
+  *losses = req->state / LOSS;
+  return *losses < MAX_LOSSES && req->state % LOSS / LATE < TOO_LATE;
 }

@@ -19,6 +19,8 @@
  * anything for `retry' they fail with -EHOSTDOWN (or -ESHUTDOWN, if that was
  * its last answer), and new ones fail at once, until it is back.  While it may
  * have much to do, with a flush or zeroes, it has eight times as long.
+ * A request that is not answered while others are is sent again, in a new
+ * session, and fails with -EIO if it fares no better there.
  *
  * The old connections of a lost session are shut down for writing, so that
  * their server comes to an end of what it was sent, and read until it has

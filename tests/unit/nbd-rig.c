@@ -239,12 +239,24 @@ nbd_rig_stop_clock (struct nbd_rig *rig)
 /* While nothing is answered, it is only its tick that has the loop look at the
  * clock.
  */
+static void
+pass (struct nbd_rig *rig, uint64_t time)
+{
+  uint64_t now = atomic_fetch_add (&rig->clock, time) + time;
+
+  UNTIL (atomic_load (&rig->seen) >= now);
+}
+
 void
 nbd_rig_tick (struct nbd_rig *rig)
 {
-  uint64_t now = atomic_fetch_add (&rig->clock, rig->tick) + rig->tick;
+  pass (rig, rig->tick);
+}
 
-  UNTIL (atomic_load (&rig->seen) >= now);
+void
+nbd_rig_stand_still (struct nbd_rig *rig, unsigned n)
+{
+  pass (rig, n * rig->tick);
 }
 
 /* ----------------------------------------------------------------- requests */

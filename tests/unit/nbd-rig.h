@@ -85,6 +85,9 @@ extern void nbd_rig_stop_clock (struct nbd_rig *rig);
  */
 extern void nbd_rig_tick (struct nbd_rig *rig);
 
+/* Let the time of so many ticks pass at once, as if all had stood still. */
+extern void nbd_rig_stand_still (struct nbd_rig *rig, unsigned n);
+
 /* Stop the loop, detach, close. */
 extern void nbd_rig_close (struct nbd_rig *rig);
 

@@ -290,6 +290,194 @@ a_server_that_hangs_in_a_zero_is_an_outage_at_last (void **state)
   finish (&rig);
 }
 
+/* ------------------------------------------------------- one of many requests */
+
+/* Reads wait, but for those at the start; and so do flushes. */
+static const char *const hanging_args[] = {
+  "eval",
+  "thread_model=echo parallel",
+  "get_size=echo 16M",
+  "can_multi_conn=exit 0",
+  "can_write=exit 0",
+  "can_flush=exit 0",
+  "pwrite=cat >/dev/null",
+  "pread=if [ $4 -gt 0 ]; then " WAIT_FOR ("go") "fi; " READ_ZEROES,
+  "flush=" WAIT_FOR ("go"),
+  NULL
+};
+
+/* So many ticks after one another, others are answered: before it is for too long
+ * that there was no answer.
+ */
+#define OFTEN (RETRY / 2)
+
+/* Others are answered, and time passes, until so many sessions are lost or it is
+ * done.  Returns how many ticks.
+ */
+static unsigned
+pass_over (struct nbd_rig *rig, struct pending *p, uint32_t losses)
+{
+  uint8_t byte;
+  unsigned n;
+
+  for (n = 0; rig->store->losses < losses && !pending_over (p); n += OFTEN) {
+    assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+    ticks (rig, OFTEN);
+  }
+  return n;
+}
+
+static void
+a_request_that_is_passed_over_is_sent_again (void **state)
+{
+  struct pending read;
+  struct nbd_rig rig;
+
+  (void) state;
+  start (&rig, hanging_args, 1);
+  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
+  assert_true (pass_over (&rig, &read, 1) >= 4 * RETRY);
+  assert_false (pending_over (&read));
+  make (&rig, "go");
+  assert_int_equal (pending_wait (&read), 0);
+  assert_int_equal (read.buf[0], 0);
+  assert_int_equal (rig.store->losses, 1);
+  finish (&rig);
+}
+
+/* It is not for ever, and others do not suffer for it too often. */
+static void
+a_request_that_is_always_passed_over_fails (void **state)
+{
+  struct pending read;
+  struct nbd_rig rig;
+  uint8_t byte;
+
+  (void) state;
+  start (&rig, hanging_args, 1);
+  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
+  pass_over (&rig, &read, UINT32_MAX);
+  assert_int_equal (pending_wait (&read), -EIO);
+  assert_int_equal (rig.store->losses, 2);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
+  finish (&rig);
+}
+
+/* With several connections the others are on those that have less to do, and the
+ * one with this request falls silent.
+ */
+static void
+a_request_that_silences_its_connection_fails (void **state)
+{
+  struct pending read;
+  struct nbd_rig rig;
+  uint8_t byte;
+
+  (void) state;
+  start (&rig, hanging_args, 2);
+  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
+  pass_over (&rig, &read, UINT32_MAX);
+  assert_int_equal (pending_wait (&read), -EIO);
+  assert_int_equal (rig.store->losses, 8);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
+  finish (&rig);
+}
+
+struct question {
+  struct nbd_rig *rig;
+  unsigned n; /* runs of data */
+  int error;
+  _Atomic bool over;
+};
+
+static void
+on_run (void *opaque, uint64_t offset, uint64_t length, enum store_extent type)
+{
+  struct question *q = opaque;
+
+  q->n += offset == MIB && length == MIB && type == STORE_DATA;
+}
+
+static void *
+ask (void *opaque)
+{
+  struct question *q = opaque;
+  struct store *store = q->rig->store;
+
+  q->error = store->ops->block_status (store, MIB, MIB, on_run, q);
+  atomic_store (&q->over, true);
+  return NULL;
+}
+
+/* It is only that nothing is known then. */
+static void
+a_question_that_is_always_passed_over_has_no_answer (void **state)
+{
+  static const char *const args[] = { "eval",
+                                      "thread_model=echo parallel",
+                                      "get_size=echo 16M",
+                                      "pread=" READ_ZEROES,
+                                      "can_write=exit 0",
+                                      "pwrite=exit 1",
+                                      "can_extents=exit 0",
+                                      "extents=" WAIT_FOR ("go"),
+                                      NULL };
+  struct question q = { 0 };
+  struct nbd_rig rig;
+  pthread_t thread;
+  uint8_t byte;
+
+  (void) state;
+  start (&rig, args, 1);
+  q.rig = &rig;
+  assert_int_equal (pthread_create (&thread, NULL, ask, &q), 0);
+  while (!atomic_load (&q.over)) {
+    assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
+    ticks (&rig, OFTEN);
+  }
+  pthread_join (thread, NULL);
+  assert_int_equal (q.error, 0);
+  assert_int_equal (q.n, 1);
+  assert_int_equal (rig.store->losses, 2);
+  finish (&rig);
+}
+
+static void
+a_flush_is_waited_for_much_longer (void **state)
+{
+  struct pending flush;
+  struct nbd_rig rig;
+
+  (void) state;
+  start (&rig, hanging_args, 1);
+  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
+  assert_true (pass_over (&rig, &flush, 1) >= 32 * RETRY);
+  assert_int_equal (pending_wait (&flush), -ECONNRESET);
+  finish (&rig);
+}
+
+/* What was sent before we stood still was not passed over by what was sent
+ * afterwards.
+ */
+static void
+our_own_sleep_is_no_request_s_fault (void **state)
+{
+  struct pending read;
+  struct nbd_rig rig;
+  uint8_t byte;
+
+  (void) state;
+  start (&rig, hanging_args, 1);
+  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
+  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
+  ticks (&rig, 2);
+  nbd_rig_stand_still (&rig, 100);
+  assert_true (pass_over (&rig, &read, 1) >= 4 * RETRY - 2);
+  make (&rig, "go");
+  assert_int_equal (pending_wait (&read), 0);
+  finish (&rig);
+}
+
 int
 main (void)
 {
@@ -299,6 +487,12 @@ main (void)
     cmocka_unit_test (a_loss_in_a_long_zero_is_no_outage_yet),
     cmocka_unit_test (what_a_long_flush_held_up_has_its_time_after_it),
     cmocka_unit_test (a_server_that_hangs_in_a_zero_is_an_outage_at_last),
+    cmocka_unit_test (a_request_that_is_passed_over_is_sent_again),
+    cmocka_unit_test (a_request_that_is_always_passed_over_fails),
+    cmocka_unit_test (a_request_that_silences_its_connection_fails),
+    cmocka_unit_test (a_question_that_is_always_passed_over_has_no_answer),
+    cmocka_unit_test (a_flush_is_waited_for_much_longer),
+    cmocka_unit_test (our_own_sleep_is_no_request_s_fault),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
