@@ -131,32 +131,72 @@ write_held (struct mapping *mapping, const struct range *range,
   return r;
 }
 
+/* Hold the range, with no zero or trim in it that the store has done and may
+ * lose: to be done again over what is written now, of which there is no copy.
+ * (One that waits for the range comes after us, also when it is done again.)
+ * Returns 0, or an error without the range.
+ */
+static int
+hold_range (struct mapping *mapping, struct range *range)
+{
+  int r;
+
+  for (;;) {
+    ranges_add_wait (&mapping->ranges, range);
+    if (!zeroes_done_in (&mapping->zeroes, range->start, range->end))
+      return 0;
+    /* Not with the range: a flush may wait for others that need it. */
+    mapping_end_range (mapping, range);
+    r = zeroes_redo (mapping);
+    writeback_note_unflushed (mapping); /* or there may be no flush */
+    if (r == 0)
+      r = writeback_flush (mapping);
+    if (r < 0)
+      return r;
+  }
+}
+
+/* Have the store write the held range from the buffer, and again if it has lost
+ * something meanwhile.
+ */
+static int
+write_kept (struct mapping *mapping, const struct range *range,
+            struct folio *buffer)
+{
+  uint32_t losses;
+  int r;
+
+  atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
+  do {
+    losses = atomic_load (&mapping->fs->store->losses);
+    r = write_held (mapping, range, buffer);
+  } while (!sync_direct_kept (mapping, losses) && r == 0);
+  writeback_note_unflushed (mapping);
+  atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
+  return r;
+}
+
 /* Write up to n bytes, whole blocks.  Returns how many. */
 static int64_t
 write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
 {
   struct folio *buffer = bounce_get (mapping, n);
   struct range range = { .start = pos };
-  uint32_t losses;
   int r;
 
   n = min_u64 (n, bounce_size (buffer));
   range.end = pos + n;
   memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
 
-  ranges_add_wait (&mapping->ranges, &range);
-  atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
-  do {
-    losses = atomic_load (&mapping->fs->store->losses);
-    r = write_held (mapping, &range, buffer);
-  } while (!sync_direct_kept (mapping, losses) && r == 0);
-  writeback_note_unflushed (mapping);
-  atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
-  if (r < 0)
-    mapping_distrust_range (mapping, range.start, range.end);
-  else
-    mapping_drop_range (mapping, range.start, range.end);
-  mapping_end_range (mapping, &range);
+  r = hold_range (mapping, &range);
+  if (r == 0) {
+    r = write_kept (mapping, &range, buffer);
+    if (r < 0)
+      mapping_distrust_range (mapping, range.start, range.end);
+    else
+      mapping_drop_range (mapping, range.start, range.end);
+    mapping_end_range (mapping, &range);
+  }
   bounce_put (mapping, buffer);
   return r < 0 ? r : (int64_t) n;
 }
@@ -183,11 +223,6 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
   uint64_t whole;
   int64_t n = 0;
 
-  if (zeroes_overlap (&mapping->zeroes, offset, count)) {
-    n = zeroes_redo (mapping);
-    if (n == 0)
-      n = writeback_flush (mapping);
-  }
   while (n >= 0 && count > 0) {
     n = write_allowed (mapping);
     if (n < 0)

@@ -97,15 +97,18 @@ zeroes_wait_busy (struct zeroes *zeroes)
 }
 
 bool
-zeroes_overlap (struct zeroes *zeroes, uint64_t offset, uint64_t length)
+zeroes_done_in (struct zeroes *zeroes, uint64_t start, uint64_t end)
 {
+  const struct zero_op *op;
   bool found = false;
   unsigned i;
 
   pthread_mutex_lock (&zeroes->lock);
-  for (i = 0; i < MAX_ZEROES && !found; i++)
-    found = zeroes->op[i].offset < offset + length &&
-            offset < zeroes->op[i].offset + zeroes->op[i].length;
+  for (i = 0; i < MAX_ZEROES && !found; i++) {
+    op = &zeroes->op[i];
+    found = op->length && !op->busy && op->offset < end &&
+            start < op->offset + op->length;
+  }
   pthread_mutex_unlock (&zeroes->lock);
   return found;
 }

@@ -78,9 +78,11 @@ extern void zeroes_flush_end (struct zeroes *zeroes, int error);
  */
 extern void zeroes_lost (struct zeroes *zeroes);
 
-/* Is a zero or trim that overlaps [offset, offset+length) not flushed yet? */
-extern bool zeroes_overlap (struct zeroes *zeroes, uint64_t offset,
-                            uint64_t length);
+/* Is there a zero or trim in [start, end) that the store has done and not
+ * flushed?  One that it is at, or will be, does not count.
+ */
+extern bool zeroes_done_in (struct zeroes *zeroes, uint64_t start,
+                            uint64_t end);
 
 /* Are some to be done again?  No flush may begin before that.  Begins on the
  * loop thread only.

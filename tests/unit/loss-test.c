@@ -657,6 +657,90 @@ test_direct_in_flight (void **state)
   stop (f);
 }
 
+/* One that waited for a zero of the same range, both lost: it was the later
+ * one, and stays so when they are done again.
+ */
+static void
+direct_behind_zero (unsigned flags)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job zero = { .op = JOB_ZERO, .count = sizeof buf };
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = flags
+  };
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &zero);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start (f, 0, &write);
+  fixture_until_asleep (f, 2);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&zero), 0);
+  assert_int_equal (job_join (&write), 0);
+  flush_ok (f, 1);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+  stop (f);
+}
+
+static void
+test_direct_behind_zero (void **state)
+{
+  (void) state;
+  direct_behind_zero (0);
+  direct_behind_zero (CACHE_FUA);
+}
+
+/* The zero comes while the write is busy with what is before it. */
+static void
+direct_around_zero (unsigned flags)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[2 << 20];
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = flags
+  };
+  uint64_t first;
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  first = nth_request (f, STORE_WRITE, 0).length;
+  assert_true (first < sizeof buf);
+  assert_int_equal (cache_zero (f->conns[1], PAGE, first, 0), 0);
+  fake_store_release (f->fake, STORE_WRITE, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  flush_ok (f, 1);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+
+  /* Once it is flushed it is in nobody's way. */
+  fake_store_clear (f->fake);
+  put (f, first - PAGE, 3 * PAGE, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  stop (f);
+}
+
+static void
+test_direct_around_zero (void **state)
+{
+  (void) state;
+  direct_around_zero (0);
+  direct_around_zero (CACHE_FUA);
+}
+
 /* --- a store that gives up, and is back --- */
 
 static void
@@ -706,6 +790,8 @@ main (void)
     cmocka_unit_test (test_direct_cached),
     cmocka_unit_test (test_direct_flushing),
     cmocka_unit_test (test_direct_in_flight),
+    cmocka_unit_test (test_direct_behind_zero),
+    cmocka_unit_test (test_direct_around_zero),
     cmocka_unit_test (test_back),
   };
 
