@@ -141,11 +141,11 @@ ask_for_redo (struct zeroes *zeroes)
 
   for (i = 0; i < MAX_ZEROES; i++) {
     zeroes->op[i].flushing = false;
-    left |= zeroes->op[i].length != 0;
+    zeroes->op[i].lost = zeroes->op[i].length != 0;
+    left |= zeroes->op[i].lost;
   }
   if (!left)
     return;
-  zeroes->doubts++;
   atomic_store (&zeroes->redo_error, 0);
   atomic_fetch_or (&zeroes->word, ZEROES_REDO);
   zeroes->env->wake (zeroes->env, &zeroes->word);
@@ -178,17 +178,33 @@ zeroes_lost (struct zeroes *zeroes)
 
 /* --- doing them again --- */
 
-/* Is op still what is in the slot?  Its range is held, so it is not busy. */
+/* Should op, whose range is held, be done again?  Not if the slot has another
+ * by now, nor if the store is yet to do it, which is after the loss.
+ */
 static bool
-still_there (struct zeroes *zeroes, unsigned slot, const struct zero_op *op)
+take_lost (struct zeroes *zeroes, unsigned slot, const struct zero_op *op)
 {
-  const struct zero_op *now = &zeroes->op[slot];
-  bool same;
+  struct zero_op *now = &zeroes->op[slot];
+  bool take;
 
   pthread_mutex_lock (&zeroes->lock);
-  same = now->offset == op->offset && now->length >= op->length && !now->busy;
+  take = now->lost && now->offset == op->offset && now->length == op->length;
+  if (take)
+    now->lost = false; /* lest a loss from here on be missed */
+  take = take && !now->busy;
   pthread_mutex_unlock (&zeroes->lock);
-  return same;
+  return take;
+}
+
+/* It could not be done again.  Its range is held, and nothing is flushed: it is
+ * still in its slot.
+ */
+static void
+give_back_lost (struct zeroes *zeroes, unsigned slot)
+{
+  pthread_mutex_lock (&zeroes->lock);
+  zeroes->op[slot].lost = true;
+  pthread_mutex_unlock (&zeroes->lock);
 }
 
 static int
@@ -202,15 +218,17 @@ redo_slot (struct mapping *mapping, unsigned slot)
   pthread_mutex_lock (&zeroes->lock);
   op = zeroes->op[slot];
   pthread_mutex_unlock (&zeroes->lock);
-  if (op.length == 0)
+  if (op.length == 0 || !op.lost)
     return 0;
 
   range = (struct range) { .start = op.offset, .end = op.offset + op.length };
   ranges_add_wait (&mapping->ranges, &range);
-  if (still_there (zeroes, slot, &op)) {
+  if (take_lost (zeroes, slot, &op)) {
     r = mapping->fs->ops->zero (
       mapping->fs, op.offset, op.length,
       (op.flags & ~STORE_FAST_ZERO) | IOMAP_ZERO_AGAIN, op.trim);
+    if (r < 0)
+      give_back_lost (zeroes, slot);
     /* What was written over it since must go out after it; and before it the
      * store had, and may have been asked for, what was there before the zero.
      */
@@ -220,47 +238,40 @@ redo_slot (struct mapping *mapping, unsigned slot)
   return r;
 }
 
+/* One that fails does not keep the others.  Returns the first error. */
 static int
 redo_all (struct mapping *mapping)
 {
   struct zeroes *zeroes = &mapping->zeroes;
   unsigned slot;
-  int r = 0;
+  int r = 0, one;
 
-  for (slot = 0; slot < MAX_ZEROES && r == 0; slot++)
-    r = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
-                                                  : redo_slot (mapping, slot);
+  for (slot = 0; slot < MAX_ZEROES; slot++) {
+    one = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
+                                                    : redo_slot (mapping, slot);
+    if (r == 0)
+      r = one;
+  }
   return r;
 }
 
-static unsigned
-count_doubts (struct zeroes *zeroes)
-{
-  unsigned doubts;
-
-  pthread_mutex_lock (&zeroes->lock);
-  doubts = zeroes->doubts;
-  pthread_mutex_unlock (&zeroes->lock);
-  return doubts;
-}
-
-/* They are done again, unless they were lost once more since doubts were
- * counted.
- */
+/* Are all done again?  Some may have been lost once more meanwhile. */
 static bool
-end_redo (struct zeroes *zeroes, unsigned doubts)
+end_redo (struct zeroes *zeroes)
 {
-  bool done;
+  bool left = false;
+  unsigned i;
 
   pthread_mutex_lock (&zeroes->lock);
-  done = zeroes->doubts == doubts;
-  if (done) {
+  for (i = 0; i < MAX_ZEROES && !left; i++)
+    left = zeroes->op[i].length && zeroes->op[i].lost;
+  if (!left) {
     /* In this order: who sees that none are left sees that some were. */
     atomic_fetch_add (&zeroes->redone, 1);
     atomic_fetch_and (&zeroes->word, ~ZEROES_REDO);
   }
   pthread_mutex_unlock (&zeroes->lock);
-  return done;
+  return !left;
 }
 
 /* A lock that is held across store I/O, and so one of env's: as that of a folio
@@ -289,7 +300,6 @@ int
 zeroes_redo (struct mapping *mapping)
 {
   struct zeroes *zeroes = &mapping->zeroes;
-  unsigned doubts;
   int r = 0;
 
   if (!zeroes_to_redo (zeroes))
@@ -298,10 +308,9 @@ zeroes_redo (struct mapping *mapping)
   if (zeroes_to_redo (zeroes)) {
     atomic_store (&zeroes->redo_error, 0);
     do {
-      doubts = count_doubts (zeroes);
       r = redo_all (mapping);
       writeback_note_unflushed (mapping);
-    } while (r == 0 && !end_redo (zeroes, doubts));
+    } while (r == 0 && !end_redo (zeroes));
     atomic_store (&zeroes->redo_error, r);
     writeback_kick (mapping);
   }

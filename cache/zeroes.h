@@ -30,22 +30,22 @@ struct zero_op {
   bool trim;
   bool busy;     /* the store is at it */
   bool flushing; /* it was done before the flush now in flight */
+  bool lost;     /* it may be: it is to be done again */
 };
 
 /* Values of zeroes->word, or'ed. */
-#define ZEROES_REDO 1u /* they may be lost: do all of them again */
+#define ZEROES_REDO 1u /* some may be lost: do those again */
 #define ZEROES_STOP 2u /* the thread that sees to that is to end */
 
 struct zeroes {
-  pthread_mutex_t lock; /* protects op, doubts; a leaf */
+  pthread_mutex_t lock; /* protects op; a leaf */
   struct zero_op op[MAX_ZEROES];
-  unsigned doubts;          /* how often ZEROES_REDO was asked for */
   _Atomic uint32_t word;    /* futex word */
   _Atomic uint32_t changes; /* futex word: counts ends of zeroes and flushes */
   _Atomic uint32_t redoing; /* futex word, a lock: held by who does them again,
                              * taken before any range */
   _Atomic uint32_t retry;   /* futex word: changes when it is worth trying */
-  _Atomic uint32_t redone;  /* how often all of them were done again */
+  _Atomic uint32_t redone;  /* how often all that were lost were done again */
   _Atomic int redo_error;   /* why the last try failed; 0: it did not, or there
                              * was none since it was asked for */
   struct env *env;
@@ -93,13 +93,14 @@ zeroes_to_redo (struct zeroes *zeroes)
   return (atomic_load (&zeroes->word) & ZEROES_REDO) != 0;
 }
 
-/* Do them again, if need be.  Waits; not on the loop thread, with no lock
- * held.  Returns 0, also when there is nothing to do, or the error.
+/* Do them again, if need be, all that can be.  Waits; not on the loop thread,
+ * with no lock held.  Returns 0, also when there is nothing to do, or the first
+ * error: some are still to be done again.
  */
 extern int zeroes_redo (struct mapping *mapping);
 
-/* How often all of them were done again.  Each time, what was written over them
- * has become dirty first.
+/* How often it came to that none was left to be done again.  Each time, what was
+ * written over them has become dirty first.
  */
 static inline uint32_t
 zeroes_redone (struct zeroes *zeroes)

@@ -68,6 +68,71 @@ test_data_is_written (void **state)
   fixture_stop (f);
 }
 
+static void
+fail_zeroes_at (struct fixture *f, uint64_t offset, int error)
+{
+  fake_store_fail (f->fake, &(struct fake_rule) {
+                              .op = STORE_ZERO,
+                              .offset = offset,
+                              .length = PAGE,
+                              .error = error,
+                              .count = UINT32_MAX,
+                            });
+}
+
+static unsigned
+count_zeroes_at (struct fixture *f, uint64_t offset)
+{
+  struct fake_record record;
+  unsigned n = 0;
+  size_t i;
+
+  for (i = 0; fake_store_record (f->fake, i, &record); i++)
+    n += record.op == STORE_ZERO && record.offset == offset;
+  return n;
+}
+
+/* Those that can be done again are, once, though others can't; and flushes fail
+ * for the first of these.
+ */
+static void
+test_some_fail (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 4; i++)
+    assert_int_equal (cache_zero (f->conn, 4 * PAGE, i * MiB, 0), 0);
+  put (f, 1 * MiB, PAGE, 1);
+  fail_zeroes_at (f, 0, -EIO);
+  fail_zeroes_at (f, 2 * MiB, -ENOSPC);
+  fake_store_clear (f->fake);
+  fake_store_lose (f->fake, 0);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);
+  store_expect_zero (f, 3 * MiB, 4 * PAGE);
+  assert_true (count_zeroes_at (f, 2 * MiB) >= NR_CONNS);
+  assert_int_equal (count_zeroes_at (f, 1 * MiB), 1);
+  assert_int_equal (count_zeroes_at (f, 3 * MiB), 1);
+
+  /* All of them, once more. */
+  fake_store_lose (f->fake, 0);
+  UNTIL (count_zeroes_at (f, 3 * MiB) == 2);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  fake_store_heal (f->fake);
+  flush_until_ok (f, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 4 * PAGE);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);
+  store_expect_zero (f, 2 * MiB, 4 * PAGE);
+  store_expect_zero (f, 3 * MiB, 4 * PAGE);
+  fixture_stop (f);
+}
+
 /* A zero that has to wait for a flush fails only if that does, not because data
  * elsewhere cannot be written.
  */
@@ -97,6 +162,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_read_before_again),
     cmocka_unit_test (test_data_is_written),
+    cmocka_unit_test (test_some_fail),
     cmocka_unit_test (test_bad_page_elsewhere),
   };
 
