@@ -75,6 +75,14 @@ init_parts (struct mapping *mapping)
   return r;
 }
 
+static bool
+is_zeroed (void *opaque, uint64_t pos, uint64_t *length)
+{
+  struct mapping *mapping = opaque;
+
+  return zeroes_at (&mapping->zeroes, pos, length);
+}
+
 int
 mapping_create (struct cache *cache, struct fs *fs,
                 const struct mapping_config *config, struct mapping **ret)
@@ -102,6 +110,8 @@ mapping_create (struct cache *cache, struct fs *fs,
   }
   ranges_init (&m->ranges, m->env);
   zeroes_init (&m->zeroes, m->env);
+  fs->zeroed = is_zeroed;
+  fs->zeroed_opaque = m;
   throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
   balance_init (&m->balance, m->throttle.limit, m->throttle.background,
                 config->flush_target);
@@ -180,6 +190,7 @@ mapping_destroy (struct mapping *mapping)
   if (mapping->bounce)
     arena_destroy (mapping->bounce);
   fill_pool_destroy (&mapping->fills);
+  mapping->fs->zeroed = NULL;
   zeroes_destroy (&mapping->zeroes);
   ranges_destroy (&mapping->ranges);
   stats_destroy (mapping->stats);

@@ -44,8 +44,10 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
   r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
                               op->trim);
   zeroes_end (&mapping->zeroes, slot, r == 0);
-  if (r == 0)
+  if (r == 0) {
     writeback_note_unflushed (mapping);
+    fs_note_zeroed (mapping->fs);
+  }
   /* Of a range that it cannot zero fast, qemu-nbd has zeroed all that it could
    * before it says so.
    */

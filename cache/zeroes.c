@@ -72,7 +72,9 @@ zeroes_end (struct zeroes *zeroes, int slot, bool done)
       zeroes->op[i].length += op->length;
       done = false;
     }
-  if (!done)
+  if (done)
+    atomic_fetch_add (&zeroes->nr_done, 1);
+  else
     op->length = 0;
   changed (zeroes);
   pthread_mutex_unlock (&zeroes->lock);
@@ -96,21 +98,52 @@ zeroes_wait_busy (struct zeroes *zeroes)
   return busy;
 }
 
+static bool
+done_in (const struct zero_op *op, uint64_t start, uint64_t end)
+{
+  return op->length && !op->busy && op->offset < end &&
+         start < op->offset + op->length;
+}
+
 bool
 zeroes_done_in (struct zeroes *zeroes, uint64_t start, uint64_t end)
 {
-  const struct zero_op *op;
   bool found = false;
   unsigned i;
 
+  if (atomic_load (&zeroes->nr_done) == 0)
+    return false;
   pthread_mutex_lock (&zeroes->lock);
-  for (i = 0; i < MAX_ZEROES && !found; i++) {
-    op = &zeroes->op[i];
-    found = op->length && !op->busy && op->offset < end &&
-            start < op->offset + op->length;
-  }
+  for (i = 0; i < MAX_ZEROES && !found; i++)
+    found = done_in (&zeroes->op[i], start, end);
   pthread_mutex_unlock (&zeroes->lock);
   return found;
+}
+
+bool
+zeroes_at (struct zeroes *zeroes, uint64_t pos, uint64_t *length)
+{
+  uint64_t zero_end = pos, end = pos + *length;
+  const struct zero_op *op;
+  unsigned i;
+
+  if (atomic_load (&zeroes->nr_done) == 0)
+    return false;
+  pthread_mutex_lock (&zeroes->lock);
+  for (i = 0; i < MAX_ZEROES; i++) {
+    op = &zeroes->op[i];
+    if (!done_in (op, pos, pos + *length))
+      continue;
+    if (op->offset > pos)
+      end = min_u64 (end, op->offset);
+    else
+      zero_end = max_u64 (zero_end, op->offset + op->length);
+  }
+  pthread_mutex_unlock (&zeroes->lock);
+  if (zero_end > pos)
+    end = min_u64 (zero_end, pos + *length);
+  *length = end - pos;
+  return zero_end > pos;
 }
 
 void
@@ -158,8 +191,10 @@ zeroes_flush_end (struct zeroes *zeroes, int error)
 
   pthread_mutex_lock (&zeroes->lock);
   for (i = 0; i < MAX_ZEROES && error == 0; i++) {
-    if (zeroes->op[i].flushing)
+    if (zeroes->op[i].flushing) {
       zeroes->op[i].length = 0;
+      atomic_fetch_sub (&zeroes->nr_done, 1);
+    }
     zeroes->op[i].flushing = false;
   }
   changed (zeroes);

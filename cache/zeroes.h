@@ -40,6 +40,8 @@ struct zero_op {
 struct zeroes {
   pthread_mutex_t lock; /* protects op; a leaf */
   struct zero_op op[MAX_ZEROES];
+  _Atomic unsigned nr_done; /* of op, those that the store has done; changed
+                             * under the lock */
   _Atomic uint32_t word;    /* futex word */
   _Atomic uint32_t changes; /* futex word: counts ends of zeroes and flushes */
   _Atomic uint32_t redoing; /* futex word, a lock: held by who does them again,
@@ -83,6 +85,24 @@ extern void zeroes_lost (struct zeroes *zeroes);
  */
 extern bool zeroes_done_in (struct zeroes *zeroes, uint64_t start,
                             uint64_t end);
+
+/* Is pos in one of those?  Clips *length, from pos on, to where that changes.
+ * Cheap when there are none; takes only their lock.
+ *
+ * What is not in the cache there reads as zero, whatever the store has, which
+ * may be what was there before if it has lost the zero.  For the cache has all
+ * that was written there since:
+ *
+ * - It was written after zeroes_end, for what was cached before is dropped
+ *   then; so it is sent after it too, write-back having waited for the range.
+ * - It leaves the cache when clean, by a store flush that began after it was
+ *   sent.  To that flush the zero was done, and when it succeeds the zero is off
+ *   the list (zeroes_flush_end) before the sweep makes anything clean.
+ * - It is dropped for another zero only when that is on the list.
+ * - A direct write takes the zero off the list first, by a flush, and none is
+ *   added while it holds its range.
+ */
+extern bool zeroes_at (struct zeroes *zeroes, uint64_t pos, uint64_t *length);
 
 /* Are some to be done again?  No flush may begin before that.  Begins on the
  * loop thread only.

@@ -10,6 +10,7 @@
 #ifndef FOLIO_IOMAP_H
 #define FOLIO_IOMAP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ struct iomap {
   uint64_t length; /* bytes */
   uint64_t addr;   /* byte on the store where offset is, if MAPPED */
   uint64_t cookie; /* for the validity check */
+  bool zeroed;     /* UNWRITTEN only by the word of fs->zeroed */
 };
 
 struct fs;
@@ -107,7 +109,26 @@ struct fs {
   uint64_t size;
   uint32_t block_size; /* grain of partial writes: what covers less than one
                         * of these must read the rest; 512 to 4096 bytes */
+
+  /* What the fs's user knows better than store and mapping: is pos in a range
+   * that reads as zero although the store may have lost the zero?  If so begin
+   * says UNWRITTEN where it would say MAPPED, but not to IOMAP_REPORT, nor to
+   * a direct write.  Clips *length, from pos on, to where that changes.  Called
+   * under folio locks.  Set before the fs is used; may be NULL.
+   */
+  bool (*zeroed) (void *opaque, uint64_t pos, uint64_t *length);
+  void *zeroed_opaque;
+  _Atomic uint64_t zeroed_cookie; /* see fs_note_zeroed */
 };
+
+/* A range was added to what fs->zeroed knows: mappings given out before do not
+ * hold any more.  To be called before what is cached of the range is dropped.
+ */
+static inline void
+fs_note_zeroed (struct fs *fs)
+{
+  atomic_fetch_add (&fs->zeroed_cookie, 1);
+}
 
 /* The iterator over a range, one mapping at a time:
  *

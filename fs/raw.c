@@ -4,7 +4,10 @@
  *
  * raw: the disk is the store, byte for byte.
  *
- * MAPPED is always a safe answer: reading it gives what the store holds.
+ * MAPPED is always a safe answer: reading it gives what the store holds.  Only
+ * where fs->zeroed knows of a zero that the store may have lost it is not, so
+ * that has the last word.  (For a report it is safe there too, and the other is
+ * not: what was written over the zero may be unsaved, but no longer dirty.)
  * HOLE and UNWRITTEN are promises that the store's bytes are zero, so they
  * are made only when that is sure, and taken back before and after every store
  * write: before it is submitted, lest a reader skip what is about to be there;
@@ -102,6 +105,13 @@ ask_around (struct raw *raw, uint64_t pos, struct report *report)
     ask (raw, pos, end, report);
 }
 
+/* Both only grow, so the sum is the same only if both are. */
+static uint64_t
+cookie_now (struct raw *raw)
+{
+  return extents_cookie (raw->extents) + atomic_load (&raw->fs.zeroed_cookie);
+}
+
 /* The type of an unknown pos.  What was learned is looked up again, since it
  * may have been overtaken; what could not be kept is used this once.  Either
  * way a change after iomap->cookie was taken makes the mapping stale.
@@ -115,7 +125,7 @@ find_out (struct raw *raw, uint64_t pos, struct iomap *iomap)
   iomap->length = raw->fs.size - pos;
   if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
     return true;
-  if (!report.found || extents_cookie (raw->extents) != iomap->cookie)
+  if (!report.found || cookie_now (raw) != iomap->cookie)
     return false;
   iomap->type = report.type;
   iomap->length = report.offset + report.length - pos;
@@ -163,13 +173,26 @@ begin_direct_write (struct raw *raw, uint64_t pos, uint64_t length,
   extents_set (raw->extents, pos, length, IOMAP_MAPPED);
   iomap->length = length;
   iomap->type = IOMAP_MAPPED;
-  iomap->cookie = extents_cookie (raw->extents);
+  iomap->cookie = cookie_now (raw);
 }
 
 static bool
 is_direct_write (unsigned flags)
 {
   return (flags & IOMAP_WRITE) && (flags & IOMAP_DIRECT);
+}
+
+/* What is MAPPED reads as zero if the fs's user knows that it does. */
+static void
+begin_zeroed (struct raw *raw, uint64_t pos, struct iomap *iomap)
+{
+  struct fs *fs = &raw->fs;
+
+  if (iomap->type != IOMAP_MAPPED || fs->zeroed == NULL)
+    return;
+  iomap->zeroed = fs->zeroed (fs->zeroed_opaque, pos, &iomap->length);
+  if (iomap->zeroed)
+    iomap->type = IOMAP_UNWRITTEN;
 }
 
 static int
@@ -184,13 +207,16 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
     length = fs->size - pos;
 
   /* Before anything is looked up: a change from here on is seen. */
-  iomap->cookie = extents_cookie (raw->extents);
+  iomap->cookie = cookie_now (raw);
+  iomap->zeroed = false;
   if (is_direct_write (flags))
     begin_direct_write (raw, pos, length, iomap);
   else if (flags & IOMAP_WRITE)
     begin_write (raw, pos, length, iomap);
   else
     begin_read (raw, pos, length, flags, iomap);
+  if (!is_direct_write (flags) && !(flags & IOMAP_REPORT))
+    begin_zeroed (raw, pos, iomap);
   iomap->offset = pos;
   iomap->addr = pos;
   return 0;
@@ -206,10 +232,29 @@ raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
     extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
 }
 
+/* Does the fs's user still say so of all of the mapping? */
+static bool
+still_zeroed (struct fs *fs, const struct iomap *iomap)
+{
+  uint64_t pos = iomap->offset, end = pos + iomap->length, n;
+
+  for (; pos < end; pos += n) {
+    n = end - pos;
+    if (!fs->zeroed (fs->zeroed_opaque, pos, &n))
+      return false;
+  }
+  return true;
+}
+
+/* What was written over a zero, and written back, before begin has changed no
+ * cookie since.  It may have left the cache before it was looked for there, but
+ * not before the zero was flushed.
+ */
 static bool
 raw_valid (struct fs *fs, const struct iomap *iomap)
 {
-  return extents_cookie (raw_of (fs)->extents) == iomap->cookie;
+  return cookie_now (raw_of (fs)) == iomap->cookie &&
+         (!iomap->zeroed || still_zeroed (fs, iomap));
 }
 
 static int
@@ -228,7 +273,7 @@ raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
     .offset = offset,
     .length = length,
     .addr = offset,
-    .cookie = extents_cookie (raw->extents),
+    .cookie = cookie_now (raw),
   };
   return 0;
 }

@@ -390,6 +390,59 @@ count_done (struct store_req *req, int error)
   *(int *) req->iov += error == 0 ? 1 : 100;
 }
 
+/* The fs's user knows of zeroes that the store may have lost. */
+struct known {
+  uint64_t start, end;
+};
+
+static bool
+is_known (void *opaque, uint64_t pos, uint64_t *length)
+{
+  const struct known *known = opaque;
+  bool in = known->start <= pos && pos < known->end;
+  uint64_t left = (in                   ? known->end
+                   : pos < known->start ? known->start
+                                        : UINT64_MAX) -
+                  pos;
+
+  *length = left < *length ? left : *length;
+  return in;
+}
+
+static void
+what_the_user_knows_to_be_zero_is_not_read (void **state)
+{
+  struct known known = { MIB / 4, MIB / 2 };
+  struct iomap zero, data;
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, MIB);
+  b.fake->store.geo.can_extents = false;
+  bench_start (&b);
+  b.fs->zeroed = is_known;
+  b.fs->zeroed_opaque = &known;
+  expect (&b, 0, MIB, 0, IOMAP_MAPPED, MIB / 4);
+  expect (&b, 0, MIB, IOMAP_WRITE, IOMAP_MAPPED, MIB / 4);
+  expect (&b, 0, MIB, IOMAP_REPORT, IOMAP_MAPPED, MIB);
+  expect (&b, MIB / 4, MIB, IOMAP_WRITE, IOMAP_UNWRITTEN, MIB / 4);
+  zero = expect (&b, MIB / 4, MIB, 0, IOMAP_UNWRITTEN, MIB / 4);
+  data = expect (&b, MIB / 2, MIB, 0, IOMAP_MAPPED, MIB / 2);
+
+  /* It must still know, of all of it, when that is used. */
+  assert_true (valid (&b, &zero));
+  known.end -= 512;
+  assert_false (valid (&b, &zero));
+  assert_true (valid (&b, &data));
+
+  known = (struct known) { MIB / 2, MIB };
+  fs_note_zeroed (b.fs);
+  assert_false (valid (&b, &data));
+  expect (&b, MIB / 2, MIB, 0, IOMAP_UNWRITTEN, MIB / 2);
+  expect (&b, MIB / 2, MIB, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, MIB / 2);
+  bench_close (&b);
+}
+
 static void
 a_flush_is_the_stores (void **state)
 {
@@ -459,6 +512,7 @@ main (void)
     cmocka_unit_test (zero_and_trim_are_remembered),
     cmocka_unit_test (a_zero_that_fails_leaves_the_range_unknown),
     cmocka_unit_test (a_zero_that_fails_over_another_leaves_zeroes),
+    cmocka_unit_test (what_the_user_knows_to_be_zero_is_not_read),
     cmocka_unit_test (a_flush_is_the_stores),
     cmocka_unit_test (a_store_may_stop_short),
   };

@@ -227,6 +227,23 @@ test_writeback_is_data_if_forgotten (void **state)
   fixture_stop (f);
 }
 
+/* What the store has of it is not known to be durable, nor that zero. */
+static void
+test_unstable_over_zero_is_data (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
+  struct list list;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  put (f, PAGE, PAGE, 1);
+  assert_int_equal (page_masks (f, 1), 0xff0000ff);
+  ask (f, 0, 64 * PAGE, &list);
+  EXPECT (&list, ZERO (0, PAGE), DATA (PAGE, PAGE), ZERO (2 * PAGE, 62 * PAGE));
+  fixture_stop (f);
+}
+
 static void
 test_zero_and_trim (void **state)
 {
@@ -476,6 +493,7 @@ main (void)
     cmocka_unit_test (test_dirty_before_asking),
     cmocka_unit_test (test_writeback_is_data),
     cmocka_unit_test (test_writeback_is_data_if_forgotten),
+    cmocka_unit_test (test_unstable_over_zero_is_data),
     cmocka_unit_test (test_zero_and_trim),
     cmocka_unit_test (test_remembered),
     cmocka_unit_test (test_stop),

@@ -240,6 +240,72 @@ test_flush_after_zero (void **state)
   fixture_stop (f);
 }
 
+/* --- the list of those that are not flushed --- */
+
+/* Is the page on it, and for how many pages on is that so? */
+static void
+expect_listed (struct fixture *f, uint64_t page, bool listed, uint64_t pages)
+{
+  uint64_t length = 64 * PAGE;
+
+  assert_int_equal (zeroes_at (&f->mapping->zeroes, page * PAGE, &length),
+                    listed);
+  assert_int_equal (length, pages * PAGE);
+}
+
+static void
+test_listed (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct job job = { .op = JOB_ZERO, .count = PAGE, .offset = 30 * PAGE };
+
+  (void) state;
+  expect_listed (f, 0, false, 64);
+  zero (f, 8 * PAGE, 4 * PAGE, 0);
+  zero (f, 12 * PAGE, PAGE, 0);
+  zero (f, 20 * PAGE, 4 * PAGE, CACHE_MAY_TRIM);
+  zero (f, 22 * PAGE, 4 * PAGE, 0);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &job);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  expect_listed (f, 0, false, 8);
+  expect_listed (f, 8, true, 5);
+  expect_listed (f, 12, true, 1);
+  expect_listed (f, 13, false, 7);
+  expect_listed (f, 22, true, 4);
+  expect_listed (f, 26, false, 64);
+  flush_ok (f);
+  expect_listed (f, 0, false, 64);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&job), 0);
+  expect_listed (f, 0, false, 30);
+  expect_listed (f, 30, true, 1);
+  zero (f, 30 * PAGE, PAGE, CACHE_FUA);
+  expect_listed (f, 30, false, 64);
+  fixture_stop (f);
+}
+
+/* A mapping given out before it was, of what was unknown then and learned to be
+ * zero since, does not hold: the store may go back to what was there.
+ */
+static void
+test_listed_over_learned (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct iomap iomap;
+
+  (void) state;
+  fake_store_set_status (f->fake, 0, 16 * MiB, STORE_UNWRITTEN);
+  assert_int_equal (f->fs->ops->begin (f->fs, 0, PAGE, IOMAP_NOWAIT, &iomap),
+                    0);
+  assert_int_equal (iomap.type, IOMAP_MAPPED);
+  learn_extents (f);
+  assert_true (f->fs->ops->valid (f->fs, &iomap));
+  zero (f, 0, PAGE, 0);
+  assert_false (f->fs->ops->valid (f->fs, &iomap));
+  fixture_stop (f);
+}
+
 /* --- races --- */
 
 /* A write-back of the range is under way: the zero waits for it. */
@@ -529,6 +595,8 @@ main (void)
     cmocka_unit_test (test_failure),
     cmocka_unit_test (test_fua),
     cmocka_unit_test (test_flush_after_zero),
+    cmocka_unit_test (test_listed),
+    cmocka_unit_test (test_listed_over_learned),
     cmocka_unit_test (test_during_writeback),
     cmocka_unit_test (test_writeback_during_zero),
     cmocka_unit_test (test_during_fill),
