@@ -26,30 +26,48 @@ emit (struct report *report, uint64_t start, uint64_t end, bool data)
                    !data && report->iter->iomap.type == IOMAP_HOLE, !data);
 }
 
-/* The first folio in [pos, end) with anything dirty or in write-back. */
+/* What is data, whatever the mapping says of it. */
+static const struct {
+  enum index_tag tag;
+  unsigned shift;
+} unsaved[] = {
+  { TAG_DIRTY, STATE_DIRTY_SHIFT },
+  { TAG_WRITEBACK, STATE_WRITEBACK_SHIFT },
+  { TAG_UNSTABLE, STATE_UNSTABLE_SHIFT },
+};
+#define NR_UNSAVED (sizeof unsaved / sizeof unsaved[0])
+
+/* The first folio in [pos, end) with anything unsaved. */
 static struct folio *
 next_folio (struct mapping *mapping, uint64_t pos, uint64_t end)
 {
   uint64_t first = pos >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
-  struct folio *dirty, *writeback;
+  struct folio *found = NULL, *folio;
+  unsigned i;
 
-  dirty = index_get_tagged (mapping->index, first, last, TAG_DIRTY);
-  if (dirty)
-    last = folio_index (dirty);
-  writeback = index_get_tagged (mapping->index, first, last, TAG_WRITEBACK);
-  if (writeback && dirty)
-    folio_put (mapping->arena, dirty);
-  return writeback ? writeback : dirty;
+  for (i = 0; i < NR_UNSAVED && first <= last; i++) {
+    folio = index_get_tagged (mapping->index, first, last, unsaved[i].tag);
+    if (folio == NULL)
+      continue;
+    if (found)
+      folio_put (mapping->arena, found);
+    found = folio;
+    last = folio_index (folio);
+  }
+  return found;
 }
 
-/* The first sector in [first, last) that is dirty or in write-back. */
+/* The first unsaved sector in [first, last). */
 static unsigned
 find_data (const struct arena *arena, const struct folio *folio, unsigned first,
            unsigned last)
 {
-  last = folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT, true);
-  return folio_find_sector (arena, folio, first, last, STATE_WRITEBACK_SHIFT,
-                            true);
+  unsigned i;
+
+  for (i = 0; i < NR_UNSAVED; i++)
+    last =
+      folio_find_sector (arena, folio, first, last, unsaved[i].shift, true);
+  return last;
 }
 
 /* The end of the run of such sectors that begins at first. */
@@ -57,24 +75,25 @@ static unsigned
 find_data_end (const struct arena *arena, const struct folio *folio,
                unsigned first, unsigned last)
 {
-  unsigned end = first, before;
+  unsigned end = first, before, i;
 
   do {
     before = end;
-    end = folio_find_sector (arena, folio, end, last, STATE_DIRTY_SHIFT, false);
-    end =
-      folio_find_sector (arena, folio, end, last, STATE_WRITEBACK_SHIFT, false);
+    for (i = 0; i < NR_UNSAVED; i++)
+      end =
+        folio_find_sector (arena, folio, end, last, unsaved[i].shift, false);
   } while (end > before);
   return end;
 }
 
-/* The first run of [pos, end) that is in memory and not on the store: sets both
- * ends; false if there is none.  (What is being written is MAPPED, but that may
- * be forgotten, and the store asked before it has the data.)
+/* The first run of [pos, end) that is in memory and not safely on the store: sets
+ * both ends; false if there is none.  (What has been sent is MAPPED, but that may
+ * be forgotten, and the store asked before it has the data, or after it has lost
+ * it.)
  */
 static bool
-next_dirty (struct mapping *mapping, uint64_t pos, uint64_t end,
-            uint64_t *first, uint64_t *last)
+next_unsaved (struct mapping *mapping, uint64_t pos, uint64_t end,
+              uint64_t *first, uint64_t *last)
 {
   struct arena *arena = mapping->arena;
   struct folio *folio;
@@ -99,8 +118,8 @@ next_dirty (struct mapping *mapping, uint64_t pos, uint64_t end,
   return false;
 }
 
-/* The mapping says that nothing but zeroes is there: what is dirty above it is
- * data all the same.  Where nothing is dirty the mapping must still hold, else
+/* The mapping says that nothing but zeroes is there: what is unsaved above it is
+ * data all the same.  Where nothing is the mapping must still hold, else
  * what was may just have been written back.  Returns up to where this is
  * reported.
  */
@@ -111,7 +130,7 @@ report_zeroes (struct report *report, uint64_t pos, uint64_t end)
   uint64_t first, last;
 
   while (pos < end && !report->stopped) {
-    if (!next_dirty (mapping, pos, end, &first, &last))
+    if (!next_unsaved (mapping, pos, end, &first, &last))
       first = last = end;
     if (!iomap_iter_valid (report->iter))
       break;

@@ -239,11 +239,16 @@ see_change (struct mapping *mapping)
   sync_see_losses (mapping);
 }
 
-/* Must background work wait until we are kicked? */
+/* Must background work wait until we are kicked?  For zeroes to be done again,
+ * which take the data over them with them, but not if they fail.
+ */
 static bool
 held_back (struct mapping *mapping)
 {
-  return mapping->wb.settling || zeroes_to_redo (&mapping->zeroes);
+  struct zeroes *zeroes = &mapping->zeroes;
+
+  return mapping->wb.settling ||
+         (zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
 }
 
 bool

@@ -98,6 +98,29 @@ test_behind_the_cursor_after_backoff (void **state)
   fixture_stop (f);
 }
 
+/* Zeroes that were lost, and cannot be done again, are no reason to keep data
+ * from the store.
+ */
+static void
+test_beside_lost_zeroes (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .dirty_background = BACKGROUND * PAGE, .small_folios = true });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  put (f, MiB, MiB, 1);
+  UNTIL (dirty (f) + atomic_load (&f->mapping->nr_writeback) <= BACKGROUND);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  fake_store_heal (f->fake);
+  assert_int_equal (cache_flush (f->conn), 0);
+  store_expect (f, MiB, MiB, 1);
+  fixture_stop (f);
+}
+
 /* What is locked is left, and not looked for again and again. */
 static void
 test_ends_when_all_is_locked (void **state)
@@ -129,6 +152,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_behind_the_cursor),
     cmocka_unit_test (test_behind_the_cursor_after_backoff),
+    cmocka_unit_test (test_beside_lost_zeroes),
     cmocka_unit_test (test_ends_when_all_is_locked),
   };
 

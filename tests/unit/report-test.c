@@ -244,6 +244,40 @@ test_unstable_over_zero_is_data (void **state)
   fixture_stop (f);
 }
 
+/* Where a mapping that was forgotten is asked of a store that has lost what is
+ * not flushed.
+ */
+static int
+begin_hole (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+            struct iomap *iomap)
+{
+  int r = forgetful->raw_ops->begin (fs, pos, length, flags, iomap);
+
+  iomap->type = IOMAP_HOLE;
+  return r;
+}
+
+static void
+test_unstable_over_hole_is_data (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
+  struct list list;
+
+  (void) state;
+  put (f, PAGE, 2 * PAGE, 1);
+  put (f, 9 * PAGE, PAGE, 1);
+  assert_int_equal (page_masks (f, 1), 0xff0000ff);
+  forgetful = f;
+  f->ops.begin = begin_hole;
+  ask (f, 0, 64 * PAGE, &list);
+  EXPECT (&list, HOLE (0, PAGE), DATA (PAGE, 2 * PAGE),
+          HOLE (3 * PAGE, 6 * PAGE), DATA (9 * PAGE, PAGE),
+          HOLE (10 * PAGE, 54 * PAGE));
+  f->ops.begin = f->raw_ops->begin;
+  fixture_stop (f);
+}
+
 static void
 test_zero_and_trim (void **state)
 {
@@ -494,6 +528,7 @@ main (void)
     cmocka_unit_test (test_writeback_is_data),
     cmocka_unit_test (test_writeback_is_data_if_forgotten),
     cmocka_unit_test (test_unstable_over_zero_is_data),
+    cmocka_unit_test (test_unstable_over_hole_is_data),
     cmocka_unit_test (test_zero_and_trim),
     cmocka_unit_test (test_remembered),
     cmocka_unit_test (test_stop),
