@@ -75,16 +75,18 @@ step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
   return nbd_aio_notify_write (h) < 0 ? -1 : 1;
 }
 
-/* A dead peer is noticed even if nothing is to be sent to it, and one that
- * does not take what is sent within `retry', but an hour at the most.
+/* A dead peer is noticed even if nothing is to be sent to it; and one that does not
+ * take what is sent, but not before a live one that is busy with something slow,
+ * and does not read meanwhile, would be, and within an hour.
  */
 static void
 set_keepalive (int fd, uint64_t retry)
 {
   const uint64_t hour = 3600 * NSEC_PER_SEC;
-  uint64_t patience = retry < CONNECT_TIMEOUT ? CONNECT_TIMEOUT
-                      : retry < hour          ? retry
-                                              : hour;
+  uint64_t slow = retry < hour ? retry * SLOW_PATIENCE : hour;
+  uint64_t patience = slow < CONNECT_TIMEOUT ? CONNECT_TIMEOUT
+                      : slow < hour          ? slow
+                                             : hour;
   const int on = 1, idle = 10, interval = 5, count = 3;
   unsigned ms = (unsigned) (patience / NSEC_PER_MSEC);
   int domain = 0;

@@ -64,15 +64,27 @@ struct remote_facts {
   bool extents; /* base:allocation was granted */
 };
 
+/* In which line a request is: see lose_if_passed_over. */
+enum remote_line { LINE_READ, LINE_CHANGE, NR_LINES };
+
+static inline enum remote_line
+remote_line_of (const struct store_req *req)
+{
+  return req->op == STORE_READ ? LINE_READ : LINE_CHANGE;
+}
+
 struct remote_conn {
   struct remote_session *session;
   struct nbd_handle *handle;
   int fd;        /* the socket again: libnbd closes its own on an error */
   ev_io watcher; /* of fd; the loop thread's */
   /* Under the lock: */
-  uint64_t weight;        /* of the commands in flight */
-  uint64_t quiet_since;   /* ns: the last answer, or the first command since */
-  uint64_t answered_sent; /* ns: when the newest that is answered was sent */
+  uint64_t weight;      /* of the commands in flight */
+  uint64_t quiet_since; /* ns: the last answer, or the first command since */
+  /* ns: when the newest that is answered was sent, of reads and questions, and of
+   * all else: either kind may legitimately overtake the other.
+   */
+  uint64_t answered_sent[NR_LINES];
 };
 
 struct remote_session {
@@ -312,6 +324,9 @@ extern void remote_done_call (struct done_list *done);
  */
 #define MOST_LATE 4u
 #define TOO_LATE 8
+
+/* How much longer, in units of `retry', than others what is slow may take. */
+#define SLOW_PATIENCE 8
 
 /* ---- store-nbd-piece.c: the owner of the command, without the lock
  *

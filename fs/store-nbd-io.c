@@ -364,6 +364,8 @@ static void
 answered (struct store_nbd *sn, struct remote_cmd *cmd)
 {
   uint64_t now = sn->store.env->now (sn->store.env);
+  uint64_t *answered_sent =
+    &cmd->conn->answered_sent[remote_line_of (cmd->req)];
 
   cmd->conn->weight -= cmd->weight;
   cmd->weight = 0;
@@ -375,8 +377,8 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
   else {
     sn->said = 0;
     sn->quiet_since = cmd->conn->quiet_since = now;
-    if (cmd->conn->answered_sent < cmd->sent)
-      cmd->conn->answered_sent = cmd->sent;
+    if (*answered_sent < cmd->sent)
+      *answered_sent = cmd->sent;
     if (cmd->slow && now - cmd->sent >= sn->retry)
       sn->slow_end = now;
     sn->backoff = 0;

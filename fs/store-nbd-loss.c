@@ -18,9 +18,8 @@
 /* A server that says nothing at all is worth a line in the log now and then. */
 #define TELL_AGAIN (30 * NSEC_PER_SEC)
 
-/* In units of `retry': see patience_of, lose_if_passed_over. */
-#define SLOW_PATIENCE 8
-#define PASSED_PATIENCE 4
+/* In units of `retry': see lose_if_passed_over. */
+#define PASSED_PATIENCE SLOW_PATIENCE
 #define SLOW_PASSED_PATIENCE 32
 
 #define DRAIN_BUFFER 16384u /* bytes */
@@ -295,8 +294,8 @@ take_lost (struct store_nbd *sn)
 }
 
 /* Answers that have come are taken before the loss is counted: they are true
- * of the server's old life.  If it was silent because it had much to do, the
- * silence of an outage begins now.
+ * of the server's old life.  If it was silent because it had much to do, it may
+ * still be at it: the silence of an outage begins now, and may be a long one.
  */
 void
 remote_session_end (struct store_nbd *sn)
@@ -318,6 +317,8 @@ remote_session_end (struct store_nbd *sn)
     remote_fail_waiting (sn, sn->give_up_error, &done);
   if (sn->wanted == 0 || busy)
     sn->quiet_since = now_of (sn);
+  if (busy)
+    sn->slow_end = sn->quiet_since + (SLOW_PATIENCE - 1) * sn->retry;
   remote_connector_want (sn, sn->said != 0);
   pthread_mutex_unlock (&sn->lock);
   drain_sweep (sn);
@@ -352,18 +353,23 @@ blame (struct remote_cmd *cmd, uint64_t waited)
   cmd->late = late < MOST_LATE ? (unsigned) late : MOST_LATE;
 }
 
-/* All that the connection does not answer: for as long as it is silent, since
- * before that they may have been in a line.  The lock is held.
+/* All that the connection does not answer, or what is slow of it, behind which the
+ * rest may wait: for as long as it is silent, since before that they may have been
+ * in a line.  The lock is held.
  */
 static void
 blame_all (const struct remote_conn *conn, uint64_t now)
 {
   struct remote_cmd *cmd;
+  bool slow = false;
   uint64_t since;
 
+  for (cmd = conn->session->sn->oldest; cmd; cmd = cmd->next)
+    slow |= cmd->conn == conn && cmd->weight > 0 && cmd->slow;
   for (cmd = conn->session->sn->oldest; cmd; cmd = cmd->next) {
     since = cmd->sent > conn->quiet_since ? cmd->sent : conn->quiet_since;
-    if (cmd->conn == conn && cmd->weight > 0 && now > since)
+    if (cmd->conn == conn && cmd->weight > 0 && cmd->slow == slow &&
+        now > since)
       blame (cmd, now - since);
   }
 }
@@ -393,30 +399,47 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
   }
 }
 
+/* By how much (ns) the newest that its connection has answered was sent after the
+ * command; 0 if that proves nothing yet.
+ */
+static uint64_t
+passed_over (const struct remote_cmd *cmd)
+{
+  enum remote_line line = remote_line_of (cmd->req), i;
+  uint64_t retry = cmd->sn->retry, most, later;
+
+  for (i = 0; i < NR_LINES; i++) {
+    later = cmd->conn->answered_sent[i] > cmd->sent
+              ? cmd->conn->answered_sent[i] - cmd->sent
+              : 0;
+    most = cmd->slow || i != line ? SLOW_PASSED_PATIENCE : PASSED_PATIENCE;
+    if (later >= most * retry)
+      return later;
+  }
+  return 0;
+}
+
 /* Or one command can, on a connection that answers others.  How old it is says
  * nothing: all may be in a long line.  But later ones have been answered.  The
  * lock is held.
  */
 static void
-lose_if_passed_over (struct remote_session *session, uint64_t now)
+lose_if_passed_over (struct remote_session *session)
 {
   struct store_nbd *sn = session->sn;
-  uint64_t patience = patience_of (sn, now), most;
   struct remote_cmd *cmd;
+  uint64_t later;
   char why[80];
 
-  if (patience < sn->retry * PASSED_PATIENCE)
-    patience = sn->retry * PASSED_PATIENCE;
   for (cmd = sn->retry > 0 ? sn->oldest : NULL; cmd; cmd = cmd->next) {
-    most = cmd->slow ? sn->retry * SLOW_PASSED_PATIENCE : patience;
-    if (cmd->weight == 0 || cmd->conn->answered_sent < cmd->sent + most)
+    later = cmd->weight > 0 ? passed_over (cmd) : 0;
+    if (later == 0)
       continue;
-    most = cmd->conn->answered_sent - cmd->sent;
-    blame (cmd, most);
+    blame (cmd, later);
     snprintf (why, sizeof why,
               "a request is not answered, but one sent %" PRIu64
               " seconds later is",
-              most / NSEC_PER_SEC);
+              later / NSEC_PER_SEC);
     remote_lose (session, why);
   }
 }
@@ -456,7 +479,7 @@ remote_outage_check (struct store_nbd *sn, uint64_t now)
   }
   else if (up) {
     lose_if_one_hangs (sn->session, now);
-    lose_if_passed_over (sn->session, now);
+    lose_if_passed_over (sn->session);
   }
   pthread_mutex_unlock (&sn->lock);
   remote_done_call (&done);

@@ -13,7 +13,7 @@
 /* Of a command that zeroes, bytes: a server that has to write them is to answer
  * in time.
  */
-#define MAX_ZERO (UINT64_C (128) << 20)
+#define MAX_ZERO (UINT64_C (512) << 20)
 
 /* Of a question, bytes: 32 bits hold no more. */
 #define MAX_STATUS (UINT64_C (0xffff0000))

@@ -284,7 +284,7 @@ zeroes_are_asked_for_in_pieces (void **state)
     "can_write=exit 0",
     "pwrite=exit 1",
     "can_zero=exit 0",
-    "zero=if [ $3 -gt 134217728 ]; then echo ENOSPC >&2; exit 1; fi",
+    "zero=if [ $3 -gt 536870912 ]; then echo ENOSPC >&2; exit 1; fi",
     NULL
   };
   struct store_nbd_options o;
