@@ -12,8 +12,8 @@
 #include "cache/balance.h"
 #include "cache/mapping.h"
 
-/* The first measurement of bandwidth takes so much work (ns), and no less than
- * the store took until it had written anything.
+/* The first measurement of bandwidth takes so much work (ns), and where there is
+ * time for it no less than the store took until it had written anything.
  */
 #define FIRST_BUSY (20 * NSEC_PER_MSEC)
 

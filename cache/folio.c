@@ -287,17 +287,23 @@ folio_dirty (const struct arena *arena, const struct folio *folio,
   return all_set (arena, folio, first, last, STATE_DIRTY_SHIFT);
 }
 
-unsigned
-folio_find_sector (const struct arena *arena, const struct folio *folio,
-                   unsigned first, unsigned last, unsigned shift, bool value)
+/* The first sector in [first, last) whose bit in the state is value; with several
+ * shifts (a mask of them), whose bit is set in any.  All are of one load, so that
+ * one on its way from one mask to another is not missed.
+ */
+static inline unsigned
+find_sector (const struct arena *arena, const struct folio *folio,
+             unsigned first, unsigned last, uint32_t shifts, bool value)
 {
   while (first < last) {
     unsigned page = first / SECTORS_PER_PAGE;
     unsigned bit = first % SECTORS_PER_PAGE;
-    uint32_t bits = atomic_load_explicit (page_state (arena, folio, page),
-                                          memory_order_acquire) >>
-                    shift;
+    uint32_t state = atomic_load_explicit (page_state (arena, folio, page),
+                                           memory_order_acquire);
+    uint32_t bits = 0, s;
 
+    for (s = shifts; s; s &= s - 1)
+      bits |= state >> __builtin_ctz (s);
     bits = (value ? bits : ~bits) & 0xff & ~((1u << bit) - 1);
     if (bits) {
       first = page * SECTORS_PER_PAGE + __builtin_ctz (bits);
@@ -306,6 +312,24 @@ folio_find_sector (const struct arena *arena, const struct folio *folio,
     first = (page + 1) * SECTORS_PER_PAGE;
   }
   return last;
+}
+
+unsigned
+folio_find_sector (const struct arena *arena, const struct folio *folio,
+                   unsigned first, unsigned last, unsigned shift, bool value)
+{
+  return find_sector (arena, folio, first, last, UINT32_C (1) << shift, value);
+}
+
+unsigned
+folio_find_unsaved (const struct arena *arena, const struct folio *folio,
+                    unsigned first, unsigned last, bool unsaved)
+{
+  return find_sector (arena, folio, first, last,
+                      UINT32_C (1) << STATE_DIRTY_SHIFT |
+                        UINT32_C (1) << STATE_WRITEBACK_SHIFT |
+                        UINT32_C (1) << STATE_UNSTABLE_SHIFT,
+                      unsaved);
 }
 
 unsigned

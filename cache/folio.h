@@ -121,6 +121,13 @@ extern unsigned folio_find_sector (const struct arena *arena,
                                    const struct folio *folio, unsigned first,
                                    unsigned last, unsigned shift, bool value);
 
+/* The first sector in [first, last) that is unsaved: dirty, in writeback or
+ * unstable; or that is none of them.  last if there is none.
+ */
+extern unsigned folio_find_unsaved (const struct arena *arena,
+                                    const struct folio *folio, unsigned first,
+                                    unsigned last, bool unsaved);
+
 /* How many of the pages that sectors [first, last) lie in have no dirty sector.
  */
 extern unsigned folio_pages_not_dirty (const struct arena *arena,

@@ -26,70 +26,11 @@ emit (struct report *report, uint64_t start, uint64_t end, bool data)
                    !data && report->iter->iomap.type == IOMAP_HOLE, !data);
 }
 
-/* What is data, whatever the mapping says of it. */
-static const struct {
-  enum index_tag tag;
-  unsigned shift;
-} unsaved[] = {
-  { TAG_DIRTY, STATE_DIRTY_SHIFT },
-  { TAG_WRITEBACK, STATE_WRITEBACK_SHIFT },
-  { TAG_UNSTABLE, STATE_UNSTABLE_SHIFT },
-};
-#define NR_UNSAVED (sizeof unsaved / sizeof unsaved[0])
-
-/* The first folio in [pos, end) with anything unsaved. */
-static struct folio *
-next_folio (struct mapping *mapping, uint64_t pos, uint64_t end)
-{
-  uint64_t first = pos >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
-  struct folio *found = NULL, *folio;
-  unsigned i;
-
-  for (i = 0; i < NR_UNSAVED && first <= last; i++) {
-    folio = index_get_tagged (mapping->index, first, last, unsaved[i].tag);
-    if (folio == NULL)
-      continue;
-    if (found)
-      folio_put (mapping->arena, found);
-    found = folio;
-    last = folio_index (folio);
-  }
-  return found;
-}
-
-/* The first unsaved sector in [first, last). */
-static unsigned
-find_data (const struct arena *arena, const struct folio *folio, unsigned first,
-           unsigned last)
-{
-  unsigned i;
-
-  for (i = 0; i < NR_UNSAVED; i++)
-    last =
-      folio_find_sector (arena, folio, first, last, unsaved[i].shift, true);
-  return last;
-}
-
-/* The end of the run of such sectors that begins at first. */
-static unsigned
-find_data_end (const struct arena *arena, const struct folio *folio,
-               unsigned first, unsigned last)
-{
-  unsigned end = first, before, i;
-
-  do {
-    before = end;
-    for (i = 0; i < NR_UNSAVED; i++)
-      end =
-        folio_find_sector (arena, folio, end, last, unsaved[i].shift, false);
-  } while (end > before);
-  return end;
-}
-
 /* The first run of [pos, end) that is in memory and not safely on the store: sets
  * both ends; false if there is none.  (What has been sent is MAPPED, but that may
  * be forgotten, and the store asked before it has the data, or after it has lost
- * it.)
+ * it.)  Not by tags, of which a folio may change one for another while they are
+ * looked at; there are few clean folios where the mapping has no data.
  */
 static bool
 next_unsaved (struct mapping *mapping, uint64_t pos, uint64_t end,
@@ -100,16 +41,17 @@ next_unsaved (struct mapping *mapping, uint64_t pos, uint64_t end,
   unsigned sector, sectors;
 
   for (; pos < end; pos = *last) {
-    folio = next_folio (mapping, pos, end);
+    folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                            (end - 1) >> PAGE_SHIFT);
     if (folio == NULL)
       return false;
     sectors = folio_sectors (folio);
     sector = 0;
     if (pos > folio_pos (folio))
       sector = (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
-    sector = find_data (arena, folio, sector, sectors);
+    sector = folio_find_unsaved (arena, folio, sector, sectors, true);
     *first = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-    sector = find_data_end (arena, folio, sector, sectors);
+    sector = folio_find_unsaved (arena, folio, sector, sectors, false);
     *last = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
     folio_put (arena, folio);
     if (*first < *last)

@@ -227,7 +227,7 @@ cleaned (struct mapping *mapping, struct folio *folio)
  * that have become so since.  Returns whether the folio has become clean.
  */
 static bool
-flushed (struct mapping *mapping, struct folio *folio)
+flushed (struct mapping *mapping, struct folio *folio, unsigned *budget)
 {
   unsigned pages = (unsigned) folio_pages (folio), page = 0, end;
   uint8_t gen = mapping->wb.gen;
@@ -236,9 +236,11 @@ flushed (struct mapping *mapping, struct folio *folio)
   while (page < pages) {
     for (end = page; end < pages && folio[end].unstable_gen != gen; end++)
       ;
-    if (end > page && folio_transition (mapping, folio, page * SECTORS_PER_PAGE,
-                                        end * SECTORS_PER_PAGE, FOLIO_FLUSHED))
-      clean = true;
+    if (end > page) {
+      clean |= folio_transition (mapping, folio, page * SECTORS_PER_PAGE,
+                                 end * SECTORS_PER_PAGE, FOLIO_FLUSHED);
+      *budget -= *budget > 0;
+    }
     page = end + 1;
   }
   return clean;
@@ -252,7 +254,8 @@ sweep (struct mapping *mapping)
   struct folio *folio;
   unsigned budget = SLICE_SWEEP;
 
-  while (budget-- > 0) {
+  while (budget > 0) {
+    budget--;
     folio = index_get_tagged (mapping->index, wb->sweep_page, mapping->nr_pages,
                               TAG_UNSTABLE);
     if (folio == NULL)
@@ -260,7 +263,7 @@ sweep (struct mapping *mapping)
     wb->sweep_page = folio_index (folio) + folio_pages (folio);
     if (wb->sweep_lost)
       folio_transition (mapping, folio, 0, folio_sectors (folio), FOLIO_LOST);
-    else if (flushed (mapping, folio))
+    else if (flushed (mapping, folio, &budget))
       cleaned (mapping, folio);
     folio_put (mapping->arena, folio);
   }

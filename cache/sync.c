@@ -165,21 +165,31 @@ take_queue (struct mapping *mapping)
   return true;
 }
 
-/* Should a flush that could begin wait for more syncs? */
+/* Should a flush that could begin wait for more syncs?  Not while others wait for
+ * what it makes clean.
+ */
 static bool
 flush_held (const struct mapping *mapping)
 {
   const struct writeback *wb = &mapping->wb;
 
-  return wb->flush_state == FLUSH_IDLE &&
+  return wb->flush_state == FLUSH_IDLE && !wb->own_pending &&
+         atomic_load (&mapping->throttle.waiters) == 0 &&
          group_commit_hold (&wb->group_commit,
                             mapping->env->now (mapping->env));
 }
 
+/* By the batch's state, not by the clock: that may have moved on since the batch
+ * was looked at, and then nobody would look again.
+ */
 bool
-sync_held (struct mapping *mapping)
+sync_awaits_flush (struct mapping *mapping)
 {
-  return mapping->wb.batch_state == BATCH_DRAINED && flush_held (mapping);
+  const struct writeback *wb = &mapping->wb;
+  struct zeroes *zeroes = &mapping->zeroes;
+
+  return wb->batch_state == BATCH_DRAINED && wb->flush_state == FLUSH_IDLE &&
+         !(zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
 }
 
 /* May more join the batch now?  While its turn to flush has not come anyway,
@@ -283,7 +293,8 @@ batch_drained (struct mapping *mapping)
   struct zeroes *zeroes = &mapping->zeroes;
   bool redo = zeroes_to_redo (zeroes);
   int error = redo ? zeroes_redo_error (zeroes) : 0;
-  bool failed;
+  /* Once more, then: what was queued meanwhile may join now. */
+  bool more = wb->batch_state == BATCH_DRAINING, failed;
 
   failed = complete_written (mapping, &wb->writing);
   wb->batch_state = BATCH_NONE;
@@ -296,7 +307,7 @@ batch_drained (struct mapping *mapping)
   }
   if (wb->flush_state != FLUSH_IDLE || (redo && error == 0)) {
     wb->batch_state = BATCH_DRAINED;
-    return false;
+    return more;
   }
   if (redo)
     sync_complete_all (mapping, &wb->writing, error);
@@ -307,7 +318,7 @@ batch_drained (struct mapping *mapping)
     sync_complete_all (mapping, &wb->writing, 0);
   else if (flush_held (mapping)) {
     wb->batch_state = BATCH_DRAINED;
-    return false;
+    return more;
   }
   else {
     sync_list_move (&wb->flushing, &wb->writing);

@@ -31,10 +31,10 @@ extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
  */
 extern bool sync_step (struct mapping *mapping);
 
-/* Is a flush all that is missing, and waits for more syncs to share it?  Then
- * until wb.group_commit.until.
+/* Is a flush of the store all that the batch is missing, and held for more syncs
+ * to share it, until wb.group_commit.until at most?
  */
-extern bool sync_held (struct mapping *mapping);
+extern bool sync_awaits_flush (struct mapping *mapping);
 
 /* The syncs whose data is being sent are to begin anew, once it has settled. */
 extern void sync_restart (struct mapping *mapping);

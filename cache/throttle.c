@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The hard dirty limit.  A writer is promised room for what it is about to make
+ * The dirty limit.  A writer is promised room for what it is about to make
  * dirty, before it does; so the limit holds however many write at once.
  */
 
@@ -13,8 +13,11 @@
 /* Pages; less than this would leave no room for a request. */
 #define LIMIT_MIN 8
 
-/* A request asks for room in chunks, of which this many fit the limit. */
+/* A request asks for room in chunks, of which so many fit the limit, and unless
+ * they are small what is left below it.
+ */
 #define CHUNKS_IN_LIMIT 8
+#define CHUNKS_IN_ROOM 4
 
 #define POLL (100 * NSEC_PER_MSEC)
 
@@ -29,28 +32,43 @@ throttle_init (struct throttle *throttle, uint64_t limit, uint64_t background)
   throttle->background = (uint32_t) min_u64 (background, throttle->limit / 2);
 }
 
+/* What the flush target makes of the limit.  Relaxed: any value will do. */
+static uint32_t
+soft_limit (const struct mapping *mapping)
+{
+  return atomic_load_explicit (&mapping->balance.limits.limit,
+                               memory_order_relaxed);
+}
+
 uint32_t
 throttle_max_chunk (const struct mapping *mapping)
 {
-  /* Relaxed: any limit will do. */
-  uint32_t limit =
-    atomic_load_explicit (&mapping->balance.limits.limit, memory_order_relaxed);
-  uint32_t pages = 1u << MAX_ORDER;
+  uint32_t unsaved =
+    atomic_load_explicit (&mapping->nr_unsaved, memory_order_relaxed);
+  uint32_t limit = soft_limit (mapping), pages = 1u << MAX_ORDER;
+  uint32_t room = limit > unsaved ? limit - unsaved : 0;
 
-  while (pages > 1 && pages > limit / CHUNKS_IN_LIMIT)
+  /* Where there is little room, little is asked for: what is large would wait
+   * for long, while all that is small goes before it.
+   */
+  while (pages > 1 && (pages > limit / CHUNKS_IN_LIMIT ||
+                       (pages > LAW_PAGES && pages > room / CHUNKS_IN_ROOM)))
     pages /= 2;
   return pages;
 }
 
 /* What may be unsaved, with the pages asked for: the limit, or what the flush
- * target makes of it; but that may have become too small for them since they
- * were asked for.
+ * target makes of it.  But that may have become too small for them since they
+ * were asked for; and what cannot be written, or flushed, is not to keep others
+ * from writing.
  */
 static uint32_t
 limit_for (const struct mapping *mapping, uint32_t pages)
 {
-  uint64_t limit =
-    atomic_load_explicit (&mapping->balance.limits.limit, memory_order_relaxed);
+  uint64_t limit = soft_limit (mapping);
+
+  if (atomic_load (&mapping->wb.last_error))
+    return mapping->throttle.limit;
 
   return (uint32_t) min_u64 (
     mapping->throttle.limit,
@@ -65,7 +83,7 @@ try_reserve (struct mapping *mapping, uint32_t pages)
   uint32_t reserved = atomic_load (&throttle->reserved);
 
   for (;;) {
-    /* Not promised only to be taken back: others would fail meanwhile. */
+    /* Before anything is promised: others would fail for what is taken back. */
     if (atomic_load (&mapping->nr_unsaved) + reserved + pages > limit)
       return false;
     if (!atomic_compare_exchange_weak (&throttle->reserved, &reserved,

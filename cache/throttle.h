@@ -46,7 +46,7 @@ extern void throttle_done (struct mapping *mapping, uint32_t pages);
  */
 extern int throttle_give_up (struct mapping *mapping, uint64_t since);
 
-/* Most pages to ask for at once; a power of two. */
+/* Most pages to ask for at once now; a power of two. */
 extern uint32_t throttle_max_chunk (const struct mapping *mapping);
 
 /* nr_unsaved went down. */

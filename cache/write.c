@@ -227,13 +227,13 @@ static int64_t
 write_chunks (struct write *w, uint64_t n)
 {
   struct mapping *mapping = w->mapping;
-  uint64_t max = (uint64_t) throttle_max_chunk (mapping) << PAGE_SHIFT;
-  uint64_t done = 0, chunk = max, size, copied = 0;
+  uint64_t done = 0, chunk = UINT64_MAX, max, size, copied = 0;
   unsigned stuck = 0;
   uint32_t pages;
   int64_t r;
 
   while (done < n) {
+    max = (uint64_t) throttle_max_chunk (mapping) << PAGE_SHIFT;
     /* A chunk ends at a multiple of its size, so that the next is aligned. */
     size = min_u64 (n - done, max - ((w->iter.pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
@@ -251,7 +251,7 @@ write_chunks (struct write *w, uint64_t n)
     stuck = copied ? 0 : stuck + 1;
     if (stuck == MAX_STUCK)
       return -EFAULT;
-    chunk = r > 0 ? max : copied ? copied : max_u64 (size / 2, 1);
+    chunk = r > 0 ? UINT64_MAX : copied ? copied : max_u64 (size / 2, 1);
     done += (uint64_t) r;
   }
   return (int64_t) done;

@@ -14,6 +14,9 @@
 #include "cache/pass.h"
 #include "cache/sync.h"
 
+/* Between flushes for those who wait for room, while the store writes (ns). */
+#define WAITERS_FLUSH_PERIOD (50 * NSEC_PER_MSEC)
+
 /* The largest single store write: the store's best, but leaving room for
  * several in the bounce arena.
  */
@@ -144,7 +147,7 @@ periodic_step (struct mapping *mapping, uint64_t now)
     wb->next_pass = now + mapping->config.writeback_interval;
     wb->expire_pass =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-    if (atomic_load (&mapping->nr_unstable) && !sync_held (mapping))
+    if (atomic_load (&mapping->nr_unstable) && !sync_awaits_flush (mapping))
       sync_start_flush (mapping);
   }
   return wb->expire_pass.active &&
@@ -196,15 +199,25 @@ retry_step (struct mapping *mapping, uint64_t now)
   return true;
 }
 
+/* Does somebody wait for what is unstable to be flushed?  They ask again until
+ * there is room, and each flush keeps the store from writing.
+ */
+static bool
+flush_for_waiters (const struct mapping *mapping, uint64_t now)
+{
+  return atomic_load (&mapping->nr_unstable) > 0 &&
+         atomic_load (&mapping->throttle.waiters) > 0 &&
+         (atomic_load (&mapping->nr_writeback) == 0 ||
+          now >= mapping->wb.group_commit.ended + WAITERS_FLUSH_PERIOD);
+}
+
 /* Unstable data counts against the dirty limit and cannot be evicted. */
 static void
-flush_unstable (struct mapping *mapping)
+flush_unstable (struct mapping *mapping, uint64_t now)
 {
-  if (sync_held (mapping))
+  if (sync_awaits_flush (mapping))
     return; /* that flush does it */
-  if (balance_wants_flush (mapping) ||
-      (atomic_load (&mapping->nr_unstable) > 0 &&
-       atomic_load (&mapping->throttle.waiters) > 0))
+  if (balance_wants_flush (mapping) || flush_for_waiters (mapping, now))
     sync_start_flush (mapping);
 }
 
@@ -267,7 +280,7 @@ writeback_step (struct mapping *mapping)
   queue_own_sync (mapping, now);
   if (sync_step (mapping))
     more = true;
-  flush_unstable (mapping);
+  flush_unstable (mapping, now);
   if (now >= wb->retry_at && !held_back (mapping)) {
     if (periodic_step (mapping, now))
       more = true;
@@ -285,8 +298,9 @@ writeback_deadline (struct mapping *mapping)
   struct writeback *wb = &mapping->wb;
   uint64_t now, next;
 
-  if (sync_held (mapping))
-    return wb->group_commit.until;
+  if (sync_awaits_flush (mapping))
+    return wb->group_commit
+      .until; /* if that is over, it is not held any more */
   if (held_back (mapping) ||
       (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
     return ENV_FOREVER;

@@ -256,10 +256,45 @@ test_no_flush_beside (void **state)
 
   (void) state;
   start_parts (&s);
-  atomic_fetch_add (&s.f->mapping->throttle.waiters, 1);
+  atomic_store (&s.f->mapping->balance.limits.unstable, 0);
   step (s.f);
   assert_int_equal (flushing (s.f), 0);
+  stop_parts (&s);
+}
+
+/* Who waits for room does not wait for clients that may themselves. */
+static void
+test_not_with_waiters (void **state)
+{
+  struct syncs s;
+
+  (void) state;
+  start_parts (&s);
+  atomic_fetch_add (&s.f->mapping->throttle.waiters, 1);
+  step (s.f);
+  end_flush (s.f);
+  assert_true (all_done (s.b));
   atomic_fetch_sub (&s.f->mapping->throttle.waiters, 1);
+  stop_parts (&s);
+}
+
+/* The time to wait may be over between the look at it and the setting of the
+ * timer: then that is at once.
+ */
+static void
+test_over_before_the_timer (void **state)
+{
+  struct syncs s;
+  uint64_t until;
+
+  (void) state;
+  start_parts (&s);
+  until = atomic_load (&s.f->clock) + WAIT;
+  atomic_store (&s.f->clock, until + 1);
+  assert_int_equal (writeback_deadline (s.f->mapping), until);
+  step (s.f);
+  end_flush (s.f);
+  assert_true (all_done (s.b));
   stop_parts (&s);
 }
 
@@ -273,6 +308,8 @@ main (void)
     cmocka_unit_test (test_parts_meet),
     cmocka_unit_test (test_nobody_comes),
     cmocka_unit_test (test_no_flush_beside),
+    cmocka_unit_test (test_not_with_waiters),
+    cmocka_unit_test (test_over_before_the_timer),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
