@@ -17,10 +17,10 @@ esac
 export FOLIO_TIME_FACTOR=$factor
 
 for name; do :; done
-limit=120
+limit=300
 for slow in ${FOLIO_SLOW_TESTS:-}; do
   case $name in
-    "$slow" | */"$slow") limit=900 ;;
+    "$slow" | */"$slow") limit=1200 ;;
   esac
 done
 limit=$((${FOLIO_TEST_TIMEOUT:-$limit} * factor))
