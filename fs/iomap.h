@@ -53,7 +53,8 @@ struct iomap_ops {
 
   /* The mapping at pos, for up to length bytes: iomap->offset <= pos <
    * iomap->offset + iomap->length; it may be longer or shorter than asked.
-   * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range.  May ask
+   * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range, and the mapping
+   * ends with a block or where it was asked to.  May ask
    * the store, and so block, unless IOMAP_NOWAIT.  Returns 0 or a negative
    * errno (-ENOSPC, -EIO, -EAGAIN).
    */

@@ -151,6 +151,29 @@ begin_read (struct raw *raw, uint64_t pos, uint64_t length, unsigned flags,
   iomap->type = IOMAP_MAPPED;
 }
 
+/* A write that goes on behind its mapping goes on in another step, and what it
+ * wrote before may be written back between the two.  So mappings do not end in the
+ * middle of a block, lest a sector be torn; what is known of the disk may.  A
+ * block of which it is not all the same counts as MAPPED.
+ */
+static void
+end_with_block (const struct raw *raw, uint64_t pos, uint64_t length,
+                struct iomap *iomap)
+{
+  uint64_t bs = raw->fs.block_size, end = pos + iomap->length;
+  uint64_t block = end & ~(bs - 1);
+
+  if (iomap->length == length || block == end)
+    return;
+  if (block > pos) {
+    iomap->length = block - pos;
+    return;
+  }
+  iomap->length = block + bs - pos < length ? block + bs - pos : length;
+  iomap->type = IOMAP_MAPPED;
+  extents_reserve (raw->extents, pos, iomap->length);
+}
+
 static void
 begin_write (struct raw *raw, uint64_t pos, uint64_t length,
              struct iomap *iomap)
@@ -160,6 +183,7 @@ begin_write (struct raw *raw, uint64_t pos, uint64_t length,
     iomap->type = IOMAP_MAPPED;
   if (iomap->length > length)
     iomap->length = length;
+  end_with_block (raw, pos, length, iomap);
   if (iomap->type == IOMAP_HOLE) {
     extents_reserve (raw->extents, pos, iomap->length);
     iomap->type = IOMAP_DELALLOC;

@@ -200,6 +200,26 @@ a_hole_is_written_and_written_back (void **state)
   bench_close (&b);
 }
 
+/* Whatever is known, and from where: a write is not cut in the middle of a block,
+ * unless it begins or ends there itself.
+ */
+static void
+a_write_is_not_cut_inside_a_block (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  bench_open (&b, MIB);
+  bench_start (&b);
+  expect (&b, 0, 512, 0, IOMAP_HOLE, MIB);
+  expect (&b, 5000, 100, IOMAP_WRITE, IOMAP_DELALLOC, 100);
+  expect (&b, 0, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 4608);
+  expect (&b, 4608, 65536, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  expect (&b, 4700, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 420);
+  expect (&b, 5120, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 65536);
+  bench_close (&b);
+}
+
 static void
 unwritten_stays_so_until_write_back (void **state)
 {
@@ -505,6 +525,7 @@ main (void)
     cmocka_unit_test (unknown_is_data_where_asking_is_not_possible),
     cmocka_unit_test (ranges_outside_are_refused),
     cmocka_unit_test (a_hole_is_written_and_written_back),
+    cmocka_unit_test (a_write_is_not_cut_inside_a_block),
     cmocka_unit_test (unwritten_stays_so_until_write_back),
     cmocka_unit_test (direct_writes_make_data_before_and_after),
     cmocka_unit_test (a_hole_learned_too_early_is_corrected),
