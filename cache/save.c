@@ -65,22 +65,15 @@ static bool
 unsaved_run (struct mapping *mapping, const struct folio *folio, uint64_t *pos,
              uint64_t *end)
 {
+  const struct arena *arena = mapping->arena;
   uint64_t base = folio_pos (folio);
-  unsigned sectors = folio_sectors (folio), first = sectors, last, i;
+  unsigned sectors = folio_sectors (folio);
   unsigned from = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
-  static const unsigned shifts[] = { STATE_DIRTY_SHIFT, STATE_WRITEBACK_SHIFT,
-                                     STATE_UNSTABLE_SHIFT };
+  unsigned first = folio_find_unsaved (arena, folio, from, sectors, true);
+  unsigned last = folio_find_unsaved (arena, folio, first, sectors, false);
 
-  for (i = 0; i < 3; i++)
-    first =
-      folio_find_sector (mapping->arena, folio, from, first, shifts[i], true);
   if (first == sectors)
     return false;
-  for (i = 0, last = first; i < 3; i++) {
-    unsigned e = folio_find_sector (mapping->arena, folio, first, sectors,
-                                    shifts[i], false);
-    last = e > last ? e : last;
-  }
   *pos = base + ((uint64_t) first << SECTOR_SHIFT);
   *end = base + ((uint64_t) last << SECTOR_SHIFT);
   return true;
