@@ -68,7 +68,9 @@ struct iomap_ops {
   void (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
                unsigned flags, const struct iomap *iomap);
 
-  /* Does the mapping still hold?  Cheap, no lock; called under folio locks. */
+  /* Does the mapping still hold?  Cheap, and no lock but a leaf, where the fs has
+   * been told of zeroes (zeroed); called under folio locks.
+   */
   bool (*valid) (struct fs *fs, const struct iomap *iomap);
 
   /* Write-back of [offset, offset+length) is about to be submitted: where to?
