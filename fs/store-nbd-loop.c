@@ -12,7 +12,7 @@
 
 /* The tick looks after outages; it stops when the store is idle. */
 #define TICKS_PER_RETRY 8
-#define MIN_TICK 0.02 /* seconds */
+#define MIN_TICK 0.005 /* seconds */
 #define MAX_TICK 1.0
 #define OVERSLEPT 3 /* ticks: then the thread had not been running */
 

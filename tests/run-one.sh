@@ -40,6 +40,7 @@ esac
 start=$SECONDS
 timeout -k 10 "$limit" "$@"
 status=$?
+echo "run-one.sh: $((SECONDS - start)) seconds"
 if [ $status -eq 124 ] || [ $status -eq 137 ]; then
   echo "run-one.sh: killed after $((SECONDS - start)) of $limit seconds"
   status=1

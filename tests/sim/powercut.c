@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 
 #define CUTS_A_SEED 5u
 #define REPLAYED 10u /* seeds run twice */
+#define PROGRESS 10  /* seconds between lines that tell how far it is */
 #define WORKERS 4    /* processes: a seed often waits for a grace period */
 
 #ifdef __SANITIZE_ADDRESS__
@@ -42,6 +44,23 @@ struct task {
   uint64_t replayed; /* of them, twice */
   bool trace;
 };
+
+/* Say now and then how far the first worker is, and so, more or less, all are. */
+static void
+show_progress (const struct task *task, uint64_t done)
+{
+  static time_t last;
+  time_t now = time (NULL);
+
+  if (last == 0)
+    last = now;
+  if (now - last < PROGRESS)
+    return;
+  last = now;
+  printf ("%" PRIu64 " of %" PRIu64 " power cuts\n", done * CUTS_A_SEED,
+          task->seeds * CUTS_A_SEED);
+  fflush (stdout);
+}
 
 /* Do every WORKERS'th seed of the task, from number `first' on.  Returns the
  * sum of their hashes.
@@ -58,6 +77,8 @@ work (const struct task *task, uint64_t first)
       die ("seed %" PRIu64 " does something else the second time",
            task->seed + i);
     sum += hash;
+    if (first == 0)
+      show_progress (task, i + 1);
   }
   fiber_free_stacks ();
   return sum;

@@ -18,6 +18,14 @@
 
 /* --- at each step --- */
 
+/* Small, since it is done some hundred times: the data from 0 is about twenty
+ * requests.
+ */
+#define NR_DATA 75u
+#define ZEROED (512 * KiB)
+#define NR_ZEROED 32u
+#define MORE (768 * KiB)
+
 /* When to lose: the loop thread looks at the clock in each step, and for some
  * of what it does in them.
  */
@@ -71,17 +79,17 @@ static struct fixture *
 start (unsigned left, unsigned gap, uint64_t seed)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config) { .disk_size = 4 * MiB,
-                                              .cache_size = 4 * MiB,
-                                              .best_io = 64 * KiB,
+    fixture_start (&(struct fixture_config) { .disk_size = 1 * MiB,
+                                              .cache_size = 1 * MiB,
+                                              .best_io = 4 * PAGE,
                                               .io_depth = 4,
                                               .small_folios = true,
                                               .tick = tick });
 
-  store_put (f, 2 * MiB, 128 * PAGE, 0);
+  store_put (f, ZEROED, NR_ZEROED * PAGE, 0);
   below = f->raw_ops;
   f->ops.flush = noting_flush;
-  assert_int_equal (put_flags (f, 0, 4 * MiB - PAGE, PAGE, 1, CACHE_FUA), 0);
+  assert_int_equal (put_flags (f, 0, 1 * MiB - PAGE, PAGE, 1, CACHE_FUA), 0);
   fake_store_volatile (f->fake);
   plan.left = left;
   plan.gap = gap;
@@ -100,14 +108,14 @@ run (struct fixture *f, int error)
                             { .op = JOB_FLUSH } };
   unsigned i;
 
-  put (f, 0, 300 * PAGE, 1);
-  assert_int_equal (cache_zero (f->conn, 128 * PAGE, 2 * MiB, 0), 0);
-  put (f, 2 * MiB + 5 * PAGE + 100, 10 * PAGE, 1);
+  put (f, 0, NR_DATA * PAGE, 1);
+  assert_int_equal (cache_zero (f->conn, NR_ZEROED * PAGE, ZEROED, 0), 0);
+  put (f, ZEROED + 5 * PAGE + 100, 10 * PAGE, 1);
   if (error)
     fake_store_fail_next (f->fake, STORE_FLUSH, 1, error);
   for (i = 0; i < 3; i++) {
     job_start (f, i, &flushes[i]);
-    put (f, 3 * MiB + i * PAGE, PAGE, 1);
+    put (f, MORE + i * PAGE, PAGE, 1);
   }
   for (i = 0; i < 3; i++)
     assert_in_range (-job_join (&flushes[i]), 0, -error);
@@ -119,11 +127,12 @@ static void
 check (struct fixture *f)
 {
   fake_store_crash (f->fake, 0);
-  store_expect (f, 0, 300 * PAGE, 1);
-  store_expect_zero (f, 2 * MiB, 5 * PAGE + 100);
-  store_expect (f, 2 * MiB + 5 * PAGE + 100, 10 * PAGE, 1);
-  store_expect_zero (f, 2 * MiB + 15 * PAGE + 100, 113 * PAGE - 100);
-  store_expect (f, 3 * MiB, 3 * PAGE, 1);
+  store_expect (f, 0, NR_DATA * PAGE, 1);
+  store_expect_zero (f, ZEROED, 5 * PAGE + 100);
+  store_expect (f, ZEROED + 5 * PAGE + 100, 10 * PAGE, 1);
+  store_expect_zero (f, ZEROED + 15 * PAGE + 100,
+                     (NR_ZEROED - 15) * PAGE - 100);
+  store_expect (f, MORE, 3 * PAGE, 1);
 }
 
 /* Lose at each step, until there are no more; returns how often that was. */

@@ -28,7 +28,7 @@
  * the test is gone.
  */
 #define WAIT_FOR(name)                                                         \
-  "while [ ! -e $dir/" name " ] && kill -0 $PPID $test; do sleep .01; done; "
+  "while [ ! -e $dir/" name " ] && kill -0 $PPID $test; do sleep .03; done; "
 
 #define READ_ZEROES "dd if=/dev/zero bs=$3 count=1 2>/dev/null"
 
@@ -46,7 +46,7 @@ start (struct nbd_rig *rig, const char *const *args, unsigned connections)
   nbd_rig_serve (rig, args);
   o = nbd_rig_options (rig);
   o.connections = connections;
-  o.retry = RETRY * 20 * NSEC_PER_MSEC;
+  o.retry = RETRY * 5 * NSEC_PER_MSEC; /* the shortest ticks there are */
   nbd_rig_open (rig, &o);
 }
 
