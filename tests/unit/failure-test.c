@@ -33,7 +33,7 @@ test_write_fails_once (void **state)
   expect (f, 1 * MiB, 10 * PAGE, 1);
   flush_ok (f, 1);
   check_flushed (f);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, 10 * PAGE, 1);
   store_expect (f, 1 * MiB, 10 * PAGE, 1);
   assert_true (atomic_load (&f->errors) > 0);
@@ -61,7 +61,7 @@ test_write_fails_for_long (void **state)
   assert_int_equal (cache_flush (f->conn), -EIO);
   fake_store_heal (f->fake);
   flush_ok (f, 3);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 100, 2 * MiB - 100, 1);
   store_expect (f, 2 * MiB, 1000, 2);
   store_expect (f, 2 * MiB + 1000, 1 * MiB - 900, 1);
@@ -82,7 +82,7 @@ test_fua_fails (void **state)
   fake_store_heal (f->fake);
   expect (f, 5 * PAGE, PAGE, 1);
   flush_ok (f, 2);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 5 * PAGE, PAGE, 1);
 
   /* The same when it is the store flush that fails. */
@@ -90,7 +90,7 @@ test_fua_fails (void **state)
   assert_int_equal (put_flags (f, 0, 9 * PAGE, PAGE, 1, CACHE_FUA), -EIO);
   expect (f, 9 * PAGE, PAGE, 1);
   flush_ok (f, 2);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 9 * PAGE, PAGE, 1);
   fixture_stop (f);
 }
@@ -106,7 +106,7 @@ test_writethrough_fails (void **state)
   assert_int_equal (put_flags (f, 0, 0, PAGE, 1, 0), -EIO);
   put (f, 1 * MiB, PAGE, 1);
   flush_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   expect (f, 0, PAGE, 1);
   store_expect (f, 0, PAGE, 1);
   store_expect (f, 1 * MiB, PAGE, 1);
@@ -132,7 +132,7 @@ test_fails_in_background (void **state)
   /* Told, or tried again with success. */
   if (job_join (&flush) < 0)
     flush_ok (f, 2);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, 4 * PAGE, 1);
   fixture_stop (f);
 }
@@ -159,7 +159,7 @@ test_flush_fails (void **state)
     expect (f, 0, 64 * PAGE, 1);
   }
   flush_ok (f, 3);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, 64 * PAGE, 1);
   store_expect (f, 3 * MiB + 512, 1024, 1);
   store_expect (f, 3 * MiB, 512, 0);
@@ -195,7 +195,7 @@ test_shared_flush_fails (void **state)
     if (job_join (&jobs[i]) == 0)
       store_expect (f, 0, PAGE, 1);
   flush_ok (f, 0);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, PAGE, 1);
   fixture_stop (f);
 }
@@ -221,7 +221,7 @@ test_flush_fails_in_the_middle (void **state)
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), -EIO);
   flush_ok (f, 2);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, PAGE, 1);
   store_expect (f, PAGE, PAGE, 2);
   store_expect (f, 2 * PAGE, 2 * PAGE, 1);
@@ -254,7 +254,7 @@ test_unstable_not_evicted (void **state)
   assert_int_equal (job_join (&flush), -EIO);
   fake_store_unhold (f->fake, STORE_FLUSH);
   flush_ok (f, 0);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect (f, 0, 32 * PAGE, 1);
   expect (f, 0, 32 * PAGE, 1);
   fixture_stop (f);

@@ -36,7 +36,7 @@ zero_again (bool trim, unsigned flags)
   fake_store_heal (f->fake);
   expect_zero (f, 0, 7 * PAGE);
   flush_until_ok (f, 2);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 7 * PAGE + 100);
   store_expect (f, 7 * PAGE + 100, PAGE, 1);
   store_expect_zero (f, 8 * PAGE + 100, 12 * PAGE - 100);
@@ -61,7 +61,7 @@ zero_alone_again (bool trim, unsigned flags)
     assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, flags), 0);
   flush_fails (f, 0);
   flush_until_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 64 * PAGE, PAGE, 0);
   fixture_stop (f);
@@ -102,7 +102,7 @@ test_zero_again_fails (void **state)
   expect_zero (f, 0, 64 * PAGE);
   fake_store_heal (f->fake);
   flush_until_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
   fixture_stop (f);
@@ -126,7 +126,7 @@ test_written_before_again (void **state)
   store_expect (f, 8 * PAGE, 8 * PAGE, 1);
   fake_store_heal (f->fake);
   flush_until_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 8 * PAGE);
   store_expect (f, 8 * PAGE, 8 * PAGE, 1);
   store_expect_zero (f, 16 * PAGE, 48 * PAGE);
@@ -145,7 +145,7 @@ test_many_zeroes (void **state)
     assert_int_equal (cache_zero (f->conn, PAGE, i * 2 * PAGE, 0), 0);
   flush_fails (f, 0);
   flush_until_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   for (i = 0; i < n; i++) {
     store_expect_zero (f, i * 2 * PAGE, PAGE);
     store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
@@ -179,7 +179,7 @@ test_many_zeroes_at_once (void **state)
     assert_int_equal (job_join (&jobs[i]), 0);
   flush_fails (f, 0);
   flush_until_ok (f, 1);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   for (i = 0; i < N; i++) {
     store_expect_zero (f, i * 2 * PAGE, PAGE);
     store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
@@ -205,7 +205,7 @@ test_fast_zero_again (void **state)
   record = nth_request (f, STORE_ZERO, 1);
   assert_int_equal (record.length, 64 * PAGE);
   assert_false (record.flags & STORE_FAST_ZERO);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 64 * PAGE);
   fixture_stop (f);
 }
@@ -223,8 +223,8 @@ test_background_after_zero (void **state)
   put (f, 1 * MiB, PAGE, 1);
   flush_fails (f, 0);
   mapping_kick (f->mapping);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
-  fake_store_crash (f->fake, 0);
+  until_saved (f);
+  power_cut (f);
   store_expect_zero (f, 0, PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
   fixture_stop (f);
@@ -252,7 +252,7 @@ test_zero_overtaken_by_flush (void **state)
   gate_open (f, &gate);
   if (job_join (&zero) == 0) {
     flush_until_ok (f, 1);
-    fake_store_crash (f->fake, 0);
+    power_cut (f);
     store_expect_zero (f, 0, 8 * PAGE);
   }
   fixture_stop (f);

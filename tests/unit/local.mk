@@ -26,8 +26,10 @@ UNIT_TESTS = \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
+	unit/loss-direct-test \
 	unit/loss-moments-test \
 	unit/loss-test \
+	unit/loss-zero-test \
 	unit/nowait-test \
 	unit/priority-test \
 	unit/ranges-test \
@@ -203,8 +205,10 @@ unit_redo_test_SOURCES = unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
+unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
 unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(CACHE_FIXTURE)
-unit_loss_test_SOURCES = unit/loss-test.c $(CACHE_FIXTURE)
+unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
+unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
 unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_law_test_SOURCES = \

@@ -67,7 +67,7 @@ test_read_before_again (void **state)
   expect_zero (f, 2 * PAGE, 100);
   fake_store_unhold (f->fake, STORE_WRITE);
   flush_until_ok (f, 0);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 2 * PAGE + 100);
   store_expect (f, 2 * PAGE + 100, 10, 1);
   store_expect_zero (f, 2 * PAGE + 110, 61 * PAGE - 110);
@@ -92,7 +92,7 @@ begin_then_flush (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   assert_true (iomap->zeroed);
   assert_true (iomap->length >= 2 * PAGE);
   assert_int_equal (cache_flush (f->conns[1]), 0);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  until_saved (f);
   while (page_masks (f, 1) != 0)
     reclaim_pages (f->cache->reclaim, 1);
   return r;
@@ -197,7 +197,7 @@ test_some_fail (void **state)
   assert_int_equal (cache_flush (f->conn), -EIO);
   fake_store_heal (f->fake);
   flush_until_ok (f, 0);
-  fake_store_crash (f->fake, 0);
+  power_cut (f);
   store_expect_zero (f, 0, 4 * PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
   store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);

@@ -40,3 +40,28 @@ flush_fails (struct fixture *f, unsigned conn)
   assert_int_equal (cache_flush (f->conns[conn]), -EIO);
   fake_store_heal (f->fake);
 }
+
+void
+lose (struct fixture *f)
+{
+  fake_store_lose (f->fake, 0);
+}
+
+void
+power_cut (struct fixture *f)
+{
+  fake_store_crash (f->fake, 0);
+}
+
+void
+until_saved (struct fixture *f)
+{
+  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+}
+
+void
+stop_unbothered (struct fixture *f)
+{
+  assert_int_equal (atomic_load (&f->errors), 0);
+  fixture_stop (f);
+}

@@ -2,8 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The fixture over a store whose flushes fail: then it loses all that it had
- * not made durable.
+ * The fixture over a store that loses all that it had not made durable: when a
+ * flush fails, and when it is told to.
  */
 
 #ifndef VOLATILE_FIXTURE_H
@@ -22,5 +22,17 @@ extern void flush_until_ok (struct fixture *f, unsigned conn);
 
 /* All flushes fail at the store, which forgets, until this one is over. */
 extern void flush_fails (struct fixture *f, unsigned conn);
+
+/* The store loses it now, without an error. */
+extern void lose (struct fixture *f);
+
+/* What the store has now, it has for ever. */
+extern void power_cut (struct fixture *f);
+
+/* Wait until everything is written back and flushed. */
+extern void until_saved (struct fixture *f);
+
+/* Stop; no client was bothered, nor the log. */
+extern void stop_unbothered (struct fixture *f);
 
 #endif /* VOLATILE_FIXTURE_H */

@@ -1,0 +1,202 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A store that loses direct writes that were not flushed, of which there is no
+ * copy: clients are told.
+ */
+
+#include <errno.h>
+
+#include "volatile-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* There is no copy of what was lost: every connection is told, once. */
+static void
+test_direct (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  unsigned i;
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  lose (f);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  stop_unbothered (f);
+}
+
+/* Once told, they read what the store has, though more was cached meanwhile. */
+static void
+test_direct_cached (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 16; i++)
+    put (f, i * 64 * KiB, 64 * KiB, 1);
+  for (i = 0; i < 16; i++)
+    expect (f, 1 * MiB - (i + 1) * PAGE, PAGE, 1);
+  put (f, 2 * MiB, PAGE, 1);
+  lose (f);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  expect (f, 512 * KiB, 512 * KiB, 0);
+  expect (f, 2 * MiB, PAGE, 1);
+  stop_unbothered (f);
+}
+
+/* So they are if a flush was in flight. */
+static void
+test_direct_flushing (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), -EIO);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  flush_ok (f, 0);
+  flush_ok (f, 1);
+  stop_unbothered (f);
+}
+
+/* What is in flight is done again by who waits for it: nobody need be told. */
+static void
+test_direct_in_flight (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  unsigned i;
+
+  (void) state;
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &write);
+  for (i = 0; i < 3; i++) {
+    fake_store_wait_held (f->fake, STORE_WRITE, 1);
+    lose (f);
+    fake_store_release (f->fake, STORE_WRITE, 1);
+  }
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 4);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+  stop_unbothered (f);
+}
+
+/* One that waited for a zero of the same range, both lost: it was the later
+ * one, and stays so when they are done again.
+ */
+static void
+direct_behind_zero (unsigned flags)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job zero = { .op = JOB_ZERO, .count = sizeof buf };
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = flags
+  };
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &zero);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start (f, 0, &write);
+  fixture_until_asleep (f, 2);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&zero), 0);
+  assert_int_equal (job_join (&write), 0);
+  flush_ok (f, 1);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+  stop_unbothered (f);
+}
+
+static void
+test_direct_behind_zero (void **state)
+{
+  (void) state;
+  direct_behind_zero (0);
+  direct_behind_zero (CACHE_FUA);
+}
+
+/* The zero comes while the write is busy with what is before it. */
+static void
+direct_around_zero (unsigned flags)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[2 << 20];
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = flags
+  };
+  uint64_t first;
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  first = nth_request (f, STORE_WRITE, 0).length;
+  assert_true (first < sizeof buf);
+  assert_int_equal (cache_zero (f->conns[1], PAGE, first, 0), 0);
+  fake_store_release (f->fake, STORE_WRITE, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  flush_ok (f, 1);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+
+  /* Once it is flushed it is in nobody's way. */
+  fake_store_clear (f->fake);
+  put (f, first - PAGE, 3 * PAGE, 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  stop_unbothered (f);
+}
+
+static void
+test_direct_around_zero (void **state)
+{
+  (void) state;
+  direct_around_zero (0);
+  direct_around_zero (CACHE_FUA);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_direct),
+    cmocka_unit_test (test_direct_cached),
+    cmocka_unit_test (test_direct_flushing),
+    cmocka_unit_test (test_direct_in_flight),
+    cmocka_unit_test (test_direct_behind_zero),
+    cmocka_unit_test (test_direct_around_zero),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
