@@ -130,6 +130,11 @@ zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
   return ok;
 }
 
+/* Bytes: all of it is done again if the mapping changes meanwhile, and mappings
+ * may change all the time.
+ */
+#define ZEROES_AT_ONCE (256u << 10)
+
 int64_t
 read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
              uint64_t pos, uint64_t n)
@@ -151,6 +156,7 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
   else {
     if (folio)
       n = folio_pos (folio) - pos;
+    n = min_u64 (n, ZEROES_AT_ONCE);
     memset (buf, 0, n);
   }
   if (folio)

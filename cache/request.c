@@ -105,23 +105,36 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
   return r;
 }
 
+/* The connection's clients are told of so many lost writes.  All flushes fail that
+ * came before one of them was over: each may be another client's.
+ */
+static void
+note_told (struct conn *conn, uint32_t lost)
+{
+  uint32_t told = atomic_load (&conn->lost_writes);
+
+  while ((int32_t) (lost - told) > 0 &&
+         !atomic_compare_exchange_weak (&conn->lost_writes, &told, lost))
+    ;
+}
+
 static int
 do_flush (struct conn *conn)
 {
   struct mapping *mapping = conn->mapping;
-  uint32_t lost;
+  uint32_t told = atomic_load (&conn->lost_writes), lost;
   int r;
 
   /* If that fails so does the sync, but not before it has written the data. */
   zeroes_redo (mapping);
   r = writeback_sync (mapping, 0, UINT64_MAX, true);
   lost = atomic_load (&mapping->lost_writes);
-  if (atomic_exchange (&conn->lost_writes, lost) != lost) {
-    /* Before it is told, so that what it reads then stays. */
-    mapping_forget_clean (mapping);
-    r = r ? r : -EIO;
-  }
-  return r;
+  if (lost == told)
+    return r;
+  /* Before it is told, so that what it reads then stays. */
+  mapping_forget_clean (mapping);
+  note_told (conn, lost);
+  return r ? r : -EIO;
 }
 
 int

@@ -198,7 +198,12 @@ sync_see_losses (struct mapping *mapping)
   wb->losses = losses;
   wb->doubts++;
   wb->settling = true;
-  atomic_store (&wb->unflushed, true);
+  /* What the one in flight was to make durable.  What no flush has been sent for
+   * is noted, and what is done again will be; and if there is nothing, a disk
+   * whose store is gone can be closed.
+   */
+  if (wb->flush_state == FLUSH_SENT)
+    atomic_store (&wb->unflushed, true);
   zeroes_lost (&mapping->zeroes);
   if (lost_direct (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);

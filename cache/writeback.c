@@ -74,8 +74,8 @@ writeback_destroy (struct mapping *mapping)
 bool
 writeback_over_background (const struct mapping *mapping)
 {
-  return atomic_load_explicit (&mapping->nr_dirty, memory_order_relaxed) +
-           atomic_load_explicit (&mapping->nr_writeback, memory_order_relaxed) >
+  return atomic_load (&mapping->nr_dirty) +
+           atomic_load (&mapping->nr_writeback) >
          balance_background (mapping);
 }
 
@@ -102,7 +102,9 @@ background_step (struct mapping *mapping)
 
   if (!writeback_over_background (mapping)) {
     atomic_store (&wb->background, false);
-    return false;
+    /* Whoever went over it just now may have seen that we are at it. */
+    if (!writeback_over_background (mapping))
+      return false;
   }
   atomic_store (&wb->background, true);
   if (!pass->active)
@@ -350,8 +352,7 @@ writeback_dirtied (struct mapping *mapping)
    * never for each write.
    */
   if (!atomic_load (&wb->armed) ||
-      (writeback_over_background (mapping) &&
-       !atomic_load_explicit (&wb->background, memory_order_relaxed)))
+      (writeback_over_background (mapping) && !atomic_load (&wb->background)))
     writeback_kick (mapping);
 }
 

@@ -17,6 +17,7 @@
  *   unknown                  treated as MAPPED where asking is not possible
  *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
  *   any        -> MAPPED     a store write is about to begin, or has ended
+ *   unknown, DELALLOC -> MAPPED  zeroing is about to begin
  *   any        -> HOLE       trimmed, or zeroed giving space back
  *   any        -> UNWRITTEN  zeroed
  *   any        -> unknown    forgotten, for lack of room
@@ -51,7 +52,7 @@ raw_of (struct fs *fs)
 /* ------------------------------------------------------ asking the store */
 
 struct report {
-  struct extents *extents;
+  struct raw *raw;
   uint64_t epoch;
   uint64_t pos;
   bool found; /* a run with pos in it was reported: this one */
@@ -59,6 +60,23 @@ struct report {
   enum iomap_type type;
 };
 
+static void
+take (struct report *report, uint64_t start, uint64_t end, enum iomap_type type)
+{
+  if (start >= end)
+    return;
+  extents_learn (report->raw->extents, report->epoch, start, end - start, type);
+  if (start <= report->pos && report->pos < end) {
+    report->found = true;
+    report->offset = start;
+    report->length = end - start;
+    report->type = type;
+  }
+}
+
+/* A server's runs may begin and end anywhere, but blocks are read and zeroed as a
+ * whole: one of which not all is the same kind of zero is MAPPED.
+ */
 static void
 take_run (void *opaque, uint64_t offset, uint64_t length,
           enum store_extent type)
@@ -69,13 +87,17 @@ take_run (void *opaque, uint64_t offset, uint64_t length,
     [STORE_DATA] = IOMAP_MAPPED,
   };
   struct report *report = opaque;
+  const struct fs *fs = &report->raw->fs;
+  uint64_t bs = fs->block_size, end = offset + length;
+  uint64_t first = (offset + bs - 1) & ~(bs - 1);
+  uint64_t last = end == fs->size ? end : end & ~(bs - 1);
 
-  extents_learn (report->extents, report->epoch, offset, length, types[type]);
-  if (offset <= report->pos && report->pos - offset < length) {
-    report->found = true;
-    report->offset = offset;
-    report->length = length;
-    report->type = types[type];
+  if (type == STORE_DATA || first >= last)
+    take (report, offset, end, IOMAP_MAPPED);
+  else {
+    take (report, offset, first, IOMAP_MAPPED);
+    take (report, first, last, types[type]);
+    take (report, last, end, IOMAP_MAPPED);
   }
 }
 
@@ -84,7 +106,7 @@ ask (struct raw *raw, uint64_t start, uint64_t end, struct report *report)
 {
   struct store *store = raw->fs.store;
 
-  report->extents = raw->extents;
+  report->raw = raw;
   report->epoch = extents_epoch (raw->extents);
   store->ops->block_status (store, start, end - start, take_run, report);
 }
@@ -102,7 +124,7 @@ ask_around (struct raw *raw, uint64_t pos, struct report *report)
   report->pos = pos;
   ask (raw, start, end, report);
   if (!report->found && start < pos)
-    ask (raw, pos, end, report);
+    ask (raw, pos & ~((uint64_t) raw->fs.block_size - 1), end, report);
 }
 
 /* Both only grow, so the sum is the same only if both are. */
@@ -320,11 +342,14 @@ is_hole (struct raw *raw, uint64_t offset, uint64_t length)
          type == IOMAP_HOLE && known >= length;
 }
 
-/* Zeroing the range has failed, half way perhaps.  What read as zero before
- * still does, and must: the store may have lost what made it so.
+/* Of the range, what is not known to read as zero in the store is MAPPED, if
+ * the range is about to be zeroed: nothing is to be learned of it before that
+ * is over, for the store may still lose it.  If zeroing has failed, half way
+ * perhaps, it is unknown.  What read as zero before still does, and must: the
+ * store may have lost what made it so.
  */
 static void
-forget_data (struct raw *raw, uint64_t offset, uint64_t length)
+mark_data (struct raw *raw, uint64_t offset, uint64_t length, bool failed)
 {
   enum iomap_type type;
   uint64_t n;
@@ -334,8 +359,12 @@ forget_data (struct raw *raw, uint64_t offset, uint64_t length)
     bool found = extents_lookup (raw->extents, offset, &known, &type);
 
     n = known < length ? known : length;
-    if (found && type != IOMAP_HOLE && type != IOMAP_UNWRITTEN)
+    if (found && (type == IOMAP_HOLE || type == IOMAP_UNWRITTEN))
+      continue;
+    if (failed)
       extents_forget (raw->extents, offset, n);
+    else
+      extents_set (raw->extents, offset, n, IOMAP_MAPPED);
   }
 }
 
@@ -363,9 +392,11 @@ raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
     extents_set (raw->extents, offset, length, IOMAP_UNWRITTEN);
   else if (give_back && is_hole (raw, offset, length))
     return 0;
+  else
+    mark_data (raw, offset, length, false);
   r = store_submit_wait (fs->store, &req);
   if (r < 0) {
-    forget_data (raw, offset, length);
+    mark_data (raw, offset, length, true);
     return r;
   }
   extents_set (raw->extents, offset, length,

@@ -73,6 +73,32 @@ test_direct_flushing (void **state)
   stop_unbothered (f);
 }
 
+/* Several flushes of one connection may be those of several clients' writers. */
+static void
+test_direct_flushes (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job flushes[3];
+  unsigned i;
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  for (i = 0; i < 3; i++) {
+    flushes[i] = (struct job) { .op = JOB_FLUSH };
+    job_start (f, 0, &flushes[i]);
+  }
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fixture_until_asleep (f, 3);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  for (i = 0; i < 3; i++)
+    assert_int_equal (job_join (&flushes[i]), -EIO);
+  flush_ok (f, 0);
+  stop_unbothered (f);
+}
+
 /* What is in flight is done again by who waits for it: nobody need be told. */
 static void
 test_direct_in_flight (void **state)
@@ -193,6 +219,7 @@ main (void)
     cmocka_unit_test (test_direct),
     cmocka_unit_test (test_direct_cached),
     cmocka_unit_test (test_direct_flushing),
+    cmocka_unit_test (test_direct_flushes),
     cmocka_unit_test (test_direct_in_flight),
     cmocka_unit_test (test_direct_behind_zero),
     cmocka_unit_test (test_direct_around_zero),

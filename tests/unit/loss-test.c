@@ -291,6 +291,25 @@ test_shutdown (void **state)
   stop_unbothered (f);
 }
 
+/* Nothing was unsaved: the disk can be closed though its store is gone. */
+static void
+test_shutdown_saved (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  put (f, 0, 100 * PAGE, 1);
+  flush_ok (f, 0);
+  fake_store_clear (f->fake);
+  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EHOSTDOWN);
+  lose (f);
+  mapping_shutdown (f->mapping);
+  assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  fake_store_heal (f->fake);
+  stop_unbothered (f);
+}
+
 /* A store that gives up, and is back. */
 static void
 test_back (void **state)
@@ -327,6 +346,7 @@ main (void)
     cmocka_unit_test (test_waiting_batch),
     cmocka_unit_test (test_fua),
     cmocka_unit_test (test_shutdown),
+    cmocka_unit_test (test_shutdown_saved),
     cmocka_unit_test (test_back),
   };
 
