@@ -5,6 +5,7 @@
  * A whole cache over a fake store: see cache-fixture.h.
  */
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,15 +298,14 @@ void
 fill_pattern (void *buf, size_t n, uint64_t offset, unsigned version)
 {
   uint8_t *p = buf;
-  uint64_t word = 0, at = UINT64_MAX;
-  size_t i;
+  uint64_t word;
+  size_t skip, k;
 
-  for (i = 0; i < n; i++, offset++) {
-    if (offset / 8 != at) {
-      at = offset / 8;
-      word = mix64 (at ^ ((uint64_t) version + 1) << 48);
-    }
-    p[i] = (uint8_t) (word >> offset % 8 * 8);
+  for (; n > 0; p += k, offset += k, n -= k) {
+    word = htole64 (mix64 ((offset / 8) ^ ((uint64_t) version + 1) << 48));
+    skip = offset % 8;
+    k = min_u64 (8 - skip, n);
+    memcpy (p, (uint8_t *) &word + skip, k);
   }
 }
 
@@ -324,11 +324,12 @@ compare (uint8_t *got, uint8_t *want, uint64_t offset, uint64_t n)
 {
   uint64_t i;
 
-  for (i = 0; i < n && got[i] == want[i]; i++)
-    ;
-  if (i < n)
+  if (memcmp (got, want, n) != 0) {
+    for (i = 0; got[i] == want[i]; i++)
+      ;
     fail_msg ("byte %llu of the disk is 0x%02x, not 0x%02x",
               (unsigned long long) (offset + i), got[i], want[i]);
+  }
   free (got);
   free (want);
 }
