@@ -13,7 +13,7 @@
  *   (wanted) ------------> made ---------> session  ----> inside: ends it
  *       ^                                  UP | LOST             |
  *       |                                                        v
- *       +------------------------------------------- its sockets are drained
+ *       +------------------------------------- its connections are drained
  *
  * A request's way:
  *
@@ -22,13 +22,13 @@
  *               |        |  +------ next piece ------+
  *               +--------+ lost: first in the queue again
  *
- * and, while sockets are drained and it is no read, queue -> held -> queue.
+ * and, while connections are drained and it is no read, queue -> held -> queue.
  *
  * Locks.  `lock' protects what the comments say.  libnbd takes a lock of the
  * handle's in each of its calls, and calls back under it; there `lock' is
  * taken.  So libnbd is never called with `lock' held, nor is done.  A handle is
- * closed by the loop thread, once its session is lost and no thread is inside
- * (session->users); or when the loop has ended.
+ * the loop thread's alone, to drain and to close, once its session is lost and no
+ * thread is inside (session->users); or it is closed when the loop has ended.
  */
 
 #ifndef FOLIO_STORE_NBD_IMPL_H
@@ -78,6 +78,9 @@ struct remote_conn {
   struct nbd_handle *handle;
   int fd;        /* the socket again: libnbd closes its own on an error */
   ev_io watcher; /* of fd; the loop thread's */
+  /* Of a lost session, the loop thread's: */
+  unsigned changes; /* not answered yet */
+  bool receiving;   /* libnbd would still write to a request's memory */
   /* Under the lock: */
   uint64_t weight;      /* of the commands in flight */
   uint64_t quiet_since; /* ns: the last answer, or the first command since */
@@ -111,6 +114,15 @@ enum remote_kind {
   REMOTE_STATUS,
 };
 
+/* What libnbd has of a command, until it forgets it.  A command that outlives its
+ * session becomes another's, so cmd is NULL when that is lost.  Under the lock.
+ */
+struct remote_ticket {
+  struct remote_cmd *cmd;
+  struct remote_conn *conn;
+  bool change;
+};
+
 /* A request in flight, of which one piece at a time is a command.  Whoever
  * starts it has it to himself until it is sent, then libnbd until it is
  * finished, then the loop thread.
@@ -134,6 +146,7 @@ struct remote_cmd {
   uint64_t weight;                /* counted for conn */
   uint64_t sent;                  /* ns */
   bool slow;                      /* it may well take long */
+  struct remote_ticket *ticket;   /* NULL: libnbd has forgotten it */
   unsigned late;                  /* see blame; a loss is its fault if not 0 */
   struct remote_cmd *next, *prev; /* in flight, oldest first; or free */
   struct remote_cmd *finished;    /* the next answered one */
@@ -173,7 +186,7 @@ struct store_nbd {
   struct remote_session *session; /* set and cleared by the loop thread */
   struct remote_session *made;    /* not yet installed */
   struct store_queue queue;
-  struct store_list held; /* until the sockets are drained */
+  struct store_list held; /* until the connections are drained */
   bool holding;
   struct remote_cmd *oldest, *newest; /* in flight */
   struct remote_cmd *free_slots;
@@ -269,16 +282,32 @@ extern void remote_session_install (struct store_nbd *sn);
 /* End the session if it is lost and no thread is inside. */
 extern void remote_session_end (struct store_nbd *sn);
 
-/* Drop sockets that have been drained for too long. */
-extern void remote_drain_check (struct store_nbd *sn, uint64_t now);
-
-/* Drop all of them. */
-extern void remote_drain_stop (struct store_nbd *sn);
-
 /* Give up if nothing was heard for too long; lose the session if that is so of a
  * part of it.
  */
 extern void remote_outage_check (struct store_nbd *sn, uint64_t now);
+
+/* ---- store-nbd-drain.c: the loop thread's, without the lock */
+
+/* Drain what was the session, of which all answers that have come are collected.
+ * What is in flight is to be requeued.
+ */
+extern void remote_drain_begin (struct store_nbd *sn,
+                                struct remote_session *session);
+
+/* A command that was in flight when the session was lost is answered. */
+extern void remote_drain_answered (const struct remote_ticket *ticket);
+
+/* Forget sessions of which no connection is left; if there is none, writes may
+ * go on.
+ */
+extern void remote_drain_sweep (struct store_nbd *sn);
+
+/* Drop those that have been drained for too long. */
+extern void remote_drain_check (struct store_nbd *sn, uint64_t now);
+
+/* Drop all of them. */
+extern void remote_drain_stop (struct store_nbd *sn);
 
 /* ---- store-nbd-loop.c */
 
@@ -311,7 +340,7 @@ extern void remote_requeue (struct store_nbd *sn, struct done_list *done);
 extern void remote_fail_waiting (struct store_nbd *sn, int error,
                                  struct done_list *done);
 
-/* What was held, because of sockets to be drained, goes first in the queue
+/* What was held, because of connections to be drained, goes first in the queue
  * again.  The lock is held.
  */
 extern void remote_unhold (struct store_nbd *sn);
@@ -339,11 +368,11 @@ extern void remote_done_call (struct done_list *done);
 /* Find the next piece. REMOTE_AGAIN: it is to be sent. */
 extern int remote_piece_prepare (struct remote_cmd *cmd);
 
-/* Send it, with on_answer to be called.  Returns 0 or a negative errno; of
- * libnbd's own: the server was not asked.
+/* Send it, with on_answer to be called with its ticket, which libnbd frees.
+ * Returns 0 or a negative errno; of libnbd's own: the server was not asked.
  */
 extern int remote_piece_send (struct remote_cmd *cmd,
-                              int (*on_answer) (void *cmd, int *error));
+                              int (*on_answer) (void *ticket, int *error));
 
 /* Did the answer, without an error, bring all that was asked for?  libnbd says
  * so only to those who do not use its callback.

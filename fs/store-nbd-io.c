@@ -196,28 +196,42 @@ next_cmd (struct store_nbd *sn, struct remote_session *session)
 
 /* ------------------------------------------------------- sending, answers */
 
+/* The lock is held. */
+static void
+finish_cmd (struct remote_cmd *cmd, int error)
+{
+  struct store_nbd *sn = cmd->sn;
+
+  cmd->error = error;
+  if (error == 0 && !remote_piece_whole (cmd))
+    cmd->error = EIO;
+  cmd->finished = NULL;
+  *sn->finished_tail = cmd;
+  sn->finished_tail = &cmd->finished;
+}
+
 /* libnbd's callback, in any thread.  ENOTCONN is no answer: no server can give
  * it.
  */
 static int
 on_answer (void *opaque, int *error)
 {
-  struct remote_cmd *cmd = opaque;
-  struct store_nbd *sn = cmd->sn;
+  struct remote_ticket *ticket = opaque;
+  struct remote_cmd *cmd;
+  struct store_nbd *sn = ticket->conn->session->sn;
   bool wake;
 
   pthread_mutex_lock (&sn->lock);
-  if (*error == ENOTCONN)
-    remote_lose (cmd->conn->session, NULL);
-  else {
-    cmd->error = *error;
-    if (*error == 0 && !remote_piece_whole (cmd))
-      cmd->error = EIO;
-    cmd->finished = NULL;
-    *sn->finished_tail = cmd;
-    sn->finished_tail = &cmd->finished;
-  }
-  wake = !sn->collecting;
+  cmd = ticket->cmd;
+  if (cmd)
+    cmd->ticket = NULL;
+  if (cmd && *error == ENOTCONN)
+    remote_lose (ticket->conn->session, NULL);
+  else if (cmd)
+    finish_cmd (cmd, *error);
+  else if (*error != ENOTCONN)
+    remote_drain_answered (ticket);
+  wake = cmd && !sn->collecting;
   pthread_mutex_unlock (&sn->lock);
   if (wake)
     remote_wake (sn);

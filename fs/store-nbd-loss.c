@@ -2,16 +2,12 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The NBD store: sessions begin and end, the sockets of those that are lost are
- * drained, and outages that last too long are given up.  All of it is the loop
- * thread's, but for remote_lose.
+ * The NBD store: sessions begin and end, and outages that last too long are given
+ * up.  All of it is the loop thread's, but for remote_lose.
  */
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "fs/store-nbd-impl.h"
 
@@ -21,9 +17,6 @@
 /* In units of `retry': see lose_if_passed_over. */
 #define PASSED_PATIENCE SLOW_PATIENCE
 #define SLOW_PASSED_PATIENCE 32
-
-#define DRAIN_BUFFER 16384u /* bytes */
-#define DRAIN_READS 64      /* at once, before other watchers get their turn */
 
 void
 remote_lose (struct remote_session *session, const char *why)
@@ -89,143 +82,6 @@ remote_session_install (struct store_nbd *sn)
   if (was_given_up)
     tell_changed (sn);
   remote_collect (sn);
-}
-
-/* ------------------------------------------------------------------ draining */
-
-/* Returns true if it has come to its end. */
-static bool
-drained (int fd)
-{
-  char buf[DRAIN_BUFFER];
-  ssize_t n = 1;
-  int i;
-
-  for (i = 0; i < DRAIN_READS && n > 0; i++)
-    n = recv (fd, buf, sizeof buf, MSG_DONTWAIT);
-  return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-}
-
-static void
-drain_end (struct remote_conn *conn)
-{
-  ev_io_stop (conn->session->sn->loop, &conn->watcher);
-  close (conn->fd);
-  conn->fd = -1;
-}
-
-/* Forget sessions of which no socket is left; then writes may go on. */
-static void
-drain_sweep (struct store_nbd *sn)
-{
-  struct remote_session **p = &sn->draining, *session;
-  unsigned i;
-
-  while ((session = *p) != NULL) {
-    for (i = 0; i < session->n && session->conns[i].fd < 0; i++)
-      ;
-    if (i < session->n) {
-      p = &session->next;
-      continue;
-    }
-    *p = session->next;
-    free (session);
-  }
-  if (sn->draining)
-    return;
-  pthread_mutex_lock (&sn->lock);
-  remote_unhold (sn);
-  pthread_mutex_unlock (&sn->lock);
-}
-
-static void
-on_drain (struct ev_loop *loop, ev_io *watcher, int revents)
-{
-  struct remote_conn *conn = watcher->data;
-  struct store_nbd *sn = conn->session->sn;
-
-  (void) loop;
-  (void) revents;
-  if (!drained (conn->fd))
-    return;
-  drain_end (conn);
-  drain_sweep (sn);
-  remote_wake (sn);
-}
-
-/* The server gets an end of file, after what was sent before. */
-static void
-drain_begin (struct remote_conn *conn)
-{
-  struct ev_loop *loop = conn->session->sn->loop;
-
-  ev_io_stop (loop, &conn->watcher);
-  shutdown (conn->fd, SHUT_WR);
-  nbd_close (conn->handle);
-  conn->handle = NULL;
-  ev_io_init (&conn->watcher, on_drain, conn->fd, EV_READ);
-  conn->watcher.data = conn;
-  if (drained (conn->fd))
-    drain_end (conn);
-  else
-    ev_io_start (loop, &conn->watcher);
-}
-
-static void
-drain_session (struct store_nbd *sn, struct remote_session *session)
-{
-  uint64_t patience = sn->retry < NSEC_PER_SEC ? NSEC_PER_SEC : sn->retry;
-  unsigned i;
-
-  session->drain_until = now_of (sn) + patience;
-  session->next = sn->draining;
-  sn->draining = session;
-  for (i = 0; i < session->n; i++)
-    drain_begin (&session->conns[i]);
-}
-
-static void
-drop_sockets (struct remote_session *session)
-{
-  unsigned i;
-
-  for (i = 0; i < session->n; i++)
-    if (session->conns[i].fd >= 0)
-      drain_end (&session->conns[i]);
-}
-
-void
-remote_drain_check (struct store_nbd *sn, uint64_t now)
-{
-  struct remote_session *session;
-  bool late = false;
-
-  for (session = sn->draining; session; session = session->next) {
-    if (now < session->drain_until)
-      continue;
-    late = true;
-    drop_sockets (session);
-    env_log (sn->store.env, LOG_ERROR,
-             "%s: an old connection does not end; should a write be stalled "
-             "there, it could still land on a newer one",
-             sn->uri);
-  }
-  if (!late)
-    return;
-  drain_sweep (sn);
-  remote_collect (sn);
-}
-
-void
-remote_drain_stop (struct store_nbd *sn)
-{
-  struct remote_session *session;
-
-  while ((session = sn->draining) != NULL) {
-    sn->draining = session->next;
-    drop_sockets (session);
-    free (session);
-  }
 }
 
 /* ------------------------------------------------------------------ patience */
@@ -307,8 +163,8 @@ remote_session_end (struct store_nbd *sn)
   if (session == NULL)
     return;
   say_lost (sn, session);
-  drain_session (sn, session);
   remote_collect (sn);
+  remote_drain_begin (sn, session);
   atomic_fetch_add (&sn->store.losses, 1);
   pthread_mutex_lock (&sn->lock);
   busy = session->heard && slow_in_flight (sn);
@@ -321,7 +177,7 @@ remote_session_end (struct store_nbd *sn)
     sn->slow_end = sn->quiet_since + (SLOW_PATIENCE - 1) * sn->retry;
   remote_connector_want (sn, sn->said != 0);
   pthread_mutex_unlock (&sn->lock);
-  drain_sweep (sn);
+  remote_drain_sweep (sn);
   remote_done_call (&done);
   tell_changed (sn);
   remote_outage_check (sn, now_of (sn));

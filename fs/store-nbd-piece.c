@@ -6,6 +6,7 @@
  * server can take.  Mostly there is one.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/store-nbd-impl.h"
@@ -238,16 +239,33 @@ remote_piece_whole (const struct remote_cmd *cmd)
   return cmd->kind != REMOTE_READ || cmd->got >= cmd->length;
 }
 
+static struct remote_ticket *
+new_ticket (struct remote_cmd *cmd)
+{
+  struct remote_ticket *ticket = malloc (sizeof *ticket);
+
+  if (ticket)
+    *ticket = (struct remote_ticket) {
+      .cmd = cmd,
+      .conn = cmd->conn,
+      .change = cmd->kind == REMOTE_WRITE || cmd->kind == REMOTE_ZERO,
+    };
+  return ticket;
+}
+
 int
 remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
 {
-  nbd_completion_callback done = { .callback = on_answer, .user_data = cmd };
+  nbd_completion_callback done = { .callback = on_answer, .free = free };
   nbd_extent_callback extents = { .callback = remote_on_extents };
   nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = cmd };
   struct nbd_handle *h = cmd->conn->handle;
   int64_t r = -1;
   int e;
 
+  done.user_data = cmd->ticket = new_ticket (cmd);
+  if (cmd->ticket == NULL)
+    return -ENOMEM;
   switch (cmd->kind) {
   case REMOTE_READ:
     cmd->got = 0;
@@ -269,6 +287,7 @@ remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
   }
   if (r >= 0)
     return 0;
+  cmd->ticket = NULL;
   e = nbd_get_errno ();
   return e > 0 ? -e : -EIO;
 }
