@@ -4,9 +4,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # A write stalls in the remote server, its connections break, and the same
-# place is written again. The old write is still done, when its connection ends:
-# folio waits for that end before it writes anything on a new connection, so the
-# newer data is what stays.
+# place is written again. The old write is still done, some time after folio has
+# connected again, and answered; should folio close its connection before, the
+# server does so too, and the write is done nevertheless. Folio waits for the
+# answer before it writes anything on a new connection, so the newer data is what
+# stays.
 
 . "$(dirname "$0")/remote-lib.sh"
 
@@ -55,7 +57,7 @@ EOF
   eventually 20 grep '^let go' "$remote_log" || fail "nothing was stalled"
   grep '^let go' "$remote_log"
   grep -q '^let go of .* 0 newer ones' "$remote_log" ||
-    fail "something was written before the old connection had ended"
+    fail "something was written before the old write was done"
   cmp "$tmp/want" "$tmp/disk" || fail "an old write is on top of a newer one"
   stop_folio
   kill_remote

@@ -37,7 +37,8 @@ MODES = {
     "silent": "read requests, never answer them",
     "deaf": "stop reading and writing, keep the connection",
     "stall": "keep writes back; close the other connections at the next one; "
-             "do the writes when the client has let go of this one",
+             "do the writes some time after the client has come back; close "
+             "this connection as soon as the client does",
     "refuse-more": "hang up on the second connection of a client",
     "shrink": "close; the export is smaller from then on",
     "grow": "close; the export is larger from then on",
@@ -80,7 +81,8 @@ class Server:
         self.spoiled = False        # the export has changed for good
         self.connections = []
         self.generation = 0         # grows when a write is kept back
-        self.newer_writes = 0       # that came on connections made after that
+        self.newer = 0              # connections made after that
+        self.newer_writes = 0       # that came on them
         self.newer_flushes = 0
 
     def say(self, what):
@@ -157,6 +159,8 @@ class Connection:
         self.generation = server.generation
         self.structured = self.meta = False
         self.kept = None            # writes kept back
+        server.newer += 1
+        server.lock.notify_all()
 
     # --- bytes
 
@@ -183,8 +187,6 @@ class Connection:
                     self.request()
         except (Gone, OSError):
             pass
-        if self.kept is not None:
-            self.let_go()
         with server.lock:
             server.connections.remove(self)
         self.hang_up()
@@ -363,25 +365,31 @@ class Connection:
             self.kept = []
             with self.server.lock:
                 self.server.generation += 1
+                self.server.newer = 0
                 self.server.newer_writes = 0
                 self.server.newer_flushes = 0
             self.server.close_all(but=self)
-        self.kept.append((command, offset, length, data))
+            threading.Thread(target=self.let_go, daemon=True).start()
+        self.kept.append((command, handle, offset, length, data))
 
     def let_go(self):
-        """The client sends nothing more here. If it writes and flushes on a
-        new connection before this one has ended, that comes first."""
+        """The client has come back, so it sends nothing more here. If it
+        writes and flushes on a new connection before it has been answered on
+        this one, that comes first."""
         server = self.server
         with server.lock:
+            server.lock.wait_for(lambda: server.newer > 0)
             server.lock.wait_for(lambda: server.newer_writes > 0 and
                                  server.newer_flushes > 0,
                                  server.args.patience)
             early = server.newer_writes
         server.say("let go of %d writes, %d newer ones before them"
                    % (len(self.kept), early))
-        for command, offset, length, data in self.kept:
-            if command == WRITE:
-                os.pwrite(server.fd, data, offset)
+        for kept in self.kept:
+            try:
+                self.behave(*kept)
+            except OSError:
+                pass                # the answer has nobody to go to
 
 
 def main():
