@@ -95,8 +95,13 @@ log_unsaved (struct watcher *w, const char *fate)
     env_log (w->env, LOG_ERROR,
              "and %" PRIu64 " ranges more, the last at %" PRIu64,
              u.ranges - MAX_RANGES, u.offset);
-  env_log (w->env, LOG_ERROR, "%" PRIu64 " bytes in %" PRIu64 " ranges %s",
-           u.bytes, u.ranges, fate);
+  if (u.ranges == 0)
+    env_log (w->env, LOG_ERROR,
+             "nothing is left here to be written back, but the store was not "
+             "flushed and may lose what it has");
+  else
+    env_log (w->env, LOG_ERROR, "%" PRIu64 " bytes in %" PRIu64 " ranges %s",
+             u.bytes, u.ranges, fate);
 }
 
 /* --- writing back --- */

@@ -384,6 +384,17 @@ test_lasting_failure (void **state)
   assert_int_equal (logged ("3072 bytes in 2 ranges are lost"), 1);
 }
 
+/* As with direct writes, of which there is no copy. */
+static void
+test_failing_flush (void **state)
+{
+  (void) state;
+  world.failures = -1;
+  assert_int_equal (watcher_finish (start ()), -EIO);
+  assert_int_equal (logged ("0 bytes"), 0);
+  assert_int_equal (logged ("the store was not flushed and may lose"), 1);
+}
+
 /* While clients are there it does not give up, but says what is not saved. */
 static void
 test_failure_with_clients (void **state)
@@ -465,6 +476,7 @@ main (void)
     cmocka_unit_test_setup (test_progress, reset),
     cmocka_unit_test_setup (test_passing_failure, reset),
     cmocka_unit_test_setup (test_lasting_failure, reset),
+    cmocka_unit_test_setup (test_failing_flush, reset),
     cmocka_unit_test_setup (test_failure_with_clients, reset),
     cmocka_unit_test_setup (test_slow_store, reset),
     cmocka_unit_test_setup (test_no_timeout, reset),
