@@ -2,8 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * NBD URIs, as far as they concern more than libnbd: which they are, and the
- * paths in them.  Here also when there is no libnbd, to be able to say so.
+ * NBD URIs, as far as they concern more than libnbd: which they are, and their
+ * parameters.  Here also when there is no libnbd, to be able to say so.
  *
  * https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md
  */
@@ -19,9 +19,10 @@
 static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://",
                                        "nbds+unix://" };
 
-/* Parameters of the query that are paths. */
-static const char *const paths[] = { "socket", "tls-certificates",
-                                     "tls-psk-file" };
+/* The parameters of the query that there are, all of them paths. */
+enum { SOCKET, CERTIFICATES, PSK_FILE, NR_PATHS };
+static const char *const paths[NR_PATHS] = { "socket", "tls-certificates",
+                                             "tls-psk-file" };
 
 #define LENGTH(array) (sizeof (array) / sizeof (array)[0])
 
@@ -70,6 +71,17 @@ says (const char *text, const char *end, const char *word)
   return text == end && *word == '\0';
 }
 
+/* Which of paths has the name in [name, end)?  NR_PATHS: none. */
+static size_t
+which_path (const char *name, const char *end)
+{
+  size_t i;
+
+  for (i = 0; i < NR_PATHS && !says (name, end, paths[i]); i++)
+    ;
+  return i;
+}
+
 /* Is the parameter in [text, end), a relative path?  Returns where its path
  * begins, or NULL.
  */
@@ -77,15 +89,12 @@ static const char *
 relative_path (const char *text, const char *end)
 {
   const char *equals = memchr (text, '=', end - text), *next;
-  size_t i;
 
-  if (equals == NULL || equals + 1 == end || decode (equals + 1, &next) == '/')
+  if (equals == NULL || equals + 1 == end ||
+      decode (equals + 1, &next) == '/' ||
+      which_path (text, equals) == NR_PATHS)
     return NULL;
-  for (i = 0; i < LENGTH (paths); i++) {
-    if (says (text, equals, paths[i]))
-      return equals + 1;
-  }
-  return NULL;
+  return equals + 1;
 }
 
 /* Whatever might mean something else in a URI goes there encoded. */
@@ -173,4 +182,79 @@ store_nbd_absolute_uri (const char *uri)
   free (absolute);
   errno = error;
   return NULL;
+}
+
+/* --------------------------------------------------------------- parameters */
+
+struct parameter {
+  const char *name, *name_end;
+  const char *value; /* or NULL */
+  const char *end;
+};
+
+/* The next parameter at *text, which moves on behind it. */
+static bool
+next_parameter (const char **text, struct parameter *p)
+{
+  *text += strspn (*text, "&");
+  p->name = *text;
+  p->end = *text + strcspn (*text, "&#");
+  p->value = memchr (p->name, '=', p->end - p->name);
+  p->name_end = p->value ? p->value : p->end;
+  if (p->value)
+    p->value++;
+  *text = p->end;
+  return p->end > p->name;
+}
+
+static const char *
+query_of (const char *uri)
+{
+  const char *query = uri + strcspn (uri, "?#");
+
+  return *query == '?' ? query + 1 : "";
+}
+
+/* What is wrong with a parameter that there is, or NULL. */
+static const char *
+fault_of (const struct parameter *p, bool tls, bool again, bool needs_tls)
+{
+  /* libnbd takes it for a & if there is no &. */
+  if (memchr (p->name, ';', p->end - p->name))
+    return "is followed by a ;, which in a path is written as %3B; parameters "
+           "are separated by &";
+  if (p->value == NULL || p->value == p->end)
+    return "has no value; it is to be a path";
+  if (again)
+    return "is there twice; once is allowed";
+  if (needs_tls && !tls)
+    return "is only for nbds:// and nbds+unix://";
+  return NULL;
+}
+
+bool
+store_nbd_check_uri (const char *uri, char *why, size_t size)
+{
+  bool tls = strncmp (uri, "nbds", 4) == 0, seen[NR_PATHS] = { false };
+  const char *text = query_of (uri), *fault;
+  struct parameter p;
+  size_t i;
+
+  while (next_parameter (&text, &p)) {
+    i = which_path (p.name, p.name_end);
+    fault = i == NR_PATHS ? "is no parameter; there are socket, "
+                            "tls-certificates and tls-psk-file"
+                          : fault_of (&p, tls, seen[i], i != SOCKET);
+    if (fault) {
+      snprintf (why, size, "%.*s %s", (int) (p.name_end - p.name), p.name,
+                fault);
+      return false;
+    }
+    seen[i] = true;
+  }
+  if (!seen[CERTIFICATES] || !seen[PSK_FILE])
+    return true;
+  snprintf (why, size,
+            "there can be tls-certificates or tls-psk-file, not both");
+  return false;
 }

@@ -201,9 +201,13 @@ store_nbd_open (struct env *env, const struct store_nbd_options *options,
                 struct store **store, char *err, size_t errlen)
 {
   const struct store_message m = { err, errlen };
-  struct store_nbd *sn = new_store (env, options);
+  struct store_nbd *sn;
+  char why[WHY_MAX];
   int r;
 
+  if (!store_nbd_check_uri (options->uri, why, sizeof why))
+    return store_refuse (&m, -EINVAL, "%s: %s", options->uri, why);
+  sn = new_store (env, options);
   if (sn == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
   if ((r = probe (sn, &m)) < 0 ||

@@ -54,6 +54,11 @@ extern bool store_nbd_is_uri (const char *name);
  */
 extern char *store_nbd_absolute_uri (const char *uri);
 
+/* Has it no parameters but those that there are, each where it means something?
+ * If not, says in why (size bytes) what is wrong and what is allowed.
+ */
+extern bool store_nbd_check_uri (const char *uri, char *why, size_t size);
+
 /* Make one connection, of which the first session is made later, and learn
  * from it the geometry.  No threads are made yet.  Returns 0 and the store, or
  * a negative errno with in err (errlen bytes) one line that says what was

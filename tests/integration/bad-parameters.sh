@@ -91,6 +91,9 @@ for value in -1 1m 86401 ''; do
 done
 refuses 'nobody\.sock' "nbd+unix:///?socket=$tmp/nobody.sock"
 refuses 'socket' nbd+unix:///
+refuses 'tls-verify-peer.*tls-certificates' \
+        'nbds://localhost/?tls-verify-peer=false'
+refuses 'tls-psk-file.*only for nbds' 'nbd://localhost/?tls-psk-file=/keys'
 
 # None of these has touched the file.
 cmp -n 1048576 "$img" /dev/zero || fail "the file was written to"

@@ -2,7 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * NBD URIs: which they are, and that their paths become absolute.
+ * NBD URIs: which they are, that their paths become absolute, and which
+ * parameters they may have.
  */
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -153,13 +155,69 @@ test_no_directory (void **state)
   assert_int_equal (chdir (directory), 0);
 }
 
+static void
+allowed (const char *uri)
+{
+  char why[256] = "";
+
+  if (!store_nbd_check_uri (uri, why, sizeof why))
+    fail_msg ("%s: %s", uri, why);
+}
+
+static void
+refused (const char *uri, const char *reason)
+{
+  char why[256] = "";
+
+  assert_false (store_nbd_check_uri (uri, why, sizeof why));
+  if (strstr (why, reason) == NULL)
+    fail_msg ("%s: %s", uri, why);
+}
+
+static void
+test_allowed (void **state)
+{
+  (void) state;
+  allowed ("nbd://localhost");
+  allowed ("nbd://[::1]:10810/a%20b?");
+  allowed ("nbd://localhost/a;b&c=d");
+  allowed ("nbd+unix:///?socket=/run/x");
+  allowed ("nbd+unix:///?&&socket=/run/x=y&#&tls-psk-file=x");
+  allowed ("nbd+unix:///?s%6fcket=/run/a%3Bb");
+  allowed ("nbds://h/e?tls-certificates=/etc/pki");
+  allowed ("nbds+unix:///?tls-certificates=/etc/pki&socket=/run/x");
+  allowed ("nbds+unix://alice@/?socket=/run/x&tls-psk-file=/keys");
+}
+
+static void
+test_refused (void **state)
+{
+  (void) state;
+  refused ("nbds://h/?tls-verify-peer=false", "tls-verify-peer is no");
+  refused ("nbds://h/?tls-verify-peer=true", "tls-certificates and");
+  refused ("nbds+unix:///?socket=s&tls-hostname=x", "tls-hostname");
+  refused ("nbd+unix:///?sockets=x", "sockets is no parameter");
+  refused ("nbd+unix:///?socket=/x&socke", "socke is no parameter");
+  refused ("nbd+unix:///?socket%00=/x", "is no parameter");
+  refused ("nbd://h/?=x", "is no parameter");
+  refused ("nbd://h/?tls-certificates=/c", "only for nbds://");
+  refused ("nbd+unix:///?socket=/s&tls-psk-f%69le=/k", "nbds+unix://");
+  refused ("nbd+unix:///?socket", "no value");
+  refused ("nbds://h/?tls-certificates=", "no value");
+  refused ("nbds://h/?tls-certificates=&tls-psk-file=/k", "no value");
+  refused ("nbds://h/?tls-certificates=/c&tls-certificates=/d", "twice");
+  refused ("nbds://h/?tls-certificates=/c&tls-psk-file=/k", "not both");
+  refused ("nbds+unix:///?tls-certificates=/c;socket=/s", "%3B");
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_is_uri),       cmocka_unit_test (test_relative),
     cmocka_unit_test (test_unchanged),    cmocka_unit_test (test_root),
-    cmocka_unit_test (test_no_directory),
+    cmocka_unit_test (test_no_directory), cmocka_unit_test (test_allowed),
+    cmocka_unit_test (test_refused),
   };
 
   return cmocka_run_group_tests (tests, enter_directory, leave_directory);
