@@ -11,8 +11,10 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "fs/store-nbd-impl.h"
 
@@ -102,6 +104,84 @@ set_keepalive (int fd, uint64_t retry)
   setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }
 
+/* ----------------------------------------------------------- whom to trust */
+
+/* Can dir/ca-cert.pem be read, by libnbd's own measure? */
+static bool
+has_authority (const char *dir, char *why)
+{
+  char *path;
+  bool has;
+
+  if (asprintf (&path, "%s/ca-cert.pem", dir) < 0) {
+    snprintf (why, WHY_MAX, "out of memory");
+    return false;
+  }
+  has = access (path, R_OK) == 0;
+  if (!has)
+    snprintf (why, WHY_MAX,
+              "%s is needed to tell the server from an impostor: %s", path,
+              strerror (errno));
+  free (path);
+  return has;
+}
+
+/* Where libnbd looks if no directory is named.  NULL, and why: nowhere. */
+static char *
+default_directory (char *why)
+{
+  const char *home = geteuid () != 0 ? getenv ("HOME") : NULL;
+  const char *below[] = { "/.pki/libnbd", "/.config/pki/libnbd" };
+  size_t i, n = home ? 2 : 1;
+  char *dir;
+
+  if (home == NULL) {
+    home = "";
+    below[0] = "/etc/pki/libnbd";
+  }
+  for (i = 0; i < n; i++) {
+    if (asprintf (&dir, "%s%s", home, below[i]) < 0)
+      break;
+    if (has_authority (dir, why))
+      return dir;
+    free (dir);
+  }
+  return NULL;
+}
+
+/* Without an authority's certificate libnbd 1.14 takes those of the system, and
+ * then verifies neither the server's nor that it is for this host.  So there
+ * must be one, each time: a directory may vanish.  Returns 0 and the directory,
+ * which libnbd was told, or NULL: none is needed.
+ */
+static int
+demand_authority (struct nbd_handle *h, const char *uri, char **dir, char *why)
+{
+  bool psk;
+
+  *dir = NULL;
+  if (strncmp (uri, "nbds", 4) != 0)
+    return 0;
+  snprintf (why, WHY_MAX, "out of memory");
+  if (store_nbd_tls_paths (uri, dir, &psk) < 0)
+    return -ENOMEM;
+  if (psk)
+    return 0;
+  if (*dir == NULL)
+    *dir = default_directory (why);
+  else if (!has_authority (*dir, why))
+    return -ENOKEY;
+  if (*dir == NULL)
+    return -ENOKEY;
+  /* Also a default: where it is may have been decided otherwise there. */
+  if (nbd_set_tls_certificates (h, *dir) == 0)
+    return 0;
+  remote_explain (why, "out of memory");
+  return -ENOMEM;
+}
+
+/* --------------------------------------------------------------- connecting */
+
 static int
 negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
            int cancel_fd, char *why)
@@ -134,13 +214,20 @@ remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
                 struct nbd_handle **handle, char *why)
 {
   struct nbd_handle *h = nbd_create ();
+  char *dir;
   int r;
 
   if (h == NULL) {
     remote_explain (why, "out of memory");
     return -ENOMEM;
   }
-  r = negotiate (sn, h, deadline, cancel_fd, why);
+  r = demand_authority (h, sn->uri, &dir, why);
+  if (r == 0)
+    r = negotiate (sn, h, deadline, cancel_fd, why);
+  /* It may have vanished before libnbd looked. */
+  if (r == 0 && dir && !has_authority (dir, why))
+    r = -ENOKEY;
+  free (dir);
   if (r < 0) {
     nbd_close (h);
     return r;

@@ -258,3 +258,28 @@ store_nbd_check_uri (const char *uri, char *why, size_t size)
             "there can be tls-certificates or tls-psk-file, not both");
   return false;
 }
+
+int
+store_nbd_tls_paths (const char *uri, char **certificates, bool *psk)
+{
+  const char *text = query_of (uri), *from;
+  struct parameter p;
+  char *to;
+
+  *certificates = NULL;
+  *psk = false;
+  while (next_parameter (&text, &p)) {
+    if (says (p.name, p.name_end, paths[PSK_FILE]))
+      *psk = true;
+    if (!says (p.name, p.name_end, paths[CERTIFICATES]) || p.value == NULL)
+      continue;
+    free (*certificates);
+    to = *certificates = malloc (p.end - p.value + 1);
+    if (to == NULL)
+      return -ENOMEM;
+    for (from = p.value; from < p.end;)
+      *to++ = decode (from, &from);
+    *to = '\0';
+  }
+  return 0;
+}

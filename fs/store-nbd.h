@@ -59,6 +59,12 @@ extern char *store_nbd_absolute_uri (const char *uri);
  */
 extern bool store_nbd_check_uri (const char *uri, char *why, size_t size);
 
+/* Of a URI that was checked: the directory of certificates that it names (to be
+ * freed) or NULL, and whether it names a file of keys.  Returns 0 or -ENOMEM.
+ */
+extern int store_nbd_tls_paths (const char *uri, char **certificates,
+                                bool *psk);
+
 /* Make one connection, of which the first session is made later, and learn
  * from it the geometry.  No threads are made yet.  Returns 0 and the store, or
  * a negative errno with in err (errlen bytes) one line that says what was

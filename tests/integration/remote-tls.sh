@@ -93,10 +93,10 @@ with_certificates ()
   remote_tcp "$tmp/server"
 }
 
-remote_tcp () # CERTIFICATES
+remote_tcp () # CERTIFICATES [OPTION]
 {
   run_remote "$NBDKIT" -f -i localhost -p "$port" -P "$tmp/remote.pid" \
-             --tls=require --tls-certificates="$1" --tls-verify-peer \
+             --tls=require --tls-certificates="$1" "${2---tls-verify-peer}" \
              file "$tmp/disk"
   listens test -s "$tmp/remote.pid"
 }
@@ -124,8 +124,62 @@ refuses "$remote_sock.*TLS" \
         "nbds+unix:///?socket=$remote_sock&tls-certificates=$tmp/client"
 kill_remote
 
-echo "== a key that both sides know"
 psktool -u alice -p "$tmp/keys" >/dev/null 2>&1
+
+echo "== an impostor"
+# It lets anybody in: that it is refused is our doing.
+certificate "$tmp/theirs" "$tmp/impostor" server
+impostor ()
+{
+  remote_tcp "$tmp/impostor" --no-sr
+}
+impostor
+mkdir "$tmp/empty"
+refuses "$tmp/no-such/ca-cert.pem" "$tls_uri$tmp/no-such"
+refuses "$tmp/empty/ca-cert.pem" "$tls_uri$tmp/empty"
+refuses "certificate" "$tls_uri$tmp/client"
+(
+  # There is nothing where libnbd looks by itself, or nothing of the impostor's.
+  export HOME=$tmp/empty
+  refuses 'pki/libnbd/ca-cert.pem|certificate' "nbds://$tcp"
+)
+refuses "$tcp" "nbds://alice@$tcp/?tls-psk-file=$tmp/keys"
+kill_remote
+
+# It takes the place of the real one, once our certificates have vanished.
+cp -r "$tmp/client" "$tmp/fleeting"
+with_certificates
+start_folio "$tls_uri$tmp/fleeting" retry=1
+client <<<"connect().flush()"
+kill_remote
+mv "$tmp/fleeting" "$tmp/gone"
+cp "$tmp/disk" "$tmp/before"
+impostor
+client <<'EOF'
+h = connect()
+h.pwrite(b"secret" * 512, 4096)
+try:
+    h.flush()
+except nbd.Error as e:
+    if e.errno != "EIO":
+        fail("a flush: %s" % e.errno)
+else:
+    fail("an impostor is trusted")
+EOF
+cmp "$tmp/before" "$tmp/disk" || fail "an impostor was written to"
+kill_remote
+mv "$tmp/gone" "$tmp/fleeting"
+with_certificates
+flushes ()
+{
+  client <<<"connect().flush()"
+}
+eventually 60 flushes || fail "the real server is not trusted again"
+grep -q secretsecret "$tmp/disk" || fail "not all is written"
+stop_folio
+kill_remote
+
+echo "== a key that both sides know"
 psktool -u alice -p "$tmp/wrong-keys" >/dev/null 2>&1
 with_key ()
 {
