@@ -276,13 +276,13 @@ remote_learn (struct nbd_handle *h, struct remote_facts *facts, char *why)
   return 0;
 }
 
+/* What it could it still can; more does no harm. */
 static bool
-same_flag (const char *name, bool was, bool is, char *why)
+still (const char *what, bool was, bool is, char *why)
 {
-  if (was == is)
+  if (is || !was)
     return true;
-  snprintf (why, WHY_MAX, "it was %s%s, and now is %s%s", was ? "" : "not ",
-            name, is ? "" : "not ", name);
+  snprintf (why, WHY_MAX, "it was %s, and now is not", what);
   return false;
 }
 
@@ -302,24 +302,45 @@ blocks_fit (const struct remote_facts *was, const struct remote_facts *is,
   return false;
 }
 
-bool
-remote_same (const struct remote_facts *was, const struct remote_facts *is,
-             char *why)
+/* As large as it was, in the blocks that it had. */
+static bool
+same_size (const struct remote_facts *was, const struct remote_facts *is,
+           char *why)
 {
-  if (was->size != is->size) {
-    snprintf (why, WHY_MAX,
-              "it had %" PRIu64 " bytes, and now has %" PRIu64 " bytes",
-              was->size, is->size);
+  if (is->size / was->min_block * was->min_block == was->size)
+    return true;
+  snprintf (why, WHY_MAX,
+            "it had %" PRIu64 " bytes, and now has %" PRIu64 " bytes",
+            was->size, is->size);
+  return false;
+}
+
+/* It still does what writing to it takes? */
+static bool
+still_written_to (const struct remote_facts *was, const struct remote_facts *is,
+                  char *why)
+{
+  if (is->readonly && !was->readonly) {
+    snprintf (why, WHY_MAX, "it was not read-only, and now is read-only");
     return false;
   }
-  return same_flag ("read-only", was->readonly, is->readonly, why) &&
-         same_flag ("able to flush", was->flush, is->flush, why) &&
-         same_flag ("able to do FUA", was->fua, is->fua, why) &&
-         same_flag ("able to zero", was->zero, is->zero, why) &&
-         same_flag ("able to zero fast", was->fast_zero, is->fast_zero, why) &&
-         same_flag ("able to trim", was->trim, is->trim, why) &&
-         same_flag ("fit for several connections", was->multi_conn,
-                    is->multi_conn, why) &&
+  return still ("able to flush", was->flush, is->flush, why) &&
+         still ("able to do FUA", was->fua, is->fua, why) &&
+         still ("able to zero", was->zero, is->zero, why) &&
+         still ("able to zero fast", was->fast_zero, is->fast_zero, why) &&
+         still ("able to trim", was->trim, is->trim, why);
+}
+
+bool
+remote_same (const struct store_nbd *sn, const struct remote_facts *is,
+             char *why)
+{
+  const struct remote_facts *was = &sn->facts;
+
+  return same_size (was, is, why) &&
+         (sn->store.geo.readonly || still_written_to (was, is, why)) &&
+         still ("fit for several connections",
+                was->multi_conn && sn->connections > 1, is->multi_conn, why) &&
          blocks_fit (was, is, why);
 }
 

@@ -238,8 +238,10 @@ extern int remote_connect (const struct store_nbd *sn, uint64_t deadline,
 extern int remote_learn (struct nbd_handle *handle, struct remote_facts *facts,
                          char *why);
 
-/* Is it the same export as ever?  If not, says in why what has changed. */
-extern bool remote_same (const struct remote_facts *was,
+/* Is it the same export as ever, and can it do what it could, as far as that is
+ * made use of?  If not, says in why what has changed.
+ */
+extern bool remote_same (const struct store_nbd *sn,
                          const struct remote_facts *is, char *why);
 
 /* Say goodbye on all of these and close them; bounded in time. */

@@ -62,7 +62,7 @@ check_facts (struct store_nbd *sn, struct nbd_handle *handle,
 {
   int r = remote_learn (handle, facts, why);
 
-  if (r < 0 || remote_same (&sn->facts, facts, why))
+  if (r < 0 || remote_same (sn, facts, why))
     return r;
   if (strcmp (sn->refused, why) != 0)
     env_log (sn->store.env, LOG_ERROR,

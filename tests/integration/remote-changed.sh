@@ -68,3 +68,35 @@ comes_back readonly 'read-only'
 comes_back no-flush 'flush'
 comes_back gone 'remote.sock'
 comes_back garbage 'remote.sock'
+
+echo "== more than before"
+rm -f "$tmp/disk"
+truncate -s 4M "$tmp/disk"
+remote_nbdkit --filter=nozero --filter=multi-conn file "$tmp/disk" \
+              zeromode=plugin fastzeromode=none multi-conn-mode=disable
+start_folio "$remote_uri" writeback-interval=600
+client <<<"connect().pwrite(b'first' * 100, 0)"
+kill_remote
+remote_nbdkit file "$tmp/disk"
+client "$tmp" <<'EOF'
+disk = Shadow(connect())
+disk.write(pattern(MiB, 4), MiB)
+disk.h.flush()
+disk.save(sys.argv[1] + "/want")
+EOF
+cmp "$tmp/want" "$tmp/disk" || fail "not all is written to the better server"
+stop_folio
+kill_remote
+
+# It can even be written to.
+remote_nbdkit -r file "$tmp/disk"
+start_folio -r -- "$remote_uri" readahead=0
+client <<<"connect().pread(4096, 0)"
+kill_remote
+remote_nbdkit file "$tmp/disk"
+client "$tmp/want" <<'EOF'
+with open(sys.argv[1], "rb") as f:
+    same(connect().pread(4 * MiB, 0), f.read(), 0, "the remote disk")
+EOF
+stop_folio
+kill_remote

@@ -61,6 +61,7 @@ UNIT_TESTS = \
 	$(NULL)
 if HAVE_LIBNBD
 UNIT_TESTS += \
+	unit/store-nbd-connect-test \
 	unit/store-nbd-drain-test \
 	unit/store-nbd-loss-test \
 	unit/store-nbd-slow-test \
@@ -157,6 +158,8 @@ NBD_RIG = \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_store_nbd_connect_test_SOURCES = unit/store-nbd-connect-test.c $(NBD_RIG)
+unit_store_nbd_connect_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_drain_test_SOURCES = unit/store-nbd-drain-test.c $(NBD_RIG)
 unit_store_nbd_drain_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
