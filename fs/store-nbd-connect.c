@@ -186,6 +186,7 @@ static int
 negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
            int cancel_fd, char *why)
 {
+  uint64_t begun = sn->store.env->now (sn->store.env);
   int r = 1;
 
   if (nbd_set_uri_allow_local_file (h, true) < 0 ||
@@ -201,8 +202,8 @@ negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
   if (r > 0)
     return 0;
   if (r == 0) {
-    snprintf (why, WHY_MAX, "no answer within %d seconds",
-              (int) (CONNECT_TIMEOUT / NSEC_PER_SEC));
+    snprintf (why, WHY_MAX, "no answer within %" PRIu64 " seconds",
+              deadline > begun ? (deadline - begun) / NSEC_PER_SEC : 0);
     return -ETIMEDOUT;
   }
   remote_explain (why, "the server closed the connection");

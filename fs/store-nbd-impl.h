@@ -155,7 +155,8 @@ struct remote_cmd {
 struct store_nbd {
   struct store store;
   char *uri;
-  unsigned connections; /* at most */
+  unsigned connections; /* at most; the connector's once it runs */
+  uint64_t took;        /* ns: to make the latest first one of a session */
   uint64_t retry;       /* ns */
   struct remote_facts facts;
   struct nbd_handle *probe;         /* not yet part of a session */
@@ -208,6 +209,7 @@ struct store_nbd {
   /* The connector's. */
   char refused[WHY_MAX]; /* the change that was told last */
   bool told_fewer;       /* that connections are fewer than wished */
+  unsigned most;         /* connections, of a session */
 };
 
 static inline struct store_nbd *

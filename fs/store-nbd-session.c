@@ -20,6 +20,13 @@
 #define MIN_BACKOFF (100 * NSEC_PER_MSEC)
 #define MAX_BACKOFF (3200 * NSEC_PER_MSEC)
 
+/* A further connection may take so long, and longer if the first one did:
+ * meanwhile that one, though it could, does nothing.  A packet that was lost is
+ * sent again after a second.
+ */
+#define MIN_FURTHER (2 * NSEC_PER_SEC)
+#define FURTHER_TIMES 4
+
 void
 remote_connector_want (struct store_nbd *sn, bool pause)
 {
@@ -87,6 +94,10 @@ static int
 first_conn (struct store_nbd *sn, uint64_t deadline, struct nbd_handle **handle,
             char *why)
 {
+  struct env *env = sn->store.env;
+  uint64_t begun;
+  int r;
+
   *handle = sn->probe;
   if (*handle && probe_alive (sn)) {
     sn->probe = NULL;
@@ -95,7 +106,10 @@ first_conn (struct store_nbd *sn, uint64_t deadline, struct nbd_handle **handle,
   if (*handle)
     nbd_close (*handle);
   sn->probe = NULL;
-  return remote_connect (sn, deadline, sn->cancel_fd, handle, why);
+  begun = env->now (env);
+  r = remote_connect (sn, deadline, sn->cancel_fd, handle, why);
+  sn->took = env->now (env) - begun;
+  return r;
 }
 
 static void
@@ -109,25 +123,56 @@ say_fewer (struct store_nbd *sn, unsigned have, unsigned wished,
   sn->told_fewer = true;
 }
 
+/* Until when a further connection is waited for. */
+static uint64_t
+further_deadline (const struct store_nbd *sn, uint64_t deadline)
+{
+  uint64_t patience = sn->took * FURTHER_TIMES;
+  uint64_t now = sn->store.env->now (sn->store.env);
+
+  if (patience < MIN_FURTHER)
+    patience = MIN_FURTHER;
+  return deadline < now + patience ? deadline : now + patience;
+}
+
+/* A server that takes no more clients need not say so: it may leave them waiting.
+ * That is waited for once.  Later there may be fewer only because clients that
+ * were lost still count there.
+ */
+static void
+settle_with (struct store_nbd *sn, unsigned have)
+{
+  sn->connections = have > sn->most ? have : sn->most;
+  env_log (sn->store.env, LOG_DEBUG, "%s: from now on %u connections are made",
+           sn->uri, sn->connections);
+}
+
 /* Add further connections: all, or as many as the server lets us have. */
 static int
 add_others (struct store_nbd *sn, struct remote_session *session,
             unsigned wished, uint64_t deadline, char *why)
 {
+  struct env *env = sn->store.env;
   struct nbd_handle *handle;
   struct remote_facts facts;
+  uint64_t until;
   int r;
 
   while (session->n < wished) {
-    r = remote_connect (sn, deadline, sn->cancel_fd, &handle, why);
+    until = further_deadline (sn, deadline);
+    r = remote_connect (sn, until, sn->cancel_fd, &handle, why);
     if (r < 0) {
       say_fewer (sn, session->n, wished, why);
-      return 0;
+      if (env->now (env) >= until)
+        settle_with (sn, session->n);
+      break;
     }
     if ((r = add_conn (session, handle, why)) < 0 ||
         (r = check_facts (sn, handle, &facts, why)) < 0)
       return r;
   }
+  if (sn->most < session->n)
+    sn->most = session->n;
   return 0;
 }
 

@@ -166,10 +166,11 @@ static int
 probe (struct store_nbd *sn, const struct store_message *m)
 {
   struct env *env = sn->store.env;
+  uint64_t begun = env->now (env);
   char why[WHY_MAX];
-  int r =
-    remote_connect (sn, env->now (env) + CONNECT_TIMEOUT, -1, &sn->probe, why);
+  int r = remote_connect (sn, begun + CONNECT_TIMEOUT, -1, &sn->probe, why);
 
+  sn->took = env->now (env) - begun;
   if (r < 0)
     return store_refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
   r = remote_learn (sn->probe, &sn->facts, why);

@@ -112,3 +112,26 @@ kill_remote
 remote_nbdkit memory 16M
 refuses 'NBD server' "$remote_uri" create=16M
 kill_remote
+
+# It lets two clients in, and further ones wait in front of the door: for them
+# requests do not wait as long as they would until they fail.
+echo "== for two clients only"
+needs qemu-nbd
+truncate -s 16M "$tmp/disk"
+for_two ()
+{
+  remote_qemu -f raw -e 2 "$tmp/disk"
+}
+for_two
+start_folio -v -- "$remote_uri" retry=5 readahead=0
+client <<<"connect().pread(4096, 0)"
+grep -q ': 2 connections' "$log" || fail "not 2 connections"
+grep -q '2 of 4 connections could be made' "$log" || fail "not a word of it"
+# Once is enough.
+kill_remote
+remote_qemu -f raw "$tmp/disk"
+client <<<"connect().pread(4096, MiB)"
+grep -q ': from now on 2 connections' "$log" || fail "it is not remembered"
+[ "$(grep -c ': 2 connections' "$log")" = 2 ] || fail "not 2 connections again"
+stop_folio
+kill_remote
