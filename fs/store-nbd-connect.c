@@ -52,7 +52,8 @@ poll_timeout (struct env *env, uint64_t deadline)
 }
 
 /* Wait for what the handle waits for and have libnbd go on.  Returns 1; 0 if it
- * is too late or it was cancelled; -1 if libnbd failed.
+ * is too late, even for what has come, of which there may be no end, or it was
+ * cancelled; -1 if libnbd failed.
  */
 static int
 step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
@@ -60,13 +61,15 @@ step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
   unsigned direction = nbd_aio_get_direction (h);
   struct pollfd fds[2] = { { .fd = nbd_aio_get_fd (h) },
                            { .fd = cancel_fd, .events = POLLIN } };
-  int n;
+  int timeout = poll_timeout (env, deadline), n;
 
+  if (timeout == 0)
+    return 0;
   if (direction & LIBNBD_AIO_DIRECTION_READ)
     fds[0].events |= POLLIN;
   if (direction & LIBNBD_AIO_DIRECTION_WRITE)
     fds[0].events |= POLLOUT;
-  n = poll (fds, 2, poll_timeout (env, deadline));
+  n = poll (fds, 2, timeout);
   if (n < 0)
     return errno == EINTR ? 1 : -1;
   if (n == 0 || fds[1].revents)

@@ -2,14 +2,21 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The NBD store's connections: which export is taken for the same as before.
+ * The NBD store's connections: which export is taken for the same as before, and
+ * for how long a server is listened to.
  */
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "fs/store-nbd-impl.h"
@@ -122,6 +129,197 @@ smaller_blocks_have_the_same_size (void **state)
   refused (&sn, now, "bytes");
 }
 
+/* ------------------------------------------------------------- a server of ours */
+
+/* It takes one client, on 127.0.0.1. */
+struct server {
+  int listener;
+  bool early;        /* it answers all before it is asked */
+  _Atomic bool said; /* it has */
+  pthread_t thread;
+};
+
+static void
+send_all (int fd, const void *data, size_t length)
+{
+  const char *p = data;
+  ssize_t n;
+
+  for (; length; p += n, length -= n) {
+    n = send (fd, p, length, MSG_NOSIGNAL);
+    if (n <= 0)
+      return;
+  }
+}
+
+static void
+send_reply (int fd, uint32_t option, uint32_t type, const void *data,
+            uint32_t length)
+{
+  uint32_t head[5] = { htonl (0x0003e889), htonl (0x045565a9), htonl (option),
+                       htonl (type), htonl (length) };
+
+  send_all (fd, head, sizeof head);
+  send_all (fd, data, length);
+}
+
+static bool
+receive (int fd, void *data, size_t length)
+{
+  return length == 0 ||
+         recv (fd, data, length, MSG_WAITALL) == (ssize_t) length;
+}
+
+#define OPT_GO 7
+#define OPT_STRUCTURED_REPLY 8
+#define REP_ACK 1
+#define REP_INFO 3
+#define REP_UNSUP 0x80000001
+
+static void
+answer (int fd, uint32_t option)
+{
+  static const uint8_t export[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 1 };
+
+  if (option != OPT_GO) {
+    send_reply (fd, option, REP_UNSUP, NULL, 0);
+    return;
+  }
+  send_reply (fd, OPT_GO, REP_INFO, export, sizeof export);
+  send_reply (fd, OPT_GO, REP_ACK, NULL, 0);
+}
+
+static void *
+serve (void *opaque)
+{
+  static const char greeting[18] = "NBDMAGICIHAVEOPT\0\3";
+  struct server *server = opaque;
+  int fd = accept (server->listener, NULL, NULL);
+  uint8_t flags[4], data[4096];
+  uint32_t head[4];
+
+  send_all (fd, greeting, sizeof greeting);
+  if (server->early) {
+    answer (fd, OPT_STRUCTURED_REPLY);
+    answer (fd, OPT_GO);
+    atomic_store (&server->said, true);
+  }
+  if (receive (fd, flags, sizeof flags)) {
+    while (receive (fd, head, sizeof head) &&
+           receive (fd, data, ntohl (head[3]))) {
+      if (!server->early)
+        answer (fd, ntohl (head[2]));
+    }
+  }
+  close (fd);
+  return NULL;
+}
+
+static void
+start_server (struct server *server, struct nbd_rig *rig)
+{
+  struct sockaddr_in sin = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl (INADDR_LOOPBACK) };
+  socklen_t len = sizeof sin;
+
+  server->listener = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_true (server->listener >= 0);
+  assert_int_equal (
+    bind (server->listener, (struct sockaddr *) &sin, sizeof sin), 0);
+  assert_int_equal (listen (server->listener, 1), 0);
+  assert_int_equal (
+    getsockname (server->listener, (struct sockaddr *) &sin, &len), 0);
+  snprintf (rig->uri, sizeof rig->uri, "nbd://127.0.0.1:%u",
+            ntohs (sin.sin_port));
+  assert_int_equal (pthread_create (&server->thread, NULL, serve, server), 0);
+}
+
+static void
+end_server (struct server *server)
+{
+  pthread_join (server->thread, NULL);
+  close (server->listener);
+}
+
+static int
+option_of (int fd, int level, int name)
+{
+  int value = -1;
+  socklen_t len = sizeof value;
+
+  assert_int_equal (getsockopt (fd, level, name, &value, &len), 0);
+  return value;
+}
+
+/* A dead host is; a live one that does not read for long keeps its connection. */
+static void
+a_silent_host_is_asked_whether_it_lives (void **state)
+{
+  struct server server = { .early = false };
+  struct store_nbd sn = { .retry = NSEC_PER_SEC };
+  struct nbd_handle *handle;
+  char why[WHY_MAX] = "";
+  struct nbd_rig rig;
+  int fd;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  start_server (&server, &rig);
+  sn.store.env = &rig.env;
+  sn.uri = rig.uri;
+  if (remote_connect (&sn, rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1,
+                      &handle, why) < 0)
+    fail_msg ("%s", why);
+  fd = nbd_aio_get_fd (handle);
+  assert_true (option_of (fd, SOL_SOCKET, SO_KEEPALIVE));
+  assert_true (option_of (fd, IPPROTO_TCP, TCP_KEEPIDLE) +
+                 option_of (fd, IPPROTO_TCP, TCP_KEEPCNT) *
+                   option_of (fd, IPPROTO_TCP, TCP_KEEPINTVL) <=
+               30);
+  nbd_close (handle);
+  end_server (&server);
+  nbd_rig_exit (&rig);
+}
+
+static struct server *talker;
+
+/* It is too late from the second time on that it is asked, and until then all has
+ * come.
+ */
+static uint64_t
+late_now (struct env *env)
+{
+  struct nbd_rig *rig = (struct nbd_rig *) env;
+  uint64_t now = atomic_fetch_add (&rig->clock, NSEC_PER_SEC);
+
+  if (now > 0)
+    UNTIL (atomic_load (&talker->said));
+  return now;
+}
+
+static void
+a_server_that_talks_is_not_listened_to_for_ever (void **state)
+{
+  struct server server = { .early = true };
+  struct store_nbd sn = { .retry = NSEC_PER_SEC };
+  struct nbd_handle *handle;
+  char why[WHY_MAX] = "";
+  struct nbd_rig rig;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  talker = &server;
+  start_server (&server, &rig);
+  rig.env.now = late_now;
+  sn.store.env = &rig.env;
+  sn.uri = rig.uri;
+  assert_int_equal (remote_connect (&sn, NSEC_PER_SEC, -1, &handle, why),
+                    -ETIMEDOUT);
+  assert_string_equal (why, "no answer within 1 seconds");
+  end_server (&server);
+  nbd_rig_exit (&rig);
+}
+
 int
 main (void)
 {
@@ -130,6 +328,8 @@ main (void)
     cmocka_unit_test (less_than_before_is_refused),
     cmocka_unit_test (what_is_not_used_may_be_lost),
     cmocka_unit_test (smaller_blocks_have_the_same_size),
+    cmocka_unit_test (a_silent_host_is_asked_whether_it_lives),
+    cmocka_unit_test (a_server_that_talks_is_not_listened_to_for_ever),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
