@@ -80,20 +80,15 @@ step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
   return nbd_aio_notify_write (h) < 0 ? -1 : 1;
 }
 
-/* A dead peer is noticed even if nothing is to be sent to it; and one that does not
- * take what is sent, but not before a live one that is busy with something slow,
- * and does not read meanwhile, would be, and within an hour.
+/* A dead peer is noticed even if nothing is to be sent to it.  While something is,
+ * how long the peer may take for it is for the store to say: TCP_USER_TIMEOUT would
+ * also end connections to one that lives and is too busy to read, and, by tcp(7),
+ * would be in force instead of this.
  */
 static void
-set_keepalive (int fd, uint64_t retry)
+set_keepalive (int fd)
 {
-  const uint64_t hour = 3600 * NSEC_PER_SEC;
-  uint64_t slow = retry < hour ? retry * SLOW_PATIENCE : hour;
-  uint64_t patience = slow < CONNECT_TIMEOUT ? CONNECT_TIMEOUT
-                      : slow < hour          ? slow
-                                             : hour;
   const int on = 1, idle = 10, interval = 5, count = 3;
-  unsigned ms = (unsigned) (patience / NSEC_PER_MSEC);
   int domain = 0;
   socklen_t len = sizeof domain;
 
@@ -104,7 +99,6 @@ set_keepalive (int fd, uint64_t retry)
   setsockopt (fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
   setsockopt (fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
   setsockopt (fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-  setsockopt (fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }
 
 /* ----------------------------------------------------------- whom to trust */
@@ -236,7 +230,7 @@ remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
     nbd_close (h);
     return r;
   }
-  set_keepalive (nbd_aio_get_fd (h), sn->retry);
+  set_keepalive (nbd_aio_get_fd (h));
   *handle = h;
   return 0;
 }

@@ -276,6 +276,7 @@ a_silent_host_is_asked_whether_it_lives (void **state)
                  option_of (fd, IPPROTO_TCP, TCP_KEEPCNT) *
                    option_of (fd, IPPROTO_TCP, TCP_KEEPINTVL) <=
                30);
+  assert_int_equal (option_of (fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
   nbd_close (handle);
   end_server (&server);
   nbd_rig_exit (&rig);
