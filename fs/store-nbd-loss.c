@@ -101,8 +101,9 @@ slow_in_flight (const struct store_nbd *sn)
 /* For how long may a server, or a connection of it, say nothing?  A flush and
  * the like may well take longer than anything else, and hold up what else was
  * asked for, so while one is under way there is more time, and after it, for
- * what it held up.  (A host that is dead or cut off is noticed sooner: its
- * sockets end, see set_keepalive.)  The lock is held.
+ * what it held up.  (A host that is dead or cut off is noticed
+ * sooner only while nothing that was sent to it is unacknowledged: see
+ * set_keepalive.)  The lock is held.
  */
 static uint64_t
 patience_of (const struct store_nbd *sn, uint64_t now)
