@@ -127,7 +127,7 @@ file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
   prepare_piece (sf, req, true, &piece, sqe);
 }
 
-/* Fill with zeroes what of the request's memory has not been read. */
+/* Fill with zeroes what of the request's memory is past the store's end. */
 static void
 zero_rest (const struct store_req *req)
 {
@@ -159,8 +159,8 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
   }
   if (res < 0)
     return res;
-  if (res == 0 && req->progress < wanted && req->op == STORE_WRITE)
-    return -EIO;
+  if (res == 0 && req->progress < wanted)
+    return -EIO; /* it ends before the size it had when it was opened */
   req->progress += (unsigned) res;
   if (res > 0 && req->progress < wanted)
     return FILE_AGAIN;

@@ -5,7 +5,8 @@
  * The file store: what is data, what was allocated and never written, what is
  * a hole.  SEEK_DATA and SEEK_HOLE know of data in the page cache, FIEMAP
  * knows of allocated ranges among what SEEK_HOLE calls a hole.  What can't be
- * found out is data.
+ * found out is data; and so is what a file has lost that was truncated behind
+ * our back, so that it is not taken for zeroes: reading it fails.
  */
 
 #include <errno.h>
@@ -107,18 +108,52 @@ seek (const struct status *s, int whence)
   return r < 0 || (uint64_t) r > s->end ? (int64_t) s->end : r;
 }
 
+/* Where the file ends now, but s->end if that is before.  To be asked after
+ * where holes are, which all that was cut off by then may have been taken for.
+ */
+static int64_t
+file_end (const struct status *s)
+{
+  struct stat st;
+
+  if (fstat (s->sf->fd, &st) < 0)
+    return -errno;
+  return (uint64_t) st.st_size < s->end ? st.st_size : (int64_t) s->end;
+}
+
+/* The hole from s->pos up to where the data at `data' begins, or the file ends.
+ * Returns 1 if there is more to report, 0 if not, or a negative errno.
+ */
+static int
+report_up_to (struct status *s, int64_t data)
+{
+  int64_t end = file_end (s);
+
+  if (end < 0)
+    return (int) end;
+  if (data <= end) {
+    report_hole (s, (uint64_t) data);
+    return s->pos == (uint64_t) data && s->pos < s->end;
+  }
+  report_hole (s, (uint64_t) end);
+  if (s->pos >= (uint64_t) end)
+    report (s, s->end, STORE_DATA);
+  return 0;
+}
+
 /* One hole, which may be empty, and the data after it, likewise. */
 static int
 report_next (struct status *s)
 {
   int64_t data = seek (s, SEEK_DATA), hole;
   uint64_t sector_end;
+  int r;
 
   if (data < 0)
     return (int) data;
-  report_hole (s, (uint64_t) data);
-  if (s->pos < (uint64_t) data || s->pos == s->end)
-    return 0;
+  r = report_up_to (s, data);
+  if (r <= 0)
+    return r;
   hole = seek (s, SEEK_HOLE);
   if (hole < 0)
     return (int) hole;

@@ -19,6 +19,7 @@ INTEGRATION_TESTS = \
 	integration/documentation.sh \
 	integration/extents-during-writeback.sh \
 	integration/extents-show-unflushed-data.sh \
+	integration/file-shrinks.sh \
 	integration/fio-verify.sh \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \

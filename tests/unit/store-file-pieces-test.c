@@ -118,8 +118,8 @@ bytes_in_file (const struct model *m)
   return file_req_end (&m->sf, &m->req) - m->req.offset;
 }
 
-/* Bytes [from, to) of the request have been transferred, or, by a read, were
- * found to lie behind the end of the file.
+/* Bytes [from, to) of the request have been transferred, or, by a read, lie
+ * behind the end of the store.
  */
 static void
 expect_bytes (struct model *m, uint64_t from, uint64_t to, bool past_end)
@@ -284,7 +284,7 @@ complete (struct model *m, const struct piece *p, enum outcome outcome,
     return error;
   }
   if (outcome == NOTHING) {
-    expect_end (m, p->write ? -EIO : 0);
+    expect_end (m, -EIO);
     return 0;
   }
   carry_out (m, p, bytes);

@@ -230,6 +230,47 @@ a_huge_hole_is_one_report (void **state)
   everywhere (check_huge, false);
 }
 
+/* What was cut off behind the store's back is no hole, which would read as
+ * zeroes, wherever a question about it begins.
+ */
+static void
+check_cut_off (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  uint8_t *buf = aligned_memory (MIB, 0xaa);
+  struct runs runs;
+  struct rig rig;
+
+  rig_open (&rig, &o);
+  rig_start (&rig);
+  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, MIB, buf, MIB), 0);
+  assert_int_equal (truncate (place->file, 4 * MIB), 0);
+  ask (&rig, 0, 16 * MIB, &runs);
+  expect_run (&runs, 0, MIB, STORE_HOLE);
+  expect_run (&runs, 1, MIB, STORE_DATA);
+  expect_run (&runs, 2, 2 * MIB, STORE_HOLE);
+  expect_run (&runs, 3, 12 * MIB, STORE_DATA);
+  ask (&rig, 3 * MIB, MIB, &runs);
+  expect_run (&runs, 0, MIB, STORE_HOLE);
+  ask (&rig, 4 * MIB, MIB, &runs);
+  expect_run (&runs, 0, MIB, STORE_DATA);
+  ask (&rig, 8 * MIB, 8 * MIB, &runs);
+  expect_run (&runs, 0, 8 * MIB, STORE_DATA);
+  assert_int_equal (rig_io (&rig, STORE_READ, 0, 8 * MIB, buf, MIB), -EIO);
+  assert_int_equal (truncate (place->file, 16 * MIB), 0);
+  ask (&rig, 2 * MIB, 14 * MIB, &runs);
+  expect_run (&runs, 0, 14 * MIB, STORE_HOLE);
+  rig_close (&rig);
+  free (buf);
+}
+
+static void
+what_was_cut_off_is_no_hole (void **state)
+{
+  (void) state;
+  everywhere (check_cut_off, false);
+}
+
 static void
 check_device_extents (struct place *place)
 {
@@ -261,6 +302,7 @@ main (void)
     cmocka_unit_test (holes_and_unwritten_are_told_from_data),
     cmocka_unit_test (many_extents_are_all_told),
     cmocka_unit_test (a_huge_hole_is_one_report),
+    cmocka_unit_test (what_was_cut_off_is_no_hole),
     cmocka_unit_test (devices_are_all_data),
   };
 
