@@ -211,6 +211,24 @@ check_size (const struct store_file *sf, int64_t wanted,
                        sf->path, size, wanted);
 }
 
+/* A block device that is set read-only can be opened for writing all the same,
+ * and fails every write.
+ */
+static int
+check_writable (const struct store_file *sf, const struct stat *st,
+                const struct store_message *m)
+{
+  int readonly = 0;
+
+  if (sf->store.geo.readonly || !S_ISBLK (st->st_mode) ||
+      ioctl (sf->sync_fd, BLKROGET, &readonly) < 0 || !readonly)
+    return 0;
+  return store_refuse (m, -EROFS,
+                       "%s is a read-only block device; use -r to serve it "
+                       "read-only",
+                       sf->path);
+}
+
 int
 file_reopen (const char *path, int flags, const struct stat *st)
 {
@@ -243,7 +261,7 @@ file_open (struct store_file *sf, const struct store_file_options *options,
   if (fstat (sf->sync_fd, st) < 0)
     return store_refuse (m, -errno, "%s: %s", sf->path, strerror (errno));
   if ((r = check_type (sf->path, st->st_mode, m)) < 0 ||
-      (r = find_size (sf, st, m)) < 0 ||
+      (r = check_writable (sf, st, m)) < 0 || (r = find_size (sf, st, m)) < 0 ||
       (r = check_size (sf, options->create, m)) < 0)
     return r;
   sf->block_device = S_ISBLK (st->st_mode);

@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # A block device serves as a disk, with sectors of 512 and of 4096 bytes: writes,
-# zeroes and trims at odd offsets, flush, FUA and restart.
+# zeroes and trims at odd offsets, flush, FUA and restart. One that is read-only is
+# refused without -r.
 
 . "$(dirname "$0")/helpers.sh"
 
@@ -64,3 +65,12 @@ EOF
   done
   detach
 done
+
+# One that is read-only is served with -r, and refused without: nothing that is
+# written to it could ever be stored.
+loop=$(losetup -f --show -r "$tmp/backing") || skip "no read-only loop device"
+refuses "$loop is a read-only block device.*-r" "$loop"
+start_folio -r -- "$loop"
+[ "$(nbdinfo --size "$uri")" = $((24 << 20)) ] || fail "served with another size"
+stop_folio
+detach

@@ -7,11 +7,14 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -78,6 +81,50 @@ an_unwritable_file_is_refused_but_with_r (void **state)
   assert_true (rig.store->geo.readonly);
   assert_false (rig.store->geo.can_zero || rig.store->geo.can_trim);
   rig_close (&rig);
+}
+
+static void
+set_device_readonly (struct place *place, int readonly)
+{
+  int fd = open (place->file, O_RDONLY | O_CLOEXEC);
+
+  assert_true (fd >= 0);
+  assert_int_equal (ioctl (fd, BLKROSET, &readonly), 0);
+  close (fd);
+}
+
+/* Such a device can be opened for writing, and fails each write.  What is set
+ * outlives the test, so nothing is judged before it is set back.
+ */
+static void
+check_readonly_device (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  char message[300] = "";
+  struct store *store;
+  struct rig rig;
+  struct env env;
+  int r;
+
+  if (place->sector == 0)
+    return;
+  env_init (&env);
+  set_device_readonly (place, 1);
+  r = store_file_open (&env, &o, &store, message, sizeof message);
+  set_device_readonly (place, 0);
+  if (r == 0)
+    store->ops->close (store);
+  assert_int_equal (r, -EROFS);
+  assert_non_null (strstr (message, "is a read-only block device; use -r"));
+  rig_open (&rig, &o);
+  rig_close (&rig);
+}
+
+static void
+a_read_only_device_is_refused (void **state)
+{
+  (void) state;
+  everywhere (check_readonly_device, true);
 }
 
 static void
@@ -191,6 +238,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (wrong_files_are_refused),
     cmocka_unit_test (an_unwritable_file_is_refused_but_with_r),
+    cmocka_unit_test (a_read_only_device_is_refused),
     cmocka_unit_test (only_one_writer),
     cmocka_unit_test (create_makes_a_missing_file_only),
     cmocka_unit_test (direct_where_it_works),
