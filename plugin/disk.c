@@ -244,6 +244,12 @@ disk_disconnect (struct disk *disk, struct conn *conn)
     mapping_kick (disk->mapping);
 }
 
+bool
+disk_stopping (const struct disk *disk)
+{
+  return watcher_stopping (disk->watcher);
+}
+
 uint64_t
 disk_size (const struct disk *disk)
 {

@@ -44,6 +44,9 @@ extern int disk_close (struct disk *disk);
 extern int disk_connect (struct disk *disk, struct conn **conn);
 extern void disk_disconnect (struct disk *disk, struct conn *conn);
 
+/* Has the server been told to stop?  Of a disk that was started. */
+extern bool disk_stopping (const struct disk *disk);
+
 /* Bytes. */
 extern uint64_t disk_size (const struct disk *disk);
 

@@ -226,7 +226,9 @@ folio_can_cache (void *handle)
 
 /* What NBD has no word for reaches the client as EINVAL, as if it were the
  * client's fault: make that EIO.  That a store says EINVAL, or any other of
- * these words, is passed on: it has logged which request it meant.
+ * these words, is passed on: it has logged which request it meant.  But not
+ * ESHUTDOWN, which invites a client to hang up: a store that stops is out of
+ * reach, and may come back, as long as it is not us who stop.
  */
 static int
 error_for_client (int error)
@@ -239,8 +241,8 @@ error_for_client (int error)
   case EINVAL:
   case ENOSPC:
   case EDQUOT:
-  case EFBIG:
-  case ESHUTDOWN: return error;
+  case EFBIG: return error;
+  case ESHUTDOWN: return disk_stopping (disk) ? error : EIO;
   default: return EIO;
   }
 }
