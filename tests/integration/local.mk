@@ -27,6 +27,7 @@ INTEGRATION_TESTS = \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
 	integration/qemu-img-convert.sh \
+	integration/quickstart.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-direct.sh \
 	integration/random-ops-far.sh \
