@@ -85,6 +85,27 @@ create_new (const char *path, bool readonly, const struct store_message *m)
   return fd;
 }
 
+static bool
+has_parent (const char *path)
+{
+  char *copy = strdup (path);
+  bool yes = copy == NULL || access (dirname (copy), F_OK) == 0;
+
+  free (copy);
+  return yes;
+}
+
+/* There is nothing at path: say what is missing, and what would help. */
+static int
+refuse_missing (const char *path, const struct store_message *m)
+{
+  if (has_parent (path))
+    return store_refuse (m, -ENOENT,
+                         "%s does not exist (create=SIZE would make it)", path);
+  return store_refuse (
+    m, -ENOENT, "%s does not exist, and its directory does not either", path);
+}
+
 /* Open path, or make it if it is missing and should be made. */
 static int
 open_or_create (const struct store_file_options *options, bool *created,
@@ -101,11 +122,11 @@ open_or_create (const struct store_file_options *options, bool *created,
   }
   if (errno != ENOENT)
     return store_refuse (m, -errno, "%s: %s", path, strerror (errno));
-  if (options->create < 0)
+  if (lstat (path, &st) == 0)
     return store_refuse (m, -ENOENT,
-                         "%s does not exist (create=SIZE would make "
-                         "it)",
-                         path);
+                         "%s is a symbolic link to what does not exist", path);
+  if (options->create < 0)
+    return refuse_missing (path, m);
   r = create_new (path, options->readonly, m);
   *created = r >= 0;
   return r;

@@ -7,11 +7,11 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
 
 #include "cache/arena.h"
 #include "plugin/config.h"
+#include "plugin/parse.h"
 
 /* Readahead windows are no larger than this part of the cache, so that there is
  * room for a few.
@@ -62,19 +62,24 @@ check_dirty (const struct config *config, char *err)
     config_given (config, "dirty-background-bytes") ? "bytes" : "ratio";
   uint64_t limit = dirty_limit (config);
   uint64_t background = dirty_background (config);
+  char shown[24], bound[24];
 
   if (limit > config->cache_size) {
+    format_size (shown, sizeof shown, limit);
+    format_size (bound, sizeof bound, config->cache_size);
     snprintf (err, CONFIG_ERROR_MAX,
-              "dirty-bytes=%" PRIu64 ": more than cache-size, which is "
-              "%" PRIu64,
-              limit, config->cache_size);
+              "dirty-bytes=%s: more than cache-size, which is %s; allowed: 4k "
+              "to %s",
+              shown, bound, bound);
     return -EINVAL;
   }
   if (background >= limit) {
+    format_size (shown, sizeof shown, background);
+    format_size (bound, sizeof bound, limit);
     snprintf (err, CONFIG_ERROR_MAX,
-              "dirty-background-%s: %" PRIu64 " bytes is not below the dirty "
-              "limit, which by dirty-%s is %" PRIu64,
-              background_key, background, key, limit);
+              "dirty-background-%s: %s is not below the dirty limit, which by "
+              "dirty-%s is %s; allowed: less than that",
+              background_key, shown, key, bound);
     return -EINVAL;
   }
   return 0;
@@ -87,11 +92,12 @@ check_store_keys (const struct config *config, char *err)
   static const struct {
     const char *key;
     bool nbd;
+    const char *allowed;
   } keys[] = {
-    { "create", false },
-    { "direct", false },
-    { "connections", true },
-    { "retry", true },
+    { "create", false, "files" },
+    { "direct", false, "files and block devices" },
+    { "connections", true, "NBD servers" },
+    { "retry", true, "NBD servers" },
   };
   size_t i;
 
@@ -101,7 +107,7 @@ check_store_keys (const struct config *config, char *err)
                 "%s is given, but the store is %s; allowed: only for %s",
                 keys[i].key,
                 config->nbd ? "an NBD server" : "a file or block device",
-                keys[i].nbd ? "NBD servers" : "files and block devices");
+                keys[i].allowed);
       return -EINVAL;
     }
   }

@@ -17,6 +17,8 @@
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 #define TIB (1024 * GIB)
+/* What the cache takes, to the GiB: the number of its pages fits 31 bits. */
+#define CACHE_SIZE_MAX (8 * TIB - GIB)
 #define DAY (86400 * NSEC_PER_SEC)
 
 enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE };
@@ -49,20 +51,20 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
      "make a sparse file of this size if there is none")                       \
   X (fs, "fs", "raw", "raw", CHOICE, 0, 0, formats,                            \
      "how the disk lies on the store; raw: byte for byte")                     \
-  X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN, 8 * TIB,  \
-     NULL, "memory for folios")                                                \
+  X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN,           \
+     CACHE_SIZE_MAX, NULL, "memory for folios")                                \
   X (cache, "cache", "writeback|writethrough|none", "writeback", CHOICE, 0, 0, \
      cache_modes,                                                              \
      "when writes are acknowledged: from memory, when the store has\n"         \
      "    them, or without any caching")                                       \
   X (dirty_ratio, "dirty-ratio", "PERCENT", "40", NUMBER, 1, 100, NULL,        \
      "how much of cache-size may wait to be written back")                     \
-  X (dirty_bytes, "dirty-bytes", "SIZE", NONE, SIZE, 4 * KIB, 8 * TIB, NULL,   \
-     "the same in bytes, instead of dirty-ratio")                              \
+  X (dirty_bytes, "dirty-bytes", "SIZE", NONE, SIZE, 4 * KIB, CACHE_SIZE_MAX,  \
+     NULL, "the same in bytes, instead of dirty-ratio")                        \
   X (dirty_background_ratio, "dirty-background-ratio", "PERCENT", "10",        \
      NUMBER, 0, 100, NULL, "above how much of cache-size writing back begins") \
   X (dirty_background_bytes, "dirty-background-bytes", "SIZE", NONE,           \
-     SIZE_OR_0, 4 * KIB, 8 * TIB, NULL,                                        \
+     SIZE_OR_0, 4 * KIB, CACHE_SIZE_MAX, NULL,                                 \
      "the same in bytes, instead of dirty-background-ratio")                   \
   X (dirty_expire, "dirty-expire", "SECONDS", "30", TIME, 10 * NSEC_PER_MSEC,  \
      DAY, NULL, "data is written back when dirty for so long")                 \
@@ -175,8 +177,8 @@ static const char allowed_stores[] = "PATH or file:PATH"
 static void
 print_allowed (FILE *fp, const struct param *param)
 {
-  static const char units[] = " (a whole number of bytes, or with k, M, G or"
-                              " T after it)";
+  static const char units[] = " (a whole number of bytes, or with b, s, k, M,"
+                              " G, T, P or E after it)";
   char min[24], max[24];
 
   switch (param->kind) {
@@ -344,6 +346,8 @@ check_store (const char *value)
     return value[5] ? NULL : "no path given";
   if (store_nbd_is_uri (value))
     return check_nbd ();
+  if (has_prefix (value, "nbd:"))
+    return "that is QEMU's name for an NBD server";
   if (has_prefix (value, "rbd:"))
     return "RBD stores are not in this build";
   if (colon && colon == value + strcspn (value, "/:"))

@@ -11,12 +11,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "fs/raw.h"
 #include "plugin/disk.h"
+#include "plugin/parse.h"
 #include "plugin/shutdown.h"
 
 /* A connection that is open.  They are kept in a list because nbdkit does not
@@ -51,6 +53,22 @@ log_message (struct env *env, enum log_level level, const char *message)
     nbdkit_debug ("folio: %s", message);
 }
 
+/* Such a cache works until it is full, and then the machine swaps or kills. */
+static void
+warn_of_size (uint64_t cache_size)
+{
+  uint64_t memory =
+    (uint64_t) sysconf (_SC_PHYS_PAGES) * (uint64_t) sysconf (_SC_PAGESIZE);
+  char shown[24];
+
+  if (cache_size <= memory)
+    return;
+  format_size (shown, sizeof shown, cache_size);
+  nbdkit_error ("folio: warning: cache-size=%s is more than the memory of this "
+                "machine, %" PRIu64 " MiB",
+                shown, memory >> 20);
+}
+
 static int
 make_cache (struct disk *disk, const struct config *config, char *err)
 {
@@ -62,6 +80,8 @@ make_cache (struct disk *disk, const struct config *config, char *err)
               "cache-size=%" PRIu64 ": cannot make a cache of so many bytes: "
               "%m",
               config->cache_size);
+  else
+    warn_of_size (config->cache_size);
   return r;
 }
 

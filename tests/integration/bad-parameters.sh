@@ -27,6 +27,7 @@ done
 refuses 'cache-size' "$img" cache-size=0
 refuses 'cache-size' "$img" cache-size=1k
 refuses 'cache-size' "$img" cache-size=1E
+refuses 'cache-size.*1M to 8191G' "$img" cache-size=8T
 refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=3M
 refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=4M
 refuses 'folio-max.*(4K|4096|2M)' "$img" folio-max=512
@@ -74,7 +75,14 @@ refuses 'folder.*directory' "$tmp/folder"
 refuses '/dev/null' /dev/null
 mkfifo "$tmp/fifo"
 refuses 'fifo' "$tmp/fifo"
+refuses 'folder/nodir/x\.img does not exist, and its directory' \
+        "$tmp/folder/nodir/x.img"
+ln -s "$tmp/missing.img" "$tmp/dangling.img"
+refuses 'dangling\.img is a symbolic link to' "$tmp/dangling.img"
+refuses 'dangling\.img is a symbolic link to' "$tmp/dangling.img" create=1M
 refuses 'rbd:pool/image.*RBD' rbd:pool/image
+refuses 'nbd:localhost:10809.*QEMU.*nbd://' nbd:localhost:10809
+refuses 'nbd:unix:/s.*QEMU.*nbd\+unix://' nbd:unix:/s
 refuses 'nbd\+vsock:.*no such kind.*nbd://' nbd+vsock://2
 refuses 'http:.*no such kind' http://localhost/
 
@@ -112,3 +120,14 @@ start_folio "$img" dirty-bytes=16M dirty-background-bytes=1M readahead=128k \
             folio-max=2M sequential-cutoff=8M io-depth=64 cache=writethrough
 [ "$(nbdinfo --size "$uri")" = 1048576 ]
 stop_folio
+
+# A cache that the machine has no memory for is made, and warned of.
+grep -q 'warning' "$log" && fail "a warning of a small cache"
+if [ -z "$SANITIZERS" ]; then
+  rm -f "$log"
+  memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+  start_folio "$img" cache-size=$((memory * 2))k
+  grep -Eq 'warning: cache-size=.* more than the memory of this machine' "$log" ||
+    fail "no warning of a large cache"
+  stop_folio
+fi

@@ -258,9 +258,11 @@ static void
 test_refusals (void **state)
 {
   (void) state;
-  refused ("cache-size", "10X", "cache-size=10X", "suffix", "1M to 8T", NULL);
-  refused ("cache-size", "1023k", "out of range", "1M to 8T", NULL);
-  refused ("cache-size", "9T", "out of range", NULL);
+  refused ("cache-size", "10X", "cache-size=10X", "suffix", "1M to 8191G",
+           NULL);
+  refused ("cache-size", "1023k", "out of range", "1M to 8191G", NULL);
+  refused ("cache-size", "8T", "out of range", NULL);
+  refused ("cache-size", "9X", "with b, s, k, M, G, T, P or E after it", NULL);
   refused ("cache-size", "", "not a whole number", NULL);
   refused ("cache-size", "99999999999999999999", "too big", NULL);
   refused ("create", "0", "out of range", "1 or more", NULL);
@@ -268,8 +270,8 @@ test_refusals (void **state)
   refused ("dirty-ratio", "0", "1 to 100", NULL);
   refused ("dirty-ratio", "40%", "suffix", NULL);
   refused ("dirty-background-ratio", "101", "0 to 100", NULL);
-  refused ("dirty-bytes", "4095", "4k to 8T", NULL);
-  refused ("dirty-background-bytes", "1", "0, or 4k to 8T", NULL);
+  refused ("dirty-bytes", "4095", "4k to 8191G", NULL);
+  refused ("dirty-background-bytes", "1", "0, or 4k to 8191G", NULL);
   refused ("dirty-expire", "0", "10ms to 86400", NULL);
   refused ("writeback-interval", "1d", "suffix", "10ms to 86400", NULL);
   refused ("flush-target", "-1", "not a whole number", "0 to 86400", NULL);
@@ -302,6 +304,8 @@ test_store (void **state)
   refused ("store", "", "no path", "PATH or file:PATH", NULL);
   refused ("store", "file:", "no path", NULL);
   refused ("store", "nbd+vsock://2", "no such kind of store", NULL);
+  refused ("store", "nbd:localhost:10809", "QEMU's name", "allowed: PATH",
+           NULL);
   refused ("store", "rbd:pool/image", "RBD stores are not in this build", NULL);
   refused ("store", "http://example.com/", "no such kind of store", NULL);
 
@@ -415,7 +419,11 @@ test_contradictions (void **state)
   contradiction ("dirty-bytes", "1M", "dirty-background-ratio", "10",
                  "not below");
   contradiction ("io-depth", "1", "dirty-background-ratio", "40", "not below");
-  contradiction ("io-depth", "1", "dirty-bytes", "257M", "cache-size");
+  contradiction ("io-depth", "1", "dirty-bytes", "257M",
+                 "dirty-bytes=257M: more than cache-size, which is 256M; "
+                 "allowed: 4k to 256M");
+  contradiction ("dirty-bytes", "1M", "dirty-background-bytes", "2M",
+                 "2M is not below the dirty limit, which by dirty-bytes is 1M");
   contradiction ("io-depth", "1", "connections", "4",
                  "connections is given, but the store is a file");
   contradiction ("io-depth", "1", "retry", "30", "only for NBD servers");
@@ -425,8 +433,10 @@ test_contradictions (void **state)
 static void
 test_keys_of_files (void **state)
 {
-  static const char *const keys[][2] = { { "create", "1M" },
-                                         { "direct", "auto" } };
+  static const char *const keys[][3] = {
+    { "create", "1M", "allowed: only for files" },
+    { "direct", "auto", "allowed: only for files and block devices" },
+  };
   struct config config;
   char err[CONFIG_ERROR_MAX];
   size_t i;
@@ -439,6 +449,7 @@ test_keys_of_files (void **state)
     assert_int_equal (config_check (&config, err), -EINVAL);
     assert_non_null (strstr (err, keys[i][0]));
     assert_non_null (strstr (err, "the store is an NBD server"));
+    assert_string_equal (strstr (err, "allowed"), keys[i][2]);
     config_free (&config);
   }
 }
@@ -455,6 +466,7 @@ test_reductions (void **state)
   (void) state;
   config_init (&config);
   set (&config, "store", "x");
+  set (&config, "cache-size", "8191G"); /* the largest there is */
   set (&config, "cache-size", "1M");
   set (&config, "dirty-ratio", "5");
   assert_int_equal (config_check (&config, err), 0);

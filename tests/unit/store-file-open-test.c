@@ -47,8 +47,15 @@ wrong_files_are_refused (void **state)
 
   (void) state;
   o.create = -1;
-  expect_refusal (&o, -ENOENT, "does not exist");
+  expect_refusal (&o, -ENOENT, "does not exist (create=SIZE would make it)");
+  o.path = "/nowhere/at/all";
+  expect_refusal (&o, -ENOENT, "and its directory does not either");
+  o.path = first_place ()->file;
+  assert_int_equal (symlink ("/nowhere/at/all", o.path), 0);
+  expect_refusal (&o, -ENOENT, "is a symbolic link to what does not exist");
   o.create = 512;
+  expect_refusal (&o, -ENOENT, "is a symbolic link to what does not exist");
+  unlink (o.path);
   o.readonly = true;
   expect_refusal (&o, -EROFS, "does not exist");
   o.path = first_place ()->dir;
