@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # What a remote server says is wrong reaches the log and the client as what it
-# is (but that it stops is EIO: its client does not). It is not an outage, and nothing is lost: once the server takes the data a
-# flush writes it.
+# is; but that it stops is EIO, since its client does not. It is not an outage,
+# and nothing is lost: once the server takes the data a flush writes it.
 
 . "$(dirname "$0")/remote-lib.sh"
 
@@ -101,8 +101,8 @@ errors_of pread EPERM 'Operation not permitted'
 errors_of pwrite EPERM 'Operation not permitted'
 errors_of pwrite ENOSPC 'No space left on device'
 errors_of pwrite EINVAL 'Invalid argument'
-errors_of pwrite ESHUTDOWN 'shutdown' retry=1
-errors_of pread ESHUTDOWN 'shutdown' retry=1
+errors_of pwrite ESHUTDOWN 'shutdown|shutting down' retry=1
+errors_of pread ESHUTDOWN 'shutdown|shutting down' retry=1
 
 # A remote disk that really is full.
 if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" &&

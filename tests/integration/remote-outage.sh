@@ -90,6 +90,8 @@ def refused(what, request):
 # Each of these takes `retry' at the most, and the first has waited for it.
 refused("a read of what is not in memory", lambda: h.pread(4096, 28 * MiB))
 disk.check("what is in memory", 2 * MiB, 8 * MiB, h=other)
+# What was written before may have been saved in time.
+disk.write(pattern(64 * KiB, 6), 9 * MiB)
 refused("a flush", h.flush)
 refused("another connection's flush", other.flush)
 refused("a late connection's flush", connect().flush)
