@@ -17,7 +17,7 @@ esac
 export FOLIO_TIME_FACTOR=$factor
 
 for name; do :; done
-limit=300
+limit=600
 for slow in ${FOLIO_SLOW_TESTS:-}; do
   case $name in
     "$slow" | */"$slow") limit=1200 ;;
