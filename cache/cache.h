@@ -102,6 +102,9 @@ extern void mapping_kick (struct mapping *mapping);
  */
 extern void mapping_shutdown (struct mapping *mapping);
 
+/* Has that begun?  Then, and only then, -ESHUTDOWN may be our own. */
+extern bool mapping_is_shutdown (const struct mapping *mapping);
+
 /* Call fn for each range of bytes that is not safely on the store (dirty, in
  * writeback or unstable), in order; then for zeroes and trims that are not.
  */

@@ -211,6 +211,12 @@ mapping_shutdown (struct mapping *mapping)
   throttle_wake (mapping);
 }
 
+bool
+mapping_is_shutdown (const struct mapping *mapping)
+{
+  return atomic_load (&mapping->shutdown);
+}
+
 /* --- folios --- */
 
 /* The folio of page, referenced and locked, if it is there. */

@@ -267,7 +267,7 @@ disk_disconnect (struct disk *disk, struct conn *conn)
 bool
 disk_stopping (const struct disk *disk)
 {
-  return watcher_stopping (disk->watcher);
+  return mapping_is_shutdown (disk->mapping);
 }
 
 uint64_t

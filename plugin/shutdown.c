@@ -40,9 +40,8 @@ struct watcher {
   struct mapping *mapping;
   uint64_t timeout; /* ns; 0: none */
   pthread_t thread;
-  _Atomic bool stopping; /* nbdkit was told to; set before the mapping knows */
-  _Atomic bool finish;   /* no client is there any more */
-  int result;            /* the thread's; read after joining it */
+  _Atomic bool finish; /* no client is there any more */
+  int result;          /* the thread's; read after joining it */
 
   /* Of the thread that writes back. */
   uint64_t least;       /* of mapping_work_left so far ... */
@@ -208,7 +207,6 @@ watch (void *opaque)
 
   wait_for_shutdown (w);
   env_log (w->env, LOG_DEBUG, "shutting down: writing back");
-  w->stopping = true;
   mapping_shutdown (w->mapping);
   w->result = write_back (w);
   env_log (w->env, LOG_DEBUG, "shutting down: %s",
@@ -236,12 +234,6 @@ watcher_start (struct env *env, struct mapping *mapping, uint64_t timeout,
   }
   *watcher = w;
   return 0;
-}
-
-bool
-watcher_stopping (const struct watcher *watcher)
-{
-  return watcher->stopping;
 }
 
 int

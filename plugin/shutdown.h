@@ -10,8 +10,6 @@
 #ifndef FOLIO_SHUTDOWN_H
 #define FOLIO_SHUTDOWN_H
 
-#include <stdbool.h>
-
 #include "cache/cache.h"
 #include "fs/env.h"
 
@@ -24,9 +22,6 @@ struct watcher;
  */
 extern int watcher_start (struct env *env, struct mapping *mapping,
                           uint64_t timeout, struct watcher **watcher);
-
-/* Was nbdkit told to stop, so that the mapping was or will be shut down? */
-extern bool watcher_stopping (const struct watcher *watcher);
 
 /* No requests will come any more: wait until all is written back, then end the
  * thread and free it.  Returns 0 when everything is on the store; or the
