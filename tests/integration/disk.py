@@ -46,6 +46,17 @@ def fail(message):
     sys.exit(1)
 
 
+def refused(what, request, *errors):
+    """The request must fail with one of these errors; by default EIO."""
+    try:
+        request()
+    except nbd.Error as e:
+        if e.errno not in (errors or ("EIO",)):
+            fail("%s: %s" % (what, e.errno))
+    else:
+        fail("%s: no error" % what)
+
+
 def same(got, want, offset, what):
     """Ends the test unless GOT, read at OFFSET, is WANT."""
     if got == want:

@@ -76,17 +76,6 @@ client "$tmp" <<'EOF'
 h, other = connect(), connect()
 disk = Shadow.load(h, sys.argv[1] + "/want")
 
-
-def refused(what, request):
-    try:
-        request()
-    except nbd.Error as e:
-        if e.errno != "EIO":
-            fail("%s: %s" % (what, e.errno))
-        return True
-    fail("%s: no error" % what)
-
-
 # Each of these takes `retry' at the most, and the first has waited for it.
 refused("a read of what is not in memory", lambda: h.pread(4096, 28 * MiB))
 disk.check("what is in memory", 2 * MiB, 8 * MiB, h=other)
