@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	unit/ranges-test \
 	unit/raw-race-test \
 	unit/raw-test \
+	unit/raw-zero-test \
 	unit/readahead-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
@@ -126,10 +127,12 @@ unit_raw_race_test_SOURCES = \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_raw_test_SOURCES = \
-	unit/raw-test.c \
+RAW_BENCH = \
+	unit/raw-bench.c unit/raw-bench.h \
 	$(FAKE_STORE) \
 	$(NULL)
+unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
+unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
 FILE_RIG = unit/file-rig.c unit/file-rig.h
 unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
 unit_store_file_open_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)

@@ -1,0 +1,79 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw over a fake store: see raw-bench.h.
+ */
+
+#include "raw-bench.h"
+
+void
+bench_open (struct bench *b, uint64_t size)
+{
+  env_init (&b->env);
+  b->fake = fake_store_create (&b->env, size);
+  fake_store_set_status (b->fake, 0, size, STORE_HOLE);
+}
+
+void
+bench_start (struct bench *b)
+{
+  assert_int_equal (raw_open (&b->fake->store, &b->fs), 0);
+}
+
+void
+bench_close (struct bench *b)
+{
+  b->fs->ops->close (b->fs);
+  b->fake->store.ops->close (&b->fake->store);
+}
+
+struct iomap
+expect (struct bench *b, uint64_t pos, uint64_t length, unsigned flags,
+        enum iomap_type type, uint64_t from_pos)
+{
+  struct iomap iomap;
+
+  assert_int_equal (b->fs->ops->begin (b->fs, pos, length, flags, &iomap), 0);
+  assert_int_equal (iomap.type, type);
+  assert_true (iomap.offset <= pos);
+  assert_int_equal (iomap.offset + iomap.length - pos, from_pos);
+  if (type == IOMAP_MAPPED)
+    assert_int_equal (iomap.addr, iomap.offset);
+  return iomap;
+}
+
+bool
+valid (struct bench *b, const struct iomap *iomap)
+{
+  return b->fs->ops->valid (b->fs, iomap);
+}
+
+int
+zero (struct bench *b, uint64_t offset, uint64_t length, unsigned flags,
+      bool trim)
+{
+  return b->fs->ops->zero (b->fs, offset, length, flags, trim);
+}
+
+void
+writeback_begin (struct bench *b, uint64_t offset, uint64_t length)
+{
+  struct iomap iomap;
+
+  assert_int_equal (
+    b->fs->ops->map_for_writeback (b->fs, offset, length, &iomap), 0);
+  assert_int_equal (iomap.type, IOMAP_MAPPED);
+  assert_int_equal (iomap.offset, offset);
+  assert_int_equal (iomap.addr, offset);
+  assert_int_equal (iomap.length, length);
+  assert_true (valid (b, &iomap));
+}
+
+void
+writeback (struct bench *b, uint64_t offset, uint64_t length)
+{
+  writeback_begin (b, offset, length);
+  fake_store_set_status (b->fake, offset, length, STORE_DATA);
+  b->fs->ops->ioend_done (b->fs, offset, length, 0);
+}

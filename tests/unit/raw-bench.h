@@ -1,0 +1,49 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw over a fake store.
+ */
+
+#ifndef RAW_BENCH_H
+#define RAW_BENCH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "fs/raw.h"
+#include "tests/unit/fake-store.h"
+
+#define MIB (UINT64_C (1) << 20)
+#define GIB (UINT64_C (1) << 30)
+
+struct bench {
+  struct env env;
+  struct fake_store *fake;
+  struct fs *fs;
+};
+
+/* A store of that size, all a hole; the fs on it; the end of both. */
+extern void bench_open (struct bench *b, uint64_t size);
+extern void bench_start (struct bench *b);
+extern void bench_close (struct bench *b);
+
+/* Ask for a mapping; it must be of this type and of this length from pos. */
+extern struct iomap expect (struct bench *b, uint64_t pos, uint64_t length,
+                            unsigned flags, enum iomap_type type,
+                            uint64_t from_pos);
+
+/* What the fs says. */
+extern bool valid (struct bench *b, const struct iomap *iomap);
+extern int zero (struct bench *b, uint64_t offset, uint64_t length,
+                 unsigned flags, bool trim);
+
+/* As write-back does: up to the store's answer, and all of it. */
+extern void writeback_begin (struct bench *b, uint64_t offset, uint64_t length);
+extern void writeback (struct bench *b, uint64_t offset, uint64_t length);
+
+#endif /* RAW_BENCH_H */
