@@ -56,10 +56,16 @@
 
 /* Make liburcu's thread, which it would else make in the middle of something,
  * and end the process if it could not.  After any fork.
+ *
+ * Naming liburcu's thread-local word here, with the initial-exec model, has the
+ * dynamic linker place it in each thread's static block in every build; else it
+ * would be allocated by the threads themselves and freed by whichever thread
+ * trims the C library's cache of stacks, in an order ThreadSanitizer can't see.
  */
 static inline void
 rcu_start (void)
 {
+  __asm__ ("" : : "r" (&URCU_TLS (urcu_bp_reader)));
   urcu_bp_get_default_call_rcu_data ();
 }
 
