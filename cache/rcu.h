@@ -65,7 +65,7 @@
 static inline void
 rcu_start (void)
 {
-  __asm__ ("" : : "r" (&URCU_TLS (urcu_bp_reader)));
+  __asm__("" : : "r"(&URCU_TLS (urcu_bp_reader)));
   urcu_bp_get_default_call_rcu_data ();
 }
 
