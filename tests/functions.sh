@@ -80,6 +80,13 @@ refused ()
     fail "refused, but not with \"$pattern\": $output"
 }
 
+# share N: how many of N random rounds or requests this build is to do: all, or a
+# third under sanitizers, where each takes longer.
+share ()
+{
+  if [ -z "$SANITIZERS" ]; then echo "$1"; else echo $((($1 + 2) / 3)); fi
+}
+
 # eventually SECONDS COMMAND...: repeats the command until it succeeds; false
 # if it has not by then. For what happens by itself, in its own time.
 eventually ()

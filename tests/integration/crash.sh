@@ -10,7 +10,7 @@
 . "$(dirname "$0")/../functions.sh"
 
 seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
-rounds=${ROUNDS:-100}
+rounds=${ROUNDS:-$(share 100)}
 echo "SEED=$seed ROUNDS=$rounds"
 
 # The parameters of the server take turns.

@@ -39,7 +39,7 @@ for life in 1 2; do
     echo "== window at $window, life $life"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state-$window" \
                         --window "$window" --size 32M --seed "$seed" \
-                        --ops "${OPS:-2000}" ||
+                        --ops "${OPS:-$(share 2000)}" ||
       fail "window at $window, life $life"
   done
   # What was written in one window is still there after all the others.

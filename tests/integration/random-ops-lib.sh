@@ -32,7 +32,7 @@ random_ops ()
     seed=$((seed + 1))
     start_folio "$tmp/disk.img" "$@"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
-                        --ops "${OPS:-4000}" "${oracle_options[@]}" ||
+                        --ops "${OPS:-$(share 4000)}" "${oracle_options[@]}" ||
       fail "life $life of $size $*"
     stop_folio
     "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/disk.img" ||

@@ -11,7 +11,7 @@
 . "$(dirname "$0")/remote-lib.sh"
 
 new_seed
-case $SANITIZERS in "") rounds=${ROUNDS:-40} ;; *) rounds=${ROUNDS:-10} ;; esac
+rounds=${ROUNDS:-$(share 40)}
 RANDOM=$seed
 
 parameters=(

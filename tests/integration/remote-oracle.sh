@@ -33,7 +33,7 @@ random_requests ()
     read -r -a parameters <<<"${lives[life]}"
     start_folio "$remote_uri" "${parameters[@]}"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
-                        --ops "${OPS:-1600}" "${oracle_options[@]}" ||
+                        --ops "${OPS:-$(share 1600)}" "${oracle_options[@]}" ||
       fail "$make: life $life, ${lives[life]}"
     stop_folio
     "$tools_dir/oracle" --uri "$remote_uri" --connections 1 --verify-only \

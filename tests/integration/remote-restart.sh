@@ -11,7 +11,7 @@
 . "$(dirname "$0")/remote-lib.sh"
 
 new_seed
-case $SANITIZERS in "") rounds=${ROUNDS:-50} ;; *) rounds=${ROUNDS:-12} ;; esac
+rounds=${ROUNDS:-$(share 50)}
 RANDOM=$seed
 
 # The parameters take turns.

@@ -81,9 +81,9 @@ no-cmocka:
 	@exit 1
 endif
 
-unit_config_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
+unit_config_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
-unit_shutdown_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
+unit_shutdown_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
 	unit/seed.h \
@@ -135,26 +135,20 @@ unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
 FILE_RIG = unit/file-rig.c unit/file-rig.h
 unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
-unit_store_file_open_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_pieces_test_SOURCES = \
 	unit/seed.h \
 	unit/store-file-pieces-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_store_file_pieces_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_short_test_SOURCES = unit/store-file-short-test.c $(FILE_RIG)
-unit_store_file_short_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_test_SOURCES = \
 	unit/seed.h \
 	unit/store-file-test.c \
 	$(FILE_RIG) \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_store_file_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
-unit_store_file_turns_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
-unit_store_file_zero_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 NBD_RIG = \
 	unit/nbd-load.c unit/nbd-load.h \
 	unit/nbd-rig.c unit/nbd-rig.h \
@@ -162,15 +156,10 @@ NBD_RIG = \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_store_nbd_connect_test_SOURCES = unit/store-nbd-connect-test.c $(NBD_RIG)
-unit_store_nbd_connect_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_drain_test_SOURCES = unit/store-nbd-drain-test.c $(NBD_RIG)
-unit_store_nbd_drain_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
-unit_store_nbd_loss_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_slow_test_SOURCES = unit/store-nbd-slow-test.c $(NBD_RIG)
-unit_store_nbd_slow_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 unit_store_nbd_test_SOURCES = unit/store-nbd-test.c $(NBD_RIG)
-unit_store_nbd_test_LDADD = $(LDADD) $(LIBEV_LIBS)
 
 CACHE_FIXTURE = \
 	unit/cache-fixture.c unit/cache-fixture.h \
@@ -213,7 +202,6 @@ unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_redo_test_SOURCES = unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
-unit_redo_end_test_LDADD = $(LDADD) $(LIBEV_LIBS) $(LIBURING_LIBS)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
 unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(CACHE_FIXTURE)
 unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
@@ -229,5 +217,5 @@ unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
 unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
 unit_balance_test_SOURCES = unit/balance-test.c $(CACHE_FIXTURE)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
-unit_stats_log_test_LDADD = ../plugin/libfolio-plugin.la $(LDADD)
+unit_stats_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)
