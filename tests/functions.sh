@@ -32,9 +32,11 @@ trap 'echo "${BASH_SOURCE[0]}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
 : "${NBDKIT:=nbdkit}"
 : "${SANITIZERS:=}"
 : "${FOLIO_TIME_FACTOR:=1}"
-# Ours alone are poisoned, by nbdkit.sh: other servers and clients spend a third
-# of a test's time on that.
+# Our server alone is poisoned, by nbdkit.sh: others and clients would spend a
+# third of a test's time on that, and as much on the faults of the small pages of
+# large buffers.
 unset MALLOC_PERTURB_
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 tests_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools_dir=${abs_top_builddir:-}/tests/tools
 tmp=$(mktemp -d "/tmp/folio-${0##*/}.XXXXXX")

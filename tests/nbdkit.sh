@@ -48,4 +48,5 @@ case ",${SANITIZERS:-}," in
     ;;
 esac
 export MALLOC_PERTURB_=$((RANDOM % 255 + 1))
+unset GLIBC_TUNABLES
 exec ${prefix[@]+"${prefix[@]}"} "${NBDKIT:-nbdkit}" "$@"

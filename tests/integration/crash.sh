@@ -25,7 +25,7 @@ parameters=(
   "cache=none"
 )
 
-truncate -s 64M "$tmp/disk.img"
+truncate -s 32M "$tmp/disk.img"
 for round in $(seq "$rounds"); do
   read -r -a words <<<"${parameters[round % ${#parameters[@]}]}" || true
   start_folio "$tmp/disk.img" "${words[@]}"

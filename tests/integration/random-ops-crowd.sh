@@ -9,6 +9,6 @@
 . "$(dirname "$0")/random-ops-lib.sh"
 
 oracle_options=(--connections 8 --depth 64 --max-len 64K --fua 15)
-OPS=12000 random_ops 2 1M
-OPS=12000 random_ops 2 512K folio-max=4K
-OPS=12000 random_ops 2 8M cache-size=4M dirty-ratio=10 dirty-background-ratio=1
+ops=12000 random_ops 2 1M
+ops=12000 random_ops 2 512K folio-max=4K
+ops=12000 random_ops 2 8M cache-size=4M dirty-ratio=10 dirty-background-ratio=1

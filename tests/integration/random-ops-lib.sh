@@ -6,8 +6,7 @@
 # answers compared with an oracle's, over several lives of the server.
 # Sourced, never run.
 #
-# SEED=N replays the requests of an earlier run, OPS=N makes so many of
-# them in each life.
+# SEED=N replays the requests of an earlier run, which were OPS=N in each life.
 
 # shellcheck shell=bash
 
@@ -19,12 +18,13 @@ echo "SEED=$seed"
 # random_ops LIVES SIZE [PARAMETER...]: a new disk of SIZE bytes served with
 # these parameters; the server ends with SIGTERM and starts again between the
 # lives, and after each life the file is compared. $oracle_options go to the
-# oracle as well.
+# oracle as well; $ops is how many requests a life has (without it 4000).
 oracle_options=()
 random_ops ()
 {
-  local lives=$1 size=$2 life
+  local lives=$1 size=$2 life requests
   shift 2
+  requests=${OPS:-$(share "${ops:-4000}")}
   echo "== $size $*"
   rm -f "$tmp/disk.img" "$tmp/state"
   truncate -s "$size" "$tmp/disk.img"
@@ -32,7 +32,7 @@ random_ops ()
     seed=$((seed + 1))
     start_folio "$tmp/disk.img" "$@"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
-                        --ops "${OPS:-$(share 4000)}" "${oracle_options[@]}" ||
+                        --ops "$requests" "${oracle_options[@]}" ||
       fail "life $life of $size $*"
     stop_folio
     "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/disk.img" ||

@@ -7,6 +7,6 @@
 
 . "$(dirname "$0")/random-ops-lib.sh"
 
-random_ops 3 64M cache=none
+random_ops 3 32M cache=none
 oracle_options=(--max-len 16K)
 random_ops 2 16M cache=none cache-size=4M

@@ -7,8 +7,8 @@
 
 . "$(dirname "$0")/random-ops-lib.sh"
 
-random_ops 2 67108353
-random_ops 2 67106817 cache-size=4M
+random_ops 2 33553921
+random_ops 2 33552385 cache-size=4M
 random_ops 1 16777217 direct=off
 random_ops 1 1048063 cache=none
 oracle_options=(--max-len 4096)

@@ -8,7 +8,7 @@
 
 . "$(dirname "$0")/random-ops-lib.sh"
 
-random_ops 2 64M sequential-cutoff=64K
-random_ops 2 64M sequential-cutoff=512K cache-size=8M
+random_ops 2 32M sequential-cutoff=64K
+random_ops 2 32M sequential-cutoff=512K cache-size=8M
 oracle_options=(--max-len 32K)
-OPS=8000 random_ops 2 4M sequential-cutoff=4K
+ops=8000 random_ops 2 4M sequential-cutoff=4K

@@ -7,6 +7,6 @@
 
 . "$(dirname "$0")/random-ops-lib.sh"
 
-random_ops 2 64M folio-max=4K
-random_ops 2 64M folio-max=4K cache-size=4M
+random_ops 2 32M folio-max=4K
+random_ops 2 32M folio-max=4K cache-size=4M
 random_ops 2 32M folio-max=64K cache-size=16M

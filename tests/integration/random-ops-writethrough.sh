@@ -8,5 +8,5 @@
 . "$(dirname "$0")/random-ops-lib.sh"
 
 oracle_options=(--max-len 512K)
-random_ops 2 64M cache=writethrough
-random_ops 2 64M cache=writethrough cache-size=4M
+random_ops 2 32M cache=writethrough
+random_ops 2 32M cache=writethrough cache-size=4M

@@ -8,8 +8,8 @@
 
 . "$(dirname "$0")/random-ops-lib.sh"
 
-random_ops 3 64M
+random_ops 3 32M
 oracle_options=(--connections 1)
-random_ops 1 64M
+random_ops 1 32M
 oracle_options=(--connections 16 --depth 64 --fua 20)
-random_ops 2 64M
+random_ops 2 32M

@@ -305,7 +305,10 @@ fill_pattern (void *buf, size_t n, uint64_t offset, unsigned version)
     word = htole64 (mix64 ((offset / 8) ^ ((uint64_t) version + 1) << 48));
     skip = offset % 8;
     k = min_u64 (8 - skip, n);
-    memcpy (p, (uint8_t *) &word + skip, k);
+    if (k == sizeof word)
+      memcpy (p, &word, sizeof word); /* no call */
+    else
+      memcpy (p, (uint8_t *) &word + skip, k);
   }
 }
 
