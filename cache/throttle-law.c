@@ -12,6 +12,11 @@
 #define BANDWIDTH_PERIOD 3.0
 #define RECENT_PERIOD 1.0
 
+/* Requests that a slow store does side by side may all end at once, and late;
+ * but one that is quiet for longer than this has rather stopped.
+ */
+#define QUIET_PERIOD 10.0
+
 /* What a store wrote recently may be less by so much by chance. */
 #define RECENT_MARGIN 1.25
 
@@ -229,11 +234,8 @@ measure (struct throttle_law *law, const struct law_sample *sample)
   law->busy += seconds (sample->busy);
   law->written += sample->written;
   if (law->written == 0) {
-    /* A store that has stopped altogether is not a slow one, nor is one that has
-     * just begun.
-     */
-    if (law->busy > BANDWIDTH_PERIOD || law->bandwidth == 0)
-      law->busy = 0;
+    /* One that has just begun says nothing. */
+    law->busy = law->bandwidth == 0 ? 0 : min (law->busy, QUIET_PERIOD);
     return;
   }
   speed = law->written / max (law->busy, 1e-6);

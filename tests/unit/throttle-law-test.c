@@ -48,6 +48,7 @@ struct sim {
   struct rng rng;
   uint64_t now;
   double speed;    /* pages a second that the store takes */
+  unsigned lump;   /* steps from one end of its requests to the next, or 0 */
   double progress; /* of the page being written */
   uint32_t dirty, unstable;
   bool stuck;         /* somebody waits for room */
@@ -110,6 +111,8 @@ step_store (struct sim *sim)
   if (sim->dirty <= sim->limits.background)
     return;
   sim->progress += sim->speed / STEPS_PER_SEC;
+  if (sim->lump && sim->now / STEP % sim->lump)
+    return;
   n = (uint32_t) sim->progress;
   n = n < sim->dirty ? n : sim->dirty;
   sim->progress -= (uint32_t) sim->progress;
@@ -556,7 +559,7 @@ test_freerun (void **state)
  * flush has to write after 15 s is written in twice the target.
  */
 static void
-slower (unsigned target, unsigned writers)
+slower (unsigned target, unsigned writers, unsigned lump)
 {
   struct sim *sim = xcalloc (1, sizeof *sim);
   unsigned i;
@@ -568,12 +571,14 @@ slower (unsigned target, unsigned writers)
   assert_false (sim->law.bound);
   assert_true (sim->law.limit == LIMIT);
   sim->speed = 1250;
+  sim->lump = lump;
   sim_run (sim, 15);
   assert_true (unsaved (sim) / sim->speed <= 2 * target);
   sim_run (sim, 60);
   assert_true (sim->law.bound);
   assert_float_equal (sim->law.limit, 1250 * target, 125 * target);
   sim->speed = 125000;
+  sim->lump = 0;
   sim_run (sim, 15);
   assert_false (sim->law.bound);
   assert_true (sim->law.limit > LIMIT * 0.95);
@@ -586,9 +591,12 @@ test_flush_target (void **state)
   struct sim *sim = xcalloc (1, sizeof *sim);
 
   (void) state;
-  slower (10, 1);
-  slower (10, 8);
-  slower (15, 4);
+  slower (10, 1, 0);
+  slower (10, 8, 0);
+  slower (15, 4, 0);
+  /* What is in flight, up to 32 MiB, ends all at once. */
+  slower (10, 1, 4 * STEPS_PER_SEC);
+  slower (10, 8, 32 * 256 * STEPS_PER_SEC / 1250);
   /* Off. */
   sim_init (sim, LIMIT, BACKGROUND, 0, 100);
   add_writer (sim, 0, 4, 0, 1);
