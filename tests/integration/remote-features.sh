@@ -122,16 +122,26 @@ for_two ()
 {
   remote_qemu -f raw -e 2 "$tmp/disk"
 }
+# logged PATTERN [TIMES]: the log says so, soon; reads that waited for the
+# connections may be answered before.
+times_in_log ()
+{
+  [ "$(grep -c -- "$1" "$log")" = "$2" ]
+}
+logged ()
+{
+  eventually 10 times_in_log "$1" "${2:-1}"
+}
 for_two
 start_folio -v -- "$remote_uri" retry=5 readahead=0
 client <<<"connect().pread(4096, 0)"
-grep -q ': 2 connections' "$log" || fail "not 2 connections"
-grep -q '2 of 4 connections could be made' "$log" || fail "not a word of it"
+logged ': 2 connections' || fail "not 2 connections"
+logged '2 of 4 connections could be made' || fail "not a word of it"
 # Once is enough.
 kill_remote
 remote_qemu -f raw "$tmp/disk"
 client <<<"connect().pread(4096, MiB)"
-grep -q ': from now on 2 connections' "$log" || fail "it is not remembered"
-[ "$(grep -c ': 2 connections' "$log")" = 2 ] || fail "not 2 connections again"
+logged ': from now on 2 connections' || fail "it is not remembered"
+logged ': 2 connections' 2 || fail "not 2 connections again"
 stop_folio
 kill_remote
