@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cache/folio.h"
 #include "fake-store-state.h"
 
 /* The part of [offset, offset+length) that is inside the store. */
@@ -115,8 +116,9 @@ transfer (struct fake_store *fake, struct store_req *req)
     if (req->op == STORE_WRITE)
       memcpy (fake->content + offset, base, n);
     else {
-      memcpy (base, fake->content + offset, n);
-      memset (base + n, 0, req->iov[i].iov_len - n);
+      /* A reader may still be copying what was dropped from the folio since. */
+      folio_copy_in (base, fake->content + offset, n);
+      folio_zero (base + n, req->iov[i].iov_len - n);
     }
     offset += req->iov[i].iov_len;
   }
