@@ -6,7 +6,8 @@
 # answers compared with an oracle's, over several lives of the server.
 # Sourced, never run.
 #
-# SEED=N replays the requests of an earlier run, which were OPS=N in each life.
+# SEED=N replays the requests of an earlier run; OPS=N makes so many of them in
+# each life, which a build with sanitizers otherwise makes fewer of (see share).
 
 # shellcheck shell=bash
 

@@ -122,12 +122,12 @@ for_two ()
 {
   remote_qemu -f raw -e 2 "$tmp/disk"
 }
-# logged PATTERN [TIMES]: the log says so, soon; reads that waited for the
-# connections may be answered before.
 times_in_log ()
 {
   [ "$(grep -c -- "$1" "$log")" = "$2" ]
 }
+# logged PATTERN [TIMES]: the log says so, soon; reads that waited for the
+# connections may be answered before.
 logged ()
 {
   eventually 10 times_in_log "$1" "${2:-1}"
