@@ -52,8 +52,8 @@ poll_timeout (struct env *env, uint64_t deadline)
 }
 
 /* Wait for what the handle waits for and have libnbd go on.  Returns 1; 0 if it
- * is too late, even for what has come, of which there may be no end, or it was
- * cancelled; -1 if libnbd failed.
+ * is too late by env's clock, even for what has come, of which there may be no
+ * end, or it was cancelled; -1 if libnbd failed.
  */
 static int
 step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
@@ -72,7 +72,9 @@ step (struct env *env, struct nbd_handle *h, uint64_t deadline, int cancel_fd)
   n = poll (fds, 2, timeout);
   if (n < 0)
     return errno == EINTR ? 1 : -1;
-  if (n == 0 || fds[1].revents)
+  if (n == 0)
+    return 1;
+  if (fds[1].revents)
     return 0;
   if (fds[0].revents & (POLLIN | POLLHUP | POLLERR) &&
       direction & LIBNBD_AIO_DIRECTION_READ)

@@ -9,8 +9,8 @@
 #ifndef NBD_RIG_H
 #define NBD_RIG_H
 
+#include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -40,7 +40,8 @@ struct nbd_rig {
   void (*real_wait) (struct env *env, _Atomic uint32_t *word, uint32_t value,
                      uint64_t deadline);
   _Atomic uint64_t clock; /* ns */
-  _Atomic uint64_t seen;  /* what the loop has seen of it last */
+  ev_async pass;          /* has the loop do what is done each tick */
+  struct completion passed;
 
   _Atomic unsigned changed;
   _Atomic uint32_t errors; /* lines of LOG_ERROR; woken as a futex word */
@@ -80,9 +81,7 @@ extern void nbd_rig_open (struct nbd_rig *rig,
  */
 extern void nbd_rig_stop_clock (struct nbd_rig *rig);
 
-/* Let the time of one tick of the store pass, and wait until it had the tick.
- * Some request is pending, and none is about to be answered.
- */
+/* Let the time of one tick of the store pass; it had the tick on return. */
 extern void nbd_rig_tick (struct nbd_rig *rig);
 
 /* Let the time of so many ticks pass at once, as if all had stood still. */
@@ -130,11 +129,11 @@ extern void nbd_rig_lose (struct nbd_rig *rig);
 /* Make a file of size bytes, which are zero if they are new. */
 extern void nbd_rig_make_file (const char *path, uint64_t size);
 
-/* Yield until it holds (or run-one.sh loses patience). */
+/* Look every millisecond until it holds (or run-one.sh loses patience). */
 #define UNTIL(condition)                                                       \
   do {                                                                         \
     while (!(condition))                                                       \
-      sched_yield ();                                                          \
+      poll (NULL, 0, 1);                                                       \
   } while (0)
 
 /* Wait until the latest line of LOG_ERROR has this in it. */

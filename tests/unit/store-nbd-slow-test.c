@@ -28,7 +28,7 @@
  * the test is gone.
  */
 #define WAIT_FOR(name)                                                         \
-  "while [ ! -e $dir/" name " ] && kill -0 $PPID $test; do sleep .03; done; "
+  "while [ ! -e $dir/" name " ] && kill -0 $PPID $test; do sleep .1; done; "
 
 #define READ_ZEROES "dd if=/dev/zero bs=$3 count=1 2>/dev/null"
 
@@ -104,13 +104,6 @@ ticks (struct nbd_rig *rig, unsigned n)
     nbd_rig_tick (rig);
 }
 
-/* Some ticks, all of which are over on return. */
-static void
-ticks_over (struct nbd_rig *rig, unsigned n)
-{
-  ticks (rig, n + 1);
-}
-
 static bool
 has_session (struct nbd_rig *rig)
 {
@@ -157,7 +150,7 @@ what_was_held_has_its_time_to_be_answered (void **state)
   ticks (&rig, RETRY);
   make (&rig, "go.1");
   UNTIL (exists (&rig, "begun.2"));
-  ticks_over (&rig, 1);
+  ticks (&rig, 1);
   assert_false (pending_over (&write));
   make (&rig, "go.2");
   assert_int_equal (pending_wait (&write), 0);
@@ -194,7 +187,7 @@ check_slow (struct nbd_rig *rig, enum store_op op, unsigned flags)
 
   pending_start (rig, &p, op, flags, 0, 0xaa);
   UNTIL (exists (rig, "begun"));
-  ticks_over (rig, 2 * RETRY);
+  ticks (rig, 2 * RETRY);
   assert_false (pending_over (&p));
   make (rig, "go");
   assert_int_equal (pending_wait (&p), 0);
@@ -234,7 +227,7 @@ a_loss_in_a_long_zero_is_no_outage_yet (void **state)
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
   UNTIL (exists (&rig, "begun"));
-  ticks_over (&rig, 2 * RETRY);
+  ticks (&rig, 2 * RETRY);
   nbd_rig_lose (&rig);
   make (&rig, "go");
   assert_int_equal (pending_wait (&zero), 0);
@@ -258,10 +251,10 @@ what_a_long_flush_held_up_has_its_time_after_it (void **state)
   pending_start (&rig, &write, STORE_WRITE, 0, 0, 0);
   pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
   UNTIL (exists (&rig, "begun.1") && exists (&rig, "begun.2"));
-  ticks_over (&rig, 2 * RETRY);
+  ticks (&rig, 2 * RETRY);
   make (&rig, "go.1");
   assert_int_equal (pending_wait (&flush), 0);
-  ticks_over (&rig, RETRY / 2);
+  ticks (&rig, RETRY / 2);
   assert_false (pending_over (&write));
   make (&rig, "go.2");
   assert_int_equal (pending_wait (&write), 0);
