@@ -83,10 +83,10 @@ refused ()
 }
 
 # share N: how many of N random rounds or requests this build is to do: all, or a
-# third under sanitizers, where each takes longer.
+# fifth under sanitizers, where each takes longer.
 share ()
 {
-  if [ -z "$SANITIZERS" ]; then echo "$1"; else echo $((($1 + 2) / 3)); fi
+  if [ -z "$SANITIZERS" ]; then echo "$1"; else echo $((($1 + 4) / 5)); fi
 }
 
 # eventually SECONDS COMMAND...: repeats the command until it succeeds; false

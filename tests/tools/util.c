@@ -130,6 +130,14 @@ fresh_seed (void)
   return mix64 (now_ns () ^ ((uint64_t) getpid () << 40)) >> 32;
 }
 
+unsigned
+share (unsigned n)
+{
+  const char *sanitizers = getenv ("SANITIZERS");
+
+  return sanitizers == NULL || *sanitizers == '\0' ? n : (n + 4) / 5;
+}
+
 void
 read_all (int fd, const char *path, void *buf, size_t length)
 {

@@ -56,6 +56,11 @@ uint64_t now_ns (void);
 /* A seed that differs from run to run. */
 uint64_t fresh_seed (void);
 
+/* How many of n random rounds this build is to do: all, or a fifth under
+ * sanitizers, where each takes longer.
+ */
+unsigned share (unsigned n);
+
 /* Read or write exactly length bytes; ends the program on an error
  * or, when reading, at an early end of file.
  */

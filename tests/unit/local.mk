@@ -70,10 +70,19 @@ UNIT_TESTS += \
 	$(NULL)
 endif
 
+# Of code that knows of no threads.
+NO_THREADS = \
+	unit/bad-ranges-test \
+	unit/config-test \
+	unit/ranges-test \
+	unit/store-nbd-uri-test \
+	unit/throttle-law-test \
+	$(NULL)
+
 if HAVE_CMOCKA
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
-TSAN_TESTS += $(UNIT_TESTS)
+TSAN_TESTS += $(filter-out $(NO_THREADS), $(UNIT_TESTS))
 else
 check-local: no-cmocka
 no-cmocka:

@@ -135,11 +135,15 @@ check (struct fixture *f)
   store_expect (f, MORE, 3 * PAGE, 1);
 }
 
-/* Lose at each step, until there are no more; returns how often that was. */
+/* Lose at each step, or each stride, until there are no more; returns how often
+ * that was.
+ */
 static unsigned
 lose_at_each (unsigned gap, unsigned stride, int error)
 {
-  unsigned left = 1, times = 0, in_vain = 0;
+  struct rng rng = test_rng ("lose_at_each");
+  unsigned left = 1 + (unsigned) rng_below (&rng, stride);
+  unsigned times = 0, in_vain = 0;
   struct fixture *f;
 
   /* How many steps it takes depends on what threads do meanwhile. */
@@ -159,7 +163,7 @@ static void
 test_at_each_step (void **state)
 {
   (void) state;
-  assert_true (lose_at_each (0, 1, 0) > 10);
+  assert_true (lose_at_each (0, 5 / share (5), 0) > 10);
 }
 
 /* And once more, while the first settles. */
@@ -285,7 +289,7 @@ at_random (const struct fixture_config *config)
   fill_pattern (m->disk, DISK, 0, 0);
   store_put (m->f, 0, DISK, 0);
   fake_store_volatile (m->f->fake);
-  for (i = 0; i < 300; i++)
+  for (i = 0; i < share (300); i++)
     random_step (m);
   fake_store_lose (m->f->fake, 0);
   assert_int_equal (cache_flush (m->f->conn), 0);

@@ -165,7 +165,7 @@ random_writes (const struct fixture_config *config, const char *name,
   m.disk = xcalloc (1, m.f->config.disk_size);
   fill_pattern (m.disk, m.f->config.disk_size, 0, 5000);
   store_put (m.f, 0, m.f->config.disk_size, 5000);
-  for (i = 0; i < 150; i++) {
+  for (i = 0; i < share (150); i++) {
     random_write (&m);
     if (rng_chance (&m.rng, 5))
       assert_int_equal (cache_flush (m.f->conn), 0);
