@@ -349,6 +349,12 @@ put_flags (struct fixture *f, unsigned conn, uint64_t offset, uint64_t n,
 }
 
 void
+flush_ok (struct fixture *f, unsigned conn)
+{
+  assert_int_equal (cache_flush (f->conns[conn]), 0);
+}
+
+void
 put (struct fixture *f, uint64_t offset, uint64_t n, unsigned version)
 {
   assert_int_equal (put_flags (f, 0, offset, n, version, 0), 0);

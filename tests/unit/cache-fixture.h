@@ -139,6 +139,9 @@ extern void gate_open (struct fixture *f, struct gate *gate);
 extern void fill_pattern (void *buf, size_t n, uint64_t offset,
                           unsigned version);
 
+/* A flush on that connection; it succeeds. */
+extern void flush_ok (struct fixture *f, unsigned conn);
+
 /* Write the pattern of a version; returns what cache_write does. */
 extern int put_flags (struct fixture *f, unsigned conn, uint64_t offset,
                       uint64_t n, unsigned version, unsigned flags);

@@ -2,11 +2,10 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The plugin's parameters, nbdkit's command line, and the words of progress.
+ * The plugin's parameters: what is taken, refused and said of them.
  */
 
 #include <errno.h>
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,124 +16,11 @@
 #include <cmocka.h>
 
 #include "cache/arena.h"
-#include "plugin/cmdline.h"
 #include "plugin/config.h"
-#include "plugin/parse.h"
-#include "plugin/progress.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
-
-/* --- numbers --- */
-
-static void
-test_parse_size (void **state)
-{
-  static const struct {
-    const char *str;
-    enum parse_result result;
-    uint64_t bytes;
-  } cases[] = {
-    { "0", PARSE_OK, 0 },
-    { "4096", PARSE_OK, 4096 },
-    { "7b", PARSE_OK, 7 },
-    { "3s", PARSE_OK, 1536 },
-    { "1k", PARSE_OK, KIB },
-    { "1K", PARSE_OK, KIB },
-    { "256M", PARSE_OK, 256 * MIB },
-    { "2g", PARSE_OK, 2 * GIB },
-    { "64T", PARSE_OK, 64 * KIB * GIB },
-    { "1P", PARSE_OK, MIB * GIB },
-    { "7E", PARSE_OK, 7 * GIB * GIB },
-    { "9223372036854775807", PARSE_OK, INT64_MAX },
-    { "9223372036854775808", PARSE_TOO_BIG, 0 },
-    { "18446744073709551616", PARSE_TOO_BIG, 0 },
-    { "8E", PARSE_TOO_BIG, 0 },
-    { "", PARSE_NOT_A_NUMBER, 0 },
-    { "M", PARSE_NOT_A_NUMBER, 0 },
-    { "-1", PARSE_NOT_A_NUMBER, 0 },
-    { "+1", PARSE_NOT_A_NUMBER, 0 },
-    { " 1", PARSE_NOT_A_NUMBER, 0 },
-    { "0x10", PARSE_SUFFIX, 0 },
-    { "1X", PARSE_SUFFIX, 0 },
-    { "1MB", PARSE_SUFFIX, 0 },
-    { "1 M", PARSE_SUFFIX, 0 },
-    { "1.5M", PARSE_SUFFIX, 0 },
-  };
-  size_t i;
-
-  (void) state;
-  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    uint64_t bytes = 0;
-
-    assert_int_equal (parse_size (cases[i].str, &bytes), cases[i].result);
-    if (cases[i].result == PARSE_OK)
-      assert_true (bytes == cases[i].bytes);
-  }
-}
-
-static void
-test_parse_time (void **state)
-{
-  uint64_t ns;
-
-  (void) state;
-  assert_int_equal (parse_time ("30", &ns), PARSE_OK);
-  assert_true (ns == 30 * NSEC_PER_SEC);
-  assert_int_equal (parse_time ("2s", &ns), PARSE_OK);
-  assert_true (ns == 2 * NSEC_PER_SEC);
-  assert_int_equal (parse_time ("250ms", &ns), PARSE_OK);
-  assert_true (ns == 250 * NSEC_PER_MSEC);
-  assert_int_equal (parse_time ("5m", &ns), PARSE_SUFFIX);
-  assert_int_equal (parse_time ("5 s", &ns), PARSE_SUFFIX);
-  assert_int_equal (parse_time ("", &ns), PARSE_NOT_A_NUMBER);
-  assert_int_equal (parse_time ("9300000000", &ns), PARSE_TOO_BIG);
-}
-
-/* What is printed is read again as the same. */
-static void
-test_format (void **state)
-{
-  static const uint64_t sizes[] = {
-    0, 1, 512, 1023, KIB, 1025, 1536, 4 * KIB, 3 * MIB, 8 * 1024 * GIB
-  };
-  char buf[24];
-  uint64_t n;
-  size_t i;
-
-  (void) state;
-  for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    format_size (buf, sizeof buf, sizes[i]);
-    assert_int_equal (parse_size (buf, &n), PARSE_OK);
-    assert_true (n == sizes[i]);
-  }
-  format_size (buf, sizeof buf, 3 * MIB);
-  assert_string_equal (buf, "3M");
-  format_time (buf, sizeof buf, 30 * NSEC_PER_SEC);
-  assert_string_equal (buf, "30");
-  format_time (buf, sizeof buf, 1500 * NSEC_PER_MSEC);
-  assert_string_equal (buf, "1500ms");
-}
-
-static void
-test_edit_distance (void **state)
-{
-  char longer[80];
-
-  (void) state;
-  assert_int_equal (edit_distance ("", ""), 0);
-  assert_int_equal (edit_distance ("abc", ""), 3);
-  assert_int_equal (edit_distance ("", "abc"), 3);
-  assert_int_equal (edit_distance ("cache-size", "cache-size"), 0);
-  assert_int_equal (edit_distance ("cachesize", "cache-size"), 1);
-  assert_int_equal (edit_distance ("kitten", "sitting"), 3);
-  memset (longer, 'x', sizeof longer);
-  longer[sizeof longer - 1] = '\0';
-  assert_int_equal (edit_distance (longer, "x"), UINT_MAX);
-}
-
-/* --- parameters --- */
 
 static void
 set (struct config *config, const char *key, const char *value)
@@ -532,107 +418,18 @@ test_dump (void **state)
   free (text);
 }
 
-/* --- nbdkit's command line --- */
-
-static bool
-is_readonly (const char *line)
-{
-  struct cmdline cmdline = { false, false, false };
-  char *copy = strdup (line), *save, *arg;
-
-  assert_non_null (copy);
-  for (arg = strtok_r (copy, " ", &save); arg;
-       arg = strtok_r (NULL, " ", &save))
-    cmdline_take (&cmdline, arg);
-  free (copy);
-  return cmdline.readonly;
-}
-
-static void
-test_cmdline (void **state)
-{
-  (void) state;
-  assert_true (is_readonly ("-r folio d"));
-  assert_true (is_readonly ("folio d -r"));
-  assert_true (is_readonly ("-fr folio d"));
-  assert_true (is_readonly ("-rU - folio d"));
-  assert_true (is_readonly ("--read-only folio d"));
-  assert_true (is_readonly ("--readonly folio d"));
-  assert_true (is_readonly ("--reado folio d"));
-  assert_true (is_readonly ("-U sock -P pid -r folio d"));
-  assert_true (is_readonly ("--filter=delay -r folio d"));
-  assert_true (is_readonly ("--filter delay -r folio d"));
-  assert_true (is_readonly ("--vsock -r folio d"));
-  assert_true (is_readonly ("-p - -r folio d"));
-
-  assert_false (is_readonly ("folio d"));
-  assert_false (is_readonly ("folio r readonly"));
-  assert_false (is_readonly ("-f -v folio d"));
-  assert_false (is_readonly ("-U -r folio d"));
-  assert_false (is_readonly ("-Ur folio d"));
-  assert_false (is_readonly ("-e -r folio d"));
-  assert_false (is_readonly ("--export -r folio d"));
-  assert_false (is_readonly ("--run --readonly folio d"));
-  assert_false (is_readonly ("--run=x folio -- -r"));
-  assert_false (is_readonly ("folio -"));
-  assert_false (is_readonly (""));
-}
-
-static void
-test_no_readonly_here (void **state)
-{
-  (void) state;
-  assert_false (cmdline_readonly ());
-}
-
-/* --- progress --- */
-
-static void
-progress (uint64_t done, uint64_t total, uint64_t seconds, const char *expected)
-{
-  struct sync_progress p = { done, total, seconds * NSEC_PER_SEC };
-  char line[PROGRESS_MAX];
-
-  progress_format (line, sizeof line, &p);
-  assert_string_equal (line, expected);
-}
-
-static void
-test_progress (void **state)
-{
-  (void) state;
-  progress (1229 * MIB, 3 * GIB, 30,
-            "writing back: 1.2 of 3.0 GiB, 41 MiB/s, 45 s left");
-  progress (0, 300 * MIB, 1, "writing back: 0 of 300 MiB, 0.0 KiB/s");
-  progress (5 * KIB, 50 * KIB, 10,
-            "writing back: 5 of 50 KiB, 0.5 KiB/s, 90 s left");
-  progress (0, 0, 0, "writing back: 0.0 of 0.0 KiB, 0.0 KiB/s");
-  progress (2 * MIB, MIB, 1, "writing back: 2.0 of 1.0 MiB, 2.0 MiB/s");
-}
-
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_parse_size),
-    cmocka_unit_test (test_parse_time),
-    cmocka_unit_test (test_format),
-    cmocka_unit_test (test_edit_distance),
-    cmocka_unit_test (test_defaults),
-    cmocka_unit_test (test_values),
-    cmocka_unit_test (test_refusals),
-    cmocka_unit_test (test_store),
-    cmocka_unit_test (test_nbd_store),
-    cmocka_unit_test (test_unknown_key),
+    cmocka_unit_test (test_defaults),       cmocka_unit_test (test_values),
+    cmocka_unit_test (test_refusals),       cmocka_unit_test (test_store),
+    cmocka_unit_test (test_nbd_store),      cmocka_unit_test (test_unknown_key),
     cmocka_unit_test (test_contradictions),
 #ifdef HAVE_LIBNBD
     cmocka_unit_test (test_keys_of_files),
 #endif
-    cmocka_unit_test (test_reductions),
-    cmocka_unit_test (test_dump),
-    cmocka_unit_test (test_cmdline),
-    cmocka_unit_test (test_no_readonly_here),
-    cmocka_unit_test (test_progress),
+    cmocka_unit_test (test_reductions),     cmocka_unit_test (test_dump),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -11,6 +11,7 @@ UNIT_TESTS = \
 	unit/background-test \
 	unit/bad-ranges-test \
 	unit/balance-test \
+	unit/cmdline-test \
 	unit/config-test \
 	unit/destroy-test \
 	unit/direct-test \
@@ -31,7 +32,9 @@ UNIT_TESTS = \
 	unit/loss-test \
 	unit/loss-zero-test \
 	unit/nowait-test \
+	unit/parse-test \
 	unit/priority-test \
+	unit/progress-test \
 	unit/ranges-test \
 	unit/raw-race-test \
 	unit/raw-test \
@@ -58,6 +61,7 @@ UNIT_TESTS = \
 	unit/throttle-test \
 	unit/write-mapping-test \
 	unit/write-test \
+	unit/zero-race-test \
 	unit/zero-test \
 	$(NULL)
 if HAVE_LIBNBD
@@ -73,7 +77,10 @@ endif
 # Of code that knows of no threads.
 NO_THREADS = \
 	unit/bad-ranges-test \
+	unit/cmdline-test \
 	unit/config-test \
+	unit/parse-test \
+	unit/progress-test \
 	unit/ranges-test \
 	unit/store-nbd-uri-test \
 	unit/throttle-law-test \
@@ -90,7 +97,10 @@ no-cmocka:
 	@exit 1
 endif
 
+unit_cmdline_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_config_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_parse_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_progress_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 unit_shutdown_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_arena_test_SOURCES = \
@@ -178,6 +188,7 @@ CACHE_FIXTURE = \
 	$(NULL)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
+unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
 unit_readahead_test_SOURCES = \
 	unit/readahead-test.c \
@@ -219,6 +230,7 @@ unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \
+	unit/law-sim.c unit/law-sim.h \
 	unit/throttle-law-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)

@@ -16,12 +16,6 @@
 #define PAGE ((uint64_t) PAGE_SIZE)
 
 static void
-flush_ok (struct fixture *f, unsigned conn)
-{
-  assert_int_equal (cache_flush (f->conns[conn]), 0);
-}
-
-static void
 test_flush_covers_all (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });

@@ -2,251 +2,19 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The control law, by simulation: a store, connections and a clock, all of them
- * numbers, in steps of a millisecond.
+ * The control law: its functions one by one, and what it does in a simulation.
  */
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "cache/throttle-law.h"
-#include "fs/env.h"
+#include "law-sim.h"
 #include "seed.h"
-
-#define STEP NSEC_PER_MSEC
-#define STEPS_PER_SEC 1000u
-#define MAX_WRITERS 16
-#define MAX_DEPTH 32
-
-/* Requests that a connection can do in one step. */
-#define BURST 128
-
-/* One client connection. */
-struct writer {
-  unsigned depth;  /* requests side by side; 0: not there */
-  unsigned period; /* steps from one request to the next; 0: flat out */
-  unsigned pages;  /* of a request */
-
-  uint64_t clock;                  /* the law's */
-  uint64_t awake[MAX_DEPTH];       /* ns: pausing until then */
-  uint64_t since[MAX_DEPTH];       /* ns: waiting since then, or 0 */
-  uint64_t next;                   /* ns: when the next request is due */
-  uint64_t written;                /* pages */
-  uint64_t longest;                /* ns: the longest wait of a request */
-  uint64_t waited, requests, slow; /* ns; counts; waits over 30 ms */
-};
-
-struct sim {
-  struct throttle_law law;
-  struct law_limits limits;
-  struct law_sample sample;
-  struct rng rng;
-  uint64_t now;
-  double speed;    /* pages a second that the store takes */
-  unsigned lump;   /* steps from one end of its requests to the next, or 0 */
-  double progress; /* of the page being written */
-  uint32_t dirty, unstable;
-  bool stuck;         /* somebody waits for room */
-  uint64_t flush_end; /* ns; 0: none on */
-  uint32_t flushing;  /* pages of it */
-  uint64_t cleaned;   /* pages written in all */
-  uint32_t most;      /* unsaved at most */
-  struct writer writers[MAX_WRITERS];
-};
-
-static uint32_t
-unsaved (const struct sim *sim)
-{
-  return sim->dirty + sim->unstable;
-}
-
-static void
-sim_init (struct sim *sim, uint32_t limit, uint32_t background,
-          unsigned flush_target, double speed)
-{
-  memset (sim, 0, sizeof *sim);
-  law_init (&sim->law, limit, background, flush_target * NSEC_PER_SEC);
-  law_limits (&sim->law, &sim->limits);
-  sim->now = 1000 * NSEC_PER_SEC;
-  sim->speed = speed;
-}
-
-static struct writer *
-add_writer (struct sim *sim, unsigned i, unsigned depth, unsigned period,
-            unsigned pages)
-{
-  struct writer *w = &sim->writers[i];
-
-  *w = (struct writer) {
-    .depth = depth, .period = period, .pages = pages, .next = sim->now
-  };
-  return w;
-}
-
-/* The store: writes what is dirty in above the background threshold, and
- * flushes often enough.  A flush takes 10 ms.
- */
-static void
-step_store (struct sim *sim)
-{
-  uint32_t n;
-
-  if (sim->flush_end && sim->now >= sim->flush_end) {
-    sim->unstable -= sim->flushing;
-    sim->flush_end = 0;
-  }
-  if (sim->flush_end == 0 &&
-      (sim->unstable > sim->limits.unstable || sim->stuck)) {
-    sim->stuck = false;
-    sim->flushing = sim->unstable;
-    sim->flush_end = sim->now + 10 * STEP;
-  }
-  if (sim->dirty > sim->limits.background || sim->flush_end)
-    sim->sample.busy += STEP;
-  if (sim->dirty <= sim->limits.background)
-    return;
-  sim->progress += sim->speed / STEPS_PER_SEC;
-  if (sim->lump && sim->now / STEP % sim->lump)
-    return;
-  n = (uint32_t) sim->progress;
-  n = n < sim->dirty ? n : sim->dirty;
-  sim->progress -= (uint32_t) sim->progress;
-  sim->dirty -= n;
-  sim->unstable += n;
-  sim->sample.written += n;
-  sim->cleaned += n;
-}
-
-static uint32_t
-count_writers (const struct sim *sim)
-{
-  uint32_t i, n = 0;
-
-  for (i = 0; i < MAX_WRITERS; i++)
-    n += sim->writers[i].depth > 0;
-  return n;
-}
-
-static void
-step_law (struct sim *sim)
-{
-  sim->sample.elapsed += STEP;
-  if (sim->sample.elapsed < LAW_INTERVAL &&
-      (sim->law.bandwidth > 0 || sim->sample.busy < 20 * STEP))
-    return;
-  sim->sample.unsaved = unsaved (sim);
-  sim->sample.saturated = sim->dirty > sim->limits.background ||
-                          sim->sample.unsaved > sim->limits.freerun;
-  sim->sample.conns = count_writers (sim);
-  law_update (&sim->law, &sim->sample);
-  law_limits (&sim->law, &sim->limits);
-  memset (&sim->sample, 0, sizeof sim->sample);
-}
-
-/* Has the request to wait? */
-static bool
-must_wait (struct sim *sim, struct writer *w, unsigned slot)
-{
-  if (unsaved (sim) > sim->limits.freerun) {
-    if (w->awake[slot] == 0)
-      w->awake[slot] =
-        sim->now + law_pause (&sim->limits, w->clock, sim->now, 1);
-    if (sim->now < w->awake[slot])
-      return true;
-  }
-  if (unsaved (sim) + w->pages <= (uint32_t) sim->law.max_limit)
-    return false;
-  sim->stuck = true;
-  return true;
-}
-
-static void
-write_pages (struct sim *sim, struct writer *w)
-{
-  sim->dirty += w->pages;
-  w->written += w->pages;
-  if (unsaved (sim) > sim->limits.freerun) {
-    sim->sample.dirtied += w->pages;
-    w->clock =
-      law_charge (&sim->limits, unsaved (sim), w->clock, sim->now, w->pages);
-  }
-}
-
-/* Returns whether the slot got a request done. */
-static bool
-step_slot (struct sim *sim, struct writer *w, unsigned slot)
-{
-  uint64_t wait;
-
-  if (w->since[slot] == 0) {
-    if (w->period && sim->now < w->next)
-      return false;
-    w->since[slot] = sim->now;
-    w->next += w->period * STEP;
-  }
-  if (must_wait (sim, w, slot))
-    return false;
-  write_pages (sim, w);
-  wait = sim->now - w->since[slot];
-  w->since[slot] = w->awake[slot] = 0;
-  w->waited += wait;
-  w->requests++;
-  w->slow += wait > 30 * STEP;
-  w->longest = wait > w->longest ? wait : w->longest;
-  return true;
-}
-
-static void
-step_writers (struct sim *sim)
-{
-  unsigned i, j, slot, first = (unsigned) rng_below (&sim->rng, MAX_WRITERS);
-
-  for (i = 0; i < MAX_WRITERS; i++) {
-    struct writer *w = &sim->writers[(first + i) % MAX_WRITERS];
-
-    for (slot = 0; slot < w->depth; slot++)
-      for (j = 0; j < BURST / w->depth && step_slot (sim, w, slot); j++)
-        ;
-  }
-}
-
-static void
-sim_step (struct sim *sim)
-{
-  sim->now += STEP;
-  step_store (sim);
-  step_writers (sim);
-  if (unsaved (sim) > sim->most)
-    sim->most = unsaved (sim);
-  step_law (sim);
-}
-
-static void
-sim_run (struct sim *sim, unsigned secs)
-{
-  unsigned i;
-
-  for (i = 0; i < secs * STEPS_PER_SEC; i++)
-    sim_step (sim);
-}
-
-static void
-forget (struct sim *sim)
-{
-  unsigned i;
-
-  sim->cleaned = 0;
-  for (i = 0; i < MAX_WRITERS; i++) {
-    struct writer *w = &sim->writers[i];
-
-    w->written = w->longest = w->waited = w->requests = w->slow = 0;
-  }
-}
 
 /* --- single functions --- */
 
@@ -394,7 +162,7 @@ run_settled (struct sim *sim, unsigned secs)
   while (secs-- > 0) {
     for (sum = 0, i = 0; i < STEPS_PER_SEC; i++) {
       sim_step (sim);
-      sum += unsaved (sim);
+      sum += sim_unsaved (sim);
     }
     set = law_setpoint (&sim->limits);
     assert_float_equal (sum / STEPS_PER_SEC, set, set / 10);
@@ -429,9 +197,9 @@ steady (double speed, unsigned writers, unsigned depth)
 
   sim_init (sim, LIMIT, BACKGROUND, 10, speed);
   for (i = 0; i < writers; i++)
-    add_writer (sim, i, depth, 0, 1);
+    sim_add_writer (sim, i, depth, 0, 1);
   sim_run (sim, 60);
-  forget (sim);
+  sim_forget (sim);
   run_settled (sim, 60);
   assert_fair (sim, 0.95);
   assert_true (sim->cleaned > speed * 60 * 0.99);
@@ -477,7 +245,7 @@ test_changes (void **state)
       sim->writers[i].pages = 1;
     }
     sim_run (sim, 80);
-    forget (sim);
+    sim_forget (sim);
     run_settled (sim, 20);
     assert_fair (sim, 0.8);
     assert_true (sim->cleaned > sim->speed * 20 * 0.98);
@@ -497,10 +265,10 @@ modest (double speed, unsigned period, unsigned pages)
 
   sim_init (sim, LIMIT, BACKGROUND, 10, speed);
   for (i = 1; i < 4; i++)
-    add_writer (sim, i, 16, 0, 1);
-  w = add_writer (sim, 0, 1, period, pages);
+    sim_add_writer (sim, i, 16, 0, 1);
+  w = sim_add_writer (sim, 0, 1, period, pages);
   sim_run (sim, 60);
-  forget (sim);
+  sim_forget (sim);
   run_settled (sim, 60);
   assert_true (w->written >= 60 * STEPS_PER_SEC / period * pages - pages);
   assert_true (w->waited / w->requests < NSEC_PER_MSEC);
@@ -528,11 +296,11 @@ test_depth (void **state)
 
   (void) state;
   sim_init (sim, LIMIT, BACKGROUND, 10, 2000);
-  add_writer (sim, 0, 1, 0, 1);
-  add_writer (sim, 1, 32, 0, 1);
-  add_writer (sim, 2, 4, 0, 1);
+  sim_add_writer (sim, 0, 1, 0, 1);
+  sim_add_writer (sim, 1, 32, 0, 1);
+  sim_add_writer (sim, 2, 4, 0, 1);
   sim_run (sim, 60);
-  forget (sim);
+  sim_forget (sim);
   run_settled (sim, 60);
   assert_fair (sim, 0.97);
   free (sim);
@@ -548,7 +316,7 @@ test_freerun (void **state)
   (void) state;
   sim_init (sim, LIMIT, BACKGROUND, 10, 5000);
   for (i = 0; i < 4; i++)
-    add_writer (sim, i, 4, 10, 11); /* 4400 pages a second in all */
+    sim_add_writer (sim, i, 4, 10, 11); /* 4400 pages a second in all */
   sim_run (sim, 300);
   for (i = 0; i < 4; i++)
     assert_int_equal (sim->writers[i].waited, 0);
@@ -566,14 +334,14 @@ slower (unsigned target, unsigned writers, unsigned lump)
 
   sim_init (sim, LIMIT, BACKGROUND, target, 125000);
   for (i = 0; i < writers; i++)
-    add_writer (sim, i, 1, 0, 1);
+    sim_add_writer (sim, i, 1, 0, 1);
   sim_run (sim, 30);
   assert_false (sim->law.bound);
   assert_true (sim->law.limit == LIMIT);
   sim->speed = 1250;
   sim->lump = lump;
   sim_run (sim, 15);
-  assert_true (unsaved (sim) / sim->speed <= 2 * target);
+  assert_true (sim_unsaved (sim) / sim->speed <= 2 * target);
   sim_run (sim, 60);
   assert_true (sim->law.bound);
   assert_float_equal (sim->law.limit, 1250 * target, 125 * target);
@@ -599,7 +367,7 @@ test_flush_target (void **state)
   slower (10, 8, 32 * 256 * STEPS_PER_SEC / 1250);
   /* Off. */
   sim_init (sim, LIMIT, BACKGROUND, 0, 100);
-  add_writer (sim, 0, 4, 0, 1);
+  sim_add_writer (sim, 0, 4, 0, 1);
   sim_run (sim, 60);
   assert_true (sim->law.limit == LIMIT);
   assert_false (sim->law.bound);
@@ -617,10 +385,10 @@ test_small_limits (void **state)
   (void) state;
   for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     sim_init (sim, sizes[i], sizes[i] / 4, 10, 10000);
-    add_writer (sim, 0, 1, 0, 1);
-    add_writer (sim, 1, 4, 0, 1);
+    sim_add_writer (sim, 0, 1, 0, 1);
+    sim_add_writer (sim, 1, 4, 0, 1);
     sim_run (sim, 20);
-    forget (sim);
+    sim_forget (sim);
     sim_run (sim, 20);
     assert_true (sim->most <= sizes[i]);
     /* A third of the limit a flush, which takes 10 ms, or all that it can. */

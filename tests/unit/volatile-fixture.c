@@ -21,12 +21,6 @@ start_volatile (const struct fixture_config *config)
 }
 
 void
-flush_ok (struct fixture *f, unsigned conn)
-{
-  assert_int_equal (cache_flush (f->conns[conn]), 0);
-}
-
-void
 flush_until_ok (struct fixture *f, unsigned conn)
 {
   while (cache_flush (f->conns[conn]) < 0)

@@ -14,10 +14,9 @@
 /* The whole disk has version 0. */
 extern struct fixture *start_volatile (const struct fixture_config *config);
 
-/* A flush on that connection: succeeds, or is tried until it does (after zeroes
- * had to be done again, one of the mapping's own may be failing still).
+/* Flush on that connection until it succeeds: after zeroes had to be done again, one
+ * of the mapping's own may be failing still.
  */
-extern void flush_ok (struct fixture *f, unsigned conn);
 extern void flush_until_ok (struct fixture *f, unsigned conn);
 
 /* All flushes fail at the store, which forgets, until this one is over. */
