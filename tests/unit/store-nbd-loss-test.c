@@ -256,7 +256,7 @@ an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
   uint8_t byte;
 
   (void) state;
-  start (&rig, NSEC_PER_SEC / 5);
+  start (&rig, NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
   UNTIL (rig.store->losses == 1);
@@ -444,7 +444,7 @@ a_store_that_hangs_can_be_closed (void **state)
   uint8_t byte;
 
   (void) state;
-  start (&rig, NSEC_PER_SEC / 5);
+  start (&rig, NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
   pending_start (&rig, &read, STORE_READ, 0, 0, 0);
