@@ -80,7 +80,24 @@ status=0
 bash "$quickstart" part.img --run 'exit 3' || status=$?
 [ $status = 3 ] || fail "the command's status became $status"
 
-# The remote server dies, and what was not flushed with it.
+# The remote server dies, and what was not flushed with it: it must die before
+# the client leaves, since then all is written back and flushed.
+find_python
+cat >lose.py <<'END'
+import os
+import signal
+
+import nbd
+
+h = nbd.NBD()
+h.connect_uri(os.environ["uri"])
+with open("data", "rb") as f:
+    h.pwrite(f.read(), 0)
+os.kill(int(os.environ["remote_pid"]), signal.SIGKILL)
+END
+lose="$python lose.py"
+export remote_pid
+
 remote ()
 {
   truncate -s 1M far.img
@@ -89,9 +106,7 @@ remote ()
 
 remote
 status=0
-export remote_pid
-bash "$quickstart" "$remote_uri" --run "$write; kill -9 \$remote_pid" 2>log ||
-  status=$?
+bash "$quickstart" "$remote_uri" --run "$lose" 2>log || status=$?
 remote_gone
 cat log
 [ $status = 1 ] || fail "data is lost, and the status is $status"
@@ -100,25 +115,26 @@ grep -q 'DATA WAS LOST: 1048576 bytes' log || fail "the loss is not said"
 remote
 status=0
 bash "$quickstart" "$remote_uri" \
-     --run "$write; kill -9 \$remote_pid; exit 3" 2>log || status=$?
+     --run "$lose; exit 3" 2>log || status=$?
 remote_gone
+cat log
 [ $status = 3 ] || fail "the command's status became $status"
 grep -q 'DATA WAS LOST' log || fail "the loss is not said"
 
 # The same when it serves until it is told to stop.
-serve ()
+serve () # DISK COMMAND
 {
   rm -f quick.sock out
   bash "$quickstart" "$1" --port 10809 >out 2>log &
   quick_pid=$!
   eventually 60 grep -q '^Ctrl-C writes' out || fail "quickstart $1 does not serve"
-  uri="nbd+unix:///?socket=$tmp/quick.sock" sh -c "$write"
+  uri="nbd+unix:///?socket=$tmp/quick.sock" sh -c "$2"
 }
 
 touch by-socket
 remote
-serve "$remote_uri"
-kill_remote
+serve "$remote_uri" "$lose"
+remote_gone
 status=0
 kill -TERM "$quick_pid"
 wait "$quick_pid" || status=$?
@@ -129,7 +145,7 @@ grep -q 'DATA WAS LOST: 1048576 bytes' log || fail "the loss is not said"
 
 rm part.img
 truncate -s 1M part.img
-serve part.img
+serve part.img "$write"
 kill -TERM "$quick_pid"
 wait "$quick_pid" || fail "the status of a server that went well"
 cmp data part.img || fail "not written back"
