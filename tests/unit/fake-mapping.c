@@ -18,10 +18,12 @@ evict (void *opaque, struct folio *folio)
 {
   struct fake *fake = opaque;
   uint32_t refs = 2;
+  void (*on_evict) (struct fake *, struct folio *) =
+    atomic_load (&fake->on_evict);
   bool ok;
 
-  if (fake->on_evict)
-    fake->on_evict (fake, folio);
+  if (on_evict)
+    on_evict (fake, folio);
   pthread_mutex_lock (&fake->lock);
   ok = folio_mapped (folio) && !folio_unsaved (fake->arena, folio) &&
        atomic_compare_exchange_strong (&folio->refs, &refs, 0);
@@ -85,7 +87,7 @@ evict_all (struct fake *fake)
 void
 fake_destroy (struct fake *fake)
 {
-  fake->on_evict = NULL;
+  atomic_store (&fake->on_evict, NULL); /* the reclaimer may still run */
   if (fake->reclaim) {
     evict_all (fake);
     reclaim_destroy (fake->reclaim);

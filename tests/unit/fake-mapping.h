@@ -29,7 +29,7 @@ struct fake {
   _Atomic uint32_t evicted;    /* folios */
 
   /* If set, called first in each eviction, without locks. */
-  void (*on_evict) (struct fake *fake, struct folio *folio);
+  void (*_Atomic on_evict) (struct fake *fake, struct folio *folio);
 };
 
 extern void fake_init (struct fake *fake, uint32_t pages, uint32_t reserve);
