@@ -53,8 +53,8 @@ broken () # MODE TIMES PARAMETER...
   end
 }
 
-# MODE...: all, or one in three under ThreadSanitizer, where each takes long and
-# the memory that they are after is not looked at.
+# some_of MODE...: all of them, or one in three under ThreadSanitizer, where each
+# takes long and bad memory accesses, which they are after, are not looked for.
 some_of ()
 {
   local mode n=$seed

@@ -5,8 +5,8 @@
 # Programs that integration tests run: tools/NAME from tools/NAME.c. They are
 # found in $tools_dir by whatever sources functions.sh. It is not them that
 # sanitizers are to look at, and they take twice as long with them.
-TOOL_CFLAGS = -pthread $(FOLIO_CFLAGS)
-TOOL_LDFLAGS = -pthread -Wl,--as-needed
+TOOL_CC_FLAGS = -pthread $(FOLIO_CFLAGS)
+TOOL_LD_FLAGS = -pthread -Wl,--as-needed
 
 TOOLS = \
 	tools/crash \
@@ -36,8 +36,8 @@ tools_crash_SOURCES = \
 	tools/state-file.c \
 	tools/state-file.h \
 	$(NULL)
-tools_crash_CFLAGS = $(TOOL_CFLAGS)
-tools_crash_LDFLAGS = $(TOOL_LDFLAGS)
+tools_crash_CFLAGS = $(TOOL_CC_FLAGS)
+tools_crash_LDFLAGS = $(TOOL_LD_FLAGS)
 tools_crash_LDADD = $(LIBNBD_LIBS)
 
 tools_hold_SOURCES = \
@@ -45,8 +45,8 @@ tools_hold_SOURCES = \
 	tools/util.c \
 	tools/util.h \
 	$(NULL)
-tools_hold_CFLAGS = $(TOOL_CFLAGS)
-tools_hold_LDFLAGS = $(TOOL_LDFLAGS)
+tools_hold_CFLAGS = $(TOOL_CC_FLAGS)
+tools_hold_LDFLAGS = $(TOOL_LD_FLAGS)
 tools_hold_LDADD = $(LIBNBD_LIBS)
 
 tools_oracle_SOURCES = \
@@ -63,8 +63,8 @@ tools_oracle_SOURCES = \
 	tools/state-file.c \
 	tools/state-file.h \
 	$(NULL)
-tools_oracle_CFLAGS = $(TOOL_CFLAGS)
-tools_oracle_LDFLAGS = $(TOOL_LDFLAGS)
+tools_oracle_CFLAGS = $(TOOL_CC_FLAGS)
+tools_oracle_LDFLAGS = $(TOOL_LD_FLAGS)
 tools_oracle_LDADD = $(LIBNBD_LIBS)
 
 # A server that misbehaves, for nbdkit: a module without sanitizers, so that an

@@ -10,6 +10,7 @@ UNIT_TESTS = \
 	unit/arena-test \
 	unit/background-test \
 	unit/bad-ranges-test \
+	unit/balance-settle-test \
 	unit/balance-test \
 	unit/cmdline-test \
 	unit/config-test \
@@ -236,7 +237,9 @@ unit_throttle_law_test_SOURCES = \
 	$(NULL)
 unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
 unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
-unit_balance_test_SOURCES = unit/balance-test.c $(CACHE_FIXTURE)
+BALANCE_WORLD = unit/balance-world.c unit/balance-world.h $(CACHE_FIXTURE)
+unit_balance_settle_test_SOURCES = unit/balance-settle-test.c $(BALANCE_WORLD)
+unit_balance_test_SOURCES = unit/balance-test.c $(BALANCE_WORLD)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)

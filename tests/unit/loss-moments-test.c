@@ -159,6 +159,7 @@ lose_at_each (unsigned gap, unsigned stride, int error)
   return times;
 }
 
+/* Under sanitizers, at every fifth. */
 static void
 test_at_each_step (void **state)
 {
