@@ -62,14 +62,24 @@ static inline bool
 try_page (struct index *index, uint64_t page, struct folio **folio)
 {
   struct index_node *const nodes = index->nodes;
+  const struct arena *arena = index->arena;
   slot_t slot = node_read (&nodes[NODE_ROOT], node_offset (ROOT_SHIFT, page));
 
   *folio = NULL;
   while (slot_is_node (slot))
     slot = node_read (&nodes[slot & NODE_NUMBER_MAX],
                       node_offset (slot_shift (slot), page));
+  if (slot == 0)
+    return true;
+  /* Nearly always it is the right folio: what a hit looks at next comes into the
+   * processor's caches along with the record, the end of which may be in another
+   * line.
+   */
+  __builtin_prefetch (&slot_folio (index, slot)->lock);
+  __builtin_prefetch (&arena->state[slot - 1]);
+  __builtin_prefetch (arena->data + ((size_t) (slot - 1) << PAGE_SHIFT));
   /* The way is compressed, so it may have led to a folio elsewhere. */
-  if (slot == 0 || !folio_covers (slot_folio (index, slot), page))
+  if (!folio_covers (slot_folio (index, slot), page))
     return true;
   if (!get_if_covers (index, slot_folio (index, slot), page))
     return false;

@@ -103,6 +103,7 @@ mapping_create (struct cache *cache, struct fs *fs,
   m->hooks.copy_in = default_copy_in;
   m->size = fs->size;
   m->nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  m->readonly = fs->store->geo.readonly;
   m->stats = stats_create ();
   if (m->stats == NULL) {
     free (m);

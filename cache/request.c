@@ -32,30 +32,43 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   return r < 0 ? r : 0;
 }
 
-/* Write and, with FUA, make durable.  A direct write is to be done *again if the
- * store has lost something before it was.
+/* Write past the cache and, with FUA, make durable: *again, if the store has lost
+ * something before it was.
  */
 static int
-write_once (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
-            unsigned flags, bool direct, bool *again)
+write_direct_once (struct conn *conn, const void *buf, uint32_t count,
+                   uint64_t offset, unsigned flags, bool *again)
 {
   struct mapping *mapping = conn->mapping;
   struct store *store = mapping->fs->store;
   uint32_t losses = atomic_load (&store->losses);
   uint32_t lost = atomic_load (&mapping->lost_writes);
-  int r;
+  int r = direct_write (conn, buf, count, offset);
 
-  if (direct)
-    r = direct_write (conn, buf, count, offset);
-  else
-    r = write_buffered (mapping, write_paced (conn, flags), buf, count, offset);
   if (r == 0)
-    r = write_sync (mapping, offset, count, flags, direct);
-  if (r < 0 || !direct || !(flags & CACHE_FUA))
+    r = write_sync (mapping, offset, count, flags, true);
+  *again = false;
+  if (r < 0 || !(flags & CACHE_FUA))
     return r;
   *again = atomic_load (&store->losses) != losses;
   /* A flush that failed meanwhile may have lost it. */
   return !*again && atomic_load (&mapping->lost_writes) != lost ? -EIO : 0;
+}
+
+static int
+write_direct (struct conn *conn, const void *buf, uint32_t count,
+              uint64_t offset, unsigned flags)
+{
+  struct stats *stats = conn->mapping->stats;
+  bool again;
+  int r;
+
+  stats_add (stats, STAT_DIRECT_WRITES, 1);
+  stats_add (stats, STAT_DIRECT_WRITE_BYTES, count);
+  do {
+    r = write_direct_once (conn, buf, count, offset, flags, &again);
+  } while (again);
+  return r;
 }
 
 int
@@ -72,7 +85,6 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
           unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
-  bool direct, again;
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -80,16 +92,10 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
   r = write_allowed (mapping);
   if (r < 0 || count == 0)
     return r;
-  direct = direct_wanted (conn, offset, count);
-  if (direct) {
-    stats_add (mapping->stats, STAT_DIRECT_WRITES, 1);
-    stats_add (mapping->stats, STAT_DIRECT_WRITE_BYTES, count);
-  }
-  do {
-    again = false;
-    r = write_once (conn, buf, count, offset, flags, direct, &again);
-  } while (again);
-  return r;
+  if (direct_wanted (conn, offset, count))
+    return write_direct (conn, buf, count, offset, flags);
+  r = write_buffered (mapping, write_paced (conn, flags), buf, count, offset);
+  return r < 0 ? r : write_sync (mapping, offset, count, flags, false);
 }
 
 int

@@ -364,7 +364,7 @@ write_paced (struct conn *conn, unsigned flags)
 int
 write_allowed (const struct mapping *mapping)
 {
-  if (mapping->fs->store->geo.readonly)
+  if (mapping->readonly)
     return -EROFS;
   return atomic_load_explicit (&mapping->shutdown, memory_order_relaxed)
            ? -ESHUTDOWN
