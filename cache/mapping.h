@@ -63,7 +63,7 @@ struct mapping {
   uint64_t size;     /* bytes of the disk */
   uint64_t nr_pages; /* pages, the last one may be partial */
   uint16_t id;
-  bool readonly; /* the store's */
+  bool readonly; /* the store's: here a hit finds it without a miss */
   _Atomic bool shutdown;
 
   /* Pages with any such sector; changed under the index lock, read without. */

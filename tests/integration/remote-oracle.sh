@@ -91,7 +91,7 @@ every_make () # NAME START...
   "$@"
   random_requests
   copies
-  kill_remote -TERM
+  kill_remote -TERM # so that an image is closed
 }
 
 # A fast zero that ends inside one of qcow2's clusters: qemu-nbd has zeroed those
@@ -119,9 +119,9 @@ EOF
 every_make "nbdkit memory" remote_nbdkit memory $size
 every_make "nbdkit file" remote_nbdkit file "$tmp/disk"
 every_make "qemu-nbd, raw" remote_qemu -f raw "$tmp/disk"
-# qemu 7.2 itself damages a qcow2 image, whoever is its client, when one cluster
-# is written in one part and zeroed in another at the same time. A cluster of
-# 512 bytes has no parts: folio asks for no less.
+# qemu 7.2 itself damages a qcow2 image, whoever is its client, when it is written
+# and zeroed at the same time: in one cluster, as it seems. With clusters of 512
+# bytes it does not, and no two of folio's requests share one.
 qemu-img create -q -f qcow2 -o cluster_size=512 "$tmp/disk.qcow2" $size
 oracle_options=(--no-fast-zero)
 every_make "qemu-nbd, qcow2" remote_qemu -f qcow2 "$tmp/disk.qcow2"
