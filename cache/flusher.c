@@ -16,6 +16,9 @@
 #include "cache/flusher.h"
 #include "cache/mapping.h"
 
+/* How long a turn of the loop goes on with write-back (ns), a slice at a time. */
+#define TURN (NSEC_PER_MSEC / 20)
+
 struct flusher {
   struct mapping *mapping;
   struct ev_loop *loop;
@@ -70,13 +73,26 @@ set_timer (struct flusher *flusher)
   ev_timer_start (flusher->loop, &flusher->timer);
 }
 
+/* Returns true if there is more to do at once. */
+static bool
+take_turn (struct flusher *flusher)
+{
+  struct env *env = flusher->mapping->env;
+  uint64_t end = env->now (env) + TURN;
+
+  while (writeback_step (flusher->mapping))
+    if (env->now (env) >= end)
+      return true;
+  return false;
+}
+
 static void
 on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
 {
   struct flusher *flusher = watcher->data;
 
   (void) events;
-  if (writeback_step (flusher->mapping)) {
+  if (take_turn (flusher)) {
     ev_idle_start (loop, &flusher->busy);
     return;
   }

@@ -48,3 +48,9 @@ group_commit_hold (const struct group_commit *gc, uint64_t now)
 {
   return gc->back < gc->expected && now < gc->until;
 }
+
+bool
+group_commit_in_time (const struct group_commit *gc, uint64_t asked)
+{
+  return gc->ended < gc->until && asked < gc->until;
+}

@@ -41,10 +41,16 @@ struct group_commit {
 extern void group_commit_flushed (struct group_commit *gc, uint64_t began,
                                   uint64_t now, unsigned released);
 
-/* A sync that was asked for at this time is in the next batch. */
+/* A sync that was asked for at this time is ready for the next store flush. */
 extern void group_commit_join (struct group_commit *gc, uint64_t asked);
 
 /* Should the next store flush still wait?  From gc->until on it should not. */
 extern bool group_commit_hold (const struct group_commit *gc, uint64_t now);
+
+/* Is a sync that was asked for at this time, and is not ready yet, one that the
+ * next store flush should wait for?
+ */
+extern bool group_commit_in_time (const struct group_commit *gc,
+                                  uint64_t asked);
 
 #endif /* FOLIO_GROUP_COMMIT_H */

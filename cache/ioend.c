@@ -259,39 +259,10 @@ ioend_begin (struct ioend *ioend)
   struct writeback *wb = &ioend->mapping->wb;
 
   ioend->in_flight = true;
-  ioend->awaited = false;
+  ioend->number = wb->nr_sent++;
   ioend->doubts = wb->doubts;
   wb->sent[ioend->kind]++;
   wb->in_flight++;
-}
-
-/* Does it write some of what the batch's syncs wait for? */
-static bool
-wanted_by_batch (const struct ioend *ioend)
-{
-  const struct range *range = &ioend->range;
-  const struct sync_req *req;
-
-  for (req = ioend->mapping->wb.writing.head; req; req = req->next)
-    if (sync_touches (req, range->start, range->end))
-      return true;
-  return false;
-}
-
-void
-ioend_await (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-  unsigned i;
-
-  for (i = 0; i < mapping->config.io_depth; i++) {
-    struct ioend *ioend = &wb->ioends[i];
-
-    if (ioend->in_flight && !ioend->awaited && wanted_by_batch (ioend)) {
-      ioend->awaited = true;
-      wb->awaited++;
-    }
-  }
 }
 
 /* --- when it is over --- */
@@ -378,9 +349,9 @@ finish (struct ioend *ioend)
     finish_doubtful (ioend);
   else
     finish_written (ioend);
+  sync_ioend_over (mapping, ioend);
   mapping_end_range (mapping, &ioend->range);
   ioend->in_flight = false;
-  wb->awaited -= ioend->awaited;
   wb->sent[ioend->kind]--;
   wb->in_flight--;
   ioend_free (wb, ioend);

@@ -33,11 +33,6 @@ extern void ioend_begin (struct ioend *ioend);
 extern void ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
                                  unsigned last);
 
-/* Those in flight that write some of what the batch's syncs are for count as
- * awaited, until they are over.
- */
-extern void ioend_await (struct mapping *mapping);
-
 /* Take note of ioends that are over.  Returns true if there were any. */
 extern bool ioend_reap (struct mapping *mapping);
 

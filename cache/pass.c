@@ -26,8 +26,7 @@
 static bool
 sync_at_work (const struct writeback *wb)
 {
-  return wb->batch_state == BATCH_TAGGING || wb->batch_state == BATCH_SENDING ||
-         wb->batch_state == BATCH_DRAINING;
+  return wb->batch_state != BATCH_NONE || wb->draining.head != NULL;
 }
 
 /* How many ioends may be in flight that no sync has sent. */

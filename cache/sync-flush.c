@@ -128,6 +128,17 @@ start_sweep (struct writeback *wb, bool lost)
   wb->sweep_page = 0;
 }
 
+/* Tell those that are to be durable. */
+static void
+tell (const struct sync_list *list, int error)
+{
+  struct sync_req *req;
+
+  for (req = list->head; req; req = req->next)
+    if (req->flush)
+      req->error = error;
+}
+
 /* Everything not known to be durable is to be written again.  Whoever asked
  * for it to be durable, or is about to, is told.
  */
@@ -135,16 +146,16 @@ static void
 flush_failed (struct mapping *mapping, int error)
 {
   struct writeback *wb = &mapping->wb;
-  struct sync_req *req;
 
   wb->doubts++;
   atomic_store (&wb->unflushed, true);
   if (wb->flush_direct || direct_pending (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);
   writeback_flush_failed (mapping, error);
-  for (req = wb->writing.head; req; req = req->next)
-    if (req->flush)
-      req->error = error;
+  tell (&wb->flushing, error);
+  tell (&wb->writing, error);
+  tell (&wb->draining, error);
+  tell (&wb->ready, error);
 }
 
 /* How many clients waited for this flush. */
@@ -169,7 +180,7 @@ end_flush (struct mapping *mapping)
   if (wb->flush_doubts != wb->doubts) { /* by a loss: none fails meanwhile */
     /* Whatever it says: the syncs that wait for it begin anew. */
     start_sweep (wb, true);
-    sync_list_move (&wb->writing, &wb->flushing);
+    sync_list_move (&wb->again, &wb->flushing);
     sync_restart (mapping);
     return;
   }
@@ -182,7 +193,7 @@ end_flush (struct mapping *mapping)
   wb->flush_direct = false;
   group_commit_flushed (&wb->group_commit, wb->flush_req.submitted,
                         mapping->env->now (mapping->env), nr_flushing (wb));
-  sync_complete_all (mapping, &wb->flushing, error);
+  sync_list_move (&wb->released, &wb->flushing);
 }
 
 /* --- losses --- */

@@ -22,6 +22,9 @@ extern void sync_list_append (struct sync_list *list, struct sync_req *req);
 /* Move all of `from' to the end of `to'. */
 extern void sync_list_move (struct sync_list *to, struct sync_list *from);
 
+/* It is over, and not ours any more. */
+extern void sync_complete (struct mapping *mapping, struct sync_req *req);
+
 /* They are over, with this error if it is not 0. */
 extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
                                int error);
@@ -31,12 +34,24 @@ extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
  */
 extern bool sync_step (struct mapping *mapping);
 
-/* Is a flush of the store all that the batch is missing, and held for more syncs
- * to share it, until wb.group_commit.until at most?
+/* What was sent for the batch is waited for, by each of its syncs for itself. */
+extern void sync_drain (struct mapping *mapping);
+
+/* An ioend is over. */
+extern void sync_ioend_over (struct mapping *mapping,
+                             const struct ioend *ioend);
+
+/* See to those whose data is written.  Returns true if there is more to do at
+ * once.
+ */
+extern bool sync_drain_step (struct mapping *mapping);
+
+/* Is a flush of the store all that some are missing, and held for more syncs to
+ * share it, until wb.flush_at at most?
  */
 extern bool sync_awaits_flush (struct mapping *mapping);
 
-/* The syncs whose data is being sent are to begin anew, once it has settled. */
+/* The syncs that no flush is on for are to begin anew, once it has settled. */
 extern void sync_restart (struct mapping *mapping);
 
 /* Take note of what the store has lost since it was last looked at. */

@@ -45,7 +45,11 @@ writeback_init (struct mapping *mapping)
   pthread_mutex_init (&wb->lock, NULL);
   sync_list_init (&wb->queue);
   sync_list_init (&wb->writing);
+  sync_list_init (&wb->draining);
+  sync_list_init (&wb->ready);
+  sync_list_init (&wb->again);
   sync_list_init (&wb->flushing);
+  sync_list_init (&wb->released);
   wb->max_io = choose_max_io (mapping);
   wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
@@ -280,9 +284,12 @@ writeback_step (struct mapping *mapping)
   if (sync_flush_step (mapping))
     more = true;
   queue_own_sync (mapping, now);
+  if (sync_drain_step (mapping))
+    more = true;
   if (sync_step (mapping))
     more = true;
   flush_unstable (mapping, now);
+  sync_complete_all (mapping, &wb->released, 0);
   if (now >= wb->retry_at && !held_back (mapping)) {
     if (periodic_step (mapping, now))
       more = true;
@@ -298,18 +305,17 @@ uint64_t
 writeback_deadline (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
-  uint64_t now, next;
+  uint64_t next = sync_awaits_flush (mapping) ? wb->flush_at : ENV_FOREVER;
+  uint64_t now;
 
-  if (sync_awaits_flush (mapping))
-    return wb->group_commit
-      .until; /* if that is over, it is not held any more */
   if (held_back (mapping) ||
       (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
-    return ENV_FOREVER;
+    return next;
   now = mapping->env->now (mapping->env);
   if (wb->retry_at > now)
-    return wb->retry_at;
-  next = min_u64 (wb->next_pass, bad_ranges_deadline (&wb->bad, now));
+    return min_u64 (next, wb->retry_at);
+  next = min_u64 (next, wb->next_pass);
+  next = min_u64 (next, bad_ranges_deadline (&wb->bad, now));
   return min_u64 (next, balance_deadline (mapping));
 }
 
@@ -322,8 +328,9 @@ writeback_idle (struct mapping *mapping)
   pthread_mutex_lock (&wb->lock);
   idle = wb->queue.head == NULL && wb->done == NULL;
   pthread_mutex_unlock (&wb->lock);
-  return idle && wb->in_flight == 0 && wb->batch_state == BATCH_NONE &&
-         wb->flush_state == FLUSH_IDLE;
+  return idle && wb->in_flight == 0 && wb->flush_state == FLUSH_IDLE &&
+         !wb->writing.head && !wb->draining.head && !wb->ready.head &&
+         !wb->again.head;
 }
 
 /* --- any thread --- */

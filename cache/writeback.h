@@ -14,14 +14,18 @@
  *
  * Syncs (flush, FUA, write-through) are gathered into batches:
  *
- *   queued --> writing: dirty folios in the range are tagged TOWRITE and
- *              sent, then all that is in flight of the range is waited for
- *          --> flushing: one store flush for the whole batch
+ *   queued --> writing: dirty folios in the ranges are tagged TOWRITE and sent
+ *
+ * and then each goes on by itself:
+ *
+ *          --> draining: all that was in flight of its range is waited for
+ *          --> ready: for the flush before to be over
+ *          --> flushing: one store flush for all that are ready by then
  *          --> done
  *
- * One batch is flushing while the next is writing; what is queued meanwhile
- * joins the latter, so concurrent syncs share store flushes (group commit; see
- * group-commit.h for when a flush waits for more of them).
+ * So what comes while a flush is on is written meanwhile, and concurrent syncs
+ * share store flushes (group commit; see group-commit.h for when a flush waits for
+ * more of them).
  */
 
 #ifndef FOLIO_WRITEBACK_H
@@ -46,6 +50,9 @@ struct sync_req {
   bool flush;          /* durable, not just written */
   uint64_t asked;      /* ns, when it was queued */
   int error;           /* the outcome, when done */
+  uint32_t redone;     /* zeroes_redone when tagging for it began */
+  uint64_t fence;      /* it waits for ioends sent before this one, */
+  unsigned awaited;    /* of which so many are in flight */
   bool again;          /* it failed within something larger, now cut */
   unsigned tries;      /* how often it did */
   struct completion done;
@@ -82,7 +89,7 @@ struct ioend {
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
   bool in_flight;
-  bool awaited;        /* and the batch that is draining waits for it */
+  uint64_t number;     /* in the order in which they are sent */
   unsigned doubts;     /* wb.doubts when it was sent */
   enum pass_kind kind; /* of the pass that made it */
   int error;
@@ -91,12 +98,8 @@ struct ioend {
 
 enum batch_state {
   BATCH_NONE,
-  BATCH_AGAIN,    /* it begins anew when a loss has settled */
-  BATCH_TAGGING,  /* its dirty folios are being tagged TOWRITE */
-  BATCH_SENDING,  /* they are being sent */
-  BATCH_DRAINING, /* waiting for what was sent of theirs up to then */
-  BATCH_DRAINED,  /* waiting for the flush before it, for zeroes to be done
-                   * again, or for others to share its flush */
+  BATCH_TAGGING, /* its dirty folios are being tagged TOWRITE */
+  BATCH_SENDING, /* they are being sent */
 };
 
 enum flush_state {
@@ -132,18 +135,23 @@ struct writeback {
   struct ioend *free;
   unsigned in_flight;
   unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
-  unsigned awaited;             /* the same, those that the batch waits for */
+  uint64_t nr_sent;             /* ioends ever sent */
   uint32_t max_io;              /* bytes, of one ioend */
 
   enum batch_state batch_state;
-  struct sync_list writing; /* the batch whose data is being sent */
-  struct sync_req *tag_req; /* of them, the one being tagged for */
-  uint64_t tag_page;        /* where that goes on */
-  struct wb_pass sync_pass; /* over TOWRITE */
+  struct sync_list writing;  /* the batch whose data is being sent */
+  struct sync_req *tag_req;  /* of them, the one being tagged for */
+  uint64_t tag_page;         /* where that goes on */
+  struct wb_pass sync_pass;  /* over TOWRITE */
+  struct sync_list draining; /* what was sent is waited for */
+  struct sync_list ready;    /* for a flush */
+  struct sync_list again;    /* they begin anew */
 
   struct group_commit group_commit;
+  uint64_t flush_at; /* ns, until when it is held, or ENV_FOREVER */
   enum flush_state flush_state;
-  struct sync_list flushing; /* the batch whose flush is in flight */
+  struct sync_list flushing; /* those whose flush is in flight */
+  struct sync_list released; /* by the last flush, when the next is begun */
   struct store_req flush_req;
   unsigned flush_doubts; /* doubts when it was sent */
   bool flush_direct;     /* direct writes are among what is being flushed; */
@@ -153,9 +161,8 @@ struct writeback {
   uint8_t gen;                  /* of sectors that become unstable now */
   unsigned doubts;              /* counts what may have undone writes */
   uint32_t losses;              /* of the store, as far as seen */
-  bool settling;       /* after a loss, until nothing is in flight or unstable;
+  bool settling; /* after a loss, until nothing is in flight or unstable;
                   * nothing is sent */
-  uint32_t tag_redone; /* zeroes_redone when tagging for the batch began */
 
   struct wb_pass background_pass; /* over DIRTY: there is too much of it */
   struct wb_pass expire_pass;     /* over DIRTY: the old ones */

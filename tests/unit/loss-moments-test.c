@@ -26,17 +26,19 @@
 #define NR_ZEROED 32u
 #define MORE (768 * KiB)
 
+typedef bool moment_fn (const struct writeback *wb);
+
 /* When to lose: the loop thread looks at the clock in each step, and for some
  * of what it does in them.
  */
 static struct {
   _Atomic bool armed;
-  pthread_t loop;                      /* the loop thread; valid while armed */
-  unsigned left;                       /* until the next loss; 0: none */
-  unsigned batch_states, flush_states; /* masks of when there is one at once */
-  unsigned gap;                        /* between this and one more, if not 0 */
-  uint64_t seed;                       /* of what is lost */
-  unsigned losses;                     /* so far */
+  pthread_t loop;        /* the loop thread; valid while armed */
+  unsigned left;         /* until the next loss; 0: none */
+  moment_fn *moments[2]; /* and in turn when these are so, until NULL */
+  unsigned gap;          /* between this and one more, if not 0 */
+  uint64_t seed;         /* of what is lost */
+  unsigned losses;       /* so far */
 } plan;
 
 /* Is it time? */
@@ -48,10 +50,10 @@ due (const struct writeback *wb)
     plan.gap = 0;
     return true;
   }
-  if (!(plan.batch_states & 1u << wb->batch_state) &&
-      !(plan.flush_states & 1u << wb->flush_state))
+  if (plan.moments[0] == NULL || !plan.moments[0](wb))
     return false;
-  plan.batch_states = plan.flush_states = 0;
+  plan.moments[0] = plan.moments[1];
+  plan.moments[1] = NULL;
   return true;
 }
 
@@ -177,33 +179,77 @@ test_twice (void **state)
   lose_at_each (7, 7, 0);
 }
 
-/* In each state; twice, if it is that after a loss, too. */
+static bool
+tagging (const struct writeback *wb)
+{
+  return wb->batch_state == BATCH_TAGGING;
+}
+
+static bool
+sending (const struct writeback *wb)
+{
+  return wb->batch_state == BATCH_SENDING;
+}
+
+static bool
+draining (const struct writeback *wb)
+{
+  return wb->draining.head != NULL;
+}
+
+/* While another flush is on. */
+static bool
+ready (const struct writeback *wb)
+{
+  return wb->ready.head != NULL;
+}
+
+static bool
+again (const struct writeback *wb)
+{
+  return wb->again.head != NULL;
+}
+
+static bool
+flushing (const struct writeback *wb)
+{
+  return wb->flush_state == FLUSH_SENT;
+}
+
+static bool
+sweeping (const struct writeback *wb)
+{
+  return wb->flush_state == FLUSH_SWEEP;
+}
+
+/* Just then; and then, if it is not NULL, at a moment after that. */
 static void
-lose_in_state (unsigned batch_states, unsigned flush_states, unsigned first)
+lose_at (moment_fn *moment, moment_fn *then)
 {
   struct fixture *f;
 
-  plan.batch_states = batch_states;
-  plan.flush_states = flush_states;
-  f = start (first, 0, 0);
+  plan.moments[0] = moment;
+  plan.moments[1] = then;
+  f = start (0, 0, 0);
   run (f, 0);
   check (f);
-  assert_int_equal (plan.losses, first ? 2 : 1);
+  assert_int_equal (plan.losses, then ? 2 : 1);
   assert_int_equal (atomic_load (&f->errors), 0);
   fixture_stop (f);
 }
 
 static void
-test_in_each_state (void **state)
+test_at_each_moment (void **state)
 {
   (void) state;
-  lose_in_state (1u << BATCH_TAGGING, 0, 0);
-  lose_in_state (1u << BATCH_SENDING, 0, 0);
-  lose_in_state (1u << BATCH_DRAINING, 0, 0);
-  lose_in_state (1u << BATCH_AGAIN, 0, 5);
-  lose_in_state (0, 1u << FLUSH_SENT, 0);
-  lose_in_state (0, 1u << FLUSH_SWEEP, 0);
-  lose_in_state (0, 1u << FLUSH_SWEEP, 3);
+  lose_at (tagging, NULL);
+  lose_at (sending, NULL);
+  lose_at (draining, NULL);
+  lose_at (ready, NULL);
+  lose_at (draining, again);
+  lose_at (flushing, NULL);
+  lose_at (sweeping, NULL);
+  lose_at (draining, sweeping);
 }
 
 /* A flush fails besides. */
@@ -323,8 +369,10 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_at_each_step),  cmocka_unit_test (test_twice),
-    cmocka_unit_test (test_in_each_state), cmocka_unit_test (test_with_failure),
+    cmocka_unit_test (test_at_each_step),
+    cmocka_unit_test (test_twice),
+    cmocka_unit_test (test_at_each_moment),
+    cmocka_unit_test (test_with_failure),
     cmocka_unit_test (test_at_random),
   };
 
