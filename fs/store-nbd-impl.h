@@ -99,6 +99,7 @@ struct remote_session {
   /* Under the lock: */
   bool lost;
   bool heard;        /* it has answered something */
+  bool shut_down;    /* the server said that it is shutting down */
   unsigned users;    /* threads that may call libnbd */
   char why[WHY_MAX]; /* it was lost */
 
@@ -387,7 +388,8 @@ extern bool remote_piece_whole (const struct remote_cmd *cmd);
 extern int remote_piece_advance (struct remote_cmd *cmd);
 
 /* The session is lost: begin the request from its start, again.  Returns false
- * if that was so too often; *losses is how often.  The lock is held.
+ * if that was so too often, not counting when the server said that it shuts down;
+ * *losses is how often.  The lock is held.
  */
 extern bool remote_piece_reset (struct remote_cmd *cmd, int *losses);
 

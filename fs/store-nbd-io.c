@@ -386,6 +386,7 @@ answered (struct store_nbd *sn, struct remote_cmd *cmd)
   cmd->late = 0;
   if (cmd->error == ESHUTDOWN) {
     sn->said = -ESHUTDOWN;
+    cmd->conn->session->shut_down = true;
     remote_lose (cmd->conn->session, "the server is shutting down");
   }
   else {

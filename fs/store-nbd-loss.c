@@ -70,7 +70,7 @@ remote_session_install (struct store_nbd *sn)
   if (session) {
     sn->session = session;
     sn->given_up = false;
-    if (was_given_up || sn->wanted == 0)
+    if (was_given_up || !sn->was_up || sn->wanted == 0)
       sn->quiet_since = now_of (sn);
   }
   pthread_mutex_unlock (&sn->lock);
@@ -303,8 +303,8 @@ lose_if_passed_over (struct remote_session *session)
 
 /* Nothing was heard since quiet_since, the time of the last answer, or if
  * nothing was wanted then, of the first request after it, or of the loss.
- * Before there was ever a session, there is time to make one.  That a session
- * was made is no answer; but it is silent only if it was asked something, and
+ * Before there was ever a session, there is time to make one, and then to answer.
+ * That another session was made is no answer; but it is silent only if it was asked something, and
  * while all is held until sockets are drained, that is not so.  One that was
  * asked for much may be silent for longer.
  */

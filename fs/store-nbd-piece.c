@@ -313,7 +313,9 @@ remote_piece_reset (struct remote_cmd *cmd, int *losses)
   struct store_req *req = cmd->req;
 
   req->progress = 0;
-  req->state = (req->state & ~SYNC) + LOSS + (int) cmd->late * LATE;
+  req->state = (req->state & ~SYNC) + (int) cmd->late * LATE;
+  if (!cmd->conn->session->shut_down)
+    req->state += LOSS;
   *losses = req->state / LOSS;
   return *losses < MAX_LOSSES && req->state % LOSS / LATE < TOO_LATE;
 }

@@ -267,6 +267,7 @@ a_silent_host_is_asked_whether_it_lives (void **state)
 
   (void) state;
   nbd_rig_init (&rig);
+  nbd_rig_stop_clock (&rig);
   start_server (&server, &rig);
   sn.store.env = &rig.env;
   sn.uri = rig.uri;
