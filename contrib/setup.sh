@@ -90,11 +90,21 @@ not_installed ()
   done
 }
 
+# apt_get LOG COMMAND...
+apt_get ()
+{
+  local log=$1
+  shift
+  quietly "$log" as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q -y \
+    --no-install-recommends "$@"
+}
+
 # install_packages LOG PACKAGE...: install those that are missing, or die saying
 # which they are.
 install_packages ()
 {
-  local log=$1 missing
+  local log=$1 missing tries
   shift
   command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
     die "this script installs packages with apt-get, which is not here;" \
@@ -108,14 +118,15 @@ install_packages ()
   say "installing packages: $missing"
   # A password may be asked for here, where it can be seen, and not below.
   as_root true || die "missing packages, and sudo refused: $missing"
-  quietly "$log" as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -o DPkg::Lock::Timeout=300 -q update ||
-    die "apt-get update failed"
-  # shellcheck disable=SC2086
-  quietly "$log" as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -o DPkg::Lock::Timeout=300 -q -y --no-install-recommends \
-    install $missing ||
-    die "apt-get install failed"
+  for tries in 1 2 3; do
+    # shellcheck disable=SC2086
+    if apt_get "$log" update && apt_get "$log" install $missing; then
+      return 0
+    fi
+    # Another program may be at it, or the mirror is being renewed.
+    [ $tries -eq 3 ] || { say "that failed; once more"; sleep 10; }
+  done
+  die "apt-get failed"
 }
 
 # make_configure LOG: ./configure and what belongs to it, unless they are there

@@ -20,7 +20,7 @@ comes_back ()
   truncate -s 4M "$tmp/disk"
   remote_hostile --file "$tmp/disk" --mode "$1" --multi-conn --only flush \
                  --after 2
-  start_folio "$remote_uri" retry=1 readahead=0 writeback-interval=600
+  start_folio "$remote_uri" retry=4 readahead=0 writeback-interval=600
   client "$tmp" <<'EOF'
 disk = Shadow(connect())
 

@@ -91,8 +91,8 @@ errors_of pread EPERM 'Operation not permitted'
 errors_of pwrite EPERM 'Operation not permitted'
 errors_of pwrite ENOSPC 'No space left on device'
 errors_of pwrite EINVAL 'Invalid argument'
-errors_of pwrite ESHUTDOWN 'shutdown|shutting down' retry=1
-errors_of pread ESHUTDOWN 'shutdown|shutting down' retry=1
+errors_of pwrite ESHUTDOWN 'shutdown|shutting down' retry=4
+errors_of pread ESHUTDOWN 'shutdown|shutting down' retry=4
 
 # A remote disk that really is full.
 if [ "$(id -u)" = 0 ] && mkdir "$tmp/small" &&

@@ -130,7 +130,7 @@ times_in_log ()
 # connections may be answered before.
 logged ()
 {
-  eventually 10 times_in_log "$1" "${2:-1}"
+  eventually 30 times_in_log "$1" "${2:-1}"
 }
 for_two
 start_folio -v -- "$remote_uri" retry=5 readahead=0
@@ -140,8 +140,8 @@ logged '2 of 4 connections could be made' || fail "not a word of it"
 # Once is enough.
 kill_remote
 remote_qemu -f raw "$tmp/disk"
-client <<<"connect().pread(4096, MiB)"
 logged ': from now on 2 connections' || fail "it is not remembered"
 logged ': 2 connections' 2 || fail "not 2 connections again"
+client <<<"connect().pread(4096, MiB)"
 stop_folio
 kill_remote

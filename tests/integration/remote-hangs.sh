@@ -25,7 +25,7 @@ written ()
 echo "== shorter than retry"
 remote_back
 start_folio "$remote_uri" retry=600
-kill -STOP "$remote_pid"
+stop_remote
 client "$tmp" >"$tmp/waiting.log" 2>&1 <<'EOF' &
 h = connect()
 h.pwrite(pattern(MiB, 1), 0)
@@ -47,14 +47,14 @@ stop_folio
 for how in continues replaced; do
   echo "== longer than retry; then it $how"
   rm -f "$tmp/main.log"
-  start_folio "$remote_uri" retry=1 readahead=0 writeback-interval=600
+  start_folio "$remote_uri" retry=4 readahead=0 writeback-interval=600
   client <<'EOF'
 h = connect()
 h.pwrite(pattern(MiB, 2), 2 * MiB)
 h.flush()
 h.pwrite(pattern(MiB, 3), 2 * MiB + 512 * KiB)
 EOF
-  kill -STOP "$remote_pid"
+  stop_remote
   client "$tmp" <<'EOF'
 h, other = connect(), connect()
 
@@ -90,7 +90,7 @@ done
 echo "== folio is to end while the server hangs"
 start_folio "$remote_uri" retry=1 shutdown-timeout=2
 hold --write 1M:1M:7
-kill -STOP "$remote_pid"
+stop_remote
 kill -TERM "$pid"
 let_go
 wait_folio || fail "folio ended with status $?"

@@ -128,7 +128,7 @@ done
 # One connection hangs while the others answer all the time.
 for mode in silent deaf; do
   begin --mode $mode --only write --multi-conn -- \
-        retry=1 writeback-interval=600 readahead=0 cache-size=1M
+        retry=4 writeback-interval=600 readahead=0 cache-size=1M
   client "$tmp" <<'EOF'
 import threading
 
@@ -146,9 +146,11 @@ def read():
 
 reader = threading.Thread(target=read)
 reader.start()
-h.flush()
-stop.set()
-reader.join()
+try:
+    h.flush()
+finally:
+    stop.set()
+    reader.join()
 EOF
   head -c 65536 /dev/zero | tr '\0' A | cmp -n 65536 - "$tmp/disk" ||
     fail "$mode: flushed, but not on the disk"
@@ -160,7 +162,7 @@ done
 # fail after `retry', and are done when a new connection answers.
 for mode in silent deaf; do
   begin --mode $mode --only write --multi-conn -- \
-        retry=1 writeback-interval=600 readahead=0
+        retry=4 writeback-interval=600 readahead=0
   client "$tmp" <<'EOF'
 disk = Shadow(connect())
 disk.write(pattern(MiB, 1), MiB)

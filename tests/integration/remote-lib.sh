@@ -99,6 +99,19 @@ kill_remote ()
   remote_gone
 }
 
+# stop_remote: it stops, with all its threads, until it gets SIGCONT or SIGKILL.
+# (The signal is first of all pending.)
+remote_stopped ()
+{
+  ! sed 's/.*) //' /proc/"$remote_pid"/task/*/stat | grep -qv '^T'
+}
+
+stop_remote ()
+{
+  kill -STOP "$remote_pid"
+  eventually 30 remote_stopped || fail "the remote server does not stop"
+}
+
 # new_seed: sets $seed, to $SEED if that is given, and says it.
 new_seed ()
 {
@@ -121,7 +134,8 @@ mortal_lives ()
 {
   local disk=$1 life child
   shift
-  trap 'kill -9 $(jobs -p); exit' TERM
+  # What it is at may still be written, until it is gone.
+  trap 'kill -9 $(jobs -p) 2>/dev/null || true; wait; exit' TERM
   for life in "$@" 0; do
     rm -f "$remote_sock"
     "$NBDKIT" -f -U "$remote_sock" -P "$tmp/remote.pid" "$volatile" \

@@ -62,7 +62,7 @@ kill_remote
 echo "== longer than retry"
 rm -f "$tmp/main.log" "$tmp/begun"
 remote_back
-start_folio "$remote_uri" retry=1 cache-size=16M dirty-bytes=4M readahead=0 \
+start_folio "$remote_uri" retry=4 cache-size=16M dirty-bytes=4M readahead=0 \
             writeback-interval=600 dirty-expire=600
 client "$tmp" <<'EOF'
 disk = Shadow.load(connect(), sys.argv[1] + "/disk")

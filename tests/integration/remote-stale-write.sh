@@ -21,7 +21,7 @@ for connections in 4 1; do
   rm -f "$tmp/main.log"
   truncate -s 4M "$tmp/disk"
   remote_hostile --file "$tmp/disk" --mode stall --multi-conn --patience 1
-  start_folio "$remote_uri" connections=$connections retry=3 \
+  start_folio "$remote_uri" connections=$connections retry=10 \
               writeback-interval=600
   client "$tmp" "$remote_log" <<'EOF'
 import threading
@@ -54,7 +54,7 @@ flush(other)
 disk.check("afterwards")
 disk.save(sys.argv[1] + "/want")
 EOF
-  eventually 20 grep '^let go' "$remote_log" || fail "nothing was stalled"
+  eventually 60 grep '^let go' "$remote_log" || fail "nothing was stalled"
   grep '^let go' "$remote_log"
   grep -q '^let go of .* 0 newer ones' "$remote_log" ||
     fail "something was written before the old write was done"

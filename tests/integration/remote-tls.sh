@@ -82,10 +82,25 @@ EOF
 
 echo "== certificates"
 # By TCP: libnbd 1.14 does not check a server's certificate on a unix socket.
-port=$("$python" -c 'import socket
+# The port is kept from others while no server has it: it is bound, and does not
+# listen.
+"$python" - "$tmp/port" <<'EOF' &
+import os
+import signal
+import socket
+import sys
+
 s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])')
+with open(sys.argv[1] + ".new", "w") as f:
+    print(s.getsockname()[1], file=f)
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+signal.pause()
+EOF
+on_exit kill $!
+eventually 30 test -e "$tmp/port" || fail "no port"
+port=$(cat "$tmp/port")
 tcp=localhost:$port
 tls_uri="nbds://$tcp/?tls-certificates="
 with_certificates ()

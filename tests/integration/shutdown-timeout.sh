@@ -54,6 +54,9 @@ for line in open(sys.argv[3]):
             sys.exit("not in order or not joined: " + line)
         previous = offset + length
         lost.update(range(offset // SECTOR, (offset + length) // SECTOR))
+    if "are not saved;" in line:  # to be told again, at the end
+        lost.clear()
+        previous = -1
     m = re.search(r"(\d+) bytes in (\d+) ranges are lost: giving up$", line)
     if m:
         said = int(m[1])

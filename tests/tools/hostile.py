@@ -137,6 +137,7 @@ class Server:
         with self.lock:
             for conn in self.connections:
                 if conn is not but:
+                    conn.ended = True
                     conn.hang_up()
 
     def serve(self):
@@ -159,6 +160,7 @@ class Connection:
         self.generation = server.generation
         self.structured = self.meta = False
         self.kept = None            # writes kept back
+        self.ended = False          # nothing that came is done any more
         server.newer += 1
         server.lock.notify_all()
 
@@ -277,6 +279,8 @@ class Connection:
             data = bytes(length)
         if command in (WRITE, TRIM, ZERO):
             with server.lock:
+                if self.ended:
+                    raise Gone
                 os.pwrite(server.fd, data, offset)
                 if self.generation == server.generation:
                     server.newer_writes += 1
@@ -313,7 +317,10 @@ class Connection:
             self.answer(handle ^ 0x5555, NONE)
         elif mode == "twice":
             self.behave(command, handle, offset, length, data)
-            self.behave(command, handle, offset, length, data)
+            if command in (READ, STATUS):
+                self.behave(command, handle, offset, length, data)
+            else:   # not done twice: something newer may be there by now
+                self.answer(handle, NONE)
         elif mode == "magic":
             self.sock.sendall(struct.pack(">IHHQI", 0xdeadbeef, 0, 0, handle, 0))
         elif mode == "chunk-type":
