@@ -33,12 +33,12 @@ typedef bool moment_fn (const struct writeback *wb);
  */
 static struct {
   _Atomic bool armed;
-  pthread_t loop;        /* the loop thread; valid while armed */
-  unsigned left;         /* until the next loss; 0: none */
-  moment_fn *moments[2]; /* and in turn when these are so, until NULL */
-  unsigned gap;          /* between this and one more, if not 0 */
-  uint64_t seed;         /* of what is lost */
-  unsigned losses;       /* so far */
+  pthread_t loop;          /* the loop thread; valid while armed */
+  unsigned left;           /* until the next loss; 0: none */
+  moment_fn *moments[2];   /* and in turn when these are so, until NULL */
+  unsigned gap;            /* between this and one more, if not 0 */
+  uint64_t seed;           /* of what is lost */
+  _Atomic unsigned losses; /* so far */
 } plan;
 
 /* Is it time? */

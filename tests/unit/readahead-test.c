@@ -240,7 +240,10 @@ test_random_small_disk (void **state)
   (void) state;
   for (unsigned n = 0; n < 5000; ++n)
     request (rng_below (&rng, DISK), 1);
-  assert_true (sim.nr_ahead <= 20); /* five times the smallest window */
+  /* A page that follows another one by chance, once in a run or so, begins a
+   * stream: sixteen times the smallest window.
+   */
+  assert_true (sim.nr_ahead <= 64);
 }
 
 static void

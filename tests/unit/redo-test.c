@@ -130,8 +130,8 @@ test_data_is_written (void **state)
   (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
-  flush_fails (f, 0);
-  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
   put (f, 1 * MiB, PAGE, 1);
   assert_int_equal (cache_flush (f->conns[1]), -EIO);
   store_expect (f, 1 * MiB, PAGE, 1);

@@ -229,12 +229,22 @@ reset (void **state)
 
 #define TIMEOUT (30 * NSEC_PER_SEC)
 
+static void
+wait_for_sleep (void)
+{
+  pthread_mutex_lock (&world.lock);
+  while (!world.sleeping)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+}
+
 static struct watcher *
 start_patient (uint64_t timeout)
 {
   struct watcher *watcher;
 
   assert_int_equal (watcher_start (&env, NULL, timeout, &watcher), 0);
+  wait_for_sleep ();
   return watcher;
 }
 
@@ -270,15 +280,6 @@ wait_for_syncs (int n)
 {
   pthread_mutex_lock (&world.lock);
   while (world.syncs < n)
-    pthread_cond_wait (&world.cond, &world.lock);
-  pthread_mutex_unlock (&world.lock);
-}
-
-static void
-wait_for_sleep (void)
-{
-  pthread_mutex_lock (&world.lock);
-  while (!world.sleeping)
     pthread_cond_wait (&world.cond, &world.lock);
   pthread_mutex_unlock (&world.lock);
 }
