@@ -2,9 +2,9 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The flusher.  Each turn of the libev loop does one slice of write-back; while
- * there is more, an idle watcher keeps the loop from sleeping, so completions
- * are seen to between slices.
+ * The flusher.  Each turn of the libev loop does write-back for a moment, slice by
+ * slice; while there is more, an idle watcher keeps the loop from sleeping, so
+ * completions are seen to between turns.
  */
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "cache/flusher.h"
 #include "cache/mapping.h"
 
-/* How long a turn of the loop goes on with write-back (ns), a slice at a time. */
+/* After this time (ns) a turn ends with the slice that it is at. */
 #define TURN (NSEC_PER_MSEC / 20)
 
 struct flusher {

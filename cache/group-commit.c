@@ -49,6 +49,12 @@ group_commit_hold (const struct group_commit *gc, uint64_t now)
   return gc->back < gc->expected && now < gc->until;
 }
 
+uint64_t
+group_commit_last (const struct group_commit *gc)
+{
+  return gc->until + (gc->until - gc->ended);
+}
+
 bool
 group_commit_in_time (const struct group_commit *gc, uint64_t asked)
 {

@@ -33,7 +33,7 @@ struct group_commit {
   uint64_t ended;    /* the last store flush */
   uint64_t until;    /* who has not come back by then is not waited for */
   unsigned released; /* syncs that it ended */
-  unsigned back;     /* syncs that came between ended and until */
+  unsigned back;     /* of those that are ready, who came before until */
   unsigned expected; /* how many of them are waited for */
 };
 
@@ -44,13 +44,16 @@ extern void group_commit_flushed (struct group_commit *gc, uint64_t began,
 /* A sync that was asked for at this time is ready for the next store flush. */
 extern void group_commit_join (struct group_commit *gc, uint64_t asked);
 
-/* Should the next store flush still wait?  From gc->until on it should not. */
+/* Should the next store flush still wait for syncs that may come?  From gc->until
+ * on it should not.
+ */
 extern bool group_commit_hold (const struct group_commit *gc, uint64_t now);
 
 /* Is a sync that was asked for at this time, and is not ready yet, one that the
- * next store flush should wait for?
+ * next store flush should wait for, until group_commit_last at most?
  */
 extern bool group_commit_in_time (const struct group_commit *gc,
                                   uint64_t asked);
+extern uint64_t group_commit_last (const struct group_commit *gc);
 
 #endif /* FOLIO_GROUP_COMMIT_H */

@@ -61,10 +61,8 @@ drained (struct mapping *mapping, struct sync_req *req)
 {
   struct writeback *wb = &mapping->wb;
 
-  if (req->error == 0 && req->again) {
-    req->tries++;
+  if (req->error == 0 && req->again)
     sync_list_append (&wb->again, req);
-  }
   else if (req->error == 0 && req->flush) {
     if (req != &wb->own_sync)
       group_commit_join (&wb->group_commit, req->asked);
@@ -102,8 +100,9 @@ take_drained (struct mapping *mapping, bool *failed)
 
 /* --- the flush that they share --- */
 
-/* Complete those that a flush before has failed for; and those behind whose tags
- * something became dirty begin anew.  Returns whether there were any.
+/* Complete those that something has failed for since; and those behind whose tags
+ * something became dirty, or that are cut now, begin anew.  Returns whether there
+ * were any.
  */
 static bool
 drop_overtaken (struct mapping *mapping, bool *failed)
@@ -122,7 +121,7 @@ drop_overtaken (struct mapping *mapping, bool *failed)
       *failed = true;
       sync_complete (mapping, req);
     }
-    else if (req->redone != redone)
+    else if (req->again || req->redone != redone)
       sync_list_append (&wb->again, req);
     else {
       sync_list_append (&wb->ready, req);
@@ -153,15 +152,17 @@ flush_held (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   const struct group_commit *gc = &wb->group_commit;
+  uint64_t now = mapping->env->now (mapping->env);
 
   wb->flush_at = ENV_FOREVER;
   if (wb->own_pending || atomic_load (&mapping->throttle.waiters) > 0)
     return false;
-  if (group_commit_hold (gc, mapping->env->now (mapping->env))) {
+  if (group_commit_hold (gc, now))
     wb->flush_at = gc->until;
-    return true;
-  }
-  return has_expected (gc, &wb->writing) || has_expected (gc, &wb->draining);
+  else if (now < group_commit_last (gc) && (has_expected (gc, &wb->writing) ||
+                                            has_expected (gc, &wb->draining)))
+    wb->flush_at = group_commit_last (gc);
+  return wb->flush_at != ENV_FOREVER;
 }
 
 bool
@@ -176,15 +177,14 @@ sync_awaits_flush (struct mapping *mapping)
 
 /* Pass on those that are ready, after the flush before, when zeroes that were
  * lost are done again or that has failed, and when there is no point in waiting
- * for more to share the flush.  Returns whether they were.
+ * for more to share the flush.  redo: there are such zeroes.  Returns whether they
+ * were passed on.
  */
 static bool
-flush_ready (struct mapping *mapping)
+flush_ready (struct mapping *mapping, bool redo)
 {
   struct writeback *wb = &mapping->wb;
-  struct zeroes *zeroes = &mapping->zeroes;
-  bool redo = zeroes_to_redo (zeroes);
-  int error = redo ? zeroes_redo_error (zeroes) : 0;
+  int error = redo ? zeroes_redo_error (&mapping->zeroes) : 0;
 
   if (wb->flush_state != FLUSH_IDLE || (redo && error == 0))
     return false;
@@ -207,10 +207,14 @@ sync_drain_step (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   bool failed = false, any = take_drained (mapping, &failed);
+  /* Asked first: one that is done again meanwhile may have made something dirty,
+   * and that it was is counted before it is not to be done any more.
+   */
+  bool redo = zeroes_to_redo (&mapping->zeroes);
 
   any |= drop_overtaken (mapping, &failed);
   if (wb->ready.head)
-    return flush_ready (mapping) || any;
+    return flush_ready (mapping, redo) || any;
   /* What could be written is to be durable all the same. */
   if (failed && atomic_load (&mapping->nr_unstable))
     sync_start_flush (mapping);

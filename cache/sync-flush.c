@@ -156,6 +156,7 @@ flush_failed (struct mapping *mapping, int error)
   tell (&wb->writing, error);
   tell (&wb->draining, error);
   tell (&wb->ready, error);
+  tell (&wb->again, error);
 }
 
 /* How many clients waited for this flush. */
@@ -170,6 +171,27 @@ nr_flushing (const struct writeback *wb)
   return n;
 }
 
+/* Those that it was for are done; clients are told once the next flush could begin,
+ * since they would take the processor.
+ */
+static void
+release (struct mapping *mapping)
+{
+  struct writeback *wb = &mapping->wb;
+  struct sync_list list;
+  struct sync_req *req, *next;
+
+  sync_list_init (&list);
+  sync_list_move (&list, &wb->flushing);
+  for (req = list.head; req; req = next) {
+    next = req->next;
+    if (req == &wb->own_sync)
+      sync_complete (mapping, req);
+    else
+      sync_list_append (&wb->released, req);
+  }
+}
+
 /* The flush is over. */
 static void
 end_flush (struct mapping *mapping)
@@ -178,10 +200,11 @@ end_flush (struct mapping *mapping)
   int error = wb->flush_error;
 
   if (wb->flush_doubts != wb->doubts) { /* by a loss: none fails meanwhile */
-    /* Whatever it says: the syncs that wait for it begin anew. */
+    /* Whatever it says: the syncs that wait for it begin anew, like all others,
+     * which have done so when the loss was seen.
+     */
     start_sweep (wb, true);
     sync_list_move (&wb->again, &wb->flushing);
-    sync_restart (mapping);
     return;
   }
   start_sweep (wb, error != 0);
@@ -193,7 +216,7 @@ end_flush (struct mapping *mapping)
   wb->flush_direct = false;
   group_commit_flushed (&wb->group_commit, wb->flush_req.submitted,
                         mapping->env->now (mapping->env), nr_flushing (wb));
-  sync_list_move (&wb->released, &wb->flushing);
+  release (mapping);
 }
 
 /* --- losses --- */

@@ -8,9 +8,7 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
-#include "cache/ioend.h"
 #include "cache/mapping.h"
 #include "cache/pass.h"
 #include "cache/sync.h"
@@ -80,8 +78,10 @@ note_error (struct sync_list *list, uint64_t start, uint64_t end, int error,
     if (!sync_touches (req, start, end))
       continue;
     partly = start < req->start || req->end < end;
-    if (cut && partly && req->tries < MAX_TRIES)
+    if (cut && partly && (req->again || req->tries < MAX_TRIES)) {
+      req->tries += !req->again;
       req->again = true;
+    }
     else if (req->error == 0 || req->error == -ENOSPC)
       req->error = error;
   }
@@ -93,6 +93,7 @@ sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
 {
   note_error (&mapping->wb.writing, start, end, error, cut);
   note_error (&mapping->wb.draining, start, end, error, cut);
+  note_error (&mapping->wb.ready, start, end, error, cut);
 }
 
 /* --- batches --- */

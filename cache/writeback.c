@@ -286,10 +286,10 @@ writeback_step (struct mapping *mapping)
   queue_own_sync (mapping, now);
   if (sync_drain_step (mapping))
     more = true;
+  sync_complete_all (mapping, &wb->released, 0);
   if (sync_step (mapping))
     more = true;
   flush_unstable (mapping, now);
-  sync_complete_all (mapping, &wb->released, 0);
   if (now >= wb->retry_at && !held_back (mapping)) {
     if (periodic_step (mapping, now))
       more = true;

@@ -19,7 +19,8 @@
  * and then each goes on by itself:
  *
  *          --> draining: all that was in flight of its range is waited for
- *          --> ready: for the flush before to be over
+ *          --> ready: for the flush before to be over, for zeroes to be done again,
+ *              or for others to share the next one with
  *          --> flushing: one store flush for all that are ready by then
  *          --> done
  *
@@ -151,7 +152,7 @@ struct writeback {
   uint64_t flush_at; /* ns, until when it is held, or ENV_FOREVER */
   enum flush_state flush_state;
   struct sync_list flushing; /* those whose flush is in flight */
-  struct sync_list released; /* by the last flush, when the next is begun */
+  struct sync_list released; /* by a flush, and soon told */
   struct store_req flush_req;
   unsigned flush_doubts; /* doubts when it was sent */
   bool flush_direct;     /* direct writes are among what is being flushed; */

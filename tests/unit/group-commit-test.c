@@ -246,6 +246,72 @@ test_nobody_comes (void **state)
   stop_parts (&s);
 }
 
+/* Writes may go on. */
+static void
+until_quiet (struct fixture *f)
+{
+  while (writeback_step (f->mapping))
+    ;
+}
+
+/* One comes back in time, and the store is at what it wrote: the first part waits
+ * for it, and another WAIT at most.
+ */
+static void
+start_writing (struct syncs *s)
+{
+  struct fixture *f;
+
+  start_parts (s);
+  f = s->f;
+  fake_store_hold (f->fake, STORE_WRITE);
+  put (f, PAGE, PAGE, 2);
+  s->a[0] = (struct sync_req) { .end = UINT64_MAX, .flush = true };
+  writeback_queue (f->mapping, &s->a[0]);
+  until_quiet (f);
+  atomic_fetch_add (&f->clock, WAIT);
+  until_quiet (f);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
+  assert_int_equal (flushing (f), 0);
+  assert_int_equal (writeback_deadline (f->mapping),
+                    atomic_load (&f->clock) + WAIT);
+}
+
+static void
+test_written_in_time (void **state)
+{
+  struct syncs s;
+
+  (void) state;
+  start_writing (&s);
+  fake_store_unhold (s.f->fake, STORE_WRITE);
+  step (s.f);
+  end_flush (s.f);
+  assert_true (is_done (&s.a[0]) && all_done (s.b));
+  stop_parts (&s);
+}
+
+static void
+test_written_late (void **state)
+{
+  struct syncs s;
+
+  (void) state;
+  start_writing (&s);
+  atomic_fetch_add (&s.f->clock, WAIT);
+  until_quiet (s.f);
+  assert_int_equal (flushing (s.f), 1);
+  fake_store_unhold (s.f->fake, STORE_WRITE);
+  step (s.f);
+  end_flush (s.f);
+  assert_true (!is_done (&s.a[0]) && all_done (s.b));
+  atomic_fetch_add (&s.f->clock, WAIT); /* nobody else comes */
+  step (s.f);
+  end_flush (s.f);
+  assert_true (is_done (&s.a[0]));
+  stop_parts (&s);
+}
+
 /* Nobody starts a flush of the store's own accord that the batch is about to
  * make.
  */
@@ -307,6 +373,8 @@ main (void)
     cmocka_unit_test (test_how_long),
     cmocka_unit_test (test_parts_meet),
     cmocka_unit_test (test_nobody_comes),
+    cmocka_unit_test (test_written_in_time),
+    cmocka_unit_test (test_written_late),
     cmocka_unit_test (test_no_flush_beside),
     cmocka_unit_test (test_not_with_waiters),
     cmocka_unit_test (test_over_before_the_timer),
