@@ -78,19 +78,13 @@ test_clean_disk (void **state)
   fixture_stop (f);
 }
 
-/* Yield until the loop thread has taken all syncs into a batch. */
+/* Wait until all that have asked wait for nothing but a flush: who comes behind them
+ * is sent behind them, and waits for the same.
+ */
 static void
-until_queue_empty (struct fixture *f)
+until_ready (struct fixture *f)
 {
-  struct writeback *wb = &f->mapping->wb;
-  bool empty;
-
-  do {
-    sched_yield ();
-    pthread_mutex_lock (&wb->lock);
-    empty = wb->queue.head == NULL;
-    pthread_mutex_unlock (&wb->lock);
-  } while (!empty);
+  assert_int_equal (writeback_sync (f->mapping, 0, UINT64_MAX, false), 0);
 }
 
 /* While one store flush is held, any number of further flushes share one. */
@@ -112,7 +106,7 @@ test_group_commit (void **state)
       fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   }
   fixture_until_asleep (f, 9);
-  until_queue_empty (f);
+  until_ready (f);
   assert_int_equal (fake_store_release (f->fake, STORE_FLUSH, 1), 1);
   assert_int_equal (job_join (&jobs[0]), 0);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
