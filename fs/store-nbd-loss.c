@@ -304,9 +304,9 @@ lose_if_passed_over (struct remote_session *session)
 /* Nothing was heard since quiet_since, the time of the last answer, or if
  * nothing was wanted then, of the first request after it, or of the loss.
  * Before there was ever a session, there is time to make one, and then to answer.
- * That another session was made is no answer; but it is silent only if it was asked something, and
- * while all is held until sockets are drained, that is not so.  One that was
- * asked for much may be silent for longer.
+ * That another session was made is no answer; but it is silent only if it was
+ * asked something, and while all is held until sockets are drained, that is not
+ * so.  One that was asked for much may be silent for longer.
  */
 void
 remote_outage_check (struct store_nbd *sn, uint64_t now)

@@ -27,7 +27,9 @@
  */
 #define LATE 0x10
 
-/* req->state: counts the sessions that were lost with it in flight. */
+/* req->state: counts the sessions that were lost with it in flight, though the
+ * server did not say that it shuts down.
+ */
 #define LOSS 0x100
 
 /* There may be so many of them. */

@@ -20,7 +20,7 @@ for name; do :; done
 limit=600
 for slow in ${FOLIO_SLOW_TESTS:-}; do
   case $name in
-    "$slow" | */"$slow") limit=1500 ;;
+    "$slow" | */"$slow") limit=1200 ;;
   esac
 done
 limit=$((${FOLIO_TEST_TIMEOUT:-$limit} * factor))

@@ -74,13 +74,14 @@ static void
 evict_all (struct fake *fake)
 {
   fake_clean_all (fake);
-  for (;;) {
+  for (unsigned i = 0; i < 100000; ++i) {
     while (reclaim_pages (fake->reclaim, 64) > 0)
       ;
     if (is_empty (fake))
       return;
-    sched_yield (); /* the reclaimer may have one in its hand */
+    sched_yield ();
   }
+  die ("some folios cannot be evicted");
 }
 
 void
