@@ -137,6 +137,39 @@ test_fails_in_background (void **state)
   fixture_stop (f);
 }
 
+/* A flush that waits only for the one before it is told, too, though what it has
+ * sent is an older version.
+ */
+static void
+test_write_fails_behind_ready (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
+  uint64_t end = UINT64_MAX;
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_FLUSH);
+  put (f, 0, PAGE, 1);
+  job_start (f, 0, &a);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, PAGE, PAGE, 1);
+  job_start (f, 1, &b);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (writeback_sync (f->mapping, 0, end, false), 0);
+  put (f, PAGE, PAGE, 2);
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
+  assert_int_equal (writeback_sync (f->mapping, 0, end, false), -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&a), 0);
+  assert_int_equal (job_join (&b), -EIO);
+  fake_store_heal (f->fake);
+  flush_ok (f, 2);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 1);
+  store_expect (f, PAGE, PAGE, 2);
+  fixture_stop (f);
+}
+
 /* --- flushes that fail --- */
 
 /* What was written before, by whomever, is written again before a flush
@@ -266,6 +299,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_write_fails_once),
     cmocka_unit_test (test_write_fails_for_long),
+    cmocka_unit_test (test_write_fails_behind_ready),
     cmocka_unit_test (test_fua_fails),
     cmocka_unit_test (test_writethrough_fails),
     cmocka_unit_test (test_fails_in_background),

@@ -491,10 +491,45 @@ our_own_sleep_is_no_request_s_fault (void **state)
   finish (&rig);
 }
 
+/* That the first session took longer than `retry' to make is not taken off the
+ * time that the server has to answer.
+ */
+static void
+a_slow_beginning_is_no_silence (void **state)
+{
+  const char *args[] = { "eval",
+                         "thread_model=echo parallel",
+                         "open=if [ -e $dir/begun ]; then " WAIT_FOR (
+                           "go") "fi; echo >$dir/begun",
+                         "get_size=echo 16M",
+                         "can_multi_conn=exit 0",
+                         "can_write=exit 0",
+                         "pwrite=cat >/dev/null",
+                         "pread=" WAIT_FOR ("go.1") READ_ZEROES,
+                         NULL };
+  struct pending read;
+  struct nbd_rig rig;
+
+  (void) state;
+  start (&rig, args, 2);
+  pending_start (&rig, &read, STORE_READ, 0, 0, 0xee);
+  ticks (&rig, 2 * RETRY);
+  assert_false (has_session (&rig));
+  make (&rig, "go");
+  UNTIL (has_session (&rig));
+  ticks (&rig, RETRY - 1);
+  assert_false (pending_over (&read));
+  assert_int_equal (rig.store->losses, 0);
+  make (&rig, "go.1");
+  assert_int_equal (pending_wait (&read), 0);
+  finish (&rig);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test (a_slow_beginning_is_no_silence),
     cmocka_unit_test (what_was_held_has_its_time_to_be_answered),
     cmocka_unit_test (what_takes_longer_than_retry_is_no_outage),
     cmocka_unit_test (a_loss_in_a_long_zero_is_no_outage_yet),
