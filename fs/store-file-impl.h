@@ -144,13 +144,23 @@ file_transient (struct store_req *req, int res)
 
 /* ---- store-file-zero.c: zero and trim */
 
-/* What zeroing can do here, into geo. */
+/* What zeroing can do here, into geo; the file is not touched. */
 extern void file_zero_probe (struct store_file *sf, const struct stat *st);
 extern int file_zero_begin (struct store_file *sf, struct store_req *req);
 extern void file_zero_prepare (struct store_file *sf, struct store_req *req,
                                struct io_uring_sqe *sqe);
 extern int file_zero_advance (struct store_file *sf, struct store_req *req,
                               int res);
+
+/* ---- store-file-punch.c */
+
+/* Is the file on a file system that is known to punch holes? */
+extern bool file_punches (int fd);
+
+/* The same of a mount by its line in /proc/self/mountinfo, where the type of
+ * the file system alone does not tell.
+ */
+extern bool file_mount_punches (const char *mount);
 
 /* ---- store-file-status.c */
 

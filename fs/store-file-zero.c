@@ -212,24 +212,6 @@ file_zero_advance (struct store_file *sf, struct store_req *req, int res)
   }
 }
 
-/* Punching where nothing is, past the end, changes nothing and yet tells
- * whether it can be done.  ZERO_RANGE can't be tried like that, it would
- * allocate; it is found out when first wanted.
- */
-static bool
-probe_punch (struct store_file *sf)
-{
-  off_t past = (off_t) ((sf->store.geo.size | 0xffff) + 1);
-
-  if (fallocate (sf->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past,
-                 0x10000) < 0 &&
-      unsupported (-errno)) {
-    sf->no_punch = true;
-    return false;
-  }
-  return true;
-}
-
 void
 file_zero_probe (struct store_file *sf, const struct stat *st)
 {
@@ -241,7 +223,7 @@ file_zero_probe (struct store_file *sf, const struct stat *st)
   if (sf->block_device)
     fast = file_queue_attribute (st->st_rdev, "write_zeroes_max_bytes", 0) > 0;
   else
-    fast = probe_punch (sf);
-  geo->can_zero = fast || sf->block_device;
+    fast = file_punches (sf->fd);
+  geo->can_zero = true;
   geo->can_fast_zero = geo->can_trim = fast;
 }

@@ -8,6 +8,7 @@
  * store-file-ring.c    requests into the io_uring and out of it
  * store-file-io.c      reads and writes
  * store-file-zero.c    zero and trim
+ * store-file-punch.c   whether holes can be punched
  * store-file-status.c  holes
  */
 

@@ -23,6 +23,7 @@ INTEGRATION_TESTS = \
 	integration/fio-verify.sh \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
+	integration/image-untouched.sh \
 	integration/last-client-leaves.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
@@ -77,6 +78,7 @@ TSAN_TESTS += \
 	integration/cache-smaller-than-data.sh \
 	integration/connections.sh \
 	integration/fio-verify.sh \
+	integration/image-untouched.sh \
 	integration/last-client-leaves.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-small-cache.sh \

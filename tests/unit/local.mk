@@ -54,6 +54,7 @@ UNIT_TESTS = \
 	unit/store-file-short-test \
 	unit/store-file-test \
 	unit/store-file-turns-test \
+	unit/store-file-untouched-test \
 	unit/store-file-zero-test \
 	unit/store-nbd-uri-test \
 	unit/store-queue-test \
@@ -168,6 +169,10 @@ unit_store_file_test_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
+unit_store_file_untouched_test_SOURCES = \
+	unit/store-file-untouched-test.c \
+	$(FILE_RIG) \
+	$(NULL)
 unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
 NBD_RIG = \
 	unit/nbd-load.c unit/nbd-load.h \
