@@ -363,8 +363,6 @@ set_store (struct config *config, const struct param *param, const char *value,
 
   if (wrong)
     return refuse (err, param, value, wrong);
-  if (config->store)
-    return refuse (err, param, value, "a second store, and one is served");
   config->nbd = store_nbd_is_uri (value);
   if (has_prefix (value, "file:"))
     value += 5;
@@ -375,6 +373,16 @@ set_store (struct config *config, const struct param *param, const char *value,
   }
   config->given |= bit_of (param);
   return 0;
+}
+
+/* Which of two values was meant is not to be guessed. */
+static int
+refuse_twice (char *err, const struct param *param, const char *value)
+{
+  snprintf (err, CONFIG_ERROR_MAX,
+            "%s=%.100s: %s is given a second time; allowed: once", param->key,
+            value, param->key);
+  return -EINVAL;
 }
 
 static int
@@ -401,7 +409,11 @@ config_set (struct config *config, const char *key, const char *value,
 {
   const struct param *param = find (key);
 
-  return param ? set_param (config, param, value, err) : refuse_key (err, key);
+  if (param == NULL)
+    return refuse_key (err, key);
+  if (config->given & bit_of (param))
+    return refuse_twice (err, param, value);
+  return set_param (config, param, value, err);
 }
 
 static bool

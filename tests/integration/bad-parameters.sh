@@ -17,6 +17,12 @@ refuses 'cache_size.*cache-size' "$img" cache_size=1M
 refuses 'bogus' "$img" bogus=1
 refuses 'cache-siz[^e]' "$img" cache-siz=1M
 
+# One value each, also of the key that needs not be named.
+refuses 'io-depth=2.*second time.*once' "$img" io-depth=1 io-depth=2
+refuses 'cache-size=64M.*second time' "$img" cache-size=64M cache-size=64M
+refuses 'store=.*b\.img.*second time' "$img" "$tmp/b.img"
+refuses 'store=.*disk\.img.*second time' "$img" store="$img"
+
 # Sizes.
 for key in cache-size dirty-bytes dirty-background-bytes folio-max readahead \
            sequential-cutoff create; do

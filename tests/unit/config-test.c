@@ -115,8 +115,7 @@ test_values (void **state)
   set (&config, "sequential-cutoff", "1G");
   set (&config, "direct", "off");
   set (&config, "shutdown-timeout", "0");
-  set (&config, "io-depth", "8");
-  set (&config, "io-depth", "16"); /* the last one counts */
+  set (&config, "io-depth", "16");
 
   config_mapping (&config, &mapping);
   assert_int_equal (mapping.mode, CACHE_NONE);
@@ -198,7 +197,8 @@ test_store (void **state)
   config_init (&config);
   set (&config, "store", "./a://b"); /* a path after all */
   assert_int_equal (config_set (&config, "store", "b", err), -EINVAL);
-  assert_non_null (strstr (err, "second"));
+  assert_string_equal (err,
+                       "store=b: store is given a second time; allowed: once");
   assert_string_equal (config.store, "./a://b");
   assert_false (config.nbd);
   config_free (&config);
@@ -353,6 +353,9 @@ test_reductions (void **state)
   config_init (&config);
   set (&config, "store", "x");
   set (&config, "cache-size", "8191G"); /* the largest there is */
+  config_free (&config);
+  config_init (&config);
+  set (&config, "store", "x");
   set (&config, "cache-size", "1M");
   set (&config, "dirty-ratio", "5");
   assert_int_equal (config_check (&config, err), 0);
@@ -380,6 +383,51 @@ number_of_parameters (void)
   for (p = strchr (config_help, '\n'); p; p = strchr (p + 1, '\n'))
     n += p[1] != '\0' && p[1] != ' ';
   return n;
+}
+
+/* A value that the key allows: its default, or one for those that have none. */
+static const char *
+some_value (const char *key, const char *fallback)
+{
+  if (strcmp (key, "store") == 0)
+    return "a";
+  return strcmp (fallback, "none") == 0 ? "1M" : fallback;
+}
+
+/* Any of them, also when the value is the same. */
+static void
+test_given_twice (void **state)
+{
+  char *text = NULL, *line, *save, *value;
+  char err[CONFIG_ERROR_MAX], expected[CONFIG_ERROR_MAX];
+  struct config config;
+  size_t size, keys = 0;
+  FILE *fp = open_memstream (&text, &size);
+
+  (void) state;
+  assert_non_null (fp);
+  config_dump (fp);
+  fclose (fp);
+  for (line = strtok_r (text, "\n", &save); line;
+       line = strtok_r (NULL, "\n", &save)) {
+    if (strncmp (line, "default_", 8) != 0)
+      continue;
+    line += strlen ("default_");
+    value = strchr (line, '=');
+    *value++ = '\0';
+    config_init (&config);
+    set (&config, line, some_value (line, value));
+    assert_int_equal (config_set (&config, line, some_value (line, value), err),
+                      -EINVAL);
+    snprintf (expected, sizeof expected,
+              "%s is given a second time; allowed:", line);
+    assert_non_null (strstr (err, expected));
+    assert_null (strchr (err, '\n'));
+    config_free (&config);
+    keys++;
+  }
+  assert_int_equal (keys, number_of_parameters ());
+  free (text);
 }
 
 /* Each line of --dump-plugin agrees with --help, and the default is allowed. */
@@ -430,6 +478,7 @@ main (void)
     cmocka_unit_test (test_keys_of_files),
 #endif
     cmocka_unit_test (test_reductions),     cmocka_unit_test (test_dump),
+    cmocka_unit_test (test_given_twice),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
