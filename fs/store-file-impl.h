@@ -46,6 +46,9 @@ struct store_file {
   /* fallocate modes that turned out not to exist here. */
   _Atomic bool no_punch, no_zero_range, no_allocate;
 
+  _Atomic uint64_t end;        /* the smallest size seen, bytes */
+  _Atomic bool cut_unreported; /* it is new: the next flush fails */
+
   /* Attached only. */
   struct ev_loop *loop;
   ev_io watcher;
@@ -72,6 +75,16 @@ file_req_end (const struct store_file *sf, const struct store_req *req)
   if (req->offset >= size)
     return req->offset;
   return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+/* Is some of the request's range cut off? */
+static inline bool
+file_is_cut (const struct store_file *sf, const struct store_req *req)
+{
+  uint64_t end = atomic_load_explicit (&sf->end, memory_order_relaxed);
+
+  return end < sf->store.geo.size && req->op != STORE_FLUSH &&
+         file_req_end (sf, req) > end;
 }
 
 /* ---- store-file-open.c: all return 0 or a negative errno with a message */
@@ -161,6 +174,14 @@ extern bool file_punches (int fd);
  * the file system alone does not tell.
  */
 extern bool file_mount_punches (const char *mount);
+
+/* ---- store-file-cut.c: any thread */
+
+/* The store ends here, or did. */
+extern void file_note_end (struct store_file *sf, uint64_t end);
+
+/* Note where it ends now.  Does not block. */
+extern void file_look (struct store_file *sf);
 
 /* ---- store-file-status.c */
 

@@ -146,6 +146,16 @@ zero_rest (const struct store_req *req)
   }
 }
 
+/* It ends before the size it had when it was opened. */
+static int
+ends_early (struct store_file *sf, const struct store_req *req)
+{
+  file_look (sf);
+  if (req->op == STORE_READ)
+    file_note_end (sf, req->offset + req->progress);
+  return -EIO;
+}
+
 int
 file_rw_advance (struct store_file *sf, struct store_req *req, int res)
 {
@@ -160,7 +170,7 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
   if (res < 0)
     return res;
   if (res == 0 && req->progress < wanted)
-    return -EIO; /* it ends before the size it had when it was opened */
+    return ends_early (sf, req);
   req->progress += (unsigned) res;
   if (res > 0 && req->progress < wanted)
     return FILE_AGAIN;

@@ -97,13 +97,16 @@ request_prepare (struct store_file *sf, struct store_req *req)
 }
 
 /* The kernel reports a failed write-back to one of several concurrent flushes
- * only: all that were under way with it fail too.
+ * only: all that were under way with it fail too.  The same goes for a cut, with
+ * which went what had been written and not flushed.
  */
 static int
 flush_advance (struct store_file *sf, struct store_req *req, int res)
 {
   if (file_transient (req, res))
     return FILE_AGAIN;
+  if (res == 0 && atomic_exchange (&sf->cut_unreported, false))
+    res = -EIO;
   if (res < 0) {
     sf->flush_errors++;
     return res;
@@ -114,12 +117,15 @@ flush_advance (struct store_file *sf, struct store_req *req, int res)
 static int
 request_advance (struct store_file *sf, struct store_req *req, int res)
 {
+  int r;
+
   switch (req->op) {
   case STORE_FLUSH: return flush_advance (sf, req, res);
   case STORE_READ:
-  case STORE_WRITE: return file_rw_advance (sf, req, res);
-  default: return file_zero_advance (sf, req, res);
+  case STORE_WRITE: r = file_rw_advance (sf, req, res); break;
+  default: r = file_zero_advance (sf, req, res);
   }
+  return file_is_cut (sf, req) ? -EIO : r;
 }
 
 /* ------------------------------------------------ the ring; under the lock */
@@ -139,29 +145,66 @@ ring_submit (struct store_file *sf)
 }
 
 static void
-start_waiting (struct store_file *sf)
+start_waiting (struct store_file *sf, struct done_list *done)
 {
   struct store_req *req;
+  bool looked = false;
 
-  while ((req = store_queue_take (&sf->queue)) != NULL)
-    request_prepare (sf, req);
+  while ((req = store_queue_take (&sf->queue)) != NULL) {
+    if (req->op != STORE_READ && !looked)
+      file_look (sf);
+    looked |= req->op != STORE_READ;
+    if (!file_is_cut (sf, req)) {
+      request_prepare (sf, req);
+      continue;
+    }
+    store_queue_done (&sf->queue, req);
+    done_add (done, req, -EIO);
+  }
   ring_submit (sf);
 }
 
 static void
-take_completion (struct store_file *sf, struct io_uring_cqe *cqe,
+take_completion (struct store_file *sf, const struct io_uring_cqe *cqe,
                  struct done_list *done)
 {
   struct store_req *req = io_uring_cqe_get_data (cqe);
   int r = request_advance (sf, req, cqe->res);
 
-  io_uring_cqe_seen (&sf->ring, cqe);
   if (r == FILE_AGAIN) {
     request_prepare (sf, req);
     return;
   }
   store_queue_done (&sf->queue, req);
   done_add (done, req, r);
+}
+
+/* The store's size, as it was after all that is now taken was done. */
+static void
+look_after (struct store_file *sf, struct io_uring_cqe **cqes, unsigned n)
+{
+  const struct store_req *req;
+  unsigned i;
+
+  for (i = 0; i < n; i++) {
+    req = io_uring_cqe_get_data (cqes[i]);
+    if (req->op == STORE_READ)
+      continue;
+    file_look (sf);
+    return;
+  }
+}
+
+static void
+take_completions (struct store_file *sf, struct done_list *done)
+{
+  struct io_uring_cqe *cqes[BUDGET];
+  unsigned i, n = io_uring_peek_batch_cqe (&sf->ring, cqes, BUDGET);
+
+  look_after (sf, cqes, n);
+  for (i = 0; i < n; i++)
+    take_completion (sf, cqes[i], done);
+  io_uring_cq_advance (&sf->ring, n);
 }
 
 /* ------------------------------------------------------------ entry points */
@@ -171,17 +214,14 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
 {
   struct store_file *sf = watcher->data;
   struct done_list done = { NULL, &done.head };
-  struct io_uring_cqe *cqe;
   eventfd_t value;
-  int i;
 
   (void) loop;
   (void) revents;
   eventfd_read (sf->event_fd, &value); /* before looking, lest one be missed */
   pthread_mutex_lock (&sf->lock);
-  for (i = 0; i < BUDGET && io_uring_peek_cqe (&sf->ring, &cqe) == 0; i++)
-    take_completion (sf, cqe, &done);
-  start_waiting (sf);
+  take_completions (sf, &done);
+  start_waiting (sf, &done);
   if (io_uring_cq_ready (&sf->ring) > 0)
     poke (sf);
   pthread_mutex_unlock (&sf->lock);
@@ -204,7 +244,7 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
     else
       done_add (&done, reqs[i], r);
   }
-  start_waiting (sf);
+  start_waiting (sf, &done);
   pthread_mutex_unlock (&sf->lock);
   done_call (&done);
 }

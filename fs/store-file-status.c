@@ -22,7 +22,7 @@
 #define MAX_RUNS 256     /* reported by one call, about */
 
 struct status {
-  const struct store_file *sf;
+  struct store_file *sf;
   store_extent_fn *fn;
   void *opaque;
   uint64_t pos, end;
@@ -108,17 +108,21 @@ seek (const struct status *s, int whence)
   return r < 0 || (uint64_t) r > s->end ? (int64_t) s->end : r;
 }
 
-/* Where the file ends now, but s->end if that is before.  To be asked after
- * where holes are, which all that was cut off by then may have been taken for.
+/* Where the file ends, or did once, but s->end if that is before.  To be asked
+ * after where holes are, which all that was cut off by then may have been taken
+ * for.
  */
 static int64_t
 file_end (const struct status *s)
 {
   struct stat st;
+  uint64_t end;
 
   if (fstat (s->sf->fd, &st) < 0)
     return -errno;
-  return (uint64_t) st.st_size < s->end ? st.st_size : (int64_t) s->end;
+  file_note_end (s->sf, (uint64_t) st.st_size);
+  end = atomic_load (&s->sf->end);
+  return (int64_t) (end < s->end ? end : s->end);
 }
 
 /* The hole from s->pos up to where the data at `data' begins, or the file ends.

@@ -9,6 +9,7 @@
  * store-file-io.c      reads and writes
  * store-file-zero.c    zero and trim
  * store-file-punch.c   whether holes can be punched
+ * store-file-cut.c     what is cut off while it is served
  * store-file-status.c  holes
  */
 
@@ -96,6 +97,7 @@ fill_geometry (struct store_file *sf, const struct stat *st)
   struct store_geometry *geo = &sf->store.geo;
   dev_t disk = sf->block_device ? st->st_rdev : st->st_dev;
 
+  sf->end = geo->size;
   geo->best_io = BEST_IO;
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;

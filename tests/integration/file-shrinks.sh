@@ -3,9 +3,10 @@
 # Copyright the nbdkit-folio authors
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A file that is made shorter while it is served: what is gone with it reads as
-# an error, never as zeroes, and a write of a part of a sector there does not
-# invent the rest. A file whose size is odd is no such file.
+# A file that is made shorter while it is served: what is gone with it is an
+# error, never zeroes: not to a write of a part of a sector, not after a write
+# behind the cut, which does not make the file longer, and not when somebody else
+# does. A file whose size is odd is no such file.
 
 . "$(dirname "$0")/helpers.sh"
 
@@ -30,6 +31,35 @@ if not types or any(types):
 EOF
   stop_folio
   [ "$(stat -c %s "$img")" = $((5 << 20)) ] || fail "the file has grown again"
+done
+
+for args in "cache=none" "cache=none direct=off" "cache=writethrough"; do
+  head -c 8M /dev/urandom >"$img"
+  rm -f "$log"
+  # shellcheck disable=SC2086
+  start_folio "$img" $args readahead=0 shutdown-timeout=1
+  truncate -s 5M "$img"
+  client <<'EOF'
+h = connect()
+
+refused("a write behind the cut", lambda: h.pwrite(pattern(65536, 1), 7 * MiB))
+refused("zeroes", lambda: h.zero(65536, 6 * MiB))
+refused("a trim", lambda: h.trim(65536, 6 * MiB + 65536))
+refused("the middle", lambda: h.pread(4096, 6 * MiB))
+h.pwrite(pattern(65536, 2), MiB)
+EOF
+  [ "$(stat -c %s "$img")" = $((5 << 20)) ] || fail "$args: the file has grown"
+  truncate -s 8M "$img"
+  client <<'EOF'
+h = connect()
+
+refused("what is gone", lambda: h.pread(4096, 6 * MiB))
+refused("over the cut", lambda: h.pread(MiB, 5 * MiB - 4096))
+same(h.pread(65536, MiB), pattern(65536, 2), MiB, "before the cut")
+EOF
+  kill_folio
+  [ "$(grep -c 'cut off at 5242880 of its 8388608 bytes' "$log")" = 1 ] ||
+    fail "$args: not one line of it in the log"
 done
 
 head -c 1000001 /dev/urandom >"$img"

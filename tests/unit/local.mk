@@ -49,6 +49,7 @@ UNIT_TESTS = \
 	unit/shutdown-test \
 	unit/stats-log-test \
 	unit/stats-test \
+	unit/store-file-cut-test \
 	unit/store-file-open-test \
 	unit/store-file-pieces-test \
 	unit/store-file-short-test \
@@ -155,6 +156,7 @@ RAW_BENCH = \
 unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
 FILE_RIG = unit/file-rig.c unit/file-rig.h
+unit_store_file_cut_test_SOURCES = unit/store-file-cut-test.c $(FILE_RIG)
 unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
 unit_store_file_pieces_test_SOURCES = \
 	unit/seed.h \

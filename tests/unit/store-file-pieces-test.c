@@ -33,6 +33,7 @@ enum outcome { ALL, PART, NOTHING, FAILURE };
 
 struct model {
   struct rng rng;
+  struct env env;
   struct store_file sf;
   struct store_req req;
   struct iovec iov[MAX_ELEMENTS];
@@ -69,10 +70,21 @@ allocate (size_t size)
 }
 
 static void
+log_nothing (struct env *env, enum log_level level, const char *message)
+{
+  (void) env;
+  (void) level;
+  (void) message;
+}
+
+static void
 model_init (struct model *m, struct rng rng)
 {
   memset (m, 0, sizeof *m);
   m->rng = rng;
+  env_init (&m->env);
+  m->env.log = log_nothing;
+  m->sf.store.env = &m->env;
   m->memory = allocate (MEMORY_SIZE);
   m->expected_memory = allocate (MEMORY_SIZE);
   m->file = allocate (MAX_SIZE);
@@ -100,7 +112,7 @@ set_file (struct model *m, uint64_t size, size_t memory_size, bool direct)
 {
   m->memory_size = memory_size;
   m->file_size = size + 4096 < MAX_SIZE ? size + 4096 : MAX_SIZE;
-  m->sf.store.geo.size = size;
+  m->sf.store.geo.size = m->sf.end = size;
   m->sf.direct_fd = direct ? DIRECT_FD : -1;
   m->sf.align = m->sf.mem_align = ALIGN;
   m->sf.direct_end = size % ALIGN == 0 ? size : size & ~UINT64_C (4095);

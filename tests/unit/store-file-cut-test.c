@@ -1,0 +1,320 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: what is cut off while it is served is gone for good.  Nothing
+ * that is done behind the cut makes the file longer again, and if somebody else
+ * does, what was there is an error and no zeroes, until the store is opened anew.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fs/store-file-impl.h"
+#include "tests/unit/file-rig.h"
+
+#define DISK (16 * MIB)
+#define CUT (5 * MIB)
+
+static const enum direct_mode modes[] = { DIRECT_AUTO, DIRECT_OFF };
+
+/* ------------------------------------------------------------ a cut store */
+
+struct cut {
+  struct rig rig; /* first */
+  struct place *place;
+  _Atomic int lines; /* in the log */
+  uint8_t *buf;      /* MIB bytes, and 0xaa, unless read into */
+};
+
+static void
+count_lines (struct env *env, enum log_level level, const char *message)
+{
+  struct cut *cut = (struct cut *) ((char *) env - offsetof (struct rig, env));
+
+  if (level == LOG_ERROR && strstr (message, "cut off"))
+    atomic_fetch_add (&cut->lines, 1);
+}
+
+/* Change the file, or the device and what is under it. */
+static void
+resize (const struct cut *cut, uint64_t size)
+{
+  char path[sizeof cut->place->file];
+
+  snprintf (path, sizeof path, "%s/disk", cut->place->dir);
+  assert_int_equal (truncate (path, (off_t) size), 0);
+  if (cut->place->sector)
+    assert_int_equal (ioctl (cut->place->loop_fd, LOOP_SET_CAPACITY, 0), 0);
+}
+
+static uint64_t
+size_of (const struct cut *cut)
+{
+  int fd = open (cut->place->file, O_RDONLY | O_CLOEXEC);
+  off_t size = lseek (fd, 0, SEEK_END);
+
+  assert_true (fd >= 0 && size >= 0);
+  close (fd);
+  return (uint64_t) size;
+}
+
+static int
+io (struct cut *cut, enum store_op op, unsigned flags, uint64_t offset,
+    uint64_t length)
+{
+  void *buf = op == STORE_READ || op == STORE_WRITE ? cut->buf : NULL;
+
+  return rig_io (&cut->rig, op, flags, offset, buf, length);
+}
+
+static void
+cut_open (struct cut *cut, struct place *place, enum direct_mode mode)
+{
+  struct store_file_options o = options_for (place);
+  uint64_t pos;
+
+  memset (cut, 0, sizeof *cut);
+  o.direct = mode;
+  cut->place = place;
+  cut->buf = aligned_memory (MIB, 0xaa);
+  rig_open (&cut->rig, &o);
+  cut->rig.env.log = count_lines;
+  rig_start (&cut->rig);
+  for (pos = 0; pos < DISK; pos += MIB)
+    assert_int_equal (io (cut, STORE_WRITE, 0, pos, MIB), 0);
+  assert_int_equal (io (cut, STORE_FLUSH, 0, 0, 0), 0);
+}
+
+static void
+cut_close (struct cut *cut)
+{
+  rig_close (&cut->rig);
+  free (cut->buf);
+  resize (cut, DISK);
+}
+
+/* What is left can be used as ever, and what is gone can't. */
+static void
+check_gone (struct cut *cut)
+{
+  static const enum store_op ops[] = { STORE_READ, STORE_WRITE, STORE_ZERO,
+                                       STORE_TRIM };
+  unsigned i;
+
+  for (i = 0; i < 4; i++) {
+    assert_int_equal (io (cut, ops[i], 0, CUT - 4096, 4096), 0);
+    assert_int_equal (io (cut, ops[i], 0, CUT - 4096, 8192), -EIO);
+    assert_int_equal (io (cut, ops[i], 0, CUT, 4096), -EIO);
+    assert_int_equal (io (cut, ops[i], 0, 10 * MIB, MIB), -EIO);
+    assert_int_equal (io (cut, ops[i], 0, DISK - 4096, 4096), -EIO);
+  }
+  assert_int_equal (cut->lines, 1);
+}
+
+/* -------------------------------------------------------------- the tests */
+
+struct first {
+  enum store_op op;
+  unsigned flags;
+};
+
+/* Whatever comes first behind the cut finds out, and changes nothing. */
+static void
+check_first (struct place *place, enum direct_mode mode,
+             const struct first *first)
+{
+  struct cut cut;
+
+  cut_open (&cut, place, mode);
+  resize (&cut, CUT);
+  assert_int_equal (io (&cut, first->op, first->flags, 12 * MIB, 4096), -EIO);
+  assert_int_equal (size_of (&cut), CUT);
+  check_gone (&cut);
+  assert_int_equal (size_of (&cut), CUT);
+  resize (&cut, DISK);
+  check_gone (&cut);
+  cut_close (&cut);
+}
+
+static void
+check_all_first (struct place *place)
+{
+  static const struct first firsts[] = {
+    { STORE_READ, 0 },
+    { STORE_WRITE, 0 },
+    { STORE_WRITE, STORE_FUA },
+    { STORE_ZERO, 0 },
+    { STORE_ZERO, STORE_MAY_TRIM | STORE_FUA },
+    { STORE_TRIM, 0 },
+  };
+  unsigned i, m;
+
+  for (m = 0; m < 2; m++)
+    for (i = 0; i < sizeof firsts / sizeof firsts[0]; i++)
+      check_first (place, modes[m], &firsts[i]);
+}
+
+static void
+what_is_gone_stays_an_error (void **state)
+{
+  (void) state;
+  everywhere (check_all_first, true);
+}
+
+/* A write before the cut sees it as well: the file may have grown again until
+ * somebody asks for what is gone.
+ */
+static void
+check_elsewhere (struct place *place)
+{
+  struct cut cut;
+
+  cut_open (&cut, place, DIRECT_AUTO);
+  resize (&cut, CUT);
+  assert_int_equal (io (&cut, STORE_WRITE, 0, 0, 4096), 0);
+  resize (&cut, DISK);
+  check_gone (&cut);
+  cut_close (&cut);
+}
+
+static void
+any_write_notices (void **state)
+{
+  (void) state;
+  everywhere (check_elsewhere, true);
+}
+
+/* What was written and not flushed may be among it: the next flush fails, and
+ * those after it cover what is written by then.
+ */
+static void
+check_flush (struct place *place)
+{
+  struct cut cut;
+
+  cut_open (&cut, place, DIRECT_AUTO);
+  assert_int_equal (io (&cut, STORE_WRITE, 0, 12 * MIB, 4096), 0);
+  resize (&cut, CUT);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), -EIO);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), 0);
+  check_gone (&cut);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), 0);
+  cut_close (&cut);
+}
+
+static void
+the_next_flush_fails (void **state)
+{
+  (void) state;
+  everywhere (check_flush, true);
+}
+
+static void
+check_reopened (struct place *place)
+{
+  struct cut cut;
+
+  cut_open (&cut, place, DIRECT_AUTO);
+  resize (&cut, CUT);
+  assert_int_equal (io (&cut, STORE_READ, 0, 12 * MIB, 4096), -EIO);
+  cut_close (&cut);
+  cut_open (&cut, place, DIRECT_AUTO);
+  assert_int_equal (io (&cut, STORE_READ, 0, 12 * MIB, 4096), 0);
+  assert_int_equal (cut.lines, 0);
+  cut_close (&cut);
+}
+
+static void
+a_new_start_takes_it_as_it_is (void **state)
+{
+  (void) state;
+  everywhere (check_reopened, true);
+}
+
+struct single {
+  struct store_req req; /* first */
+  bool done;
+  int error;
+};
+
+static void
+single_done (struct store_req *req, int error)
+{
+  struct single *single = (struct single *) req;
+
+  single->done = true;
+  single->error = error;
+}
+
+/* The kernel has written, and before the store looks the file is cut. */
+static void
+check_late (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  uint8_t *buf = aligned_memory (4096, 0xaa);
+  struct iovec iov = { buf, 4096 };
+  struct single single = {
+    .req = { .op = STORE_WRITE,
+             .offset = 12 * MIB,
+             .length = 4096,
+             .iov = &iov,
+             .niov = 1,
+             .done = single_done },
+  };
+  struct store_req *reqs[1] = { &single.req };
+  struct cut cut = { .place = place };
+  struct pollfd event = { .events = POLLIN };
+
+  rig_open (&cut.rig, &o);
+  cut.rig.env.log = count_lines;
+  assert_int_equal (cut.rig.store->ops->attach (cut.rig.store, cut.rig.loop),
+                    0);
+  cut.rig.store->ops->submit (cut.rig.store, reqs, 1);
+  event.fd = store_file_of (cut.rig.store)->event_fd;
+  while (poll (&event, 1, -1) != 1)
+    ;
+  resize (&cut, CUT);
+  while (!single.done)
+    ev_run (cut.rig.loop, EVRUN_ONCE);
+  assert_int_equal (single.error, -EIO);
+  assert_int_equal (cut.lines, 1);
+  cut.rig.store->ops->detach (cut.rig.store);
+  rig_close (&cut.rig);
+  resize (&cut, DISK);
+  free (buf);
+}
+
+static void
+a_write_that_is_cut_off_at_once_fails (void **state)
+{
+  (void) state;
+  everywhere (check_late, true);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (what_is_gone_stays_an_error),
+    cmocka_unit_test (any_write_notices),
+    cmocka_unit_test (the_next_flush_fails),
+    cmocka_unit_test (a_new_start_takes_it_as_it_is),
+    cmocka_unit_test (a_write_that_is_cut_off_at_once_fails),
+  };
+
+  return cmocka_run_group_tests (tests, make_places, remove_places);
+}
