@@ -202,13 +202,6 @@ folio_can_trim (void *handle)
 }
 
 static int
-folio_can_fast_zero (void *handle)
-{
-  (void) handle;
-  return disk_geometry (disk)->can_fast_zero;
-}
-
-static int
 folio_can_fua (void *handle)
 {
   (void) handle;
@@ -412,7 +405,10 @@ static struct nbdkit_plugin plugin = {
   .can_multi_conn = yes,
   .can_trim = folio_can_trim,
   .can_zero = yes,
-  .can_fast_zero = folio_can_fast_zero,
+  /* Each request gets its answer, which may always be ENOTSUP; so the protocol
+   * has it.  A client may send one that was not offered, and nbdkit aborts then.
+   */
+  .can_fast_zero = yes,
   .can_cache = folio_can_cache,
   .can_extents = yes,
   .is_rotational = folio_is_rotational,

@@ -4,8 +4,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # NBD servers that lack this or that. What clients are promised does not depend
-# on it, but for trim and fast zeroes, which are announced only where the store
-# has them; and random requests have the same results. SEED=N replays.
+# on it, but for trim, which is announced only where the store has it, and the
+# answer to a fast zero; and random requests have the same results. SEED=N
+# replays.
 
 . "$(dirname "$0")/remote-lib.sh"
 
@@ -55,24 +56,41 @@ lacking ()
   remote_nbdkit "$@"
   start_folio -v -- "$remote_uri" cache-size=4M
   announced
-  can flush fua multi_conn zero cache
+  can flush fua multi_conn zero fast_zero cache
+}
+
+# A fast zero is declined, and changes nothing; nor does it harm others.
+declines_fast_zero ()
+{
+  client <<'EOT' || fail "a fast zero, $lacks"
+other, h = connect(), connect(checked=False)
+other.pwrite(b"x" * 8192, 0)
+for flags in FAST_ZERO, FAST_ZERO | FUA, FAST_ZERO | NO_HOLE:
+    for n, at in (4096, 4096), (MiB, 0), (100, 8192), (5000, 4000):
+        refused("a fast zero of %d at %d" % (n, at),
+                lambda: h.zero(n, at, flags), "EOPNOTSUPP", "ENOTSUP")
+same(other.pread(8192, 0), b"x" * 8192, 0, "what was there")
+other.pwrite(bytes(8192), 0)
+other.flush()
+EOT
 }
 
 lacking "anything missing" memory 16M
-can trim fast_zero
+can trim
 grep -q ': 4 connections' "$log" || fail "not 4 connections"
 random_requests
 kill_remote
 
 lacking "zero" --filter=nozero memory 16M zeromode=none
-cannot trim fast_zero
+cannot trim
+declines_fast_zero
 random_requests
 kill_remote
 
 lacking "fast zero" --filter=nozero memory 16M zeromode=plugin \
         fastzeromode=none
 can trim
-cannot fast_zero
+declines_fast_zero
 random_requests
 kill_remote
 
