@@ -19,6 +19,7 @@
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 #include "plugin/disk.h"
+#include "plugin/signals.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -98,20 +99,30 @@ static int
 folio_get_ready (void)
 {
   char err[CONFIG_ERROR_MAX];
+  int r;
 
-  if (disk_open (&config, cmdline_readonly (), &disk, err) == 0)
+  if (disk_open (&config, cmdline_readonly (), &disk, err) < 0) {
+    nbdkit_error ("%s", err);
+    return -1;
+  }
+  r = signals_prepare ();
+  if (r == 0)
     return 0;
-  nbdkit_error ("%s", err);
+  errno = -r;
+  nbdkit_error ("cannot start: %m");
   return -1;
 }
 
 static int
 folio_after_fork (void)
 {
-  int r = disk_start (disk);
+  int r;
 
+  signals_start ();
+  r = disk_start (disk);
   if (r == 0)
     return 0;
+  signals_stop ();
   disk_close (disk);
   disk = NULL;
   errno = -r;
@@ -125,6 +136,7 @@ folio_cleanup (void)
   if (disk)
     disk_close (disk);
   disk = NULL;
+  signals_stop ();
 }
 
 /* --- connections --- */

@@ -27,10 +27,8 @@
 
 #include "plugin/progress.h"
 #include "plugin/shutdown.h"
+#include "plugin/signals.h"
 #include "plugin/stats-log.h"
-
-/* How long to sleep in nbdkit_nanosleep, which ends when nbdkit does. */
-#define WATCH_SECONDS 3600
 
 /* More lines than this about lost ranges help nobody. */
 #define MAX_RANGES 10000
@@ -181,22 +179,24 @@ write_back (struct watcher *w)
 
 /* --- the thread --- */
 
-/* Return when nbdkit is told to stop.  (nbdkit then logs an error "aborting
- * sleep because of server shut down", which can't be helped.)
- */
+/* Return when nbdkit is told to stop, or ends. */
 static void
 wait_for_shutdown (struct watcher *w)
 {
-  unsigned seconds = folio_debug_stats ? STATS_SECONDS : WATCH_SECONDS;
+  uint64_t interval = STATS_SECONDS * NSEC_PER_SEC;
+  uint64_t next = w->env->now (w->env) + interval, now;
+  int timeout = -1;
 
-  while (!w->finish) {
-    if (nbdkit_nanosleep (seconds, 0) == 0) {
-      stats_log (w->env, w->mapping);
-      continue;
+  while (!w->finish && !signals_seen ()) {
+    if (folio_debug_stats) {
+      now = w->env->now (w->env);
+      if (now >= next) {
+        stats_log (w->env, w->mapping);
+        next = now + interval;
+      }
+      timeout = (int) ((next - now) / NSEC_PER_MSEC) + 1;
     }
-    if (errno == ESHUTDOWN)
-      return;
-    pause_a_second (w->env);
+    signals_wait (timeout);
   }
 }
 
@@ -207,6 +207,8 @@ watch (void *opaque)
 
   wait_for_shutdown (w);
   env_log (w->env, LOG_DEBUG, "shutting down: writing back");
+  /* With --run nbdkit's parent may have been told, and not the server. */
+  nbdkit_shutdown ();
   mapping_shutdown (w->mapping);
   w->result = write_back (w);
   env_log (w->env, LOG_DEBUG, "shutting down: %s",
@@ -242,10 +244,10 @@ watcher_finish (struct watcher *watcher)
   int r;
 
   watcher->finish = true;
-  /* nbdkit may be ending without having been told to, as after the one client
-   * of nbdkit -s: the thread then still sleeps.
+  /* nbdkit may be ending without a signal, as after the one client of nbdkit
+   * -s: the thread then still sleeps.
    */
-  nbdkit_shutdown ();
+  signals_wake ();
   pthread_join (watcher->thread, NULL);
   /* Requests that were under way then have been answered since; now there are
    * none.

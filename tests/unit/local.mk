@@ -47,6 +47,7 @@ UNIT_TESTS = \
 	unit/redo-test \
 	unit/report-test \
 	unit/shutdown-test \
+	unit/signals-test \
 	unit/stats-log-test \
 	unit/stats-test \
 	unit/store-file-cut-test \
@@ -85,6 +86,7 @@ NO_THREADS = \
 	unit/parse-test \
 	unit/progress-test \
 	unit/ranges-test \
+	unit/signals-test \
 	unit/store-nbd-uri-test \
 	unit/throttle-law-test \
 	$(NULL)
@@ -106,6 +108,7 @@ unit_parse_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_progress_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 unit_shutdown_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_signals_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
 	unit/seed.h \

@@ -21,6 +21,7 @@
 #include <nbdkit-plugin.h>
 
 #include "plugin/shutdown.h"
+#include "plugin/signals.h"
 #include "plugin/stats-log.h"
 
 /* The world of one test. */
@@ -28,11 +29,11 @@ static struct {
   pthread_mutex_t lock; /* protects all here, and is what cond waits with */
   pthread_cond_t cond;  /* something has changed */
   uint64_t now;         /* the clock: runs when someone waits for it */
-  bool sleeping;        /* the watcher is in nbdkit_nanosleep for long */
+  bool sleeping;        /* the watcher is in signals_wait for good */
+  bool woken;           /* signals_wake was called */
   bool stopping;        /* nbdkit was told to stop */
-  int early_returns;    /* of nbdkit_nanosleep: ordinary ones to come */
-  unsigned seconds;     /* that it was asked to sleep last */
-  int odd_errors;       /* then errors that do not mean shutdown */
+  int early_returns;    /* of signals_wait to come, for no reason */
+  int timeouts;         /* then time-outs, after the time that was asked for */
   int failures;         /* of mapping_sync to come; -1: for ever */
   int syncs;            /* calls of mapping_sync so far */
   int shutdowns;        /* calls of mapping_shutdown so far */
@@ -87,31 +88,36 @@ fake_log (struct env *env, enum log_level level, const char *message)
   pthread_mutex_unlock (&world.lock);
 }
 
-int
-nbdkit_nanosleep (unsigned sec, unsigned nsec)
-{
-  int error = ESHUTDOWN;
+_Atomic bool signals_flag;
 
-  (void) nsec;
+void
+signals_wait (int timeout)
+{
   pthread_mutex_lock (&world.lock);
-  world.seconds = sec;
-  if (world.early_returns > 0) {
+  if (world.early_returns > 0)
     world.early_returns--;
-    error = 0;
-  }
-  else if (world.odd_errors > 0) {
-    world.odd_errors--;
-    error = EINVAL;
+  else if (world.timeouts > 0) {
+    world.timeouts--;
+    assert_true (timeout > 0);
+    world.now += (uint64_t) timeout * NSEC_PER_MSEC;
   }
   else {
     world.sleeping = true;
     pthread_cond_broadcast (&world.cond);
-    while (!world.stopping)
+    while (!world.woken)
       pthread_cond_wait (&world.cond, &world.lock);
+    world.woken = false;
   }
   pthread_mutex_unlock (&world.lock);
-  errno = error;
-  return error ? -1 : 0;
+}
+
+void
+signals_wake (void)
+{
+  pthread_mutex_lock (&world.lock);
+  world.woken = true;
+  pthread_cond_broadcast (&world.cond);
+  pthread_mutex_unlock (&world.lock);
 }
 
 void
@@ -217,8 +223,9 @@ reset (void **state)
 {
   (void) state;
   world.now = 1;
-  world.sleeping = world.stopping = world.progress = false;
-  world.early_returns = world.odd_errors = world.failures = 0;
+  signals_flag = false;
+  world.sleeping = world.woken = world.stopping = world.progress = false;
+  world.early_returns = world.timeouts = world.failures = 0;
   world.syncs = world.shutdowns = world.ranges = 0;
   world.works = false;
   world.left = 1000;
@@ -284,7 +291,15 @@ wait_for_syncs (int n)
   pthread_mutex_unlock (&world.lock);
 }
 
-/* Nobody told nbdkit to stop: watcher_finish does, as after nbdkit -s. */
+/* What a signal does. */
+static void
+tell_to_stop (void)
+{
+  signals_flag = true;
+  signals_wake ();
+}
+
+/* Nobody told nbdkit to stop, it just ends, as after nbdkit -s. */
 static void
 test_finish (void **state)
 {
@@ -303,14 +318,14 @@ test_idle_clients (void **state)
   struct watcher *watcher = start ();
 
   (void) state;
-  nbdkit_shutdown ();
+  tell_to_stop ();
   wait_for_syncs (1);
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (world.syncs, 2);
 }
 
-/* Ordinary returns and odd errors of the sleep do not mean shutdown: the
- * stand-in for mapping_sync checks that.
+/* That it returns early does not mean shutdown: the stand-in for mapping_sync
+ * checks that.
  */
 static void
 test_sleep (void **state)
@@ -319,26 +334,25 @@ test_sleep (void **state)
 
   (void) state;
   world.early_returns = 5;
-  world.odd_errors = 2;
   watcher = start ();
-  wait_for_sleep ();
   assert_int_equal (world.shutdowns, 0);
   assert_int_equal (watcher_finish (watcher), 0);
   assert_string_equal (world.log, ""); /* nobody asked for counters */
 }
 
-/* Each time it wakes up, and once more when all is written back. */
+/* Each time they are due, and once more when all is written back. */
 static void
 test_stats (void **state)
 {
   struct watcher *watcher;
 
   (void) state;
-  world.early_returns = 3;
+  world.early_returns = 2;
+  world.timeouts = 3;
   folio_debug_stats = 1;
   watcher = start ();
-  wait_for_sleep ();
-  assert_int_equal (world.seconds, STATS_SECONDS);
+  assert_true (world.now >= 3 * STATS_SECONDS * NSEC_PER_SEC);
+  assert_true (world.now < (3 * STATS_SECONDS + 1) * NSEC_PER_SEC);
   assert_int_equal (logged ("stats: now"), 3);
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (logged ("stats: now"), 4);
@@ -406,7 +420,7 @@ test_failure_with_clients (void **state)
   world.failures = 200;
   world.ranges = 1;
   watcher = start ();
-  nbdkit_shutdown ();
+  tell_to_stop ();
   wait_for_log ("after all");
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (world.syncs, 200 + 2);
