@@ -117,7 +117,7 @@ say_fewer (struct store_nbd *sn, unsigned have, unsigned wished,
            const char *why)
 {
   if (!sn->told_fewer)
-    env_log (sn->store.env, LOG_INFO,
+    env_log (sn->store.env, LOG_DEBUG,
              "%s: %u of %u connections could be made: %s", sn->uri, have,
              wished, why);
   sn->told_fewer = true;

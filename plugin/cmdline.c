@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Whether nbdkit runs with -r, read from its command line.
+ * nbdkit's command line.
  */
 
 #include <stdio.h>
@@ -28,6 +28,7 @@ static const char *const long_with_argument[] = {
 static const char short_with_argument[] = "DegiPptUu";
 
 static const char *const long_readonly[] = { "read-only", "readonly", NULL };
+static const char *const long_run[] = { "run", NULL };
 
 /* Long options may be abbreviated, and are unambiguous here. */
 static bool
@@ -41,16 +42,40 @@ is_any (const char *name, size_t len, const char *const *options)
 }
 
 static void
+take_log (struct cmdline *cmdline, const char *value)
+{
+  static const char *const names[] = {
+    [CMDLINE_LOG_STDERR] = "stderr",
+    [CMDLINE_LOG_SYSLOG] = "syslog",
+    [CMDLINE_LOG_NULL] = "null",
+  };
+  unsigned i;
+
+  for (i = CMDLINE_LOG_STDERR; i <= CMDLINE_LOG_NULL; i++) {
+    if (strcmp (value, names[i]) == 0)
+      cmdline->log = (enum cmdline_log) i;
+  }
+}
+
+static void
 take_long (struct cmdline *cmdline, const char *name)
 {
   size_t len = strcspn (name, "=");
+  bool alone = name[len] == '\0';
+  bool log = len == 3 && strncmp (name, "log", len) == 0; /* no less */
 
-  if (len == 0)
+  if (len == 0) {
     cmdline->ended = true;
-  else if (is_any (name, len, long_readonly))
+    return;
+  }
+  if (is_any (name, len, long_readonly))
     cmdline->readonly = true;
-  else if (name[len] == '\0' && is_any (name, len, long_with_argument))
-    cmdline->skip = true;
+  if (is_any (name, len, long_run))
+    cmdline->run = true;
+  if (log && !alone)
+    take_log (cmdline, name + len + 1);
+  cmdline->skip = alone && is_any (name, len, long_with_argument);
+  cmdline->skip_is_log = log;
 }
 
 static void
@@ -61,6 +86,7 @@ take_short (struct cmdline *cmdline, const char *letters)
       cmdline->readonly = true;
     if (strchr (short_with_argument, *letters)) {
       cmdline->skip = letters[1] == '\0';
+      cmdline->skip_is_log = false;
       return;
     }
   }
@@ -69,8 +95,11 @@ take_short (struct cmdline *cmdline, const char *letters)
 void
 cmdline_take (struct cmdline *cmdline, const char *arg)
 {
-  if (cmdline->skip)
+  if (cmdline->skip) {
+    if (cmdline->skip_is_log)
+      take_log (cmdline, arg);
     cmdline->skip = false;
+  }
   else if (cmdline->ended || arg[0] != '-' || arg[1] == '\0')
     ;
   else if (arg[1] == '-')
@@ -79,21 +108,20 @@ cmdline_take (struct cmdline *cmdline, const char *arg)
     take_short (cmdline, arg + 1);
 }
 
-bool
-cmdline_readonly (void)
+void
+cmdline_read (struct cmdline *cmdline)
 {
-  struct cmdline cmdline = { false, false, false };
   FILE *fp = fopen ("/proc/self/cmdline", "re");
   char *arg = NULL;
   size_t size = 0;
 
+  memset (cmdline, 0, sizeof *cmdline);
   if (fp == NULL)
-    return false;
+    return;
   if (getdelim (&arg, &size, '\0', fp) > 0) { /* the program's name */
     while (getdelim (&arg, &size, '\0', fp) > 0)
-      cmdline_take (&cmdline, arg);
+      cmdline_take (cmdline, arg);
   }
   free (arg);
   fclose (fp);
-  return cmdline.readonly;
 }

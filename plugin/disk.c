@@ -18,6 +18,7 @@
 
 #include "fs/raw.h"
 #include "plugin/disk.h"
+#include "plugin/log.h"
 #include "plugin/parse.h"
 #include "plugin/shutdown.h"
 
@@ -42,16 +43,6 @@ struct disk {
   pthread_mutex_t lock; /* of clients */
   struct client *clients;
 };
-
-static void
-log_message (struct env *env, enum log_level level, const char *message)
-{
-  (void) env;
-  if (level == LOG_ERROR)
-    nbdkit_error ("folio: %s", message);
-  else
-    nbdkit_debug ("folio: %s", message);
-}
 
 /* Such a cache works until it is full, and then the machine swaps or kills. */
 static void

@@ -19,15 +19,17 @@
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 #include "plugin/disk.h"
+#include "plugin/log.h"
 #include "plugin/signals.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 /* nbdkit hands its callbacks nothing of ours before a client comes, so these
- * two are where the rest begins.  Written before the first client and after
+ * are where the rest begins.  Written before the first client and after
  * the last one only.
  */
 static struct config config;
+static struct cmdline cmdline;
 static struct disk *disk;
 
 /* --- start and end --- */
@@ -101,7 +103,8 @@ folio_get_ready (void)
   char err[CONFIG_ERROR_MAX];
   int r;
 
-  if (disk_open (&config, cmdline_readonly (), &disk, err) < 0) {
+  cmdline_read (&cmdline);
+  if (disk_open (&config, cmdline.readonly, &disk, err) < 0) {
     nbdkit_error ("%s", err);
     return -1;
   }
@@ -119,6 +122,7 @@ folio_after_fork (void)
   int r;
 
   signals_start ();
+  log_start (cmdline.log, signals_forked () && !cmdline.run);
   r = disk_start (disk);
   if (r == 0)
     return 0;

@@ -11,8 +11,6 @@
  * If nothing could be saved for as long as the timeout, what is not saved is
  * logged, range by range; and then, if no clients are there, that is the end,
  * else it is tried on until they have left.
- *
- * Messages are logged as errors because nbdkit shows nothing else without -v.
  */
 
 #include <errno.h>
@@ -144,7 +142,7 @@ log_progress (void *opaque, const struct sync_progress *p)
   char line[PROGRESS_MAX];
 
   progress_format (line, sizeof line, p);
-  env_log (w->env, LOG_ERROR, "%s", line);
+  env_log (w->env, LOG_INFO, "%s", line);
   if (timed_out (w))
     report (w, "are not saved; waiting for the store, which does not answer");
 }
@@ -172,7 +170,7 @@ write_back (struct watcher *w)
     pause_a_second (w->env);
   }
   if (failed || w->reported)
-    env_log (w->env, LOG_ERROR, "everything is written back after all");
+    env_log (w->env, LOG_INFO, "everything is written back after all");
   w->reported = false;
   return 0;
 }

@@ -205,6 +205,12 @@ signals_stop (void)
 }
 
 bool
+signals_forked (void)
+{
+  return signals.forked;
+}
+
+bool
 signals_may_ask (void)
 {
   return !signals_seen () && (!signals.forked || signals.covered);

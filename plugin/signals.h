@@ -25,6 +25,9 @@ extern int signals_prepare (void);
 /* In after_fork: put our handlers before nbdkit's, with its flags and masks. */
 extern void signals_start (void);
 
+/* Is this not the process that prepared, but a child of it? */
+extern bool signals_forked (void);
+
 /* Give them back, before the plugin is unloaded.  Also if not started. */
 extern void signals_stop (void);
 

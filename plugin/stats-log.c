@@ -166,7 +166,7 @@ log_line (void *opaque, const char *line)
 {
   struct env *env = opaque;
 
-  env->log (env, LOG_ERROR, line); /* longer than env_log takes */
+  env->log (env, LOG_INFO, line); /* longer than env_log takes */
 }
 
 void

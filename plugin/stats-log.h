@@ -24,9 +24,7 @@ typedef void stats_line_fn (void *opaque, const char *line);
 extern void stats_format (const struct stats_snapshot *snapshot,
                           stats_line_fn *fn, void *opaque);
 
-/* If folio_debug_stats is set, log the mapping's counters.  (As errors, because
- * nbdkit shows nothing else without -v.)
- */
+/* If folio_debug_stats is set, log the mapping's counters. */
 extern void stats_log (struct env *env, struct mapping *mapping);
 
 #endif /* FOLIO_STATS_LOG_H */

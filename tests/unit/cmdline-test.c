@@ -16,10 +16,10 @@
 
 #include "plugin/cmdline.h"
 
-static bool
-is_readonly (const char *line)
+static struct cmdline
+parse (const char *line)
 {
-  struct cmdline cmdline = { false, false, false };
+  struct cmdline cmdline = { 0 };
   char *copy = strdup (line), *save, *arg;
 
   assert_non_null (copy);
@@ -27,7 +27,13 @@ is_readonly (const char *line)
        arg = strtok_r (NULL, " ", &save))
     cmdline_take (&cmdline, arg);
   free (copy);
-  return cmdline.readonly;
+  return cmdline;
+}
+
+static bool
+is_readonly (const char *line)
+{
+  return parse (line).readonly;
 }
 
 static void
@@ -61,10 +67,42 @@ test_cmdline (void **state)
 }
 
 static void
-test_no_readonly_here (void **state)
+test_log (void **state)
 {
   (void) state;
-  assert_false (cmdline_readonly ());
+  assert_int_equal (parse ("folio d").log, CMDLINE_LOG_DEFAULT);
+  assert_int_equal (parse ("--log=stderr folio d").log, CMDLINE_LOG_STDERR);
+  assert_int_equal (parse ("--log stderr folio d").log, CMDLINE_LOG_STDERR);
+  assert_int_equal (parse ("--log=syslog -r d").log, CMDLINE_LOG_SYSLOG);
+  assert_int_equal (parse ("--log=syslog --log null").log, CMDLINE_LOG_NULL);
+  assert_int_equal (parse ("--run --log=null d").log, CMDLINE_LOG_DEFAULT);
+  assert_int_equal (parse ("--log syslog -P null").log, CMDLINE_LOG_SYSLOG);
+  assert_int_equal (parse ("--long-options").log, CMDLINE_LOG_DEFAULT);
+  assert_int_equal (parse ("-- --log=null").log, CMDLINE_LOG_DEFAULT);
+}
+
+static void
+test_run (void **state)
+{
+  (void) state;
+  assert_true (parse ("folio d --run x").run);
+  assert_true (parse ("--run=x folio d").run);
+  assert_true (parse ("--ru x folio d").run);
+  assert_false (parse ("-e --run folio d").run);
+  assert_false (parse ("folio d -- --run").run);
+  assert_false (parse ("--read-only folio d").run);
+}
+
+static void
+test_nothing_here (void **state)
+{
+  struct cmdline cmdline;
+
+  (void) state;
+  cmdline_read (&cmdline);
+  assert_false (cmdline.readonly);
+  assert_false (cmdline.run);
+  assert_int_equal (cmdline.log, CMDLINE_LOG_DEFAULT);
 }
 
 int
@@ -72,7 +110,9 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_cmdline),
-    cmocka_unit_test (test_no_readonly_here),
+    cmocka_unit_test (test_log),
+    cmocka_unit_test (test_run),
+    cmocka_unit_test (test_nothing_here),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

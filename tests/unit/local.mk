@@ -28,6 +28,7 @@ UNIT_TESTS = \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
+	unit/log-test \
 	unit/loss-direct-test \
 	unit/loss-moments-test \
 	unit/loss-test \
@@ -83,6 +84,7 @@ NO_THREADS = \
 	unit/bad-ranges-test \
 	unit/cmdline-test \
 	unit/config-test \
+	unit/log-test \
 	unit/parse-test \
 	unit/progress-test \
 	unit/ranges-test \
@@ -104,6 +106,8 @@ endif
 
 unit_cmdline_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_config_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_log_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+unit_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_parse_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_progress_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)

@@ -43,6 +43,7 @@ static struct {
   int ranges;           /* what is unsaved: that many, of two adjacent parts */
   bool progress;        /* mapping_sync reports once */
   char log[1 << 20];
+  int errors; /* of the lines in it */
 } world = { .lock = PTHREAD_MUTEX_INITIALIZER,
             .cond = PTHREAD_COND_INITIALIZER };
 
@@ -77,9 +78,10 @@ static void
 fake_log (struct env *env, enum log_level level, const char *message)
 {
   (void) env;
-  if (level != LOG_ERROR)
+  if (level == LOG_DEBUG)
     return;
   pthread_mutex_lock (&world.lock);
+  world.errors += level == LOG_ERROR;
   if (strlen (world.log) + strlen (message) + 2 <= sizeof world.log) {
     strcat (world.log, message);
     strcat (world.log, "\n");
@@ -231,6 +233,7 @@ reset (void **state)
   world.left = 1000;
   world.hangs = 0;
   world.log[0] = '\0';
+  world.errors = 0;
   return 0;
 }
 
@@ -356,6 +359,7 @@ test_stats (void **state)
   assert_int_equal (logged ("stats: now"), 3);
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (logged ("stats: now"), 4);
+  assert_int_equal (world.errors, 0);
   folio_debug_stats = 0;
 }
 
@@ -368,6 +372,7 @@ test_progress (void **state)
   assert_int_equal (
     logged ("writing back: 1.0 of 3.0 MiB, 1.0 MiB/s, 2 s left\n"),
     world.syncs);
+  assert_int_equal (world.errors, 0);
 }
 
 static void
