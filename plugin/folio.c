@@ -19,6 +19,7 @@
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 #include "plugin/disk.h"
+#include "plugin/exit.h"
 #include "plugin/log.h"
 #include "plugin/signals.h"
 
@@ -110,6 +111,8 @@ folio_get_ready (void)
   }
   r = signals_prepare ();
   if (r == 0)
+    r = exit_prepare ();
+  if (r == 0)
     return 0;
   errno = -r;
   nbdkit_error ("cannot start: %m");
@@ -137,8 +140,8 @@ folio_after_fork (void)
 static void
 folio_cleanup (void)
 {
-  if (disk)
-    disk_close (disk);
+  if (disk && disk_close (disk) < 0)
+    exit_data_lost ();
   disk = NULL;
   signals_stop ();
 }

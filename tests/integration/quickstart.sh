@@ -109,7 +109,7 @@ status=0
 bash "$quickstart" "$remote_uri" --run "$lose" 2>log || status=$?
 remote_gone
 cat log
-[ $status = 1 ] || fail "data is lost, and the status is $status"
+[ $status = 74 ] || fail "data is lost, and the status is $status"
 grep -q 'DATA WAS LOST: 1048576 bytes' log || fail "the loss is not said"
 
 remote
@@ -139,7 +139,7 @@ status=0
 kill -TERM "$quick_pid"
 wait "$quick_pid" || status=$?
 cat log
-[ $status = 1 ] || fail "data is lost, and the status is $status"
+[ $status = 74 ] || fail "data is lost, and the status is $status"
 grep -q 'DATA WAS LOST: 1048576 bytes' log || fail "the loss is not said"
 ! grep -q 'all written back' out || fail "all written back, it says"
 

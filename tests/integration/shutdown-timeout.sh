@@ -29,7 +29,10 @@ END
 }
 
 fill shutdown-timeout=2
-stop_folio
+kill -TERM "$pid"
+status=0
+wait_folio || status=$?
+[ $status = 74 ] || fail "status $status after a loss"
 # The first line that says why: lack of space, not an I/O error.
 grep -q 'write-back of bytes .*: No space left on device' "$log" ||
   fail "the log does not say why"
