@@ -40,7 +40,11 @@ esac
 start=$SECONDS
 timeout -k 10 "$limit" "$@"
 status=$?
-echo "run-one.sh: $((SECONDS - start)) seconds"
+# Of all that has ended and was waited for, in user mode and in the kernel.
+read -ra stat <"/proc/$$/stat"
+spent=$((stat[15] + stat[16]))
+printf 'run-one.sh: %d seconds, %d.%02d of processor time\n' \
+  $((SECONDS - start)) $((spent / 100)) $((spent % 100))
 if [ $status -eq 124 ] || [ $status -eq 137 ]; then
   echo "run-one.sh: killed after $((SECONDS - start)) of $limit seconds"
   status=1
