@@ -17,9 +17,11 @@
 #   FOLIO_DEBUG        1 if the build checks the cache's invariants
 #   FOLIO_TIME_FACTOR  how many times longer than in a plain build things may
 #                      take
+#   FOLIO_TMP          a directory for the test's files, which run-one.sh removes
 #   abs_top_srcdir, abs_top_builddir
 #
-# $tools_dir is where the programs of tests/tools are.
+# $tmp is that directory, or a fresh one; $tools_dir is where the programs of
+# tests/tools are.
 #
 # Set FOLIO_KEEP=1 to keep $tmp.
 
@@ -39,7 +41,7 @@ unset MALLOC_PERTURB_
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 tests_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools_dir=${abs_top_builddir:-}/tests/tools
-tmp=$(mktemp -d "/tmp/folio-${0##*/}.XXXXXX")
+tmp=${FOLIO_TMP:-$(mktemp -d "/tmp/folio-${0##*/}.XXXXXX")}
 export tmp tools_dir
 
 # ------------------------------------------------------------------- results
@@ -49,6 +51,15 @@ fail ()
 {
   echo "FAIL: $*" >&2
   exit 1
+}
+
+# late REASON: the test failed, and for all it knows only because the machine is
+# slow: something did not come in time, and nothing came that is wrong. It may be
+# tried again (see suite/verdict.sh).
+late ()
+{
+  echo "LATE: $*" >&2
+  exit 75
 }
 
 # skip REASON: the test cannot run here.
@@ -90,7 +101,8 @@ share ()
 }
 
 # eventually SECONDS COMMAND...: repeats the command until it succeeds; false
-# if it has not by then. For what happens by itself, in its own time.
+# if it has not by then. For what happens by itself, in its own time; whoever
+# waits in vain is late.
 eventually ()
 {
   local end=$((SECONDS + $1 * FOLIO_TIME_FACTOR))
@@ -123,7 +135,7 @@ use_folio ()
 
 # start_folio [NBDKIT_OPTION... --] ARG...: start a server with the arguments
 # ARG for the plugin and return when it listens. Fails the test, showing the
-# log, if it ends or does not listen in time.
+# log, if it ends, and is late if it does not listen in time.
 start_folio ()
 {
   local name=$server
@@ -135,7 +147,7 @@ start_folio ()
       fail "server \"$name\" ended before it listened"
     fi
     tries=$((tries - 1))
-    [ $tries -gt 0 ] || { show_log; fail "server \"$name\" does not listen"; }
+    [ $tries -gt 0 ] || { show_log; late "server \"$name\" does not listen"; }
     sleep 0.05
   done
 }
@@ -188,7 +200,7 @@ wait_folio ()
     if [ $tries -le 0 ]; then
       show_log
       kill -9 "$pid" 2>/dev/null || true
-      fail "server \"$server\" has not ended in time"
+      late "server \"$server\" has not ended in time"
     fi
     sleep 0.05
   done
@@ -255,6 +267,19 @@ on_exit ()
   exit_commands=("$words" ${exit_commands[@]+"${exit_commands[@]}"})
 }
 
+# end_child NAME: kill it, and say so if it has died before, of a fault.
+end_child ()
+{
+  local pid status=0
+  pid=$(cat "$tmp/$1.child")
+  kill -9 "$pid" 2>/dev/null
+  wait "$pid" 2>/dev/null || status=$?
+  case $status in
+    66 | 132 | 133 | 134 | 135 | 136 | 139 | 159)
+      echo "FAIL: server \"$1\" has died of a fault: status $status" >&2 ;;
+  esac
+}
+
 at_exit ()
 {
   local status=$? child command complaint=
@@ -265,10 +290,10 @@ at_exit ()
   done
   for child in "$tmp"/*.child; do
     [ -s "$child" ] || continue
-    kill -9 "$(cat "$child")" 2>/dev/null
-    wait "$(cat "$child")" 2>/dev/null
+    child=$(basename "$child" .child)
+    end_child "$child"
     if [ $status -ne 0 ] && [ $status -ne 77 ]; then
-      show_log "$(basename "$child" .child)"
+      show_log "$child"
     fi
   done
   for complaint in "$tmp"/sanitizer.*; do
@@ -278,7 +303,7 @@ at_exit ()
   done
   if [ -n "${FOLIO_KEEP:-}" ]; then
     echo "kept: $tmp" >&2
-  else
+  elif [ -z "${FOLIO_TMP:-}" ]; then
     rm -rf "$tmp"
   fi
   exit $status

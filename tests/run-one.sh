@@ -6,8 +6,13 @@
 # Runs one test for "make check": run-one.sh COMMAND [ARG...]. A test that
 # hangs is killed, with all that it started, and fails. Slow tests may take
 # longer, and so may all tests in a build with sanitizers.
+#
+# The status is the test's, but that one which was killed for its time has 75,
+# as has one that says itself that it was too late, and 1 if either shows any
+# other fault as well: see suite/verdict.sh.
 
 set -u
+. "$(dirname "$0")/suite/verdict.sh"
 
 case ",${SANITIZERS:-}," in
   *,address,*) factor=3 ;;
@@ -37,16 +42,30 @@ case ",${SANITIZERS:-}," in
   *,thread,*) ! setarch -R true 2>/dev/null || set -- setarch -R "$@" ;;
 esac
 
+# Its directory: see functions.sh.
+FOLIO_TMP=$(mktemp -d "/tmp/folio-${name##*/}.XXXXXX") || exit 1
+export FOLIO_TMP
+
+# What it prints, if that goes to a file: a log of make check.
+output=/proc/$$/fd/1
 start=$SECONDS
 timeout -k 10 "$limit" "$@"
 status=$?
+took=$((SECONDS - start))
 # Of all that has ended and was waited for, in user mode and in the kernel.
 read -ra stat <"/proc/$$/stat"
 spent=$((stat[15] + stat[16]))
 printf 'run-one.sh: %d seconds, %d.%02d of processor time\n' \
-  $((SECONDS - start)) $((spent / 100)) $((spent % 100))
-if [ $status -eq 124 ] || [ $status -eq 137 ]; then
-  echo "run-one.sh: killed after $((SECONDS - start)) of $limit seconds"
-  status=1
-fi
+  $took $((spent / 100)) $((spent % 100))
+case $status in
+  124 | 137)
+    status=1
+    if [ $took -ge "$limit" ]; then
+      echo "LATE: killed after $took of $limit seconds"
+      status=75
+    fi ;;
+  75) [ ! -f "$output" ] || grep -q '^LATE: ' "$output" || status=1 ;;
+esac
+[ $status -ne 75 ] || only_late "$output" "$FOLIO_TMP" || status=1
+[ -n "${FOLIO_KEEP:-}" ] || rm -rf "$FOLIO_TMP"
 exit $status

@@ -127,7 +127,10 @@ serve () # DISK COMMAND
   rm -f quick.sock out
   bash "$quickstart" "$1" --port 10809 >out 2>log &
   quick_pid=$!
-  eventually 60 grep -q '^Ctrl-C writes' out || fail "quickstart $1 does not serve"
+  eventually 60 grep -q '^Ctrl-C writes' out || {
+    kill -0 "$quick_pid" || fail "quickstart $1 has ended"
+    late "quickstart $1 does not serve"
+  }
   uri="nbd+unix:///?socket=$tmp/quick.sock" sh -c "$2"
 }
 

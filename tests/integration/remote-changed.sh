@@ -53,10 +53,10 @@ with open(sys.argv[1] + "/disk", "rb") as f:
         fail("something was written to the wrong disk")
 disk.save(sys.argv[1] + "/want")
 EOF
-  eventually 30 logged "$2" || fail "$1: the log does not say what is wrong"
+  eventually 30 logged "$2" || late "$1: the log does not say what is wrong"
   kill -USR1 "$remote_pid"
   eventually 60 cmp "$tmp/want" "$tmp/disk" ||
-    fail "$1: not all is written to the right disk"
+    late "$1: not all is written to the right disk"
   client <<<"connect().flush()"
   stop_folio
   kill_remote

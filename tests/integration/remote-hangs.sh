@@ -37,7 +37,7 @@ same(disk.bytes[:MiB], pattern(MiB, 1), 0, "a write")
 disk.save(sys.argv[1] + "/want")
 EOF
 waiting=$!
-eventually 30 test -e "$tmp/begun" || fail "no client"
+eventually 30 test -e "$tmp/begun" || late "no client"
 kill -0 $waiting || { cat "$tmp/waiting.log"; fail "the client did not wait"; }
 kill -CONT "$remote_pid"
 wait $waiting || { cat "$tmp/waiting.log"; fail "the client saw the pause"; }
@@ -77,7 +77,7 @@ EOF
     kill_remote
     remote_back
   fi
-  eventually 60 written || fail "not all is written though the server answers"
+  eventually 60 written || late "not all is written though the server answers"
   client <<'EOF'
 h = connect()
 h.flush()

@@ -174,7 +174,7 @@ except nbd.Error as e:
 disk.check("what could not be written")
 disk.save(sys.argv[1] + "/want")
 EOF
-  eventually 60 cmp "$tmp/want" "$tmp/disk" || fail "$mode: not all is written"
+  eventually 60 cmp "$tmp/want" "$tmp/disk" || late "$mode: not all is written"
   client <<<"connect().flush()"
   end
 done

@@ -30,11 +30,13 @@ listens ()
 {
   local tries=$((600 * FOLIO_TIME_FACTOR))
   until "$@" >/dev/null 2>&1; do
-    tries=$((tries - 1))
-    if [ $tries -eq 0 ] || ! kill -0 "$remote_pid" 2>/dev/null; then
+    if ! kill -0 "$remote_pid" 2>/dev/null; then
       show_log remote
-      fail "the remote server does not listen"
+      fail "the remote server ended before it listened"
     fi
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] ||
+      { show_log remote; late "the remote server does not listen"; }
     sleep 0.05
   done
 }
@@ -69,7 +71,7 @@ EOT
   rm -f "$remote_sock" "$tmp/remote.pid"
   nbd-server -C "$tmp/nbd-server.conf" -p "$tmp/remote.pid" >>"$remote_log" 2>&1
   eventually 30 test -s "$tmp/remote.pid" ||
-    { show_log remote; fail "nbd-server does not start"; }
+    { show_log remote; late "nbd-server does not start"; }
   remote_pid=$(cat "$tmp/remote.pid")
   echo "$remote_pid" >"$tmp/remote.child"
   listens nbdinfo --size "$remote_uri"
@@ -109,7 +111,7 @@ remote_stopped ()
 stop_remote ()
 {
   kill -STOP "$remote_pid"
-  eventually 30 remote_stopped || fail "the remote server does not stop"
+  eventually 30 remote_stopped || late "the remote server does not stop"
 }
 
 # new_seed: sets $seed, to $SEED if that is given, and says it.
@@ -155,7 +157,7 @@ remote_mortal ()
   mortal_pid=$!
   on_exit end_mortal
   eventually 30 test -s "$tmp/remote.pid" ||
-    { show_log remote; fail "the remote server does not listen"; }
+    { show_log remote; late "the remote server does not listen"; }
 }
 
 end_mortal ()

@@ -50,8 +50,8 @@ disk.check("after the outage")
 disk.save(sys.argv[1] + "/want")
 EOF
 waiting=$!
-eventually 30 test -e "$tmp/begun" || fail "no client"
-eventually 30 logged 'lost' || fail "the log does not tell of the outage"
+eventually 30 test -e "$tmp/begun" || late "no client"
+eventually 30 logged 'lost' || late "the log does not tell of the outage"
 kill -0 $waiting || { cat "$tmp/waiting.log"; fail "the client did not wait"; }
 remote_back
 wait $waiting || { cat "$tmp/waiting.log"; fail "the client saw the outage"; }
@@ -112,7 +112,7 @@ fi
 
 remote_back
 eventually 60 written ||
-  fail "the server is back, and what waited has not been written"
+  late "the server is back, and what waited has not been written"
 client "$tmp" <<'EOF'
 h = connect()
 h.flush()

@@ -99,7 +99,7 @@ os.rename(sys.argv[1] + ".new", sys.argv[1])
 signal.pause()
 EOF
 on_exit kill $!
-eventually 30 test -e "$tmp/port" || fail "no port"
+eventually 30 test -e "$tmp/port" || late "no port"
 port=$(cat "$tmp/port")
 tcp=localhost:$port
 tls_uri="nbds://$tcp/?tls-certificates="
@@ -189,7 +189,7 @@ flushes ()
 {
   client <<<"connect().flush()"
 }
-eventually 60 flushes || fail "the real server is not trusted again"
+eventually 60 flushes || late "the real server is not trusted again"
 grep -q secretsecret "$tmp/disk" || fail "not all is written"
 stop_folio
 kill_remote

@@ -27,7 +27,7 @@ for signal in TERM INT; do
   ! in_file || fail "it was written before the signal: this proves nothing"
 
   kill -"$signal" "$pid"
-  eventually 60 in_file || fail "SIG$signal: not written back in 60 seconds"
+  eventually 60 in_file || late "SIG$signal: not written back in 60 seconds"
   kill -0 "$hold_pid" || fail "the client did not stay attached"
 
   let_go
