@@ -13,9 +13,11 @@
 #include "cache/rcu.h"
 
 /* Bookkeeping, in bytes a page: its record and masks, 44; the ghost table, 8;
- * and this much for index nodes, to stay under 3 % of 4096.
+ * and this much for index nodes, to stay under 4 % of 4096.  It is enough for
+ * pages at random places, which need 0.319 nodes of 320 bytes each at the most
+ * (that is when a node's 256 KiB hold 1.8 of them), whatever the disk's size.
  */
-#define NODE_BYTES_PER_PAGE 64
+#define NODE_BYTES_PER_PAGE 104
 
 /* Index nodes that even a small cache may use, in bytes. */
 #define NODE_BYTES_MIN (UINT64_C (6) << 20)

@@ -36,7 +36,7 @@ struct conn;
 extern unsigned cache_fit_order (uint64_t bytes, unsigned order);
 
 /* Make a cache of `bytes' of folio memory (at least CACHE_SIZE_MIN), with
- * bookkeeping of at most about 3 % of that and 16 MiB besides.  env outlives
+ * bookkeeping of at most 4 % of that and 16 MiB besides.  env outlives
  * it.  No thread is made.
  */
 #define CACHE_SIZE_MIN (UINT64_C (1) << 20)
