@@ -86,6 +86,7 @@ need_clean (void *opaque)
 static const struct reclaim_ops reclaim_ops = {
   .evict = evict,
   .need_clean = need_clean,
+  .background = cache_index_work,
 };
 
 static int
@@ -130,6 +131,7 @@ cache_create (struct env *env, uint64_t bytes, struct cache **ret)
     return -ENOMEM;
   cache->env = env;
   pthread_mutex_init (&cache->lock, NULL);
+  pthread_mutex_init (&cache->index_work, NULL);
 
   r = create_parts (cache, bytes);
   if (r < 0) {
@@ -165,6 +167,7 @@ cache_destroy (struct cache *cache)
     arena_destroy (cache->bounce);
   if (cache->arena)
     arena_destroy (cache->arena);
+  pthread_mutex_destroy (&cache->index_work);
   pthread_mutex_destroy (&cache->lock);
   free (cache);
 }

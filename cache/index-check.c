@@ -43,7 +43,7 @@ check_link (struct index *index, const struct index_node *parent,
   uint64_t start = parent->base + ((uint64_t) offset << parent->shift);
   uint64_t present = bits_read (&node->present);
 
-  assert (node_number (index, node) < index->fresh);
+  assert (node_number (index, node) < index->fresh && node->in_tree);
   assert (node->shift == slot_shift (slot) && node->shift < parent->shift);
   assert (node->base >= start && (node->base - start) >> parent->shift == 0);
   assert ((node->base & (((uint64_t) NR_SLOTS << node->shift) - 1)) == 0);

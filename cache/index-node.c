@@ -95,6 +95,7 @@ node_alloc (struct index *index, uint64_t base, unsigned shift)
     bits_write (&node->tags[tag], 0);
   node->base = base;
   node->shift = shift;
+  node->in_tree = true;
   return node;
 }
 
@@ -132,6 +133,7 @@ grace_ended (struct rcu_head *head)
 void
 node_retire (struct index *index, struct index_node *node)
 {
+  node->in_tree = false;
   list_push (index, &index->retired, node);
   begin_grace (index);
 }

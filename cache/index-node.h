@@ -51,6 +51,7 @@ struct index_node {
   uint8_t offset;  /* the node's slot in its parent */
   uint32_t parent; /* number */
   uint32_t link;   /* next in a list of unused nodes */
+  bool in_tree;    /* and not the root */
 } __attribute__ ((aligned (64)));
 
 struct node_list {
@@ -70,6 +71,7 @@ struct index {
    * begin (retired), then for it to end (waiting).
    */
   uint32_t fresh; /* nodes from here on were never used */
+  uint32_t hand;  /* where index_get_sparse goes on looking */
   struct node_list unused, retired, waiting;
   bool in_grace; /* rcu_head is under way */
   bool closing;  /* no more grace periods are to be begun */

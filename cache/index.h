@@ -51,6 +51,21 @@ extern size_t index_node_size (void);
  */
 extern uint32_t index_free_nodes (struct index *index);
 
+/* Are there so few left that some should be made free before they are needed?
+ * A hint.
+ */
+extern bool index_nodes_low (struct index *index);
+
+/* Choose clean folios that are alone, or nearly, in their nodes, so that their
+ * leaving gives back nodes at the least cost in pages; each hit has one spared
+ * once.  Puts `max' of them at the most, a little fewer than INDEX_SPARSE_MAX,
+ * in folios, with a reference each, and returns how many.  Takes the index lock
+ * for short times.
+ */
+#define INDEX_SPARSE_MAX 64
+extern unsigned index_get_sparse (struct index *index,
+                                  struct folio *folios[INDEX_SPARSE_MAX]);
+
 /* Wait until the nodes taken out before the call can be had, which takes some
  * microseconds: for when index_insert returned -ENOSPC.  No index lock held,
  * not inside a read-side section.

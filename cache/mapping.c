@@ -180,7 +180,9 @@ mapping_destroy (struct mapping *mapping)
   if (mapping->index)
     drop_all (mapping);
   if (mapping->id) {
+    pthread_mutex_lock (&mapping->cache->index_work);
     atomic_store (&mapping->cache->mappings[mapping->id], NULL);
+    pthread_mutex_unlock (&mapping->cache->index_work);
     rcu_wait (); /* for eviction, see cache.c */
   }
   if (mapping->flusher)
@@ -268,40 +270,8 @@ insert_new (struct mapping *mapping, struct folio *folio, uint64_t page,
   index_unlock (mapping->index);
   if (r == 0)
     reclaim_add (mapping->cache->reclaim, folio, cold);
-  return r;
-}
-
-/* Eviction found nothing that may go: wait a little for write-back. */
-static void
-wait_for_clean (struct mapping *mapping)
-{
-  struct env *env = mapping->env;
-  _Atomic uint32_t never = 0;
-
-  mapping_kick (mapping);
-  env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
-}
-
-/* The index is full: make room by evicting.  Nodes come back after a grace
- * period.
- */
-static int
-make_index_room (struct mapping *mapping, unsigned wait)
-{
-  uint64_t since = mapping->env->now (mapping->env);
-  int r = 0;
-
-  while (r == 0) {
-    if (reclaim_pages (mapping->cache->reclaim, 32) == 0) {
-      if (!(wait & GRAB_WAIT_MEMORY))
-        return -ENOMEM;
-      wait_for_clean (mapping);
-    }
-    index_reclaim_nodes (mapping->index);
-    if (index_free_nodes (mapping->index) > 0)
-      return 0;
-    r = throttle_give_up (mapping, since);
-  }
+  if (index_nodes_low (mapping->index))
+    reclaim_kick (mapping->cache->reclaim);
   return r;
 }
 
@@ -363,7 +333,7 @@ mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
     if (*err == -EEXIST && order > 0)
       order--;
     else if (*err == -ENOSPC) {
-      *err = make_index_room (mapping, wait);
+      *err = mapping_index_room (mapping, wait & GRAB_WAIT_MEMORY);
       if (*err < 0)
         return NULL;
     }

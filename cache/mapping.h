@@ -38,6 +38,10 @@ struct cache {
   uint32_t max_nodes;           /* of each mapping's index */
 
   pthread_mutex_t lock; /* for changes of mappings; a leaf */
+  /* Held by the reclaimer's thread while it works on a mapping's index, and when
+   * a mapping goes away; before all other locks.
+   */
+  pthread_mutex_t index_work;
   struct mapping *_Atomic mappings[MAX_MAPPINGS + 1]; /* by id; 0 is none */
 };
 
@@ -106,6 +110,17 @@ struct conn {
 extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
                                          uint64_t last, unsigned order,
                                          bool cold, unsigned wait, int *err);
+
+/* The index has no node left: make some free, by eviction.  wait: also for
+ * write-back, if all is dirty.  Returns 0 when there may be one, -ENOMEM without
+ * wait, or why there can't be.  No locks held.
+ */
+extern int mapping_index_room (struct mapping *mapping, bool wait);
+
+/* The same for all mappings whose indexes will soon have none left; see
+ * reclaim_ops.
+ */
+extern void cache_index_work (void *cache);
 
 /* Take the folio, locked, out of the index and of eviction; its index's
  * reference goes.  It must be clean.

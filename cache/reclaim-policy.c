@@ -209,8 +209,8 @@ spare (struct policy *policy, struct folio *folio)
   return true;
 }
 
-static void
-take_victim (struct policy *policy, struct folio *folio, struct victim *victim)
+void
+policy_take (struct policy *policy, struct folio *folio, struct victim *victim)
 {
   victim->folio = folio;
   victim->index = folio_index (folio);
@@ -231,7 +231,7 @@ policy_choose (struct policy *policy, unsigned *steps, bool force, bool other,
     if (pfn == PFN_NONE)
       return false;
     if (force || !spare (policy, arena_folio (policy->arena, pfn))) {
-      take_victim (policy, arena_folio (policy->arena, pfn), victim);
+      policy_take (policy, arena_folio (policy->arena, pfn), victim);
       return true;
     }
   }

@@ -58,6 +58,10 @@ extern void policy_remove (struct policy *policy, struct folio *folio);
 extern bool policy_choose (struct policy *policy, unsigned *steps, bool force,
                            bool other, struct victim *victim);
 
+/* Take this folio, which is in a queue, out of it. */
+extern void policy_take (struct policy *policy, struct folio *folio,
+                         struct victim *victim);
+
 /* The victim has left the cache. */
 extern void policy_evicted (struct policy *policy, const struct victim *victim);
 

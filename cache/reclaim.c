@@ -263,6 +263,37 @@ reclaim_pages (struct reclaim *reclaim, uint32_t nr)
   return evict_pages (reclaim, nr, &busy);
 }
 
+/* Take the folio, of which there is a reference, out of its queue. */
+static bool
+take (struct reclaim *reclaim, struct folio *folio, struct victim *victim)
+{
+  bool queued;
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  queued = folio->queue != QUEUE_NONE;
+  if (queued)
+    policy_take (&reclaim->policy, folio, victim);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  return queued;
+}
+
+unsigned
+reclaim_folios (struct reclaim *reclaim, struct folio **folios, unsigned nr)
+{
+  struct victim victim;
+  unsigned evicted = 0;
+  bool busy;
+
+  for (unsigned i = 0; i < nr; i++)
+    if (take (reclaim, folios[i], &victim))
+      evicted += evict (reclaim, &victim, &busy);
+    else
+      folio_put (reclaim->arena, folios[i]);
+  return evicted;
+}
+
 uint64_t
 reclaim_wasted_readahead (struct reclaim *reclaim)
 {
@@ -280,10 +311,11 @@ reclaim_evicted (struct reclaim *reclaim)
 /* If a kick is lost to one who goes to sleep just then, the next allocation
  * kicks again.
  */
-static void
-kick (struct reclaim *reclaim)
+void
+reclaim_kick (struct reclaim *reclaim)
 {
-  if (atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0 &&
+  if (reclaim->started &&
+      atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0 &&
       atomic_exchange (&reclaim->kicked, 1) == 0)
     reclaim->env->wake (reclaim->env, &reclaim->kicked);
 }
@@ -333,6 +365,8 @@ reclaimer (void *opaque)
   while (!atomic_load (&reclaim->stopping)) {
     env->wait (env, &reclaim->kicked, 0, ENV_FOREVER);
     atomic_exchange (&reclaim->kicked, 0);
+    if (reclaim->ops->background)
+      reclaim->ops->background (reclaim->opaque);
     fill_reserve (reclaim);
   }
   return NULL;
@@ -407,7 +441,7 @@ reclaim_alloc (struct reclaim *reclaim, unsigned order, bool wait)
   if (folio == NULL)
     folio =
       wait && order == 0 ? alloc_wait (reclaim) : alloc_nowait (reclaim, order);
-  if (free_pages (reclaim) < reclaim->reserve / 2 && reclaim->started)
-    kick (reclaim);
+  if (free_pages (reclaim) < reclaim->reserve / 2)
+    reclaim_kick (reclaim);
   return folio;
 }

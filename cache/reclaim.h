@@ -39,6 +39,11 @@ struct reclaim_ops {
    * (and a store flush, if they are only unstable).  Does not wait.
    */
   void (*need_clean) (void *opaque);
+
+  /* On the reclaimer's thread, each time it was woken, without locks: evict
+   * ahead of what else than pages may run short.  May be NULL.
+   */
+  void (*background) (void *opaque);
 };
 
 /* The reclaimer keeps about `reserve' pages free once started. */
@@ -86,6 +91,15 @@ extern struct folio *reclaim_alloc (struct reclaim *reclaim, unsigned order,
 
 /* Try to free about nr pages now; returns how many were. */
 extern uint32_t reclaim_pages (struct reclaim *reclaim, uint32_t nr);
+
+/* Try to evict these folios, whatever their turn; takes the caller's reference
+ * of each.  Returns how many were evicted.
+ */
+extern unsigned reclaim_folios (struct reclaim *reclaim, struct folio **folios,
+                                unsigned nr);
+
+/* Wake the reclaimer. */
+extern void reclaim_kick (struct reclaim *reclaim);
 
 /* Pages that were read ahead (FOLIO_UNREAD) and evicted unread, so far. */
 extern uint64_t reclaim_wasted_readahead (struct reclaim *reclaim);

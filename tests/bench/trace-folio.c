@@ -37,7 +37,8 @@ need_clean (void *opaque)
   (void) opaque;
 }
 
-static const struct reclaim_ops ops = { evict, need_clean };
+static const struct reclaim_ops ops = { .evict = evict,
+                                        .need_clean = need_clean };
 
 static void *
 create (uint32_t nr_ids, uint32_t pages)

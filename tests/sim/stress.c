@@ -24,7 +24,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cache/cache.h"
+#include "cache/mapping.h"
 #include "fs/raw.h"
 #include "tests/unit/fake-store.h"
 
@@ -419,8 +419,11 @@ run_round (struct round *round, struct env *env, uint64_t *random)
                          below (random, 2) ? STORE_HOLE : STORE_UNWRITTEN);
 
   if (raw_open (&round->fake->store, &fs) < 0 ||
-      cache_create (env, (1u << 20) << below (random, 3), &cache) < 0 ||
-      mapping_create (cache, fs, &round->config, &round->mapping) < 0 ||
+      cache_create (env, (1u << 20) << below (random, 3), &cache) < 0)
+    fail (round, "cannot make a cache", 0, ENOMEM);
+  if (below (random, 3) == 0)
+    cache->max_nodes = 8 + below (random, 16); /* of 25 */
+  if (mapping_create (cache, fs, &round->config, &round->mapping) < 0 ||
       cache_start (cache) < 0 || mapping_start (round->mapping) < 0)
     fail (round, "cannot start", 0, ENOMEM);
 

@@ -46,7 +46,8 @@ need_clean (void *opaque)
   fake->env.wake (&fake->env, &fake->need_clean);
 }
 
-static const struct reclaim_ops ops = { evict, need_clean };
+static const struct reclaim_ops ops = { .evict = evict,
+                                        .need_clean = need_clean };
 
 void
 fake_init (struct fake *fake, uint32_t pages, uint32_t reserve)

@@ -25,6 +25,7 @@ UNIT_TESTS = \
 	unit/folio-test \
 	unit/full-store-test \
 	unit/group-commit-test \
+	unit/index-room-test \
 	unit/index-stress-test \
 	unit/index-test \
 	unit/iomap-test \
@@ -201,6 +202,7 @@ CACHE_FIXTURE = \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
 unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)

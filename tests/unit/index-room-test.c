@@ -1,0 +1,208 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Are there enough index nodes, and what if not?
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache-fixture.h"
+#include "cache/index-node.h"
+#include "seed.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* --- enough for pages at random places --- */
+
+static int
+insert (struct cache *cache, struct index *index, uint64_t page)
+{
+  struct folio *folio = arena_alloc (cache->arena, 0);
+  int r;
+
+  assert_non_null (folio);
+  atomic_store (&folio->index, page);
+  index_lock (index);
+  r = index_insert (index, folio);
+  index_unlock (index);
+  if (r < 0)
+    folio_put (cache->arena, folio);
+  return r;
+}
+
+/* All pages of the cache at random places of a disk of so many pages. */
+static void
+scatter (struct rng *rng, uint64_t cache_size, uint64_t disk_pages)
+{
+  struct env env;
+  struct cache *cache;
+  struct index *index;
+  uint32_t n;
+  int r;
+
+  env_init (&env);
+  assert_int_equal (cache_create (&env, cache_size, &cache), 0);
+  assert_int_equal (index_create (cache->arena, 1, cache->max_nodes, &index),
+                    0);
+  for (n = 0; n < cache->arena->nr_pages; n += r == 0) {
+    r = insert (cache, index, rng_below (rng, disk_pages));
+    if (r == -ENOSPC)
+      fail_msg ("no nodes after %u of %u pages", n, cache->arena->nr_pages);
+  }
+  printf ("%.4f nodes a page, disk of %.1f GiB\n",
+          (double) (cache->max_nodes - index_free_nodes (index)) / n,
+          (double) disk_pages / (1 << 18));
+  index_destroy (index);
+  cache_destroy (cache);
+}
+
+/* CACHE_SIZE=N in the environment: in GiB; then also over 64 TiB. */
+static void
+test_enough_for_scattered (void **state)
+{
+  struct rng rng = test_rng ("scattered pages");
+  const char *gib = getenv ("CACHE_SIZE");
+  uint64_t size = (gib ? strtoull (gib, NULL, 0) : 1) << 30;
+  uint64_t pages = size / PAGE_SIZE;
+
+  (void) state;
+  /* Worst when about 1.8 pages are in what a node of the lowest level, or of the
+   * one above, covers.
+   */
+  scatter (&rng, size, pages * 64 * 10 / 18);
+  scatter (&rng, size, pages * 64 * 64 * 10 / 18);
+  if (gib)
+    scatter (&rng, size, UINT64_C (1) << 34);
+}
+
+/* --- a cache with few nodes --- */
+
+#define NODES 128
+#define STEP (32 * PAGE) /* two pages a node */
+
+static struct fixture *
+start_with_few_nodes (uint64_t disk_size)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .disk_size = disk_size, .cache_size = 32 * MiB, .small_folios = true });
+
+  f->mapping->index->max_nodes = NODES;
+  atomic_store (&f->mapping->index->nr_free, NODES);
+  return f;
+}
+
+static void
+stop (struct fixture *f)
+{
+  check_state (f);
+  f->mapping->index->max_nodes = f->cache->max_nodes; /* what was mapped */
+  fixture_stop (f);
+}
+
+static uint32_t
+nr_cached (struct fixture *f)
+{
+  return f->mapping->arena->nr_pages -
+         atomic_load (&f->mapping->arena->nr_free);
+}
+
+/* Pages that need a node for two of them come and go one by one, more or less;
+ * what lies close together stays.
+ */
+static void
+test_sparse_go_first (void **state)
+{
+  struct fixture *f = start_with_few_nodes (256 * MiB);
+  uint64_t pos, n = 0;
+
+  (void) state;
+  store_put (f, 0, 4 * MiB, 0);
+  expect (f, 0, 4 * MiB, 0); /* 16 nodes */
+  for (pos = 4 * MiB; pos < 256 * MiB; pos += STEP, n++) {
+    store_put (f, pos, PAGE, 0);
+    expect (f, pos, PAGE, 0);
+  }
+  printf ("%u pages are cached; %lu evicted for %lu that came\n", nr_cached (f),
+          (unsigned long) reclaim_evicted (f->cache->reclaim),
+          (unsigned long) n);
+  assert_true (reclaim_evicted (f->cache->reclaim) <= n);
+  /* At least three quarters of those for which there is room. */
+  assert_true (nr_cached (f) >= 1024 + (NODES - 16) * 2 * 3 / 4);
+
+  fake_store_clear (f->fake);
+  expect (f, 0, 4 * MiB, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  stop (f);
+}
+
+/* What is read now and then stays, as long as others are not. */
+static void
+test_hits_are_spared (void **state)
+{
+  struct fixture *f = start_with_few_nodes (256 * MiB);
+  uint64_t pos, misses = 0, hot = 4 * STEP;
+
+  (void) state;
+  for (pos = 0; pos < 256 * MiB; pos += STEP) {
+    store_put (f, pos, PAGE, 0);
+    expect (f, pos, PAGE, 0);
+    fake_store_clear (f->fake);
+    if (pos >= hot)
+      expect (f, pos / STEP % 4 * STEP, PAGE, 0);
+    misses += fake_store_count (f->fake, STORE_READ);
+  }
+  assert_int_equal (misses, 0);
+  stop (f);
+}
+
+/* Nothing that is not clean is lost, and writers wait for write-back. */
+static void
+test_dirty_wait (void **state)
+{
+  struct fixture *f = start_with_few_nodes (128 * MiB);
+  uint64_t pos;
+
+  (void) state;
+  for (pos = 0; pos < 128 * MiB; pos += STEP)
+    put (f, pos, PAGE, 1);
+  for (pos = 0; pos < 128 * MiB; pos += STEP)
+    expect (f, pos, PAGE, 1);
+  flush_ok (f, 0);
+  check_flushed (f);
+  for (pos = 0; pos < 128 * MiB; pos += STEP)
+    store_expect (f, pos, PAGE, 1);
+  stop (f);
+}
+
+/* The reclaimer makes nodes free before they are needed. */
+static void
+test_ahead_of_need (void **state)
+{
+  struct fixture *f = start_with_few_nodes (64 * MiB);
+  uint64_t pos;
+
+  (void) state;
+  for (pos = 0; pos < 64 * MiB; pos += STEP) {
+    store_put (f, pos, PAGE, 0);
+    expect (f, pos, PAGE, 0);
+    UNTIL (!index_nodes_low (f->mapping->index));
+  }
+  assert_true (reclaim_evicted (f->cache->reclaim) > 0);
+  stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_enough_for_scattered),
+    cmocka_unit_test (test_sparse_go_first),
+    cmocka_unit_test (test_hits_are_spared),
+    cmocka_unit_test (test_dirty_wait),
+    cmocka_unit_test (test_ahead_of_need),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
