@@ -265,14 +265,14 @@ remote_learn (struct nbd_handle *h, struct remote_facts *facts, char *why)
     .fua = nbd_can_fua (h) > 0,
     .zero = nbd_can_zero (h) > 0,
     .fast_zero = nbd_can_fast_zero (h) > 0,
-    .trim = nbd_can_trim (h) > 0,
     .multi_conn = nbd_can_multi_conn (h) > 0,
     .rotational = nbd_is_rotational (h) > 0,
     .extents = nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
   };
   if (facts->max_block > MAX_PAYLOAD)
     facts->max_block = MAX_PAYLOAD;
-  facts->size = (uint64_t) size / facts->min_block * facts->min_block;
+  facts->tail = (uint32_t) ((uint64_t) size % facts->min_block);
+  facts->size = (uint64_t) size - facts->tail;
   return 0;
 }
 
@@ -286,36 +286,46 @@ still (const char *what, bool was, bool is, char *why)
   return false;
 }
 
-/* Smaller blocks and larger requests than before do no harm. */
+/* Whatever is asked of a disk of that size and those blocks, it takes. */
 static bool
 blocks_fit (const struct remote_facts *was, const struct remote_facts *is,
             char *why)
 {
   uint32_t granted = was->min_block < 512 ? 512 : was->min_block;
 
-  if (is->min_block <= granted && is->max_block >= was->max_block)
+  if (is->max_block < MAX_MIN_IO) {
+    snprintf (why, WHY_MAX,
+              "it took requests of up to %" PRIu32
+              " bytes, and now takes up to %" PRIu32 "; at least %u are needed",
+              was->max_block, is->max_block, MAX_MIN_IO);
+    return false;
+  }
+  if (granted % is->min_block == 0 && was->size % is->min_block == 0)
     return true;
   snprintf (why, WHY_MAX,
-            "its requests were of %" PRIu32 " to %" PRIu32
-            " bytes, and now are of %" PRIu32 " to %" PRIu32,
-            was->min_block, was->max_block, is->min_block, is->max_block);
+            "it took requests of %" PRIu32
+            " bytes or multiples, and now takes %" PRIu32 " or multiples only",
+            was->min_block, is->min_block);
   return false;
 }
 
-/* As large as it was, in the blocks that it had. */
+/* All of what it was is there; what is behind it is not touched. */
 static bool
-same_size (const struct remote_facts *was, const struct remote_facts *is,
-           char *why)
+large_enough (const struct remote_facts *was, const struct remote_facts *is,
+              char *why)
 {
-  if (is->size / was->min_block * was->min_block == was->size)
+  if (is->size >= was->size)
     return true;
   snprintf (why, WHY_MAX,
             "it had %" PRIu64 " bytes, and now has %" PRIu64 " bytes",
-            was->size, is->size);
+            was->size + was->tail, is->size + is->tail);
   return false;
 }
 
-/* It still does what writing to it takes? */
+/* It still does what writing to it takes?  FUA can be had by a flush, and in place
+ * of one; zeroes that have to be written are as good as a promise broken to clients
+ * that trim, and may fill what lies under the server.
+ */
 static bool
 still_written_to (const struct remote_facts *was, const struct remote_facts *is,
                   char *why)
@@ -325,10 +335,8 @@ still_written_to (const struct remote_facts *was, const struct remote_facts *is,
     return false;
   }
   return still ("able to flush", was->flush, is->flush, why) &&
-         still ("able to do FUA", was->fua, is->fua, why) &&
-         still ("able to zero", was->zero, is->zero, why) &&
-         still ("able to zero fast", was->fast_zero, is->fast_zero, why) &&
-         still ("able to trim", was->trim, is->trim, why);
+         still ("able to do FUA", was->fua, is->fua || is->flush, why) &&
+         still ("able to zero", was->zero, is->zero, why);
 }
 
 bool
@@ -337,11 +345,33 @@ remote_same (const struct store_nbd *sn, const struct remote_facts *is,
 {
   const struct remote_facts *was = &sn->facts;
 
-  return same_size (was, is, why) &&
-         (sn->store.geo.readonly || still_written_to (was, is, why)) &&
-         still ("fit for several connections",
-                was->multi_conn && sn->connections > 1, is->multi_conn, why) &&
-         blocks_fit (was, is, why);
+  return blocks_fit (was, is, why) && large_enough (was, is, why) &&
+         (sn->store.geo.readonly || still_written_to (was, is, why));
+}
+
+static uint32_t
+smaller (uint32_t a, uint32_t b)
+{
+  return a < b ? a : b;
+}
+
+void
+remote_join (struct remote_facts *facts, const struct remote_facts *other)
+{
+  if (other->size < facts->size) {
+    facts->size = other->size;
+    facts->tail = other->tail;
+  }
+  if (facts->min_block < other->min_block)
+    facts->min_block = other->min_block;
+  facts->max_block = smaller (facts->max_block, other->max_block);
+  facts->readonly |= other->readonly;
+  facts->flush &= other->flush;
+  facts->fua &= other->fua;
+  facts->zero &= other->zero;
+  facts->fast_zero &= other->fast_zero;
+  facts->multi_conn &= other->multi_conn;
+  facts->extents &= other->extents;
 }
 
 void

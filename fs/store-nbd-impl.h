@@ -57,9 +57,10 @@
 /* What an export says of itself. */
 struct remote_facts {
   uint64_t size;      /* bytes; of whole blocks */
+  uint32_t tail;      /* bytes behind them, which no request can reach */
   uint32_t min_block; /* bytes, 1 or more */
   uint32_t max_block; /* bytes */
-  bool readonly, flush, fua, zero, fast_zero, trim, multi_conn;
+  bool readonly, flush, fua, zero, fast_zero, multi_conn;
   bool rotational;
   bool extents; /* base:allocation was granted */
 };
@@ -93,8 +94,8 @@ struct remote_conn {
 struct remote_session {
   struct store_nbd *sn;
   struct remote_session *next; /* among those drained; the loop thread's */
-  struct remote_facts facts;
-  uint64_t drain_until; /* ns */
+  struct remote_facts facts;   /* what all of its connections have; fixed */
+  uint64_t drain_until;        /* ns */
 
   /* Under the lock: */
   bool lost;
@@ -156,14 +157,14 @@ struct remote_cmd {
 struct store_nbd {
   struct store store;
   char *uri;
-  unsigned connections; /* at most; the connector's once it runs */
-  uint64_t took;        /* ns: to make the latest first one of a session */
-  uint64_t retry;       /* ns */
-  struct remote_facts facts;
-  struct nbd_handle *probe;         /* not yet part of a session */
-  void *zeroes;                     /* ZEROES_SIZE bytes, read only */
-  struct remote_cmd *slots;         /* one for each request in flight */
-  void *bounces;                    /* their bounce buffers */
+  unsigned connections;      /* at most; the connector's once it runs */
+  uint64_t took;             /* ns: to make the latest first one of a session */
+  uint64_t retry;            /* ns */
+  struct remote_facts facts; /* at the start; fixed */
+  struct nbd_handle *probe;  /* not yet part of a session */
+  void *zeroes;              /* ZEROES_SIZE bytes, read only */
+  struct remote_cmd *slots;  /* one for each request in flight */
+  void *bounces;             /* their bounce buffers */
   size_t bounce_size, bounces_size; /* of one, of all, bytes */
 
   /* Attached only. */
@@ -209,9 +210,17 @@ struct store_nbd {
 
   /* The connector's. */
   char refused[WHY_MAX]; /* the change that was told last */
+  uint64_t told_size;    /* bytes: by how much more, likewise */
   bool told_fewer;       /* that connections are fewer than wished */
   unsigned most;         /* connections, of a session */
 };
+
+/* Of a read or write, bytes: whole blocks of any size there may be. */
+static inline uint32_t
+remote_max_io (const struct remote_facts *facts)
+{
+  return facts->max_block / MAX_MIN_IO * MAX_MIN_IO;
+}
 
 static inline struct store_nbd *
 store_nbd_of (struct store *store)
@@ -241,11 +250,17 @@ extern int remote_connect (const struct store_nbd *sn, uint64_t deadline,
 extern int remote_learn (struct nbd_handle *handle, struct remote_facts *facts,
                          char *why);
 
-/* Is it the same export as ever, and can it do what it could, as far as that is
- * made use of?  If not, says in why what has changed.
+/* Can it take the place of the export that there was at the start: is it as large,
+ * or larger, and does it do what is promised to clients by it?  What it does worse,
+ * if it makes no more difference than time, it may.  If not, says in why what has
+ * changed.
  */
 extern bool remote_same (const struct store_nbd *sn,
                          const struct remote_facts *is, char *why);
+
+/* What both of them have. */
+extern void remote_join (struct remote_facts *facts,
+                         const struct remote_facts *other);
 
 /* Say goodbye on all of these and close them; bounded in time. */
 extern void remote_goodbye (struct env *env, struct nbd_handle **handles,

@@ -157,11 +157,11 @@ choose_conn (struct remote_session *session, struct remote_cmd *cmd,
 
 /* Does it make the server write what came before, or zeroes, however many? */
 static bool
-slow_req (const struct store_nbd *sn, const struct store_req *req)
+slow_req (const struct remote_facts *facts, const struct store_req *req)
 {
-  if (req->op == STORE_FLUSH || (req->flags & STORE_FUA && sn->facts.fua))
+  if (req->op == STORE_FLUSH || (req->flags & STORE_FUA && facts->fua))
     return true;
-  return sn->facts.zero && req->op != STORE_READ && req->op != STORE_WRITE;
+  return facts->zero && req->op != STORE_READ && req->op != STORE_WRITE;
 }
 
 static bool
@@ -175,7 +175,7 @@ slow_piece (const struct remote_cmd *cmd)
 static struct remote_cmd *
 next_cmd (struct store_nbd *sn, struct remote_session *session)
 {
-  uint64_t max_io = sn->store.geo.max_io, bytes = 0;
+  uint64_t max_io = remote_max_io (&session->facts), bytes = 0;
   struct remote_cmd *cmd;
   struct store_req *req;
 
@@ -188,7 +188,7 @@ next_cmd (struct store_nbd *sn, struct remote_session *session)
     cmd = cmd_take (sn, req);
     if (req->op == STORE_READ || req->op == STORE_WRITE)
       bytes = req->length < max_io ? req->length : max_io;
-    choose_conn (session, cmd, bytes, slow_req (sn, req));
+    choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
     return cmd;
   }
   return NULL;

@@ -114,10 +114,16 @@ prepare_memory (struct remote_cmd *cmd)
 
 /* ------------------------------------------------------- pieces, by request */
 
+static const struct remote_facts *
+facts_of (const struct remote_cmd *cmd)
+{
+  return &cmd->conn->session->facts;
+}
+
 static uint32_t
 fua_flag (const struct remote_cmd *cmd)
 {
-  bool fua = (cmd->req->flags & STORE_FUA) && cmd->sn->facts.fua;
+  bool fua = (cmd->req->flags & STORE_FUA) && facts_of (cmd)->fua;
 
   return fua ? LIBNBD_CMD_FLAG_FUA : 0;
 }
@@ -129,7 +135,7 @@ prepare_rw (struct remote_cmd *cmd)
 
   cmd->kind = write ? REMOTE_WRITE : REMOTE_READ;
   cmd->flags = write ? fua_flag (cmd) : 0;
-  limit (cmd, cmd->sn->store.geo.max_io);
+  limit (cmd, remote_max_io (facts_of (cmd)));
   return prepare_memory (cmd);
 }
 
@@ -139,18 +145,18 @@ prepare_rw (struct remote_cmd *cmd)
 static int
 prepare_zero (struct remote_cmd *cmd)
 {
-  const struct store_nbd *sn = cmd->sn;
+  const struct remote_facts *facts = facts_of (cmd);
   const struct store_req *req = cmd->req;
   bool fast = req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO);
   bool holes = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
 
-  if (fast && !sn->facts.fast_zero)
+  if (fast && !(facts->zero && facts->fast_zero))
     return -ENOTSUP;
   cmd->flags = fua_flag (cmd);
-  if (!sn->facts.zero) {
+  if (!facts->zero) {
     cmd->kind = REMOTE_WRITE;
-    cmd->buf = sn->zeroes;
-    limit (cmd, sn->store.geo.max_io);
+    cmd->buf = cmd->sn->zeroes;
+    limit (cmd, remote_max_io (facts));
     limit (cmd, ZEROES_SIZE);
     return REMOTE_AGAIN;
   }
@@ -167,7 +173,7 @@ prepare_flush (struct remote_cmd *cmd)
 {
   cmd->kind = REMOTE_FLUSH;
   cmd->length = 0;
-  return cmd->sn->facts.flush ? REMOTE_AGAIN : 0;
+  return facts_of (cmd)->flush ? REMOTE_AGAIN : 0;
 }
 
 /* A server may have lost the ability meanwhile: nothing is known then. */
@@ -179,7 +185,7 @@ prepare_status (struct remote_cmd *cmd)
   cmd->kind = REMOTE_STATUS;
   status->n = 0;
   limit (cmd, MAX_STATUS);
-  return cmd->conn->session->facts.extents ? REMOTE_AGAIN : 0;
+  return facts_of (cmd)->extents ? REMOTE_AGAIN : 0;
 }
 
 /* All of it that lies inside the store is done. */
@@ -190,7 +196,7 @@ prepare_end (struct remote_cmd *cmd)
 
   if (req->op == STORE_READ)
     copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
-  else if ((req->flags & STORE_FUA) && !cmd->sn->facts.fua &&
+  else if ((req->flags & STORE_FUA) && !facts_of (cmd)->fua &&
            req->progress > 0) {
     req->state |= SYNC;
     return prepare_flush (cmd);

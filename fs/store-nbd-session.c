@@ -7,6 +7,7 @@
  */
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -62,15 +63,28 @@ add_conn (struct remote_session *session, struct nbd_handle *handle, char *why)
   return -EMFILE;
 }
 
-/* The export is as ever?  If not, say so, once. */
+/* Does the session, with its newest connection, make what it takes?  If not, say
+ * so, once.
+ */
 static int
-check_facts (struct store_nbd *sn, struct nbd_handle *handle,
-             struct remote_facts *facts, char *why)
+check_facts (struct store_nbd *sn, struct remote_session *session, char *why)
 {
-  int r = remote_learn (handle, facts, why);
+  struct nbd_handle *handle = session->conns[session->n - 1].handle;
+  struct remote_facts facts;
+  int r = remote_learn (handle, &facts, why);
 
-  if (r < 0 || remote_same (sn, facts, why))
+  if (r < 0)
     return r;
+  if (session->n == 1)
+    session->facts = facts;
+  else
+    remote_join (&session->facts, &facts);
+  if (session->n > 1 && !session->facts.multi_conn) {
+    snprintf (why, WHY_MAX, "it is not fit for several connections any more");
+    return -ESTALE;
+  }
+  if (remote_same (sn, &session->facts, why))
+    return 0;
   if (strcmp (sn->refused, why) != 0)
     env_log (sn->store.env, LOG_ERROR,
              "%s: the export is not the one it was: %s; it is not used until "
@@ -154,7 +168,6 @@ add_others (struct store_nbd *sn, struct remote_session *session,
 {
   struct env *env = sn->store.env;
   struct nbd_handle *handle;
-  struct remote_facts facts;
   uint64_t until;
   int r;
 
@@ -168,7 +181,7 @@ add_others (struct store_nbd *sn, struct remote_session *session,
       break;
     }
     if ((r = add_conn (session, handle, why)) < 0 ||
-        (r = check_facts (sn, handle, &facts, why)) < 0)
+        (r = check_facts (sn, session, why)) < 0)
       return r;
   }
   if (sn->most < session->n)
@@ -195,8 +208,9 @@ make_session (struct store_nbd *sn, char *why)
   }
   session->sn = sn;
   if (add_conn (session, handle, why) == 0 &&
-      check_facts (sn, handle, &session->facts, why) == 0 &&
-      add_others (sn, session, wished, deadline, why) == 0)
+      check_facts (sn, session, why) == 0 &&
+      add_others (sn, session, session->facts.multi_conn ? wished : 1, deadline,
+                  why) == 0)
     return session;
   remote_session_close (session);
   return NULL;
@@ -247,6 +261,21 @@ wait_until_wanted (struct store_nbd *sn)
   }
 }
 
+/* What was appended has to wait until all is started anew. */
+static void
+say_larger (struct store_nbd *sn, const struct remote_facts *is)
+{
+  const struct remote_facts *was = &sn->facts;
+  uint64_t had = was->size + was->tail, has = is->size + is->tail;
+
+  if (has > had && has != sn->told_size)
+    env_log (sn->store.env, LOG_INFO,
+             "%s: the export has grown from %" PRIu64 " to %" PRIu64
+             " bytes; the disk keeps its size until the plugin is restarted",
+             sn->uri, had, has);
+  sn->told_size = has;
+}
+
 /* Hand over the session, or note why there is none and try again later. */
 static void
 hand_over (struct store_nbd *sn, struct remote_session *session,
@@ -262,6 +291,7 @@ hand_over (struct store_nbd *sn, struct remote_session *session,
   pthread_mutex_unlock (&sn->lock);
   if (session) {
     sn->refused[0] = '\0';
+    say_larger (sn, &session->facts);
     remote_wake (sn);
   }
   else

@@ -150,7 +150,7 @@ fill_geometry (struct store_nbd *sn, bool readonly)
   *geo = (struct store_geometry) {
     .size = facts->size,
     .min_io = facts->min_block < MIN_IO ? MIN_IO : facts->min_block,
-    .max_io = facts->max_block / MAX_MIN_IO * MAX_MIN_IO,
+    .max_io = remote_max_io (facts),
     .readonly = readonly,
     .rotational = facts->rotational,
     .can_fua = !readonly && facts->fua,

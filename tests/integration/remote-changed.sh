@@ -3,10 +3,10 @@
 # Copyright the nbdkit-folio authors
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The remote server comes back with another export: smaller, larger, read-only,
-# without flush, not at all, or it is no NBD server any more. Nothing is written
-# to it, the log says what is wrong, nothing hangs; and when the right one is
-# there again all is written.
+# The remote server comes back with another export: smaller, read-only, without
+# flush, not at all, or it is no NBD server any more. Nothing is written to it, the
+# log says what is wrong, nothing hangs; and when the right one is there again all is
+# written. One that is larger, or takes one client only, is as good as before.
 
 . "$(dirname "$0")/remote-lib.sh"
 
@@ -63,11 +63,41 @@ EOF
 }
 
 comes_back shrink '4194304.*2097152|2097152.*4194304'
-comes_back grow '4194304.*8388608|8388608.*4194304'
 comes_back readonly 'read-only'
 comes_back no-flush 'flush'
 comes_back gone 'remote.sock'
 comes_back garbage 'remote.sock'
+
+# goes_on MODE PATTERN: the same, but it makes no difference to clients.
+goes_on ()
+{
+  echo "== $1"
+  rm -f "$tmp/main.log" "$tmp/disk"
+  truncate -s 4M "$tmp/disk"
+  remote_hostile --file "$tmp/disk" --mode "$1" --multi-conn --only flush \
+                 --after 2
+  start_folio -v -- "$remote_uri" readahead=0 writeback-interval=600
+  client "$tmp" <<'EOF'
+disk = Shadow(connect())
+# The server breaks off at the second flush at the latest.
+for i in range(3):
+    disk.write(pattern(MiB, i), i * 512 * KiB)
+    disk.write(pattern(4096, i), 4 * MiB - 4096)
+    disk.h.flush()
+if connect().get_size() != 4 * MiB:
+    fail("the disk's size is another one")
+disk.check("the disk", 4 * MiB)
+disk.save(sys.argv[1] + "/want")
+EOF
+  cmp "$tmp/want" "$tmp/disk" || fail "$1: not all is written"
+  logged "$2" || fail "$1: the log does not say what is different"
+  logged 'connected again' || fail "$1: the server did not come back"
+  stop_folio
+  kill_remote
+}
+
+goes_on grow 'has grown from 4194304 to 8388608 bytes; the disk keeps its size'
+goes_on one-client ': 1 connections'
 
 echo "== more than before"
 rm -f "$tmp/disk"

@@ -44,6 +44,7 @@ MODES = {
     "grow": "close; the export is larger from then on",
     "readonly": "close; the export is read-only from then on",
     "no-flush": "close; the export cannot flush from then on",
+    "one-client": "close; the export has no multi-conn from then on",
     "gone": "close; the export does not exist from then on",
     "mute": "close; accept connections without a word from then on",
     "garbage": "close; greet clients with rubbish from then on",
@@ -123,6 +124,8 @@ class Server:
             self.flags |= READ_ONLY
         elif mode == "no-flush":
             self.flags &= ~SEND_FLUSH
+        elif mode == "one-client":
+            self.flags &= ~MULTI_CONN
 
     def heal(self):
         """As it was in the beginning (SIGUSR1)."""

@@ -72,6 +72,7 @@ UNIT_TESTS = \
 	$(NULL)
 if HAVE_LIBNBD
 UNIT_TESTS += \
+	unit/store-nbd-change-test \
 	unit/store-nbd-connect-test \
 	unit/store-nbd-drain-test \
 	unit/store-nbd-loss-test \
@@ -190,6 +191,7 @@ NBD_RIG = \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_store_nbd_change_test_SOURCES = unit/store-nbd-change-test.c $(NBD_RIG)
 unit_store_nbd_connect_test_SOURCES = unit/store-nbd-connect-test.c $(NBD_RIG)
 unit_store_nbd_drain_test_SOURCES = unit/store-nbd-drain-test.c $(NBD_RIG)
 unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)

@@ -32,7 +32,6 @@ static const struct remote_facts all = {
   .fua = true,
   .zero = true,
   .fast_zero = true,
-  .trim = true,
   .multi_conn = true,
   .extents = true,
 };
@@ -87,15 +86,33 @@ less_than_before_is_refused (void **state)
   (now = all, now.field = (value), refused (&sn, now, reason))
   REFUSED (readonly, true, "read-only");
   REFUSED (flush, false, "flush");
-  REFUSED (fua, false, "FUA");
   REFUSED (zero, false, "able to zero");
-  REFUSED (fast_zero, false, "zero fast");
-  REFUSED (trim, false, "trim");
-  REFUSED (multi_conn, false, "several connections");
-  REFUSED (size, MIB + 512, "1049088 bytes");
-  REFUSED (size, MIB / 2, "524288 bytes");
-  REFUSED (min_block, 1024, "requests");
-  REFUSED (max_block, MIB, "requests");
+  REFUSED (size, MIB / 2, "had 1048576 bytes, and now has 524288");
+  REFUSED (min_block, 1024, "requests of 1 bytes or multiples, and now takes");
+  REFUSED (max_block, 2048, "now takes up to 2048; at least 4096");
+}
+
+/* It is asked for less, then, or in another way. */
+static void
+what_makes_no_more_difference_than_time_may_be_lost (void **state)
+{
+  struct store_nbd sn = { .facts = all, .connections = 4 };
+  struct remote_facts now;
+
+  (void) state;
+#define TAKEN(field, value) (now = all, now.field = (value), taken (&sn, now))
+  TAKEN (fua, false);
+  TAKEN (fast_zero, false);
+  TAKEN (multi_conn, false);
+  TAKEN (extents, false);
+  TAKEN (rotational, true);
+  TAKEN (max_block, 4096);
+  TAKEN (min_block, 512);
+  /* One that cannot flush is written to with FUA. */
+  sn.facts.flush = false;
+  TAKEN (fua, false);
+  now.flush = false;
+  refused (&sn, now, "able to do FUA");
 }
 
 static void
@@ -105,8 +122,6 @@ what_is_not_used_may_be_lost (void **state)
   struct remote_facts now = all;
 
   (void) state;
-  now.multi_conn = false;
-  taken (&sn, now);
   now = least;
   now.max_block = MAX_PAYLOAD;
   refused (&sn, now, "read-only");
@@ -114,19 +129,60 @@ what_is_not_used_may_be_lost (void **state)
   taken (&sn, now);
 }
 
-/* What is behind the last whole block is not used. */
+/* What is behind what it was is not used. */
 static void
-smaller_blocks_have_the_same_size (void **state)
+a_larger_one_is_taken (void **state)
 {
   struct store_nbd sn = { .facts = all, .connections = 1 };
   struct remote_facts now = all;
 
   (void) state;
+  now.size = MIB + 512;
+  taken (&sn, now);
   sn.facts.min_block = 4096;
   now.size = MIB + 100;
   taken (&sn, now);
+  sn.store.geo.readonly = true;
   now.size = MIB + 4096;
-  refused (&sn, now, "bytes");
+  taken (&sn, now);
+  now.size = MIB - 1;
+  refused (&sn, now, "had 1048576 bytes, and now has 1048575");
+}
+
+/* Its last part could not be written. */
+static void
+larger_blocks_have_to_fit_the_size (void **state)
+{
+  struct store_nbd sn = { .facts = all, .connections = 1 };
+  struct remote_facts now = all;
+
+  (void) state;
+  sn.facts.size = MIB + 100;
+  now.size = 2 * MIB;
+  now.min_block = 4;
+  taken (&sn, now);
+  now.min_block = 512;
+  refused (&sn, now, "512 or multiples");
+}
+
+static void
+two_connections_have_what_both_have (void **state)
+{
+  struct remote_facts facts = all;
+
+  (void) state;
+  remote_join (&facts, &least);
+  assert_memory_equal (
+    &facts,
+    (&(struct remote_facts) {
+      .size = MIB, .min_block = 512, .max_block = MIB, .readonly = true }),
+    sizeof facts);
+  facts = least;
+  facts.size = MIB / 2;
+  facts.tail = 100;
+  remote_join (&facts, &all);
+  assert_true (facts.size == MIB / 2 && facts.tail == 100);
+  assert_false (facts.flush || facts.zero || facts.multi_conn);
 }
 
 /* ------------------------------------------------------------- a server of ours */
@@ -334,7 +390,10 @@ main (void)
     cmocka_unit_test (more_than_before_is_no_obstacle),
     cmocka_unit_test (less_than_before_is_refused),
     cmocka_unit_test (what_is_not_used_may_be_lost),
-    cmocka_unit_test (smaller_blocks_have_the_same_size),
+    cmocka_unit_test (what_makes_no_more_difference_than_time_may_be_lost),
+    cmocka_unit_test (a_larger_one_is_taken),
+    cmocka_unit_test (larger_blocks_have_to_fit_the_size),
+    cmocka_unit_test (two_connections_have_what_both_have),
     cmocka_unit_test (a_silent_host_is_asked_whether_it_lives),
     cmocka_unit_test (a_server_that_talks_is_not_listened_to_for_ever),
   };
