@@ -222,6 +222,17 @@ remote_max_io (const struct remote_facts *facts)
   return facts->max_block / MAX_MIN_IO * MAX_MIN_IO;
 }
 
+/* Is what the request changes to be durable at once?  Where there is no flush, all
+ * of it is, as far as the server can do that.
+ */
+static inline bool
+remote_wants_fua (const struct remote_facts *facts, const struct store_req *req)
+{
+  if (req->op == STORE_READ || req->op == STORE_FLUSH)
+    return false;
+  return facts->fua && ((req->flags & STORE_FUA) || !facts->flush);
+}
+
 static inline struct store_nbd *
 store_nbd_of (struct store *store)
 {

@@ -159,7 +159,7 @@ choose_conn (struct remote_session *session, struct remote_cmd *cmd,
 static bool
 slow_req (const struct remote_facts *facts, const struct store_req *req)
 {
-  if (req->op == STORE_FLUSH || (req->flags & STORE_FUA && facts->fua))
+  if (req->op == STORE_FLUSH || remote_wants_fua (facts, req))
     return true;
   return facts->zero && req->op != STORE_READ && req->op != STORE_WRITE;
 }

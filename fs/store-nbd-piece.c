@@ -123,9 +123,7 @@ facts_of (const struct remote_cmd *cmd)
 static uint32_t
 fua_flag (const struct remote_cmd *cmd)
 {
-  bool fua = (cmd->req->flags & STORE_FUA) && facts_of (cmd)->fua;
-
-  return fua ? LIBNBD_CMD_FLAG_FUA : 0;
+  return remote_wants_fua (facts_of (cmd), cmd->req) ? LIBNBD_CMD_FLAG_FUA : 0;
 }
 
 static int
@@ -167,7 +165,9 @@ prepare_zero (struct remote_cmd *cmd)
   return REMOTE_AGAIN;
 }
 
-/* A server that cannot flush gives nothing to wait for. */
+/* A server that cannot flush was sent everything with FUA; or there is nothing
+ * that can be done, and the user knows (store_nbd_options.unsafe_no_flush).
+ */
 static int
 prepare_flush (struct remote_cmd *cmd)
 {

@@ -116,13 +116,20 @@ new_store (struct env *env, const struct store_nbd_options *options)
   return NULL;
 }
 
+static bool
+nothing_is_durable (const struct remote_facts *facts, bool readonly)
+{
+  return !readonly && !facts->flush && !facts->fua;
+}
+
 static int
-check_export (const struct store_nbd *sn, bool readonly,
+check_export (const struct store_nbd *sn,
+              const struct store_nbd_options *options,
               const struct store_message *m)
 {
   const struct remote_facts *facts = &sn->facts;
 
-  if (facts->readonly && !readonly)
+  if (facts->readonly && !options->readonly)
     return store_refuse (m, -EROFS,
                          "%s: the export is read-only; use -r to serve it "
                          "read-only",
@@ -138,6 +145,14 @@ check_export (const struct store_nbd *sn, bool readonly,
                          "%s: the export takes requests of at most %" PRIu32
                          " bytes; at least %u are needed",
                          sn->uri, facts->max_block, MAX_MIN_IO);
+  if (nothing_is_durable (facts, options->readonly) &&
+      !options->unsafe_no_flush)
+    return store_refuse (m, -ENOTSUP,
+                         "%s: the server can neither flush nor do FUA, so "
+                         "nothing written would ever be known to be durable; "
+                         "have it offer flush, or use unsafe-no-flush=yes to "
+                         "serve it nevertheless, or -r to serve it read-only",
+                         sn->uri);
   return 0;
 }
 
@@ -181,19 +196,25 @@ probe (struct store_nbd *sn, const struct store_message *m)
 static void
 settle_for (struct store_nbd *sn)
 {
+  const struct remote_facts *facts = &sn->facts;
   struct env *env = sn->store.env;
 
-  if (!sn->facts.multi_conn && sn->connections > 1) {
+  if (!facts->multi_conn && sn->connections > 1) {
     env_log (env, LOG_DEBUG,
              "%s: one connection only: the server does not announce "
              "multi-conn",
              sn->uri);
     sn->connections = 1;
   }
-  if (!sn->facts.flush && !sn->store.geo.readonly)
+  if (nothing_is_durable (facts, sn->store.geo.readonly))
+    env_log (env, LOG_ERROR,
+             "warning: %s: the server can neither flush nor do FUA, and "
+             "unsafe-no-flush=yes: what clients flush may be lost when the "
+             "server goes down",
+             sn->uri);
+  else if (!facts->flush && !sn->store.geo.readonly)
     env_log (env, LOG_INFO,
-             "%s: the server has no flush: when data is durable is for it to "
-             "know",
+             "%s: the server cannot flush: everything is written with FUA",
              sn->uri);
 }
 
@@ -211,8 +232,7 @@ store_nbd_open (struct env *env, const struct store_nbd_options *options,
   sn = new_store (env, options);
   if (sn == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
-  if ((r = probe (sn, &m)) < 0 ||
-      (r = check_export (sn, options->readonly, &m)) < 0) {
+  if ((r = probe (sn, &m)) < 0 || (r = check_export (sn, options, &m)) < 0) {
     nbd_store_close (&sn->store);
     return r;
   }

@@ -39,6 +39,7 @@
 struct store_nbd_options {
   const char *uri; /* nbd://, nbds://, nbd+unix:// or nbds+unix:// */
   bool readonly;
+  bool unsafe_no_flush; /* one that can make nothing durable is served too */
   unsigned connections; /* at most; 1 if the server has no multi-conn */
   unsigned io_depth;    /* requests in flight at most */
   uint64_t retry;       /* ns */
@@ -69,9 +70,9 @@ extern int store_nbd_tls_paths (const char *uri, char **certificates,
  * from it the geometry.  No threads are made yet.  Returns 0 and the store, or
  * a negative errno with in err (errlen bytes) one line that says what was
  * wrong and what would be right: no such server or export, a certificate that
- * is not trusted, an export that is read-only without options->readonly, sizes
- * of blocks that the cache cannot serve (a smallest one of more than 4096
- * bytes).
+ * is not trusted, an export that is read-only without options->readonly, one that
+ * can neither flush nor do FUA without options->unsafe_no_flush, sizes of blocks
+ * that the cache cannot serve (a smallest one of more than 4096 bytes).
  */
 extern int store_nbd_open (struct env *env,
                            const struct store_nbd_options *options,

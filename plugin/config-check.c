@@ -98,6 +98,7 @@ check_store_keys (const struct config *config, char *err)
     { "direct", false, "files and block devices" },
     { "connections", true, "NBD servers" },
     { "retry", true, "NBD servers" },
+    { "unsafe-no-flush", true, "NBD servers" },
   };
   size_t i;
 
@@ -182,6 +183,7 @@ config_nbd_store (const struct config *config, bool readonly,
   *options = (struct store_nbd_options) {
     .uri = config->store,
     .readonly = readonly,
+    .unsafe_no_flush = config->unsafe_no_flush,
     .connections = config->connections,
     .io_depth = config->io_depth,
     .retry = config->retry,

@@ -33,6 +33,7 @@ static const char *const formats[] = { "raw", NULL };
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            NULL };
 static const char *const direct_modes[] = { "auto", "on", "off", NULL };
+static const char *const no_yes[] = { "no", "yes", NULL };
 
 /* X (field of struct config, key, what is to be given, default, kind, lowest,
  *    highest, choices, help)
@@ -88,6 +89,8 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
      "connections to an NBD server, if it allows several")                     \
   X (retry, "retry", "SECONDS", "30", TIME, 0, DAY, NULL,                      \
      "an NBD server may be out of reach for so long before requests fail")     \
+  X (unsafe_no_flush, "unsafe-no-flush", "no|yes", "no", CHOICE, 0, 0, no_yes, \
+     "serve an NBD server that can make nothing durable, at your own risk")    \
   X (shutdown_timeout, "shutdown-timeout", "SECONDS", "60", TIME, 0, DAY,      \
      NULL,                                                                     \
      "at the end, what the store does not take for so long is lost;\n"         \

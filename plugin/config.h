@@ -47,6 +47,7 @@ struct config {
   uint64_t io_depth;           /* requests */
   uint64_t connections;        /* to an NBD server, at most */
   uint64_t retry;              /* ns; of an NBD server that is lost */
+  uint64_t unsafe_no_flush;    /* 0: no, 1: yes */
 
   uint32_t given; /* which parameters were, a bit each; see config_given */
 };

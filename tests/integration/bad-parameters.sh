@@ -95,6 +95,8 @@ refuses 'http:.*no such kind' http://localhost/
 # NBD servers: what is only for them, or only for files.
 refuses 'connections.*file.*only for NBD' "$img" connections=4
 refuses 'retry.*file.*only for NBD' "$img" retry=30
+refuses 'unsafe-no-flush.*file.*only for NBD' "$img" unsafe-no-flush=yes
+refuses 'unsafe-no-flush=maybe.*no, yes' nbd://localhost unsafe-no-flush=maybe
 refuses 'create.*NBD server.*only for files' nbd://localhost create=1M
 refuses 'direct.*NBD server.*only for files' nbd://localhost direct=auto
 for value in 0 65 -1 many ''; do

@@ -114,6 +114,32 @@ lacking "structured replies" --no-sr memory 16M
 random_requests
 kill_remote
 
+# Nothing could be made durable on it. (What it has is nothing but zeroes.)
+remote_nbdkit eval get_size='echo 1M' can_write='exit 0' can_flush='exit 3' \
+              can_fua='echo none' pwrite='cat >/dev/null' \
+              pread='head -c $3 /dev/zero'
+refuses 'neither flush nor do FUA.*unsafe-no-flush=yes' "$remote_uri"
+rm -f "$log"
+start_folio -r -- "$remote_uri"
+[ ! -s "$log" ] || fail "read-only, and not without a word: $(cat "$log")"
+stop_folio
+for start in 1 2; do
+  rm -f "$log"
+  start_folio "$remote_uri" unsafe-no-flush=yes
+  [ "$(wc -l <"$log")" = 1 ] || fail "not one line: $(cat "$log")"
+  logged 'warning: .*neither flush nor' || fail "no warning: $(cat "$log")"
+  lacks="without flush"
+  announced
+  can flush fua multi_conn
+  client <<'EOF'
+h = connect()
+h.pwrite(b"lost" * 1024, 4096, nbd.CMD_FLAG_FUA)
+h.flush()
+EOF
+  stop_folio
+done
+kill_remote
+
 # Small blocks and large requests are its clients' matter no more.
 lacking "blocks of less than 4096 bytes" --filter=blocksize-policy memory 16M \
         blocksize-minimum=4096 blocksize-preferred=64K blocksize-maximum=128K \

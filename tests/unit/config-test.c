@@ -176,6 +176,7 @@ test_refusals (void **state)
   refused ("cache", "fast", "unknown value", "writeback, writethrough, none",
            NULL);
   refused ("direct", "yes", "auto, on, off", NULL);
+  refused ("unsafe-no-flush", "on", "unknown value", "allowed: no, yes", NULL);
   refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
 }
 
@@ -234,12 +235,15 @@ test_nbd_store (void **state)
   set (&config, "connections", "64");
   set (&config, "io-depth", "7");
   set (&config, "retry", "0");
+  assert_false (options.unsafe_no_flush);
+  set (&config, "unsafe-no-flush", "yes");
   assert_int_equal (config_check (&config, err), 0);
   config_nbd_store (&config, false, &options);
   assert_false (options.readonly);
   assert_int_equal (options.connections, 64);
   assert_int_equal (options.io_depth, 7);
   assert_true (options.retry == 0);
+  assert_true (options.unsafe_no_flush);
   config_free (&config);
 
   refused ("store", "", "PATH or file:PATH, nbd://", NULL);
@@ -313,6 +317,8 @@ test_contradictions (void **state)
   contradiction ("io-depth", "1", "connections", "4",
                  "connections is given, but the store is a file");
   contradiction ("io-depth", "1", "retry", "30", "only for NBD servers");
+  contradiction ("io-depth", "1", "unsafe-no-flush", "no",
+                 "only for NBD servers");
 }
 
 #ifdef HAVE_LIBNBD

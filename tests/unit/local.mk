@@ -75,6 +75,7 @@ UNIT_TESTS += \
 	unit/store-nbd-change-test \
 	unit/store-nbd-connect-test \
 	unit/store-nbd-drain-test \
+	unit/store-nbd-durable-test \
 	unit/store-nbd-loss-test \
 	unit/store-nbd-slow-test \
 	unit/store-nbd-test \
@@ -194,6 +195,7 @@ NBD_RIG = \
 unit_store_nbd_change_test_SOURCES = unit/store-nbd-change-test.c $(NBD_RIG)
 unit_store_nbd_connect_test_SOURCES = unit/store-nbd-connect-test.c $(NBD_RIG)
 unit_store_nbd_drain_test_SOURCES = unit/store-nbd-drain-test.c $(NBD_RIG)
+unit_store_nbd_durable_test_SOURCES = unit/store-nbd-durable-test.c $(NBD_RIG)
 unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
 unit_store_nbd_slow_test_SOURCES = unit/store-nbd-slow-test.c $(NBD_RIG)
 unit_store_nbd_test_SOURCES = unit/store-nbd-test.c $(NBD_RIG)
