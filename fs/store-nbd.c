@@ -206,6 +206,12 @@ settle_for (struct store_nbd *sn)
              sn->uri);
     sn->connections = 1;
   }
+  if (facts->tail)
+    env_log (env, LOG_ERROR,
+             "warning: %s: its last %" PRIu32 " bytes are not served: it has "
+             "%" PRIu64 " bytes, and takes requests of %" PRIu32
+             " bytes or multiples only",
+             sn->uri, facts->tail, facts->size + facts->tail, facts->min_block);
   if (nothing_is_durable (facts, sn->store.geo.readonly))
     env_log (env, LOG_ERROR,
              "warning: %s: the server can neither flush nor do FUA, and "

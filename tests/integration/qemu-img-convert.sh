@@ -41,3 +41,12 @@ for format in raw qcow2; do
   stop_folio
   cmp "$tmp/fs.raw" "$tmp/back.raw"
 done
+
+# Of a size that is not of whole sectors, as the man page has it.
+head -c 1000001 /dev/urandom >"$tmp/odd"
+truncate -s 1000001 "$tmp/odd.img"
+start_folio --filter=truncate -- "$tmp/odd.img" round-up=512
+qemu-img convert -n -f raw -O raw "$tmp/odd" "$uri"
+qemu-img compare -f raw -F raw "$tmp/odd" "$uri"
+stop_folio
+cmp "$tmp/odd" "$tmp/odd.img" || fail "the file of an odd size is different"

@@ -148,6 +148,18 @@ grep -q 'block_size_minimum: 1$' "$tmp/info" || fail "$(cat "$tmp/info")"
 random_requests
 kill_remote
 
+# The last 65 bytes are no whole block: they are not served, and that is said.
+remote_nbdkit --filter=blocksize-policy memory 1000001 blocksize-minimum=512 \
+       blocksize-preferred=4K blocksize-maximum=1M blocksize-error-policy=error
+rm -f "$log"
+start_folio "$remote_uri"
+[ "$(nbdinfo --size "$uri")" = 999936 ] || fail "not the whole blocks"
+[ "$(wc -l <"$log")" = 1 ] || fail "not one line: $(cat "$log")"
+logged 'warning: .* last 65 bytes .* 1000001 bytes, .* 512 bytes or multiples' ||
+  fail "no word of what is cut off: $(cat "$log")"
+stop_folio
+kill_remote
+
 remote_nbdkit --filter=blocksize-policy memory 16M blocksize-minimum=8192 \
        blocksize-preferred=64K blocksize-maximum=128K
 refuses '8192 bytes.*4096' "$remote_uri"
