@@ -20,7 +20,9 @@ struct folio;
 struct iomap_iter;
 struct mapping;
 
-/* Fills that nobody waits for (readahead) come from this pool. */
+/* Fills of readahead come from this pool, and those of requests for which one
+ * is not enough.
+ */
 struct fill_pool {
   pthread_mutex_t lock; /* a leaf */
   struct fill *free;

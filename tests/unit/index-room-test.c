@@ -88,8 +88,10 @@ start_with_few_nodes (uint64_t disk_size)
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .disk_size = disk_size, .cache_size = 32 * MiB, .small_folios = true });
 
+  pthread_mutex_lock (&f->cache->index_work);
   f->mapping->index->max_nodes = NODES;
   atomic_store (&f->mapping->index->nr_free, NODES);
+  pthread_mutex_unlock (&f->cache->index_work);
   return f;
 }
 
@@ -97,7 +99,9 @@ static void
 stop (struct fixture *f)
 {
   check_state (f);
+  pthread_mutex_lock (&f->cache->index_work);
   f->mapping->index->max_nodes = f->cache->max_nodes; /* what was mapped */
+  pthread_mutex_unlock (&f->cache->index_work);
   fixture_stop (f);
 }
 

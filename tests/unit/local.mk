@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	unit/failure-split-test \
 	unit/failure-test \
 	unit/failure-zero-test \
+	unit/fill-length-test \
 	unit/fill-test \
 	unit/folio-test \
 	unit/full-store-test \
@@ -229,6 +230,7 @@ unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
 unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
 unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
+unit_fill_length_test_SOURCES = unit/fill-length-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
 unit_nowait_test_SOURCES = unit/nowait-test.c $(CACHE_FIXTURE)
 unit_priority_test_SOURCES = unit/priority-test.c $(CACHE_FIXTURE)

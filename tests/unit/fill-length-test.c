@@ -1,0 +1,166 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Fills of many folios: how many requests they are, and what is locked.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache-fixture.h"
+#include "tests/tools/util.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static struct fixture *
+start_with_single_pages (uint64_t cache_size)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .cache_size = cache_size, .small_folios = true, .readahead = 0 });
+
+  store_put (f, 0, f->config.disk_size, 0);
+  return f;
+}
+
+/* As many folios as a request needs are one request. */
+static void
+test_one_request (void **state)
+{
+  struct fixture *f = start_with_single_pages (64 * MiB);
+  const uint64_t pages[] = { 31, 32, 33, 63, 64, 128, 255, 256 };
+  uint64_t pos = 0;
+
+  (void) state;
+  for (unsigned i = 0; i < sizeof pages / sizeof *pages; i++) {
+    fake_store_clear (f->fake);
+    expect (f, pos, pages[i] * PAGE, 0);
+    assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
+    assert_int_equal (nth_request (f, STORE_READ, 0).offset, pos);
+    assert_int_equal (nth_request (f, STORE_READ, 0).length, pages[i] * PAGE);
+    pos += pages[i] * PAGE;
+  }
+  fake_store_clear (f->fake);
+  expect (f, 0, pos, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
+  check_state (f);
+  fixture_stop (f);
+}
+
+static void
+test_one_request_ahead (void **state)
+{
+  struct fixture *f = start_with_single_pages (64 * MiB);
+
+  (void) state;
+  fill_ahead (f->mapping, 0, 200, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 200 * PAGE);
+  for (uint64_t page = 0; page < 200; page++)
+    assert_int_equal (page_masks (f, page), 0xff);
+  fixture_stop (f);
+}
+
+/* What is too long for one fill is at the store all the same. */
+static void
+test_long_requests (void **state)
+{
+  struct fixture *f = start_with_single_pages (256 * MiB);
+  uint8_t *buf = xcalloc (4, MiB), *want = xcalloc (4, MiB);
+  struct job job = { .op = JOB_READ, .buf = buf, .count = 4 * MiB };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 1, &job);
+  fake_store_wait_held (f->fake, STORE_READ, 4);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 4 * MiB);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&job), 0);
+  fill_pattern (want, 4 * MiB, 0, 0);
+  assert_memory_equal (buf, want, 4 * MiB);
+  free (buf);
+  free (want);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* One of many requests fails. */
+static void
+test_long_request_fails (void **state)
+{
+  struct fixture *f = start_with_single_pages (256 * MiB);
+  uint8_t *buf = xcalloc (4, MiB);
+
+  (void) state;
+  for (uint64_t pos = 0; pos < 4 * MiB; pos += 1 * MiB) {
+    fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_READ,
+                                                    .offset = pos,
+                                                    .length = 1,
+                                                    .error = -EIO,
+                                                    .count = 1 });
+    assert_int_equal (cache_read (f->conn, buf, 4 * MiB, 0), -EIO);
+  }
+  expect (f, 0, 4 * MiB, 0);
+  free (buf);
+  check_state (f);
+  fixture_stop (f);
+}
+
+static bool
+is_locked (struct fixture *f, uint64_t page)
+{
+  struct folio *folio = index_get (f->mapping->index, page);
+  bool locked;
+
+  assert_non_null (folio);
+  locked = folio_locked (folio);
+  folio_put (f->mapping->arena, folio);
+  return locked;
+}
+
+/* What needs no reading is not locked while others are read; and each run of
+ * what does, be they many, is read once.
+ */
+static void
+test_islands (void **state)
+{
+  struct fixture *f = start_with_single_pages (64 * MiB);
+  static uint8_t buf[80 * PAGE_SIZE];
+  struct job job = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
+  uint64_t page;
+
+  (void) state;
+  for (page = 0; page < 80; page += 2)
+    expect (f, page * PAGE, PAGE, 0);
+  fake_store_clear (f->fake);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 1, &job);
+  fake_store_wait_held (f->fake, STORE_READ, 40);
+  for (page = 0; page < 80; page++)
+    assert_int_equal (is_locked (f, page), page % 2);
+  put (f, 10 * PAGE, PAGE, 1);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 40 * PAGE);
+  for (page = 0; page < 80; page++)
+    assert_false (is_locked (f, page));
+  expect (f, 0, 10 * PAGE, 0);
+  expect (f, 10 * PAGE, PAGE, 1);
+  expect (f, 11 * PAGE, 69 * PAGE, 0);
+  check_state (f);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_one_request),
+    cmocka_unit_test (test_one_request_ahead),
+    cmocka_unit_test (test_long_requests),
+    cmocka_unit_test (test_long_request_fails),
+    cmocka_unit_test (test_islands),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
