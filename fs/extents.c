@@ -2,85 +2,14 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The extent map: disjoint, merged ranges in a red-black tree, the nodes from
- * a pool that never outgrows its bound.  Which to forget when it is full is
- * found by the CLOCK algorithm (Corbato, "A Paging Experiment with the
- * Multics System", 1969): a hand moves over the ranges in order of place and
- * takes those not touched since it last came by.
+ * The extent map: what is looked up, set and learned.
  */
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
-#include <bsd/sys/tree.h>
+#include "fs/extents-impl.h"
 
-#include "fs/extents.h"
-
-#define CHUNK_NODES 512
 #define MIN_EXTENTS 8
-
-/* An edit of one range adds two nodes at most: one for the range, one for what
- * is cut off on its right.
- */
-#define EDIT_NODES 2
-
-struct extent {
-  RB_ENTRY (extent) link; /* a free node: only its right link, to the next */
-  uint64_t start, end;
-  enum iomap_type type;
-  bool touched; /* looked at since the hand last passed */
-};
-
-struct chunk {
-  struct chunk *next;
-  struct extent nodes[CHUNK_NODES];
-};
-
-RB_HEAD (extent_tree, extent);
-
-/* A range of one type, or of which nothing is known. */
-struct found {
-  uint64_t start, end;
-  int type; /* an enum iomap_type, or UNKNOWN */
-};
-#define UNKNOWN (-1)
-
-/* A copy of the range found last, which is likely to be looked for next: read
- * without the lock, changed with it.  A sequence lock, with the orders of Boehm,
- * "Can Seqlocks Get Along With Programming Language Memory Models?", 2012, but
- * none of his fences, which ThreadSanitizer does not know.
- */
-struct recent {
-  _Atomic uint64_t seq;        /* odd while it is being changed */
-  _Atomic uint64_t start, end; /* end 0: none */
-  _Atomic int type;
-} __attribute__ ((aligned (64)));
-
-struct extents {
-  struct recent recent;
-  pthread_mutex_t lock; /* protects all but recent and cookie */
-  struct extent_tree tree;
-  struct chunk *chunks;
-  struct extent *unused;
-  size_t count, max;
-  uint64_t hand;  /* offset from where on to forget next */
-  uint64_t epoch; /* bumped when something is forgotten */
-  _Atomic uint64_t cookie;
-};
-
-/* Ranges are disjoint, so order by end is order by start; by end, "the first
- * that reaches beyond offset" is one RB_NFIND.
- */
-static int
-compare (const struct extent *a, const struct extent *b)
-{
-  return a->end < b->end ? -1 : a->end > b->end;
-}
-
-/* RB_GENERATE_STATIC, but without libbsd's other macros that it expects. */
-RB_GENERATE_INTERNAL (extent_tree, extent, link, compare,
-                      static __attribute__ ((unused)))
 
 struct extents *
 extents_create (size_t max)
@@ -100,230 +29,19 @@ extents_create (size_t max)
 void
 extents_destroy (struct extents *e)
 {
-  struct chunk *chunk;
-
   if (e == NULL)
     return;
-  while ((chunk = e->chunks) != NULL) {
-    e->chunks = chunk->next;
-    free (chunk);
-  }
+  extents_free_pool (e);
   pthread_mutex_destroy (&e->lock);
   free (e);
-}
-
-/* The range found last, if offset is in it. */
-static bool
-read_recent (struct extents *e, uint64_t offset, struct found *found)
-{
-  struct recent *r = &e->recent;
-  /* Acquire: what follows is of this change or a later one. */
-  uint64_t seq = atomic_load_explicit (&r->seq, memory_order_acquire);
-
-  /* Acquire: having seen anything of a later change, we see its seq below. */
-  found->start = atomic_load_explicit (&r->start, memory_order_acquire);
-  found->end = atomic_load_explicit (&r->end, memory_order_acquire);
-  found->type = atomic_load_explicit (&r->type, memory_order_acquire);
-
-  /* Relaxed: the loads before it are acquires. */
-  return seq % 2 == 0 &&
-         atomic_load_explicit (&r->seq, memory_order_relaxed) == seq &&
-         found->start <= offset && offset < found->end;
 }
 
 /* ------------------------------ below this line: the lock is held ---------- */
 
 static void
-set_recent (struct extents *e, const struct found *found)
-{
-  struct recent *r = &e->recent;
-  /* Relaxed: changed with the lock only. */
-  uint64_t seq = atomic_load_explicit (&r->seq, memory_order_relaxed);
-
-  /* Relaxed: ordered by the releases that follow. */
-  atomic_store_explicit (&r->seq, seq + 1, memory_order_relaxed);
-  /* Release: who sees one of these sees that seq is odd, or has moved on. */
-  atomic_store_explicit (&r->start, found->start, memory_order_release);
-  atomic_store_explicit (&r->end, found->end, memory_order_release);
-  atomic_store_explicit (&r->type, found->type, memory_order_release);
-  /* Release: who sees it even again sees all of them. */
-  atomic_store_explicit (&r->seq, seq + 2, memory_order_release);
-}
-
-/* The tree is about to change. */
-static void
-forget_recent (struct extents *e)
-{
-  /* Relaxed: changed with the lock only. */
-  if (atomic_load_explicit (&e->recent.end, memory_order_relaxed) != 0)
-    set_recent (e, &(struct found) { 0 });
-}
-
-static bool
-grow_pool (struct extents *e)
-{
-  struct chunk *chunk = malloc (sizeof *chunk);
-  int i;
-
-  if (chunk == NULL)
-    return false;
-  chunk->next = e->chunks;
-  e->chunks = chunk;
-  for (i = 0; i < CHUNK_NODES; i++) {
-    RB_RIGHT (&chunk->nodes[i], link) = e->unused;
-    e->unused = &chunk->nodes[i];
-  }
-  return true;
-}
-
-/* Put a new range into the tree; false without room or memory. */
-static bool
-add (struct extents *e, uint64_t start, uint64_t end, enum iomap_type type)
-{
-  struct extent *x;
-
-  if (e->count >= e->max || (e->unused == NULL && !grow_pool (e)))
-    return false;
-  x = e->unused;
-  e->unused = RB_RIGHT (x, link);
-  x->start = start;
-  x->end = end;
-  x->type = type;
-  x->touched = true;
-  RB_INSERT (extent_tree, &e->tree, x);
-  e->count++;
-  return true;
-}
-
-static void
-drop (struct extents *e, struct extent *x)
-{
-  RB_REMOVE (extent_tree, &e->tree, x);
-  RB_RIGHT (x, link) = e->unused;
-  e->unused = x;
-  e->count--;
-}
-
-/* The first range that ends at or after offset. */
-static struct extent *
-ending_from (struct extents *e, uint64_t offset)
-{
-  struct extent key;
-
-  key.end = offset;
-  return RB_NFIND (extent_tree, &e->tree, &key);
-}
-
-/* The first range with a byte at offset or after it. */
-static struct extent *
-reaching (struct extents *e, uint64_t offset)
-{
-  return ending_from (e, offset + 1);
-}
-
-static void
 bump_cookie (struct extents *e)
 {
   atomic_fetch_add_explicit (&e->cookie, 1, memory_order_release);
-}
-
-/* Let n ranges go, but none that overlaps or adjoins [start, end).  The hand
- * spares what was touched only for a while: the work of one call is bounded.
- */
-static void
-forget_some (struct extents *e, size_t n, uint64_t start, uint64_t end)
-{
-  struct extent *x = reaching (e, e->hand), *next;
-  size_t steps = 4 * n + 4, spare = 3 * n;
-
-  forget_recent (e); /* who looks at it again should be seen to */
-  for (; n > 0 && steps > 0 && e->count > 0; steps--, x = next) {
-    if (x == NULL)
-      x = RB_MIN (extent_tree, &e->tree);
-    next = RB_NEXT (extent_tree, &e->tree, x);
-    if (x->start <= end && x->end >= start)
-      continue;
-    if (x->touched && spare > 0) {
-      x->touched = false;
-      spare--;
-      continue;
-    }
-    drop (e, x);
-    n--;
-    e->epoch++;
-  }
-  e->hand = x ? x->start : 0;
-}
-
-static void
-make_room (struct extents *e, size_t need, uint64_t start, uint64_t end)
-{
-  size_t batch = e->max / 256;
-
-  if (e->count + need > e->max)
-    forget_some (e, e->count + need - e->max + batch, start, end);
-}
-
-/* Make the range unknown.  Without a node for what is right of it, that is
- * forgotten too.
- */
-static void
-carve (struct extents *e, uint64_t start, uint64_t end)
-{
-  struct extent *x = reaching (e, start), *next;
-
-  forget_recent (e);
-  if (x && x->start < start) {
-    uint64_t tail = x->end;
-
-    x->end = start;
-    if (tail > end) {
-      if (!add (e, end, tail, x->type))
-        e->epoch++;
-      return;
-    }
-    x = RB_NEXT (extent_tree, &e->tree, x);
-  }
-  for (; x && x->end <= end; x = next) {
-    next = RB_NEXT (extent_tree, &e->tree, x);
-    drop (e, x);
-  }
-  if (x && x->start < end)
-    x->start = end;
-}
-
-/* Give an unknown range its type, merged with its neighbours. */
-static bool
-fill (struct extents *e, uint64_t start, uint64_t end, enum iomap_type type)
-{
-  struct extent *left = ending_from (e, start), *right = left;
-
-  forget_recent (e);
-  if (left && left->end == start)
-    right = RB_NEXT (extent_tree, &e->tree, left);
-  else
-    left = NULL;
-  if (left && left->type != type)
-    left = NULL;
-  if (right && (right->start != end || right->type != type))
-    right = NULL;
-
-  if (left && right) {
-    right->start = left->start;
-    right->touched = true;
-    drop (e, left);
-  }
-  else if (left) {
-    left->end = end;
-    left->touched = true;
-  }
-  else if (right) {
-    right->start = start;
-    right->touched = true;
-  }
-  else
-    return add (e, start, end, type);
-  return true;
 }
 
 /* What would become of the range if it were of this type. */
@@ -333,10 +51,10 @@ static enum change
 compare_range (struct extents *e, uint64_t start, uint64_t end,
                enum iomap_type type)
 {
-  struct extent *x = reaching (e, start);
+  struct extent *x = extents_reaching (e, start);
   enum change change = CHANGE_NONE;
 
-  for (; start < end; x = RB_NEXT (extent_tree, &e->tree, x)) {
+  for (; start < end; x = extents_next (x)) {
     if (x == NULL || x->start > start)
       return CHANGE_TYPE; /* unknown in part */
     if (x->type != type) {
@@ -357,9 +75,9 @@ set_locked (struct extents *e, uint64_t start, uint64_t end,
 
   if (change == CHANGE_NONE)
     return;
-  make_room (e, EDIT_NODES, start, end);
-  carve (e, start, end);
-  if (!fill (e, start, end, type))
+  extents_make_room (e, EDIT_NODES, start, end);
+  extents_carve (e, start, end);
+  if (!extents_fill (e, start, end, type))
     e->epoch++;
   if (change == CHANGE_TYPE)
     bump_cookie (e);
@@ -369,15 +87,14 @@ set_locked (struct extents *e, uint64_t start, uint64_t end,
 static void
 find (struct extents *e, uint64_t offset, struct found *found)
 {
-  struct extent *x = reaching (e, offset), *left;
+  struct extent *x = extents_reaching (e, offset), *left;
 
   if (x && x->start <= offset) {
     x->touched = true;
     *found = (struct found) { x->start, x->end, (int) x->type };
     return;
   }
-  left =
-    x ? RB_PREV (extent_tree, &e->tree, x) : RB_MAX (extent_tree, &e->tree);
+  left = x ? extents_prev (x) : extents_last (e);
   *found =
     (struct found) { left ? left->end : 0, x ? x->start : UINT64_MAX, UNKNOWN };
 }
@@ -391,10 +108,10 @@ extents_lookup (struct extents *e, uint64_t offset, uint64_t *length,
   struct found found;
   uint64_t left;
 
-  if (!read_recent (e, offset, &found)) {
+  if (!recent_read (&e->recent, offset, &found)) {
     pthread_mutex_lock (&e->lock);
     find (e, offset, &found);
-    set_recent (e, &found);
+    recent_set (&e->recent, &found);
     pthread_mutex_unlock (&e->lock);
   }
   left = found.end - offset;
@@ -425,7 +142,7 @@ extents_reserve (struct extents *e, uint64_t offset, uint64_t length)
   struct extent *x;
 
   pthread_mutex_lock (&e->lock);
-  while (offset < end && (x = reaching (e, offset)) && x->start < end) {
+  while (offset < end && (x = extents_reaching (e, offset)) && x->start < end) {
     from = x->start > offset ? x->start : offset;
     to = x->end < end ? x->end : end;
     offset = to;
@@ -441,7 +158,7 @@ extents_forget (struct extents *e, uint64_t offset, uint64_t length)
   if (length == 0)
     return;
   pthread_mutex_lock (&e->lock);
-  carve (e, offset, offset + length);
+  extents_carve (e, offset, offset + length);
   e->epoch++;
   pthread_mutex_unlock (&e->lock);
 }
@@ -455,7 +172,7 @@ extents_epoch (struct extents *e)
   uint64_t epoch;
 
   pthread_mutex_lock (&e->lock);
-  make_room (e, e->max / 64 + EDIT_NODES, 0, 0);
+  extents_make_room (e, e->max / 64 + EDIT_NODES, 0, 0);
   epoch = e->epoch;
   pthread_mutex_unlock (&e->lock);
   return epoch;
@@ -470,13 +187,13 @@ extents_learn (struct extents *e, uint64_t epoch, uint64_t offset,
 
   pthread_mutex_lock (&e->lock);
   while (offset < end && epoch == e->epoch) {
-    x = reaching (e, offset);
+    x = extents_reaching (e, offset);
     if (x && x->start <= offset) {
       offset = x->end;
       continue;
     }
     gap_end = x && x->start < end ? x->start : end;
-    if (!fill (e, offset, gap_end, type))
+    if (!extents_fill (e, offset, gap_end, type))
       break;
     offset = gap_end;
   }

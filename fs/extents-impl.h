@@ -1,0 +1,89 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The extent map's inside, shared by fs/extents*.c only.
+ */
+
+#ifndef FOLIO_EXTENTS_IMPL_H
+#define FOLIO_EXTENTS_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <bsd/sys/tree.h>
+
+#include "fs/extents-recent.h"
+#include "fs/extents.h"
+
+#define CHUNK_NODES 512
+
+/* An edit of one range adds two nodes at most: one for the range, one for what
+ * is cut off on its right.
+ */
+#define EDIT_NODES 2
+
+struct extent {
+  RB_ENTRY (extent) link; /* a free node: only its right link, to the next */
+  uint64_t start, end;
+  enum iomap_type type;
+  bool touched; /* looked at since the hand last passed */
+};
+
+struct chunk {
+  struct chunk *next;
+  struct extent nodes[CHUNK_NODES];
+};
+
+RB_HEAD (extent_tree, extent);
+
+struct extents {
+  struct recent recent;
+  pthread_mutex_t lock; /* protects all but recent and cookie */
+  struct extent_tree tree;
+  struct chunk *chunks;
+  struct extent *unused;
+  size_t count, max;
+  uint64_t hand;  /* offset from where on to forget next */
+  uint64_t epoch; /* bumped when something is forgotten */
+  _Atomic uint64_t cookie;
+};
+
+/* ---- extents-tree.c: the ranges.  The lock is held. */
+
+/* In order of place; NULL: none. */
+extern struct extent *extents_next (struct extent *x);
+extern struct extent *extents_prev (struct extent *x);
+extern struct extent *extents_last (struct extents *e);
+
+/* The first range that ends at or after offset. */
+extern struct extent *extents_ending_from (struct extents *e, uint64_t offset);
+
+/* The first range with a byte at offset or after it. */
+static inline struct extent *
+extents_reaching (struct extents *e, uint64_t offset)
+{
+  return extents_ending_from (e, offset + 1);
+}
+
+/* See to it that `need' ranges can be added: forget others, but none that
+ * overlaps or adjoins [start, end).
+ */
+extern void extents_make_room (struct extents *e, size_t need, uint64_t start,
+                               uint64_t end);
+
+/* Make the range unknown.  Without a node for what is right of it, that is
+ * forgotten too.
+ */
+extern void extents_carve (struct extents *e, uint64_t start, uint64_t end);
+
+/* Give an unknown range its type, merged with its neighbours.  False without
+ * room or memory.
+ */
+extern bool extents_fill (struct extents *e, uint64_t start, uint64_t end,
+                          enum iomap_type type);
+
+/* Free all ranges. */
+extern void extents_free_pool (struct extents *e);
+
+#endif /* FOLIO_EXTENTS_IMPL_H */
