@@ -44,8 +44,8 @@ struct extents {
   struct chunk *chunks;
   struct extent *unused;
   size_t count, max;
-  uint64_t hand;  /* offset from where on to forget next */
-  uint64_t epoch; /* bumped when something is forgotten */
+  uint64_t hand;                      /* offset from where on to forget next */
+  struct extents_question *questions; /* without an answer so far */
   _Atomic uint64_t cookie;
 };
 
@@ -82,6 +82,17 @@ extern void extents_carve (struct extents *e, uint64_t start, uint64_t end);
  */
 extern bool extents_fill (struct extents *e, uint64_t start, uint64_t end,
                           enum iomap_type type);
+
+/* The range, all of which was of this type, has become unknown. */
+extern void extents_forgotten (struct extents *e, uint64_t start, uint64_t end,
+                               enum iomap_type type);
+
+static inline void
+extents_bump_cookie (struct extents *e)
+{
+  /* Release: who sees it sees the recent range forgotten, which comes first. */
+  atomic_fetch_add_explicit (&e->cookie, 1, memory_order_release);
+}
 
 /* Free all ranges. */
 extern void extents_free_pool (struct extents *e);

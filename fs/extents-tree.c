@@ -98,6 +98,37 @@ extents_prev (struct extent *x)
   return RB_PREV (extent_tree, &e->tree, x);
 }
 
+/* Of a question without an answer, remember what was forgotten: it may have been
+ * set since it was asked, and the answer is older than that.
+ */
+static void
+spoil (struct extents_question *q, uint64_t start, uint64_t end)
+{
+  if (end <= q->start || start >= q->end)
+    return;
+  if (q->forgotten_until <= q->start) { /* none, or what is learned already */
+    q->forgotten = start;
+    q->forgotten_until = end;
+    return;
+  }
+  if (start < q->forgotten)
+    q->forgotten = start;
+  if (end > q->forgotten_until)
+    q->forgotten_until = end;
+}
+
+void
+extents_forgotten (struct extents *e, uint64_t start, uint64_t end,
+                   enum iomap_type type)
+{
+  struct extents_question *q;
+
+  for (q = e->questions; q; q = q->next)
+    spoil (q, start, end);
+  if (type != IOMAP_MAPPED)
+    extents_bump_cookie (e);
+}
+
 /* Let n ranges go, but none that overlaps or adjoins [start, end).  The hand
  * spares what was touched only for a while: the work of one call is bounded.
  */
@@ -119,9 +150,9 @@ forget_some (struct extents *e, size_t n, uint64_t start, uint64_t end)
       spare--;
       continue;
     }
+    extents_forgotten (e, x->start, x->end, x->type);
     drop (e, x);
     n--;
-    e->epoch++;
   }
   e->hand = x ? x->start : 0;
 }
@@ -147,7 +178,7 @@ extents_carve (struct extents *e, uint64_t start, uint64_t end)
     x->end = start;
     if (tail > end) {
       if (!add (e, end, tail, x->type))
-        e->epoch++;
+        extents_forgotten (e, end, tail, x->type);
       return;
     }
     x = RB_NEXT (extent_tree, &e->tree, x);

@@ -38,31 +38,36 @@ extents_destroy (struct extents *e)
 
 /* ------------------------------ below this line: the lock is held ---------- */
 
-static void
-bump_cookie (struct extents *e)
-{
-  atomic_fetch_add_explicit (&e->cookie, 1, memory_order_release);
-}
+/* What would become of the range if it were of this type: for CHANGE_QUIET
+ * nobody has to be told.
+ */
+enum change { CHANGE_NONE, CHANGE_QUIET, CHANGE_TYPE };
 
-/* What would become of the range if it were of this type. */
-enum change { CHANGE_NONE, CHANGE_RESERVE, CHANGE_TYPE };
+static enum change
+compare_type (int is, enum iomap_type type)
+{
+  if (is == (int) type)
+    return CHANGE_NONE;
+  if (is == UNKNOWN)
+    return type == IOMAP_MAPPED ? CHANGE_QUIET : CHANGE_TYPE;
+  return type == IOMAP_DELALLOC && is != IOMAP_MAPPED ? CHANGE_QUIET
+                                                      : CHANGE_TYPE;
+}
 
 static enum change
 compare_range (struct extents *e, uint64_t start, uint64_t end,
                enum iomap_type type)
 {
   struct extent *x = extents_reaching (e, start);
-  enum change change = CHANGE_NONE;
+  enum change change = CHANGE_NONE, here;
 
-  for (; start < end; x = extents_next (x)) {
-    if (x == NULL || x->start > start)
-      return CHANGE_TYPE; /* unknown in part */
-    if (x->type != type) {
-      if (type != IOMAP_DELALLOC || x->type == IOMAP_MAPPED)
-        return CHANGE_TYPE;
-      change = CHANGE_RESERVE;
-    }
-    start = x->end;
+  while (start < end && change != CHANGE_TYPE) {
+    bool known = x && x->start <= start;
+
+    here = compare_type (known ? (int) x->type : UNKNOWN, type);
+    change = here > change ? here : change;
+    start = known ? x->end : x ? x->start : end;
+    x = known ? extents_next (x) : x;
   }
   return change;
 }
@@ -78,9 +83,33 @@ set_locked (struct extents *e, uint64_t start, uint64_t end,
   extents_make_room (e, EDIT_NODES, start, end);
   extents_carve (e, start, end);
   if (!extents_fill (e, start, end, type))
-    e->epoch++;
+    extents_forgotten (e, start, end, type);
   if (change == CHANGE_TYPE)
-    bump_cookie (e);
+    extents_bump_cookie (e);
+}
+
+/* The first part of [start, end) that the question may still teach: unknown, and
+ * not forgotten meanwhile.  False if there is none.
+ */
+static bool
+next_gap (struct extents *e, const struct extents_question *q, uint64_t *start,
+          uint64_t *end)
+{
+  struct extent *x = extents_reaching (e, *start);
+
+  for (; *start < *end; x = extents_reaching (e, *start)) {
+    if (x && x->start <= *start)
+      *start = x->end;
+    else if (q->forgotten <= *start && *start < q->forgotten_until)
+      *start = q->forgotten_until;
+    else
+      break;
+  }
+  if (x && x->start < *end)
+    *end = x->start;
+  if (q->forgotten > *start && q->forgotten < *end)
+    *end = q->forgotten;
+  return *start < *end;
 }
 
 /* What there is at offset. */
@@ -159,44 +188,52 @@ extents_forget (struct extents *e, uint64_t offset, uint64_t length)
     return;
   pthread_mutex_lock (&e->lock);
   extents_carve (e, offset, offset + length);
-  e->epoch++;
+  extents_forgotten (e, offset, offset + length, IOMAP_HOLE);
   pthread_mutex_unlock (&e->lock);
-}
-
-/* Room is made here and not while learning: forgetting then would end the
- * epoch, and only the first run of a report would ever be learned.
- */
-uint64_t
-extents_epoch (struct extents *e)
-{
-  uint64_t epoch;
-
-  pthread_mutex_lock (&e->lock);
-  extents_make_room (e, e->max / 64 + EDIT_NODES, 0, 0);
-  epoch = e->epoch;
-  pthread_mutex_unlock (&e->lock);
-  return epoch;
 }
 
 void
-extents_learn (struct extents *e, uint64_t epoch, uint64_t offset,
+extents_ask (struct extents *e, struct extents_question *q, uint64_t offset,
+             uint64_t length)
+{
+  *q = (struct extents_question) { .start = offset, .end = offset + length };
+  pthread_mutex_lock (&e->lock);
+  q->next = e->questions;
+  e->questions = q;
+  pthread_mutex_unlock (&e->lock);
+}
+
+void
+extents_learn (struct extents *e, struct extents_question *q, uint64_t offset,
                uint64_t length, enum iomap_type type)
 {
-  uint64_t end = offset + length, gap_end;
-  struct extent *x;
+  uint64_t end = offset + length, start, gap_end;
 
   pthread_mutex_lock (&e->lock);
-  while (offset < end && epoch == e->epoch) {
-    x = extents_reaching (e, offset);
-    if (x && x->start <= offset) {
-      offset = x->end;
-      continue;
-    }
-    gap_end = x && x->start < end ? x->start : end;
-    if (!extents_fill (e, offset, gap_end, type))
+  start = offset > q->start ? offset : q->start;
+  end = end < q->end ? end : q->end;
+  while (start < end) {
+    extents_make_room (e, EDIT_NODES, start, start);
+    gap_end = end;
+    if (!next_gap (e, q, &start, &gap_end) ||
+        !extents_fill (e, start, gap_end, type))
       break;
-    offset = gap_end;
+    start = gap_end;
   }
+  if (end > q->start)
+    q->start = end;
+  pthread_mutex_unlock (&e->lock);
+}
+
+void
+extents_answered (struct extents *e, struct extents_question *q)
+{
+  struct extents_question **p;
+
+  pthread_mutex_lock (&e->lock);
+  for (p = &e->questions; *p != q; p = &(*p)->next)
+    ;
+  *p = q->next;
   pthread_mutex_unlock (&e->lock);
 }
 

@@ -34,8 +34,8 @@ extern bool extents_lookup (struct extents *e, uint64_t offset,
 
 /* The range is of this type from now on, whatever it was.  Neighbours of one
  * type are merged.  Bumps the cookie if the type of any byte changed, other
- * than from HOLE or UNWRITTEN to DELALLOC.  Without memory the range, or part
- * of it, is forgotten instead.
+ * than from HOLE or UNWRITTEN to DELALLOC, or from unknown to MAPPED.  Without
+ * memory the range, or part of it, is forgotten instead.
  */
 extern void extents_set (struct extents *e, uint64_t offset, uint64_t length,
                          enum iomap_type type);
@@ -48,16 +48,31 @@ extern void extents_forget (struct extents *e, uint64_t offset,
                             uint64_t length);
 
 /* Learning what a store says takes time, and the world moves on meanwhile.
- * So: epoch = extents_epoch (e); ask the store; extents_learn (e, epoch, ...)
- * which fills in only what is still unknown, and nothing at all if anything
- * was forgotten since epoch was taken (the range may have been written and
- * forgotten in between).  Never bumps the cookie.
+ * So: extents_ask (e, &q, ...); ask the store; extents_learn for each run of the
+ * answer, in order of place; extents_answered (e, &q).  It fills in only what
+ * is still unknown, and of that nothing that was forgotten since extents_ask:
+ * it may have been written before.  Other places do not matter.  Never bumps
+ * the cookie.
+ *
+ * The question is the caller's, on his stack, say; what is in it is not.
  */
-extern uint64_t extents_epoch (struct extents *e);
-extern void extents_learn (struct extents *e, uint64_t epoch, uint64_t offset,
-                           uint64_t length, enum iomap_type type);
+struct extents_question {
+  uint64_t start, end;                 /* of which nothing is learned yet */
+  uint64_t forgotten, forgotten_until; /* in there, all that was, and more */
+  struct extents_question *next;
+};
 
-/* Changes when a mapping given out earlier may have become wrong. */
+extern void extents_ask (struct extents *e, struct extents_question *q,
+                         uint64_t offset, uint64_t length);
+extern void extents_learn (struct extents *e, struct extents_question *q,
+                           uint64_t offset, uint64_t length,
+                           enum iomap_type type);
+extern void extents_answered (struct extents *e, struct extents_question *q);
+
+/* Changes when a mapping given out earlier may have become wrong, or may do so
+ * without another change: what is unknown counts as MAPPED here, so what was
+ * anything else, and is forgotten, has changed.
+ */
 extern uint64_t extents_cookie (struct extents *e);
 
 /* How many extents are remembered. */

@@ -53,11 +53,9 @@ raw_of (struct fs *fs)
 
 struct report {
   struct raw *raw;
-  uint64_t epoch;
+  struct extents_question question;
   uint64_t pos;
-  bool found; /* a run with pos in it was reported: this one */
-  uint64_t offset, length;
-  enum iomap_type type;
+  bool found; /* a run with pos in it was reported */
 };
 
 static void
@@ -65,13 +63,9 @@ take (struct report *report, uint64_t start, uint64_t end, enum iomap_type type)
 {
   if (start >= end)
     return;
-  extents_learn (report->raw->extents, report->epoch, start, end - start, type);
-  if (start <= report->pos && report->pos < end) {
-    report->found = true;
-    report->offset = start;
-    report->length = end - start;
-    report->type = type;
-  }
+  extents_learn (report->raw->extents, &report->question, start, end - start,
+                 type);
+  report->found |= start <= report->pos && report->pos < end;
 }
 
 /* A server's runs may begin and end anywhere, but blocks are read and zeroed as a
@@ -107,8 +101,9 @@ ask (struct raw *raw, uint64_t start, uint64_t end, struct report *report)
   struct store *store = raw->fs.store;
 
   report->raw = raw;
-  report->epoch = extents_epoch (raw->extents);
+  extents_ask (raw->extents, &report->question, start, end - start);
   store->ops->block_status (store, start, end - start, take_run, report);
+  extents_answered (raw->extents, &report->question);
 }
 
 /* Ask about pos, and its whole window while at it.  A store may stop short of
@@ -134,9 +129,9 @@ cookie_now (struct raw *raw)
   return extents_cookie (raw->extents) + atomic_load (&raw->fs.zeroed_cookie);
 }
 
-/* The type of an unknown pos.  What was learned is looked up again, since it
- * may have been overtaken; what could not be kept is used this once.  Either
- * way a change after iomap->cookie was taken makes the mapping stale.
+/* The type of an unknown pos, looked up again, since what was learned may have
+ * been overtaken.  What could not be kept is not used: nobody would be told if
+ * it was written meanwhile.
  */
 static bool
 find_out (struct raw *raw, uint64_t pos, struct iomap *iomap)
@@ -145,13 +140,7 @@ find_out (struct raw *raw, uint64_t pos, struct iomap *iomap)
 
   ask_around (raw, pos, &report);
   iomap->length = raw->fs.size - pos;
-  if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
-    return true;
-  if (!report.found || cookie_now (raw) != iomap->cookie)
-    return false;
-  iomap->type = report.type;
-  iomap->length = report.offset + report.length - pos;
-  return true;
+  return extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
 }
 
 /* ------------------------------------------------------------ operations */

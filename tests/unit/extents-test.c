@@ -15,22 +15,11 @@
 #include <cmocka.h>
 
 #include "fs/extents.h"
+#include "tests/unit/extents-expect.h"
 #include "tests/unit/seed.h"
 
-#define UNKNOWN (-1)
 #define UNITS 512
 #define UNIT 4096u
-
-static void
-expect (struct extents *e, uint64_t offset, int type, uint64_t length)
-{
-  enum iomap_type got;
-  uint64_t n = length;
-  bool known = extents_lookup (e, offset, &n, &got);
-
-  assert_int_equal (known ? (int) got : UNKNOWN, type);
-  assert_int_equal (n, length);
-}
 
 static void
 nothing_is_known_at_first (void **state)
@@ -70,16 +59,6 @@ neighbours_are_merged (void **state)
   extents_destroy (e);
 }
 
-/* Did the cookie change since it was last asked for? */
-static bool
-bumped (struct extents *e, uint64_t *cookie)
-{
-  uint64_t before = *cookie;
-
-  *cookie = extents_cookie (e);
-  return *cookie != before;
-}
-
 static void
 cookie_changes_when_a_mapping_may_be_wrong (void **state)
 {
@@ -103,9 +82,13 @@ cookie_changes_when_a_mapping_may_be_wrong (void **state)
   assert_true (bumped (e, &cookie));
   extents_set (e, 20, 1, IOMAP_DELALLOC);
   assert_true (bumped (e, &cookie));
-  extents_learn (e, extents_epoch (e), 0, 1000, IOMAP_MAPPED);
+  learn (e, 0, 1000, IOMAP_MAPPED);
   assert_false (bumped (e, &cookie));
-  extents_set (e, 2000, 1, IOMAP_MAPPED); /* from unknown */
+  extents_set (e, 2000, 1, IOMAP_MAPPED); /* as which the unknown counts */
+  assert_false (bumped (e, &cookie));
+  extents_set (e, 3000, 1, IOMAP_HOLE);
+  assert_true (bumped (e, &cookie));
+  extents_forget (e, 3000, 1);
   assert_true (bumped (e, &cookie));
   extents_destroy (e);
 }
@@ -125,76 +108,6 @@ reserving_leaves_data_and_the_unknown_alone (void **state)
   expect (e, 200, UNKNOWN, 100);
   expect (e, 300, IOMAP_DELALLOC, 100);
   expect (e, 400, IOMAP_MAPPED, 100);
-  extents_destroy (e);
-}
-
-static void
-learning_fills_in_only_the_unknown (void **state)
-{
-  struct extents *e = extents_create (100);
-  uint64_t epoch = extents_epoch (e);
-
-  (void) state;
-  extents_set (e, 100, 100, IOMAP_MAPPED);
-  extents_set (e, 300, 100, IOMAP_DELALLOC);
-  extents_learn (e, epoch, 50, 1000, IOMAP_HOLE);
-  expect (e, 0, UNKNOWN, 50);
-  expect (e, 50, IOMAP_HOLE, 50);
-  expect (e, 100, IOMAP_MAPPED, 100);
-  expect (e, 200, IOMAP_HOLE, 100);
-  expect (e, 300, IOMAP_DELALLOC, 100);
-  expect (e, 400, IOMAP_HOLE, 650);
-  extents_destroy (e);
-}
-
-/* What was written and forgotten since the store was asked is not a hole. */
-static void
-nothing_is_learned_once_something_was_forgotten (void **state)
-{
-  struct extents *e = extents_create (100);
-  uint64_t epoch = extents_epoch (e);
-
-  (void) state;
-  extents_set (e, 100, 100, IOMAP_MAPPED);
-  extents_forget (e, 100, 100);
-  extents_learn (e, epoch, 0, 1000, IOMAP_HOLE);
-  expect (e, 0, UNKNOWN, 1000);
-  extents_learn (e, extents_epoch (e), 0, 1000, IOMAP_HOLE);
-  expect (e, 0, IOMAP_HOLE, 1000);
-  extents_destroy (e);
-}
-
-static void
-forgetting_for_room_ends_the_epoch (void **state)
-{
-  struct extents *e = extents_create (8);
-  uint64_t epoch = extents_epoch (e);
-  uint64_t i;
-
-  (void) state;
-  for (i = 0; i < 8; i++)
-    extents_set (e, i * 200, 100, IOMAP_MAPPED);
-  assert_int_equal (extents_epoch (e) == epoch, false);
-  extents_learn (e, epoch, 5000, 100, IOMAP_HOLE);
-  expect (e, 5000, UNKNOWN, 100);
-  extents_destroy (e);
-}
-
-static void
-a_report_of_many_runs_is_learned_even_when_full (void **state)
-{
-  struct extents *e = extents_create (6400);
-  uint64_t epoch, i;
-
-  (void) state;
-  for (i = 0; i < 10000; i++)
-    extents_set (e, i * 200, 100, IOMAP_MAPPED);
-  epoch = extents_epoch (e);
-  for (i = 0; i < 100; i++)
-    extents_learn (e, epoch, (1 << 30) + i * 100, 100,
-                   i % 2 ? IOMAP_HOLE : IOMAP_MAPPED);
-  for (i = 0; i < 100; i++)
-    expect (e, (1 << 30) + i * 100, i % 2 ? IOMAP_HOLE : IOMAP_MAPPED, 100);
   extents_destroy (e);
 }
 
@@ -227,7 +140,7 @@ random_change (struct rng *rng, struct extents *e, int *model)
         model[i] = IOMAP_DELALLOC;
     break;
   case 2:
-    extents_learn (e, extents_epoch (e), offset, length, type);
+    learn (e, offset, length, type);
     for (i = from; i < to; i++)
       if (model[i] == UNKNOWN)
         model[i] = (int) type;
@@ -379,12 +292,12 @@ what_was_found_last_is_not_stale (void **state)
   expect (e, 2250, IOMAP_DELALLOC, 50);
   extents_set (e, 2200, 100, IOMAP_MAPPED);
   expect (e, 2250, IOMAP_MAPPED, 50);
-  extents_learn (e, extents_epoch (e), 3000, 100, IOMAP_HOLE);
+  learn (e, 3000, 100, IOMAP_HOLE);
   expect (e, 2300, IOMAP_HOLE, 800);
   extents_forget (e, 3000, 50);
   expect (e, 2300, IOMAP_HOLE, 700);
   expect (e, 3000, UNKNOWN, 50);
-  extents_learn (e, extents_epoch (e), 3000, 50, IOMAP_MAPPED);
+  learn (e, 3000, 50, IOMAP_MAPPED);
   expect (e, 3000, IOMAP_MAPPED, 50);
   expect (e, 3050, IOMAP_HOLE, 50);
   extents_destroy (e);
@@ -448,10 +361,6 @@ main (void)
     cmocka_unit_test (neighbours_are_merged),
     cmocka_unit_test (cookie_changes_when_a_mapping_may_be_wrong),
     cmocka_unit_test (reserving_leaves_data_and_the_unknown_alone),
-    cmocka_unit_test (learning_fills_in_only_the_unknown),
-    cmocka_unit_test (nothing_is_learned_once_something_was_forgotten),
-    cmocka_unit_test (forgetting_for_room_ends_the_epoch),
-    cmocka_unit_test (a_report_of_many_runs_is_learned_even_when_full),
     cmocka_unit_test (random_changes_agree_with_a_model),
     cmocka_unit_test (a_small_map_forgets_but_never_lies),
     cmocka_unit_test (threads_do_not_disturb_each_other),

@@ -17,6 +17,7 @@ UNIT_TESTS = \
 	unit/destroy-test \
 	unit/direct-test \
 	unit/env-test \
+	unit/extents-learn-test \
 	unit/extents-test \
 	unit/failure-split-test \
 	unit/failure-test \
@@ -149,7 +150,12 @@ unit_env_test_SOURCES = \
 	unit/env-test.c \
 	$(FAKE_STORE) \
 	$(NULL)
+unit_extents_learn_test_SOURCES = \
+	unit/extents-expect.h \
+	unit/extents-learn-test.c \
+	$(NULL)
 unit_extents_test_SOURCES = \
+	unit/extents-expect.h \
 	unit/extents-test.c \
 	unit/seed.h \
 	tools/util.c tools/util.h \
