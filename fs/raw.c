@@ -14,7 +14,7 @@
  * after it is done, since the range may have been forgotten meanwhile and
  * asked for again before the bytes arrived.  Hence also:
  *
- *   unknown                  treated as MAPPED where asking is not possible
+ *   unknown                  treated as MAPPED, but for a report, which asks
  *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
  *   any        -> MAPPED     a store write is about to begin, or has ended
  *   unknown, DELALLOC -> MAPPED  zeroing is about to begin
@@ -30,96 +30,22 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/extents.h"
-#include "fs/raw.h"
+#include "fs/raw-impl.h"
 
 #define MAX_EXTENTS 65536
 
-/* The store is asked about this many bytes at once. */
-#define WINDOW (UINT64_C (1) << 30)
+/* Bytes: zeroes that are worth a request less to the store for each end of them.
+ * Fewer are read along with what is around them.
+ */
+#define WORTH_A_CUT (UINT64_C (64) << 10)
 
-struct raw {
-  struct fs fs;
-  struct extents *extents;
-};
+/* Ranges that are looked at for one mapping. */
+#define MAX_LOOKS 128
 
 static struct raw *
 raw_of (struct fs *fs)
 {
   return (struct raw *) fs; /* its first member */
-}
-
-/* ------------------------------------------------------ asking the store */
-
-struct report {
-  struct raw *raw;
-  struct extents_question question;
-  uint64_t pos;
-  bool found; /* a run with pos in it was reported */
-};
-
-static void
-take (struct report *report, uint64_t start, uint64_t end, enum iomap_type type)
-{
-  if (start >= end)
-    return;
-  extents_learn (report->raw->extents, &report->question, start, end - start,
-                 type);
-  report->found |= start <= report->pos && report->pos < end;
-}
-
-/* A server's runs may begin and end anywhere, but blocks are read and zeroed as a
- * whole: one of which not all is the same kind of zero is MAPPED.
- */
-static void
-take_run (void *opaque, uint64_t offset, uint64_t length,
-          enum store_extent type)
-{
-  static const enum iomap_type types[] = {
-    [STORE_HOLE] = IOMAP_HOLE,
-    [STORE_UNWRITTEN] = IOMAP_UNWRITTEN,
-    [STORE_DATA] = IOMAP_MAPPED,
-  };
-  struct report *report = opaque;
-  const struct fs *fs = &report->raw->fs;
-  uint64_t bs = fs->block_size, end = offset + length;
-  uint64_t first = (offset + bs - 1) & ~(bs - 1);
-  uint64_t last = end == fs->size ? end : end & ~(bs - 1);
-
-  if (type == STORE_DATA || first >= last)
-    take (report, offset, end, IOMAP_MAPPED);
-  else {
-    take (report, offset, first, IOMAP_MAPPED);
-    take (report, first, last, types[type]);
-    take (report, last, end, IOMAP_MAPPED);
-  }
-}
-
-static void
-ask (struct raw *raw, uint64_t start, uint64_t end, struct report *report)
-{
-  struct store *store = raw->fs.store;
-
-  report->raw = raw;
-  extents_ask (raw->extents, &report->question, start, end - start);
-  store->ops->block_status (store, start, end - start, take_run, report);
-  extents_answered (raw->extents, &report->question);
-}
-
-/* Ask about pos, and its whole window while at it.  A store may stop short of
- * pos (there may be very many runs); it is then asked from pos on.
- */
-static void
-ask_around (struct raw *raw, uint64_t pos, struct report *report)
-{
-  uint64_t start = pos & ~(WINDOW - 1);
-  uint64_t end = start + WINDOW < raw->fs.size ? start + WINDOW : raw->fs.size;
-
-  report->found = false;
-  report->pos = pos;
-  ask (raw, start, end, report);
-  if (!report->found && start < pos)
-    ask (raw, pos & ~((uint64_t) raw->fs.block_size - 1), end, report);
 }
 
 /* Both only grow, so the sum is the same only if both are. */
@@ -129,37 +55,53 @@ cookie_now (struct raw *raw)
   return extents_cookie (raw->extents) + atomic_load (&raw->fs.zeroed_cookie);
 }
 
-/* The type of an unknown pos, looked up again, since what was learned may have
- * been overtaken.  What could not be kept is not used: nobody would be told if
- * it was written meanwhile.
- */
-static bool
-find_out (struct raw *raw, uint64_t pos, struct iomap *iomap)
-{
-  struct report report;
-
-  ask_around (raw, pos, &report);
-  iomap->length = raw->fs.size - pos;
-  return extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
-}
-
 /* ------------------------------------------------------------ operations */
 
+/* Exactly what is known; this alone asks.  What could not be kept of the answer
+ * is not used: nobody would be told if it was written meanwhile.
+ */
 static void
-begin_read (struct raw *raw, uint64_t pos, uint64_t length, unsigned flags,
-            struct iomap *iomap)
+begin_report (struct raw *raw, uint64_t pos, uint64_t length,
+              struct iomap *iomap)
 {
-  bool may_ask = !(flags & IOMAP_NOWAIT) && raw->fs.store->geo.can_extents;
+  bool known;
 
   iomap->length = length;
-  if (extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
-    return;
-  if (may_ask && find_out (raw, pos, iomap))
-    return;
-  /* The length is that of the unknown range, as asked at most. */
-  if (iomap->length > length)
+  known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
+  if (!known && raw->fs.store->geo.can_extents) {
+    raw_ask (raw, pos);
     iomap->length = length;
-  iomap->type = IOMAP_MAPPED;
+    known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
+  }
+  if (!known)
+    iomap->type = IOMAP_MAPPED;
+}
+
+/* Never asks: a read of what is not known reads the store, where the answer to a
+ * question would take as long, and longer the more there is to say.
+ */
+static void
+begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
+{
+  uint64_t end = pos + length, at = pos, data_end = pos, n;
+  enum iomap_type type, first = IOMAP_MAPPED;
+  unsigned looks;
+
+  for (looks = 0; looks < MAX_LOOKS && at < end && at - data_end < WORTH_A_CUT;
+       looks++) {
+    n = end - at;
+    if (!extents_lookup (raw->extents, at, &n, &type))
+      type = IOMAP_MAPPED;
+    first = looks == 0 ? type : first;
+    at += n;
+    data_end = type == IOMAP_MAPPED ? at : data_end;
+  }
+  if (data_end > pos) {
+    first = IOMAP_MAPPED;
+    at = data_end;
+  }
+  iomap->type = first;
+  iomap->length = at - pos;
 }
 
 /* A write that goes on behind its mapping goes on in another step, and what it
@@ -248,8 +190,10 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
     begin_direct_write (raw, pos, length, iomap);
   else if (flags & IOMAP_WRITE)
     begin_write (raw, pos, length, iomap);
+  else if (flags & IOMAP_REPORT)
+    begin_report (raw, pos, length, iomap);
   else
-    begin_read (raw, pos, length, flags, iomap);
+    begin_read (raw, pos, length, iomap);
   if (!is_direct_write (flags) && !(flags & IOMAP_REPORT))
     begin_zeroed (raw, pos, iomap);
   iomap->offset = pos;
@@ -435,6 +379,7 @@ raw_open (struct store *store, struct fs **fs)
     free (raw);
     return -ENOMEM;
   }
+  atomic_init (&raw->window, RAW_FIRST_WINDOW);
   raw->fs.ops = &raw_ops;
   raw->fs.store = store;
   raw->fs.size = store->geo.size;

@@ -425,14 +425,15 @@ extern bool remote_piece_reset (struct remote_cmd *cmd, int *losses);
  * iov_base a struct remote_status.
  */
 #define REMOTE_STATUS_FLAG 0x80000000u
-#define STATUS_RUNS 64u
+
+struct remote_run {
+  uint32_t length, state;
+};
 
 struct remote_status {
-  unsigned losses; /* of sessions that were asked */
-  unsigned n;
-  struct {
-    uint32_t length, state;
-  } run[STATUS_RUNS];
+  unsigned losses;        /* of sessions that were asked */
+  size_t n, room;         /* of run */
+  struct remote_run *run; /* the asker's to free when he has his answer */
 };
 
 /* The session by which the request was sent is lost.  Should it be a question

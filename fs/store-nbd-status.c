@@ -6,28 +6,50 @@
  * in a way that makes no sense, is data.
  */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/store-nbd-impl.h"
 
+/* Runs of one answer that are kept, at most; whatever a server says. */
+#define MAX_RUNS ((size_t) 16384)
+
 /* A question that has cost so many sessions is not asked again. */
 #define MAX_LOSSES 3
+
+/* Room for so many more runs, as far as there is memory, and no more than is
+ * kept of an answer.  Returns how many there is room for.
+ */
+static size_t
+make_room (struct remote_status *status, size_t more)
+{
+  size_t room = MAX_RUNS - status->n < more ? MAX_RUNS : status->n + more;
+  struct remote_run *run;
+
+  if (room > status->room &&
+      (run = reallocarray (status->run, room, sizeof *run)) != NULL) {
+    status->run = run;
+    status->room = room;
+  }
+  room = status->room - status->n;
+  return room < more ? room : more;
+}
 
 int
 remote_on_extents (void *opaque, const char *context, uint64_t offset,
                    uint32_t *entries, size_t n, int *error)
 {
   struct remote_status *status = opaque;
-  size_t i;
+  size_t i, more;
 
   (void) offset;
   (void) error;
   if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
     return 0;
-  for (i = 0; i + 1 < n && status->n < STATUS_RUNS; i += 2, status->n++) {
-    status->run[status->n].length = entries[i];
-    status->run[status->n].state = entries[i + 1];
-  }
+  more = make_room (status, n / 2);
+  for (i = 0; i < more; i++)
+    status->run[status->n++] =
+      (struct remote_run) { entries[2 * i], entries[2 * i + 1] };
   return 0;
 }
 
@@ -47,7 +69,7 @@ report (const struct remote_status *status, uint64_t from, uint64_t offset,
         uint64_t end, store_extent_fn *fn, void *opaque)
 {
   uint64_t pos = offset, to = from;
-  unsigned i;
+  size_t i;
 
   for (i = 0; i < status->n && status->run[i].length > 0 && to < end; i++) {
     to += status->run[i].length;
@@ -97,14 +119,16 @@ remote_block_status (struct store *store, uint64_t offset, uint64_t length,
     .niov = 1,
   };
   uint64_t end;
-  int r;
+  int r = 0;
 
   if (offset >= store->geo.size || length == 0)
     return -EINVAL;
   end = length < store->geo.size - offset ? offset + length : store->geo.size;
   req.length = whole_blocks (store, end) - req.offset;
-  if (store->geo.can_extents && (r = store_submit_wait (store, &req)) < 0)
-    return r;
-  report (&status, req.offset, offset, end, fn, opaque);
-  return 0;
+  if (store->geo.can_extents)
+    r = store_submit_wait (store, &req);
+  if (r == 0)
+    report (&status, req.offset, offset, end, fn, opaque);
+  free (status.run);
+  return r;
 }

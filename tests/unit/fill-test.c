@@ -90,6 +90,7 @@ test_holes (void **state)
   fake_store_set_status (f->fake, 0, 6 * MiB, STORE_HOLE);
   fake_store_set_status (f->fake, 6 * MiB, 4 * MiB, STORE_UNWRITTEN);
   store_put (f, 10 * MiB, 1 * MiB, 0);
+  learn_extents (f);
   expect_zero (f, 100, 10 * MiB - 100);
   expect_zero (f, 3, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
@@ -135,6 +136,7 @@ test_prefetch (void **state)
 
   (void) state;
   fake_store_set_status (f->fake, 4 * MiB, 1 * MiB, STORE_HOLE);
+  learn_extents (f);
   assert_int_equal (cache_prefetch (f->conn, 3 * MiB, 3 * MiB), 0);
   fake_store_clear (f->fake);
   expect (f, 3 * MiB, 1 * MiB, 0);

@@ -28,6 +28,18 @@ bench_close (struct bench *b)
   b->fake->store.ops->close (&b->fake->store);
 }
 
+void
+bench_learn (struct bench *b)
+{
+  struct iomap iomap;
+  uint64_t pos;
+
+  for (pos = 0; pos < b->fs->size; pos = iomap.offset + iomap.length)
+    assert_int_equal (
+      b->fs->ops->begin (b->fs, pos, b->fs->size - pos, IOMAP_REPORT, &iomap),
+      0);
+}
+
 struct iomap
 expect (struct bench *b, uint64_t pos, uint64_t length, unsigned flags,
         enum iomap_type type, uint64_t from_pos)

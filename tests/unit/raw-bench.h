@@ -32,6 +32,9 @@ extern void bench_open (struct bench *b, uint64_t size);
 extern void bench_start (struct bench *b);
 extern void bench_close (struct bench *b);
 
+/* Ask for a report of all of the disk. */
+extern void bench_learn (struct bench *b);
+
 /* Ask for a mapping; it must be of this type and of this length from pos. */
 extern struct iomap expect (struct bench *b, uint64_t pos, uint64_t length,
                             unsigned flags, enum iomap_type type,

@@ -62,7 +62,9 @@ check_block (struct worker *w, uint64_t offset)
   struct iomap iomap;
   uint8_t first;
 
-  if (b->fs->ops->begin (b->fs, offset, BLOCK, 0, &iomap) < 0)
+  if (b->fs->ops->begin (b->fs, offset, BLOCK,
+                         rng_chance (&w->rng, 50) ? IOMAP_REPORT : 0,
+                         &iomap) < 0)
     return -1;
   if (iomap.type == IOMAP_MAPPED)
     return 0;

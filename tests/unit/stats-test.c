@@ -297,6 +297,7 @@ test_hits_and_misses (void **state)
   (void) state;
   fake_store_set_status (f->fake, 8 * MiB, 1 * MiB, STORE_HOLE);
   store_put (f, 1 * MiB, 3 * PAGE, 1);
+  learn_extents (f);
   put (f, 0, PAGE, 1);
   mark (f);
   expect (f, 0, PAGE, 1);
