@@ -28,6 +28,10 @@
 #define MAX_DEPTH 4096u
 #define MAX_CONNECTIONS 64u
 
+/* Between attempts to connect at the start. */
+#define MIN_PAUSE (100 * NSEC_PER_MSEC)
+#define MAX_PAUSE (1600 * NSEC_PER_MSEC)
+
 /* All bounce buffers together, bytes. */
 #define MAX_BOUNCES ((size_t) 16 << 20)
 
@@ -178,14 +182,58 @@ fill_geometry (struct store_nbd *sn, bool readonly)
 }
 
 static int
-probe (struct store_nbd *sn, const struct store_message *m)
+try_to_connect (struct store_nbd *sn, char *why)
 {
   struct env *env = sn->store.env;
   uint64_t begun = env->now (env);
-  char why[WHY_MAX];
   int r = remote_connect (sn, begun + CONNECT_TIMEOUT, -1, &sn->probe, why);
 
   sn->took = env->now (env) - begun;
+  return r;
+}
+
+static void
+sleep_until (struct env *env, uint64_t deadline)
+{
+  _Atomic uint32_t never = 0;
+
+  while (env->now (env) < deadline)
+    env->wait (env, &never, 0, deadline);
+}
+
+/* A server that is not there yet is waited for, if at all, in one line. */
+static int
+connect_at_start (struct store_nbd *sn, uint64_t patience, char *why)
+{
+  struct env *env = sn->store.env;
+  uint64_t begun = env->now (env), until = begun + patience;
+  uint64_t pause = MIN_PAUSE, next;
+  int r = try_to_connect (sn, why);
+
+  if (r == 0 || patience == 0)
+    return r;
+  env_log (env, LOG_ERROR,
+           "%s: cannot connect: %s; trying again for %g seconds", sn->uri, why,
+           (double) patience / NSEC_PER_SEC);
+  while (r < 0 && env->now (env) < until) {
+    next = env->now (env) + pause;
+    sleep_until (env, next < until ? next : until);
+    if (pause < MAX_PAUSE)
+      pause *= 2;
+    r = try_to_connect (sn, why);
+  }
+  if (r == 0)
+    env_log (env, LOG_INFO, "%s: connected after %" PRIu64 " seconds", sn->uri,
+             (env->now (env) - begun) / NSEC_PER_SEC);
+  return r;
+}
+
+static int
+probe (struct store_nbd *sn, uint64_t patience, const struct store_message *m)
+{
+  char why[WHY_MAX];
+  int r = connect_at_start (sn, patience, why);
+
   if (r < 0)
     return store_refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
   r = remote_learn (sn->probe, &sn->facts, why);
@@ -238,7 +286,8 @@ store_nbd_open (struct env *env, const struct store_nbd_options *options,
   sn = new_store (env, options);
   if (sn == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
-  if ((r = probe (sn, &m)) < 0 || (r = check_export (sn, options, &m)) < 0) {
+  if ((r = probe (sn, options->patience, &m)) < 0 ||
+      (r = check_export (sn, options, &m)) < 0) {
     nbd_store_close (&sn->store);
     return r;
   }

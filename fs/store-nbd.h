@@ -43,6 +43,7 @@ struct store_nbd_options {
   unsigned connections; /* at most; 1 if the server has no multi-conn */
   unsigned io_depth;    /* requests in flight at most */
   uint64_t retry;       /* ns */
+  uint64_t patience;    /* ns: with a server that is not there at the start */
 };
 
 /* Is this store named by such a URI? */
@@ -67,7 +68,8 @@ extern int store_nbd_tls_paths (const char *uri, char **certificates,
                                 bool *psk);
 
 /* Make one connection, of which the first session is made later, and learn
- * from it the geometry.  No threads are made yet.  Returns 0 and the store, or
+ * from it the geometry; if none can be made, try again, for options->patience, with
+ * a line in the log.  No threads are made yet.  Returns 0 and the store, or
  * a negative errno with in err (errlen bytes) one line that says what was
  * wrong and what would be right: no such server or export, a certificate that
  * is not trusted, an export that is read-only without options->readonly, one that

@@ -187,5 +187,6 @@ config_nbd_store (const struct config *config, bool readonly,
     .connections = config->connections,
     .io_depth = config->io_depth,
     .retry = config->retry,
+    .patience = config_given (config, "retry") ? config->retry : 0,
   };
 }

@@ -47,6 +47,7 @@ INTEGRATION_TESTS = \
 	integration/remote-features.sh \
 	integration/remote-hangs.sh \
 	integration/remote-hostile.sh \
+	integration/remote-later.sh \
 	integration/remote-oracle.sh \
 	integration/remote-outage.sh \
 	integration/remote-readonly.sh \

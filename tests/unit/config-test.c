@@ -231,6 +231,7 @@ test_nbd_store (void **state)
   assert_int_equal (options.connections, 4);
   assert_int_equal (options.io_depth, 32);
   assert_true (options.retry == 30 * NSEC_PER_SEC);
+  assert_true (options.patience == 0);
 
   set (&config, "connections", "64");
   set (&config, "io-depth", "7");
@@ -244,6 +245,14 @@ test_nbd_store (void **state)
   assert_int_equal (options.io_depth, 7);
   assert_true (options.retry == 0);
   assert_true (options.unsafe_no_flush);
+  config_free (&config);
+
+  config_init (&config);
+  set (&config, "store", "nbd://localhost");
+  set (&config, "retry", "120"); /* at the start, too */
+  config_nbd_store (&config, false, &options);
+  assert_true (options.retry == 120 * NSEC_PER_SEC);
+  assert_true (options.patience == options.retry);
   config_free (&config);
 
   refused ("store", "", "PATH or file:PATH, nbd://", NULL);

@@ -219,6 +219,72 @@ nobody_there_is_said_at_once (void **state)
   nbd_rig_exit (&rig);
 }
 
+static unsigned pauses;
+
+/* Time passes by itself; the server comes in the third pause. */
+static void
+pause_of_the_rig (struct env *env, _Atomic uint32_t *word, uint32_t value,
+                  uint64_t deadline)
+{
+  static const char *const args[] = { "memory", "1M", NULL };
+  struct nbd_rig *rig = (struct nbd_rig *) env; /* its first member */
+
+  (void) word;
+  (void) value;
+  if (++pauses == 3)
+    nbd_rig_serve (rig, args);
+  atomic_store (&rig->clock, deadline);
+}
+
+static void
+a_server_that_starts_later_is_waited_for (void **state)
+{
+  char message[300] = "";
+  struct store_nbd_options o;
+  struct nbd_rig rig;
+
+  (void) state;
+  pauses = 0;
+  nbd_rig_init (&rig);
+  nbd_rig_stop_clock (&rig);
+  rig.env.wait = pause_of_the_rig;
+  o = nbd_rig_options (&rig);
+  o.patience = 120 * NSEC_PER_SEC;
+  assert_int_equal (
+    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
+  assert_int_equal (pauses, 3);
+  assert_int_equal (rig.errors, 1);
+  assert_non_null (strstr (rig.last_error, "No such file or directory; trying "
+                                           "again for 120 seconds"));
+  rig.store->ops->close (rig.store);
+  nbd_rig_exit (&rig);
+}
+
+static void
+but_not_for_ever (void **state)
+{
+  char message[300] = "";
+  struct store_nbd_options o;
+  struct nbd_rig rig;
+  uint64_t begun;
+
+  (void) state;
+  nbd_rig_init (&rig);
+  nbd_rig_stop_clock (&rig);
+  rig.hasten = true;
+  begun = rig.clock;
+  o = nbd_rig_options (&rig);
+  o.patience = 2500 * NSEC_PER_MSEC;
+  assert_int_equal (
+    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message),
+    -ENOENT);
+  assert_true (rig.clock - begun == o.patience);
+  assert_int_equal (rig.errors, 1);
+  assert_non_null (strstr (rig.last_error, "for 2.5 seconds"));
+  assert_non_null (strstr (message, "cannot connect"));
+  nbd_rig_exit (&rig);
+}
+
 static void
 a_store_closes_without_having_been_attached (void **state)
 {
@@ -313,6 +379,8 @@ main (void)
     cmocka_unit_test (a_read_only_export_needs_to_be_asked_for),
     cmocka_unit_test (fewer_connections_than_wished_will_do),
     cmocka_unit_test (nobody_there_is_said_at_once),
+    cmocka_unit_test (a_server_that_starts_later_is_waited_for),
+    cmocka_unit_test (but_not_for_ever),
     cmocka_unit_test (a_store_closes_without_having_been_attached),
     cmocka_unit_test (errors_of_the_server_are_passed_on),
     cmocka_unit_test (zeroes_are_asked_for_in_pieces),
