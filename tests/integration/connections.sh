@@ -44,4 +44,23 @@ with open(sys.argv[1], "rb") as f:
     same(f.read(7000), bytes(3000) + (b"durable" * 1000)[3000:], 12345,
          "the file after a FUA zero")
 EOF
+
+# What each costs, as the man page and the systemd unit have it.
+client "$pid" <<'EOF'
+import os
+
+
+def descriptors():
+    return len(os.listdir("/proc/%s/fd" % sys.argv[1]))
+
+
+first = connect()
+first.pread(512, 0)
+before = descriptors()
+more = [connect() for i in range(10)]
+for h in more:
+    h.pread(512, 0)
+if descriptors() - before > 30:
+    fail("10 connections take %d descriptors" % (descriptors() - before))
+EOF
 stop_folio
