@@ -87,6 +87,14 @@ file_is_cut (const struct store_file *sf, const struct store_req *req)
          file_req_end (sf, req) > end;
 }
 
+/* ---- store-file-lock.c */
+
+/* Lock sync_fd against other servers and QEMU, exclusively unless the store is
+ * read-only; waits for up to a second.  Returns 0 or a negative errno with a message.
+ */
+extern int file_lock (const struct store_file *sf,
+                      const struct store_message *m);
+
 /* ---- store-file-open.c: all return 0 or a negative errno with a message */
 
 /* Open (or make) sync_fd and fd, lock them, fill in st and the size. */

@@ -19,8 +19,6 @@
 
 #include "fs/store-file-impl.h"
 
-#define LOCK_PATIENCE NSEC_PER_SEC
-
 static int
 check_type (const char *path, mode_t mode, const struct store_message *m)
 {
@@ -132,42 +130,6 @@ open_or_create (const struct store_file_options *options, bool *created,
   return r;
 }
 
-static int
-try_lock (const struct store_file *sf)
-{
-  struct flock lock = {
-    .l_type = sf->store.geo.readonly ? F_RDLCK : F_WRLCK,
-    .l_whence = SEEK_SET,
-  };
-
-  if (fcntl (sf->sync_fd, F_OFD_SETLK, &lock) == 0)
-    return 0;
-  return errno == EACCES ? -EAGAIN : -errno;
-}
-
-/* A server that was killed holds its lock until the kernel is through with the
- * requests it had in flight, which until then may still change the file: have
- * some patience with it.
- */
-static int
-lock_file (const struct store_file *sf, const struct store_message *m)
-{
-  struct env *env = sf->store.env;
-  uint64_t deadline = env->now (env) + LOCK_PATIENCE;
-  _Atomic uint32_t never = 0;
-  int r;
-
-  while ((r = try_lock (sf)) == -EAGAIN && env->now (env) < deadline)
-    env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
-  if (r == -EAGAIN)
-    return store_refuse (m, r, "%s is locked by another server or process",
-                         sf->path);
-  if (r < 0)
-    return store_refuse (m, r, "%s cannot be locked: %s", sf->path,
-                         strerror (-r));
-  return 0;
-}
-
 /* The name of a new file is to be as durable as what will be flushed to it. */
 static void
 sync_parent (const char *path)
@@ -275,7 +237,7 @@ file_open (struct store_file *sf, const struct store_file_options *options,
   sf->sync_fd = r = open_or_create (options, &created, m);
   if (r < 0)
     return r;
-  if ((r = lock_file (sf, m)) < 0)
+  if ((r = file_lock (sf, m)) < 0)
     return r;
   if (created && (r = size_new (sf, options->create, m)) < 0)
     return r;
