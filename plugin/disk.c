@@ -197,12 +197,21 @@ free_clients (struct disk *disk)
 }
 
 int
-disk_close (struct disk *disk)
+disk_save (struct disk *disk)
 {
   int r = 0;
 
   if (disk->watcher)
     r = watcher_finish (disk->watcher);
+  disk->watcher = NULL;
+  return r;
+}
+
+int
+disk_close (struct disk *disk)
+{
+  int r = disk_save (disk);
+
   free_clients (disk);
   if (disk->mapping)
     mapping_destroy (disk->mapping);

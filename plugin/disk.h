@@ -31,6 +31,12 @@ extern int disk_open (const struct config *config, bool readonly,
  */
 extern int disk_start (struct disk *disk);
 
+/* The process ends although clients may be there and requests under way: write
+ * everything back, and nothing else.  Of a disk that was started, which is of no
+ * use after that.  Returns as disk_close.
+ */
+extern int disk_save (struct disk *disk);
+
 /* Write everything back, stop and free all, conns that are still there too; no
  * requests are running or will come.  Also for a disk that was not started, or
  * not quite.  Returns 0, or the negative errno

@@ -22,11 +22,19 @@ static struct shared {
   _Atomic bool lost;
 } * shared;
 
+/* Nobody else's: a child of this process leaves it alone. */
+static void (*_Atomic call) (void);
+static pid_t call_process;
+
 /* Registered early, so it runs after nearly all others of its kind. */
 static void
 at_exit (int status, void *opaque)
 {
+  void (*fn) (void) = atomic_exchange (&call, NULL);
+
   (void) opaque;
+  if (fn && call_process == getpid ())
+    fn ();
   if (status != EXIT_SUCCESS || !shared->lost)
     return;
   fflush (NULL);
@@ -52,4 +60,11 @@ void
 exit_data_lost (void)
 {
   shared->lost = true;
+}
+
+void
+exit_call (void (*fn) (void))
+{
+  call_process = getpid ();
+  call = fn;
 }

@@ -16,6 +16,7 @@
 #include <nbdkit-plugin.h>
 
 #include "cache/cache.h"
+#include "plugin/abort.h"
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 #include "plugin/disk.h"
@@ -101,6 +102,7 @@ folio_dump_plugin (void)
 static int
 folio_get_ready (void)
 {
+  ABORT_INSIDE;
   char err[CONFIG_ERROR_MAX];
   int r;
 
@@ -119,16 +121,33 @@ folio_get_ready (void)
   return -1;
 }
 
+/* nbdkit ends without calling cleanup, as when it finds no memory to take a
+ * connection.
+ */
+static void
+save_at_exit (void)
+{
+  ABORT_INSIDE;
+
+  abort_refuse ();
+  if (disk_save (disk) < 0)
+    exit_data_lost ();
+}
+
 static int
 folio_after_fork (void)
 {
+  ABORT_INSIDE;
   int r;
 
   signals_start ();
   log_start (cmdline.log, signals_forked () && !cmdline.run);
   r = disk_start (disk);
-  if (r == 0)
+  if (r == 0) {
+    abort_start (ABORT_SECONDS);
+    exit_call (save_at_exit);
     return 0;
+  }
   signals_stop ();
   disk_close (disk);
   disk = NULL;
@@ -140,9 +159,12 @@ folio_after_fork (void)
 static void
 folio_cleanup (void)
 {
+  ABORT_INSIDE;
+  exit_call (NULL);
   if (disk && disk_close (disk) < 0)
     exit_data_lost ();
   disk = NULL;
+  abort_stop ();
   signals_stop ();
 }
 
@@ -151,6 +173,7 @@ folio_cleanup (void)
 static void *
 folio_open (int readonly)
 {
+  ABORT_INSIDE;
   struct conn *conn;
   int r = disk_connect (disk, &conn);
 
@@ -165,6 +188,7 @@ folio_open (int readonly)
 static void
 folio_close (void *handle)
 {
+  ABORT_INSIDE;
   disk_disconnect (disk, handle);
 }
 
@@ -254,7 +278,8 @@ error_for_client (int error)
   case ENOSPC:
   case EDQUOT:
   case EFBIG: return error;
-  case ESHUTDOWN: return disk_stopping (disk) ? error : EIO;
+  case ESHUTDOWN:
+    return disk_stopping (disk) || !abort_may_acknowledge () ? error : EIO;
   default: return EIO;
   }
 }
@@ -284,6 +309,15 @@ failed (int r, const char *what, uint32_t count, uint64_t offset)
   return -1;
 }
 
+/* What was done in memory only, when the process may not last until it is saved,
+ * was not done.
+ */
+static int
+if_it_lasts (int r)
+{
+  return r == 0 && !abort_may_acknowledge () ? -ESHUTDOWN : r;
+}
+
 static unsigned
 cache_flags (uint32_t flags)
 {
@@ -296,6 +330,7 @@ static int
 folio_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
              uint32_t flags)
 {
+  ABORT_INSIDE;
   int r = cache_read (handle, buf, count, offset);
 
   (void) flags;
@@ -306,7 +341,9 @@ static int
 folio_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
               uint32_t flags)
 {
-  int r = cache_write (handle, buf, count, offset, cache_flags (flags));
+  ABORT_INSIDE;
+  int r =
+    if_it_lasts (cache_write (handle, buf, count, offset, cache_flags (flags)));
 
   return r < 0 ? failed (r, "write", count, offset) : 0;
 }
@@ -314,6 +351,7 @@ folio_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
 static int
 folio_flush (void *handle, uint32_t flags)
 {
+  ABORT_INSIDE;
   int r = cache_flush (handle);
 
   (void) flags;
@@ -331,7 +369,8 @@ folio_flush (void *handle, uint32_t flags)
 static int
 folio_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  int r = cache_zero (handle, count, offset, cache_flags (flags));
+  ABORT_INSIDE;
+  int r = if_it_lasts (cache_zero (handle, count, offset, cache_flags (flags)));
 
   if (r == -ENOTSUP && flags & NBDKIT_FLAG_FAST_ZERO) {
     nbdkit_set_error (EOPNOTSUPP); /* that was the question */
@@ -343,7 +382,8 @@ folio_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 folio_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  int r = cache_trim (handle, count, offset, cache_flags (flags));
+  ABORT_INSIDE;
+  int r = if_it_lasts (cache_trim (handle, count, offset, cache_flags (flags)));
 
   return r < 0 ? failed (r, "trim", count, offset) : 0;
 }
@@ -351,6 +391,7 @@ folio_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 folio_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
+  ABORT_INSIDE;
   int r = cache_prefetch (handle, count, offset);
 
   (void) flags;
@@ -387,6 +428,7 @@ static int
 folio_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                struct nbdkit_extents *extents)
 {
+  ABORT_INSIDE;
   struct extents_request req = {
     .extents = extents,
     .one = flags & NBDKIT_FLAG_REQ_ONE,

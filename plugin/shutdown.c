@@ -11,6 +11,10 @@
  * If nothing could be saved for as long as the timeout, what is not saved is
  * logged, range by range; and then, if no clients are there, that is the end,
  * else it is tried on until they have left.
+ *
+ * When nbdkit aborts everything is written back in the same way, in whatever
+ * state that finds us, and given up a little before the thread that dies would do
+ * so by itself.
  */
 
 #include <errno.h>
@@ -23,10 +27,16 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "plugin/abort.h"
+#include "plugin/log.h"
 #include "plugin/progress.h"
 #include "plugin/shutdown.h"
 #include "plugin/signals.h"
 #include "plugin/stats-log.h"
+
+/* How long after an abort it is tried, so that there is time to log what is lost.
+ */
+#define GIVE_UP_ABORT ((ABORT_SECONDS - 5) * NSEC_PER_SEC)
 
 /* More lines than this about lost ranges help nobody. */
 #define MAX_RANGES 10000
@@ -39,10 +49,15 @@ struct watcher {
   _Atomic bool finish; /* no client is there any more */
   int result;          /* the thread's; read after joining it */
 
-  /* Of the thread that writes back. */
+  /* Of the thread. */
+  uint64_t stats_at;    /* when counters are logged next, ns */
+  bool stopping;        /* signals were seen, and nbdkit told */
+  bool shut;            /* writes are refused */
   uint64_t least;       /* of mapping_work_left so far ... */
   uint64_t least_since; /* ... since then, ns */
   bool reported;        /* what is not saved was logged */
+  uint64_t abort_since; /* an abort was seen then, ns; 0: none */
+  bool released;        /* what has aborted may die */
 };
 
 /* --- what is lost --- */
@@ -134,6 +149,48 @@ report (struct watcher *w, const char *fate)
   w->reported = true;
 }
 
+static void
+refuse_writes (struct watcher *w)
+{
+  if (!w->shut)
+    mapping_shutdown (w->mapping);
+  w->shut = true;
+}
+
+static void
+release (struct watcher *w)
+{
+  w->released = true;
+  abort_saved ();
+}
+
+/* Does a thread of nbdkit's that has aborted wait for us? */
+static bool
+is_awaited (struct watcher *w)
+{
+  if (!abort_begun () || w->released)
+    return false;
+  if (w->abort_since == 0) {
+    w->abort_since = w->env->now (w->env);
+    refuse_writes (w);
+    log_bypass ();
+    env_log (w->env, LOG_ERROR,
+             "nbdkit has aborted; everything is written back before it ends");
+  }
+  return true;
+}
+
+/* If so, has it waited long enough? */
+static void
+look_at_abort (struct watcher *w)
+{
+  if (!is_awaited (w) ||
+      (!timed_out (w) && w->env->now (w->env) - w->abort_since < GIVE_UP_ABORT))
+    return;
+  log_unsaved (w, "are lost: giving up, as nbdkit has aborted");
+  release (w);
+}
+
 /* Called once a second while the store is at it. */
 static void
 log_progress (void *opaque, const struct sync_progress *p)
@@ -143,6 +200,7 @@ log_progress (void *opaque, const struct sync_progress *p)
 
   progress_format (line, sizeof line, p);
   env_log (w->env, LOG_INFO, "%s", line);
+  look_at_abort (w);
   if (timed_out (w))
     report (w, "are not saved; waiting for the store, which does not answer");
 }
@@ -160,6 +218,9 @@ write_back (struct watcher *w)
     if (!failed)
       env_log (w->env, LOG_ERROR, "writing back failed: %m; trying again");
     failed = true;
+    look_at_abort (w);
+    if (w->released)
+      return r;
     if (timed_out (w)) {
       if (w->finish) {
         log_unsaved (w, "are lost: giving up");
@@ -177,25 +238,55 @@ write_back (struct watcher *w)
 
 /* --- the thread --- */
 
-/* Return when nbdkit is told to stop, or ends. */
+/* Until something has happened, perhaps, or counters are due. */
 static void
-wait_for_shutdown (struct watcher *w)
+wait_a_while (struct watcher *w)
 {
-  uint64_t interval = STATS_SECONDS * NSEC_PER_SEC;
-  uint64_t next = w->env->now (w->env) + interval, now;
+  uint64_t now = w->env->now (w->env);
   int timeout = -1;
 
-  while (!w->finish && !signals_seen ()) {
-    if (folio_debug_stats) {
-      now = w->env->now (w->env);
-      if (now >= next) {
-        stats_log (w->env, w->mapping);
-        next = now + interval;
-      }
-      timeout = (int) ((next - now) / NSEC_PER_MSEC) + 1;
+  if (folio_debug_stats) {
+    if (w->stats_at == 0)
+      w->stats_at = now + STATS_SECONDS * NSEC_PER_SEC;
+    if (now >= w->stats_at) {
+      stats_log (w->env, w->mapping);
+      w->stats_at = now + STATS_SECONDS * NSEC_PER_SEC;
     }
-    signals_wait (timeout);
+    timeout = (int) ((w->stats_at - now) / NSEC_PER_MSEC) + 1;
   }
+  signals_wait (timeout);
+}
+
+static void
+stop (struct watcher *w)
+{
+  w->stopping = true;
+  /* With --run nbdkit's parent may have been told, and not the server. */
+  nbdkit_shutdown ();
+  refuse_writes (w);
+  w->result = write_back (w);
+}
+
+/* What was on when it aborted may have missed what was acknowledged since. */
+static void
+save_before_abort (struct watcher *w)
+{
+  if (write_back (w) == 0 && !w->released) {
+    env_log (w->env, LOG_INFO, "everything is written back");
+    release (w);
+  }
+}
+
+/* No clients are there any more. */
+static void
+save_at_last (struct watcher *w)
+{
+  refuse_writes (w);
+  if (w->result == 0)
+    w->result = write_back (w);
+  if (is_awaited (w))
+    save_before_abort (w);
+  abort_saved (); /* who aborts now need not wait */
 }
 
 static void *
@@ -203,13 +294,17 @@ watch (void *opaque)
 {
   struct watcher *w = opaque;
 
-  wait_for_shutdown (w);
-  env_log (w->env, LOG_DEBUG, "shutting down: writing back");
-  /* With --run nbdkit's parent may have been told, and not the server. */
-  nbdkit_shutdown ();
-  mapping_shutdown (w->mapping);
-  w->result = write_back (w);
-  env_log (w->env, LOG_DEBUG, "shutting down: %s",
+  while (!w->finish) {
+    if (is_awaited (w))
+      save_before_abort (w);
+    else if (signals_seen () && !w->stopping)
+      stop (w);
+    else
+      wait_a_while (w);
+  }
+  env_log (w->env, LOG_DEBUG, "the end: writing back");
+  save_at_last (w);
+  env_log (w->env, LOG_DEBUG, "the end: %s",
            w->result == 0 ? "everything is on the store"
                           : "not everything is on the store");
   return NULL;
@@ -247,12 +342,7 @@ watcher_finish (struct watcher *watcher)
    */
   signals_wake ();
   pthread_join (watcher->thread, NULL);
-  /* Requests that were under way then have been answered since; now there are
-   * none.
-   */
   r = watcher->result;
-  if (r == 0)
-    r = write_back (watcher);
   stats_log (watcher->env, watcher->mapping);
   free (watcher);
   return r;

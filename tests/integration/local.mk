@@ -17,6 +17,7 @@ INTEGRATION_TESTS = \
 	integration/create.sh \
 	integration/direct-modes.sh \
 	integration/documentation.sh \
+	integration/endings.sh \
 	integration/exit-status.sh \
 	integration/extents-during-writeback.sh \
 	integration/extents-show-unflushed-data.sh \

@@ -86,3 +86,11 @@ no-libnbd:
 	@echo 'The tests need libnbd: install the Debian package libnbd-dev' >&2
 	@exit 1
 endif
+
+# A filter by which nbdkit fails when asked.
+check_LTLIBRARIES += broken.la
+broken_la_SOURCES = tools/broken.c
+broken_la_LIBADD =
+broken_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+broken_la_CFLAGS = -fvisibility=hidden $(FOLIO_CFLAGS)
+broken_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere

@@ -7,6 +7,7 @@
 # more than that one source, unit_NAME_SOURCES below).
 
 UNIT_TESTS = \
+	unit/abort-test \
 	unit/arena-test \
 	unit/background-test \
 	unit/bad-ranges-test \
@@ -109,6 +110,7 @@ no-cmocka:
 	@exit 1
 endif
 
+unit_abort_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_cmdline_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_config_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_log_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)

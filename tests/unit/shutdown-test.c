@@ -20,6 +20,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "plugin/abort.h"
+#include "plugin/log.h"
 #include "plugin/shutdown.h"
 #include "plugin/signals.h"
 #include "plugin/stats-log.h"
@@ -32,6 +34,9 @@ static struct {
   bool sleeping;        /* the watcher is in signals_wait for good */
   bool woken;           /* signals_wake was called */
   bool stopping;        /* nbdkit was told to stop */
+  int releases;         /* calls of abort_saved so far */
+  bool bypass;          /* log_bypass was called */
+  bool aborts;          /* the next mapping_sync is overtaken by an abort */
   int early_returns;    /* of signals_wait to come, for no reason */
   int timeouts;         /* then time-outs, after the time that was asked for */
   int failures;         /* of mapping_sync to come; -1: for ever */
@@ -131,6 +136,23 @@ nbdkit_shutdown (void)
   pthread_mutex_unlock (&world.lock);
 }
 
+_Atomic int abort_state;
+
+void
+abort_saved (void)
+{
+  pthread_mutex_lock (&world.lock);
+  world.releases++;
+  pthread_cond_broadcast (&world.cond);
+  pthread_mutex_unlock (&world.lock);
+}
+
+void
+log_bypass (void)
+{
+  world.bypass = true;
+}
+
 void
 mapping_shutdown (struct mapping *mapping)
 {
@@ -150,7 +172,9 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   (void) mapping;
   pthread_mutex_lock (&world.lock);
   assert_int_equal (world.shutdowns, 1);
-  assert_true (world.stopping);
+  if (world.aborts)
+    abort_state = ABORT_BEGUN;
+  world.aborts = false;
   world.syncs++;
   progress = world.progress;
   fails = world.failures != 0;
@@ -226,6 +250,9 @@ reset (void **state)
   (void) state;
   world.now = 1;
   signals_flag = false;
+  abort_state = ABORT_NONE;
+  world.bypass = world.aborts = false;
+  world.releases = 0;
   world.sleeping = world.woken = world.stopping = world.progress = false;
   world.early_returns = world.timeouts = world.failures = 0;
   world.syncs = world.shutdowns = world.ranges = 0;
@@ -308,7 +335,8 @@ test_finish (void **state)
 {
   (void) state;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_int_equal (world.syncs, 2);
+  assert_int_equal (world.syncs, 1);
+  assert_int_equal (world.releases, 1); /* who aborts from then on may die */
   assert_string_equal (world.log, "");
 }
 
@@ -325,6 +353,7 @@ test_idle_clients (void **state)
   wait_for_syncs (1);
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (world.syncs, 2);
+  assert_true (world.stopping);
 }
 
 /* That it returns early does not mean shutdown: the stand-in for mapping_sync
@@ -381,7 +410,7 @@ test_passing_failure (void **state)
   (void) state;
   world.failures = 3;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_int_equal (world.syncs, 3 + 2);
+  assert_int_equal (world.syncs, 3 + 1);
   assert_true (world.now > 3 * NSEC_PER_SEC); /* it paused between tries */
   assert_int_equal (logged ("Input/output error"), 1);
   assert_int_equal (logged ("after all"), 1);
@@ -442,7 +471,7 @@ test_slow_store (void **state)
   world.failures = 500;
   world.works = true;
   assert_int_equal (watcher_finish (start ()), 0);
-  assert_int_equal (world.syncs, 500 + 2);
+  assert_int_equal (world.syncs, 500 + 1);
   assert_int_equal (logged ("lost"), 0);
 }
 
@@ -454,7 +483,7 @@ test_no_timeout (void **state)
   world.failures = 5000;
   world.ranges = 1;
   assert_int_equal (watcher_finish (start_patient (0)), 0);
-  assert_int_equal (world.syncs, 5000 + 2);
+  assert_int_equal (world.syncs, 5000 + 1);
   assert_int_equal (logged ("not written back"), 0);
 }
 
@@ -485,6 +514,105 @@ test_many_ranges (void **state)
   assert_int_equal (logged ("15424512 bytes in 10042 ranges are lost"), 1);
 }
 
+/* --- aborts --- */
+
+static void
+do_abort (void)
+{
+  abort_state = ABORT_BEGUN;
+  signals_wake ();
+}
+
+static void
+wait_for_release (void)
+{
+  pthread_mutex_lock (&world.lock);
+  while (world.releases == 0)
+    pthread_cond_wait (&world.cond, &world.lock);
+  pthread_mutex_unlock (&world.lock);
+}
+
+static void
+test_abort (void **state)
+{
+  struct watcher *watcher = start ();
+
+  (void) state;
+  world.failures = 3;
+  do_abort ();
+  wait_for_release ();
+  assert_int_equal (world.syncs, 4);
+  assert_int_equal (world.shutdowns, 1);
+  assert_false (world.stopping); /* nbdkit is not asked for more */
+  assert_true (world.bypass);
+  assert_int_equal (logged ("nbdkit has aborted"), 1);
+  assert_int_equal (logged ("everything is written back\n"), 1);
+  assert_int_equal (watcher_finish (watcher), 0);
+}
+
+/* After a signal: what was on then may have missed what was acknowledged last. */
+static void
+test_abort_while_saving (void **state)
+{
+  struct watcher *watcher = start ();
+
+  (void) state;
+  world.aborts = true;
+  tell_to_stop ();
+  wait_for_release ();
+  assert_int_equal (world.syncs, 2);
+  assert_int_equal (watcher_finish (watcher), 0);
+}
+
+/* At the very end, with other threads still there. */
+static void
+test_abort_while_ending (void **state)
+{
+  struct watcher *watcher = start ();
+
+  (void) state;
+  world.aborts = true;
+  assert_int_equal (watcher_finish (watcher), 0);
+  assert_int_equal (world.syncs, 2);
+  assert_true (world.releases > 0);
+}
+
+/* A minute and no more, though without a timeout it would be tried for ever. */
+static void
+test_abort_and_failing_store (void **state)
+{
+  struct watcher *watcher = start_patient (0);
+
+  (void) state;
+  world.failures = -1;
+  world.ranges = 1;
+  do_abort ();
+  wait_for_release ();
+  assert_true (world.now >= 50 * NSEC_PER_SEC);
+  assert_true (world.now <= ABORT_SECONDS * NSEC_PER_SEC);
+  assert_int_equal (logged ("not written back: 1536 bytes at 0\n"), 1);
+  assert_int_equal (logged ("1536 bytes in 1 ranges are lost"), 1);
+  world.failures = 0;
+  assert_int_equal (watcher_finish (watcher), 0);
+}
+
+/* One that does not answer, when the abort comes in the midst of it. */
+static void
+test_abort_and_hanging_store (void **state)
+{
+  struct watcher *watcher = start_patient (0);
+
+  (void) state;
+  world.hangs = 200 * NSEC_PER_SEC;
+  world.ranges = 1;
+  world.aborts = true;
+  tell_to_stop ();
+  wait_for_release ();
+  assert_int_equal (world.syncs, 1);
+  assert_int_equal (watcher_finish (watcher), 0);
+  assert_int_equal (logged ("1536 bytes in 1 ranges are lost"), 1);
+}
+
 int
 main (void)
 {
@@ -502,6 +630,11 @@ main (void)
     cmocka_unit_test_setup (test_no_timeout, reset),
     cmocka_unit_test_setup (test_hanging_store, reset),
     cmocka_unit_test_setup (test_many_ranges, reset),
+    cmocka_unit_test_setup (test_abort, reset),
+    cmocka_unit_test_setup (test_abort_while_saving, reset),
+    cmocka_unit_test_setup (test_abort_while_ending, reset),
+    cmocka_unit_test_setup (test_abort_and_failing_store, reset),
+    cmocka_unit_test_setup (test_abort_and_hanging_store, reset),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
