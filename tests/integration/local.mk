@@ -26,6 +26,7 @@ INTEGRATION_TESTS = \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
 	integration/image-untouched.sh \
+	integration/killed-clients.sh \
 	integration/last-client-leaves.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
