@@ -67,7 +67,7 @@ balance_init (struct balance *balance, uint32_t limit, uint32_t background,
 
 /* Pause until then, or until below freerun, where nobody owes anything. */
 static int
-pause_until (struct mapping *mapping, struct pace *pace, uint64_t until)
+pause_until (struct mapping *mapping, struct pacing *pacing, uint64_t until)
 {
   struct balance *balance = &mapping->balance;
   struct env *env = mapping->env;
@@ -82,11 +82,16 @@ pause_until (struct mapping *mapping, struct pace *pace, uint64_t until)
       r = -ESHUTDOWN;
       break;
     }
+    if (origin_gone (pacing->origin)) {
+      r = -ECONNABORTED;
+      break;
+    }
     if (!balance_active (mapping)) {
-      atomic_store (&pace->clock, now);
+      atomic_store (&pacing->pace->clock, now);
       break;
     }
     env->wait (env, &balance->word, seen, until);
+    origin_waited (pacing->origin);
   }
   atomic_fetch_sub (&balance->pausing, 1);
   stats_note (mapping->stats, HIST_PAUSE, env->now (env) - begun);
@@ -110,7 +115,7 @@ pay (struct mapping *mapping, struct pacing *pacing, uint32_t pages,
   if (flags & BDP_NOWAIT)
     return -EAGAIN;
   pacing->paused += pause;
-  return pause_until (mapping, pacing->pace, now + pause);
+  return pause_until (mapping, pacing, now + pause);
 }
 
 int
@@ -123,7 +128,8 @@ balance_dirty_pages_ratelimited (struct mapping *mapping, struct pacing *pacing,
     r = pay (mapping, pacing, pages, flags);
   if (r < 0)
     return r;
-  return throttle_wait (mapping, pages, (flags & BDP_NOWAIT) != 0);
+  return throttle_wait (mapping, pacing->origin, pages,
+                        (flags & BDP_NOWAIT) != 0);
 }
 
 static void

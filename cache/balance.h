@@ -22,6 +22,7 @@
 
 struct conn;
 struct mapping;
+struct origin;
 
 /* struct law_limits, changed by the loop thread and read by writers.  Members
  * are read one by one: whoever gets some of an update and not all paces a page
@@ -57,9 +58,10 @@ struct pace {
 
 /* One write that is being paced. */
 struct pacing {
-  struct pace *pace; /* the connection's; NULL: of one that is not paced */
-  uint64_t count;    /* bytes of the whole write */
-  uint64_t paused;   /* ns so far */
+  struct origin *origin; /* of the write; or NULL */
+  struct pace *pace;     /* the connection's; NULL: of one that is not paced */
+  uint64_t count;        /* bytes of the whole write */
+  uint64_t paused;       /* ns so far */
 };
 
 /* limit, background: pages; flush_target: ns, 0: off. */

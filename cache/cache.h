@@ -127,6 +127,17 @@ extern void mapping_destroy (struct mapping *mapping);
 extern int conn_create (struct mapping *mapping, struct conn **conn);
 extern void conn_destroy (struct conn *conn);
 
+/* Is the connection's client gone?  Called on the thread of one of its requests, by
+ * several at once, perhaps with a folio locked: does not wait.
+ */
+typedef bool conn_gone_fn (void *opaque);
+
+/* Have fn asked, before the first request.  As soon as it has said yes nothing
+ * is changed for this client any more: what has not begun fails with
+ * -ECONNABORTED.
+ */
+extern void conn_set_gone (struct conn *conn, conn_gone_fn *fn, void *opaque);
+
 /* --- requests --- */
 
 #define CACHE_FUA 0x1u       /* durable before it returns */
@@ -137,8 +148,9 @@ extern void conn_destroy (struct conn *conn);
 extern int cache_read (struct conn *conn, void *buf, uint32_t count,
                        uint64_t offset);
 
-/* Errors: -EINVAL, -EROFS, -ENOSPC, -ESHUTDOWN; with CACHE_FUA, or when not
- * in writeback mode, also those of the store.
+/* Errors: -EINVAL, -EROFS, -ENOSPC, -ESHUTDOWN, -ECONNABORTED (see
+ * conn_set_gone); with CACHE_FUA, or when not in writeback mode, also those of
+ * the store.
  */
 extern int cache_write (struct conn *conn, const void *buf, uint32_t count,
                         uint64_t offset, unsigned flags);

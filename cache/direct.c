@@ -176,9 +176,11 @@ write_kept (struct mapping *mapping, const struct range *range,
   return r;
 }
 
-/* Write up to n bytes, whole blocks.  Returns how many. */
+/* Write up to n bytes, whole blocks, unless the client is gone.  Returns how many.
+ */
 static int64_t
-write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
+write_store (struct mapping *mapping, struct origin *origin, const void *buf,
+             uint64_t pos, uint64_t n)
 {
   struct folio *buffer = bounce_get (mapping, n);
   struct range range = { .start = pos };
@@ -189,12 +191,17 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
   memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
 
   r = hold_range (mapping, &range);
+  if (r == 0 && origin_gone (origin)) {
+    mapping_end_range (mapping, &range);
+    r = -ECONNABORTED;
+  }
   if (r == 0) {
     r = write_kept (mapping, &range, buffer);
+    origin_waited (origin);
     if (r < 0)
       mapping_distrust_range (mapping, range.start, range.end);
     else
-      mapping_drop_range (mapping, range.start, range.end);
+      mapping_drop_range (mapping, origin, range.start, range.end);
     mapping_end_range (mapping, &range);
   }
   bounce_put (mapping, buffer);
@@ -203,13 +210,14 @@ write_store (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
 
 /* Write a part of a block, through. */
 static int64_t
-write_part (struct mapping *mapping, const void *buf, uint64_t pos, uint64_t n)
+write_part (struct mapping *mapping, struct origin *origin, const void *buf,
+            uint64_t pos, uint64_t n)
 {
   uint32_t bs = mapping->fs->block_size;
   int r;
 
   n = min_u64 (n, bs - pos % bs);
-  r = write_buffered (mapping, NULL, buf, n, pos);
+  r = write_buffered (mapping, origin, buf, n, pos);
   if (r == 0)
     r = writeback_sync (mapping, pos, pos + n, false);
   return r < 0 ? r : (int64_t) n;
@@ -219,6 +227,7 @@ int
 direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
 {
   struct mapping *mapping = conn->mapping;
+  struct origin origin = { .conn = conn };
   uint32_t bs = mapping->fs->block_size;
   uint64_t whole;
   int64_t n = 0;
@@ -227,11 +236,13 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
     n = write_allowed (mapping);
     if (n < 0)
       break;
+    /* It waits for the store, so there is time to ask. */
+    origin_waited (&origin);
     whole = offset + count == mapping->size ? count : round_down (count, bs);
     if (offset % bs == 0 && whole > 0)
-      n = write_store (mapping, buf, offset, whole);
+      n = write_store (mapping, &origin, buf, offset, whole);
     else
-      n = write_part (mapping, buf, offset, count);
+      n = write_part (mapping, &origin, buf, offset, count);
     if (n < 0)
       break;
     buf = (const uint8_t *) buf + n;

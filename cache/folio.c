@@ -351,16 +351,17 @@ folio_unsaved (const struct arena *arena, const struct folio *folio)
   return (any_state (arena, folio) & STATE_UNSAVED) != 0;
 }
 
-void
+bool
 folio_lock (struct env *env, struct folio *folio)
 {
   uint32_t expected = FOLIO_UNLOCKED;
 
   lock_order_check (RANK_INDEX); /* several folio locks are in order */
   if (atomic_compare_exchange_strong (&folio->lock, &expected, FOLIO_LOCKED))
-    return;
+    return false;
   while (atomic_exchange (&folio->lock, FOLIO_CONTENDED) != FOLIO_UNLOCKED)
     env->wait (env, &folio->lock, FOLIO_CONTENDED, ENV_FOREVER);
+  return true;
 }
 
 void

@@ -212,8 +212,8 @@ folio_locked (const struct folio *folio)
   return atomic_load (&folio->lock) != FOLIO_UNLOCKED;
 }
 
-/* Not on the loop thread. */
-extern void folio_lock (struct env *env, struct folio *folio);
+/* Not on the loop thread.  Returns whether it was slept for. */
+extern bool folio_lock (struct env *env, struct folio *folio);
 
 /* By whoever has the lock now, which need not be the thread that took it. */
 extern void folio_unlock (struct mapping *mapping, struct folio *folio);

@@ -222,15 +222,18 @@ mapping_is_shutdown (const struct mapping *mapping)
 
 /* --- folios --- */
 
-/* The folio of page, referenced and locked, if it is there. */
+/* The folio of page, referenced and locked, if it is there.  *slept: this was
+ * slept for.
+ */
 static struct folio *
-grab_existing (struct mapping *mapping, uint64_t page, unsigned wait, int *err)
+grab_existing (struct mapping *mapping, uint64_t page, unsigned wait,
+               bool *slept, int *err)
 {
   struct folio *folio;
 
   while ((folio = index_get (mapping->index, page)) != NULL) {
     if (wait & GRAB_WAIT_LOCK)
-      folio_lock (mapping->env, folio);
+      *slept |= folio_lock (mapping->env, folio);
     else if (!folio_trylock (folio)) {
       folio_put (mapping->arena, folio);
       *err = -EAGAIN;
@@ -276,23 +279,27 @@ insert_new (struct mapping *mapping, struct folio *folio, uint64_t page,
 }
 
 /* Memory for a new folio, of this order or, if *order is changed, a smaller
- * one.
+ * one.  *slept: this was slept for.
  */
 static struct folio *
-alloc_folio (struct mapping *mapping, unsigned *order, unsigned wait, int *err)
+alloc_folio (struct mapping *mapping, unsigned *order, unsigned wait,
+             bool *slept, int *err)
 {
   uint64_t since = mapping->env->now (mapping->env);
+  bool tried = false;
   struct folio *folio;
 
   *err = 0;
   for (;;) {
-    folio = mapping->hooks.alloc (mapping, *order, wait & GRAB_WAIT_MEMORY);
+    folio = mapping->hooks.alloc (mapping, *order, tried);
+    *slept |= tried;
     if (folio)
       return folio;
     if (*order > 0) {
       --*order;
       continue;
     }
+    tried = wait & GRAB_WAIT_MEMORY;
     *err =
       wait & GRAB_WAIT_MEMORY ? throttle_give_up (mapping, since) : -ENOMEM;
     if (*err)
@@ -317,27 +324,33 @@ mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
                     unsigned order, bool cold, unsigned wait, int *err)
 {
   struct folio *folio;
+  bool slept = false;
 
   order = fit_order (page, last, order);
   for (;;) {
-    folio = grab_existing (mapping, page, wait, err);
+    folio = grab_existing (mapping, page, wait, &slept, err);
     if (folio || *err)
-      return folio;
-    folio = alloc_folio (mapping, &order, wait, err);
+      break;
+    folio = alloc_folio (mapping, &order, wait, &slept, err);
     if (folio == NULL)
-      return NULL;
+      break;
     *err = insert_new (mapping, folio, page, cold);
     if (*err == 0)
-      return folio;
+      break;
     discard_new (mapping, folio);
+    folio = NULL;
     if (*err == -EEXIST && order > 0)
       order--;
     else if (*err == -ENOSPC) {
+      slept |= wait & GRAB_WAIT_MEMORY;
       *err = mapping_index_room (mapping, wait & GRAB_WAIT_MEMORY);
       if (*err < 0)
-        return NULL;
+        break;
     }
   }
+  if (folio)
+    *err = slept;
+  return folio;
 }
 
 void

@@ -18,6 +18,7 @@
 #include "cache/fill.h"
 #include "cache/folio.h"
 #include "cache/index.h"
+#include "cache/origin.h"
 #include "cache/ranges.h"
 #include "cache/readahead.h"
 #include "cache/reclaim.h"
@@ -96,14 +97,37 @@ struct conn {
   struct pace pace; /* of its writes */
   struct streams streams;
   _Atomic uint32_t lost_writes; /* of the mapping's, already reported */
+
+  /* Is the client gone?  Once it is known to be, for good. */
+  _Atomic bool gone;
+  conn_gone_fn *ask_gone; /* NULL: it never is */
+  void *ask_opaque;
 };
+
+/* Is the client gone?  Asks, unless it is known; on the thread of one of its
+ * requests.  Never when that no longer matters: at shutdown, and where nothing can
+ * be changed.
+ */
+extern bool conn_ask_gone (struct conn *conn);
+
+/* Before a request changes something: is its client gone?  (-ECONNABORTED.)  */
+static inline bool
+origin_gone (struct origin *origin)
+{
+  if (origin == NULL)
+    return false;
+  if (origin->waited)
+    return origin_ask (origin);
+  /* Relaxed: whoever knows of it has been told in no other way. */
+  return atomic_load_explicit (&origin->conn->gone, memory_order_relaxed);
+}
 
 /* Take a reference to the folio of `page', or make it, no larger than order
  * and inside [page's own alignment, last].  It comes back locked and in the
  * index.  cold: see reclaim_add.  GRAB_WAIT_*: what may be slept for;
  * where it may not, NULL with *err -EAGAIN (locked) or -ENOMEM.  NULL with
  * another error if memory cannot be had because the store fails, or at
- * shutdown.
+ * shutdown.  With a folio *err is 0, or 1 if something was slept for.
  */
 #define GRAB_WAIT_LOCK 0x1u
 #define GRAB_WAIT_MEMORY 0x2u
@@ -129,10 +153,11 @@ extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 
 /* Drop what is cached of the byte range, which the store has replaced.  It
  * begins and ends at blocks or at the disk's end, and the caller holds it in
- * mapping->ranges.
+ * mapping->ranges.  If the origin's client is gone, what is unsaved may be newer
+ * and of others: it stays, and is written over what the store has.
  */
-extern void mapping_drop_range (struct mapping *mapping, uint64_t start,
-                                uint64_t end);
+extern void mapping_drop_range (struct mapping *mapping, struct origin *origin,
+                                uint64_t start, uint64_t end);
 
 /* Forget what is clean, to read it again: it may have been read when the store
  * had what it lost since.  Waits for folio locks.

@@ -11,11 +11,11 @@ typedef void folio_fn (struct mapping *mapping, struct folio *folio,
                        unsigned first, unsigned last);
 
 /* Call fn for each folio in the range, locked and in the index, with its
- * sectors there.
+ * sectors there; or gone, from where on the origin's client is.
  */
 static void
-for_each_folio (struct mapping *mapping, uint64_t start, uint64_t end,
-                folio_fn *fn)
+for_each_folio_of (struct mapping *mapping, struct origin *origin,
+                   uint64_t start, uint64_t end, folio_fn *fn, folio_fn *gone)
 {
   uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
   struct folio *folio;
@@ -27,15 +27,25 @@ for_each_folio (struct mapping *mapping, uint64_t start, uint64_t end,
     uint64_t hi = end == mapping->size ? folio_end (folio)
                                        : min_u64 (end, folio_end (folio));
 
-    folio_lock (mapping->env, folio);
+    if (folio_lock (mapping->env, folio))
+      origin_waited (origin);
     if (folio_mapped (folio)) {
       page = folio_index (folio) + folio_pages (folio);
-      fn (mapping, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
-          (unsigned) ((hi - base) >> SECTOR_SHIFT));
+      (origin_gone (origin) ? gone : fn) (
+        mapping, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
+        (unsigned) ((hi - base) >> SECTOR_SHIFT));
     }
     folio_unlock (mapping, folio);
     folio_put (mapping->arena, folio);
+    origin_progress (origin, hi - lo);
   }
+}
+
+static void
+for_each_folio (struct mapping *mapping, uint64_t start, uint64_t end,
+                folio_fn *fn)
+{
+  for_each_folio_of (mapping, NULL, start, end, fn, fn);
 }
 
 static void
@@ -86,9 +96,10 @@ distrust (struct mapping *mapping, struct folio *folio, unsigned first,
 }
 
 void
-mapping_drop_range (struct mapping *mapping, uint64_t start, uint64_t end)
+mapping_drop_range (struct mapping *mapping, struct origin *origin,
+                    uint64_t start, uint64_t end)
 {
-  for_each_folio (mapping, start, end, drop);
+  for_each_folio_of (mapping, origin, start, end, drop, distrust);
   throttle_wake (mapping);
 }
 

@@ -347,8 +347,10 @@ cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
   struct mapping *mapping = conn->mapping;
   int r = -EINVAL;
 
-  if (mapping_in_range (mapping, offset, count))
+  if (mapping_in_range (mapping, offset, count)) {
     r = prefetch (mapping, count, offset);
+    conn_ask_gone (conn);
+  }
   stats_request (mapping->stats, STAT_PREFETCHES, count, r);
   return r;
 }

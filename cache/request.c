@@ -13,6 +13,9 @@
 #include "cache/read.h"
 #include "cache/write.h"
 
+/* It has waited, and what the client sent meanwhile is still to be done by whoever
+ * is free first: so whether it is gone is asked here too.
+ */
 static int
 do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
 {
@@ -24,11 +27,15 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   if (direct_wanted (conn, offset, count)) {
     stats_add (stats, STAT_DIRECT_READS, 1);
     stats_add (stats, STAT_DIRECT_READ_BYTES, count);
-    return direct_read (conn, buf, count, offset);
+    r = direct_read (conn, buf, count, offset);
+    conn_ask_gone (conn);
+    return r;
   }
   r = read_buffered (conn, buf, count, offset);
-  if (r != 0)
+  if (r != 0) {
     stats_add (stats, STAT_MISSES, 1);
+    conn_ask_gone (conn);
+  }
   return r < 0 ? r : 0;
 }
 
@@ -85,6 +92,7 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
           unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
+  struct origin origin = { .conn = conn, .paced = !(flags & CACHE_FUA) };
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -94,7 +102,7 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
     return r;
   if (direct_wanted (conn, offset, count))
     return write_direct (conn, buf, count, offset, flags);
-  r = write_buffered (mapping, write_paced (conn, flags), buf, count, offset);
+  r = write_buffered (mapping, &origin, buf, count, offset);
   return r < 0 ? r : write_sync (mapping, offset, count, flags, false);
 }
 
@@ -151,6 +159,7 @@ cache_flush (struct conn *conn)
   uint64_t begun = env->now (env);
   int r = do_flush (conn);
 
+  conn_ask_gone (conn); /* as after a read */
   stats_add (mapping->stats, STAT_FLUSHES, 1);
   if (r < 0)
     stats_add (mapping->stats, STAT_FAILED, 1);

@@ -5,6 +5,7 @@
  * Counters: see stats.h.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "cache/mapping.h"
@@ -45,6 +46,13 @@ bucket_of (uint64_t value)
   unsigned bits = value ? 64 - (unsigned) __builtin_clzll (value) : 0;
 
   return bits < HIST_BUCKETS ? bits : HIST_BUCKETS - 1;
+}
+
+void
+stats_failed (struct stats *stats, int r)
+{
+  if (r != -ECONNABORTED) /* nobody is there for whom it has */
+    stats_add (stats, STAT_FAILED, 1);
 }
 
 void

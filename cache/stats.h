@@ -46,7 +46,8 @@ enum counter {
 
   STAT_FLUSHES,
   STAT_FUA,    /* writes, zeroes and trims among the above with FUA */
-  STAT_FAILED, /* of all the above, those that failed */
+  STAT_FAILED, /* of all the above, those that failed, but for those of clients
+                * that were gone */
   STAT_MISSES, /* reads through the cache that had to wait for the store, or
                 * failed */
 
@@ -130,6 +131,9 @@ stats_add (struct stats *stats, enum counter counter, uint64_t n)
                              memory_order_relaxed);
 }
 
+/* A request of a client's has failed. */
+extern void stats_failed (struct stats *stats, int r);
+
 /* A request of a client's is over: counter is its kind, r what it returns. */
 static inline void
 stats_request (struct stats *stats, enum counter counter, uint64_t bytes, int r)
@@ -140,7 +144,7 @@ stats_request (struct stats *stats, enum counter counter, uint64_t bytes, int r)
   atomic_fetch_add_explicit (&cells[counter], 1, memory_order_relaxed);
   atomic_fetch_add_explicit (&cells[counter + 1], bytes, memory_order_relaxed);
   if (r < 0)
-    stats_add (stats, STAT_FAILED, 1);
+    stats_failed (stats, r);
 }
 
 extern void stats_note (struct stats *stats, enum histogram histogram,

@@ -137,7 +137,7 @@ throttle_give_up (struct mapping *mapping, uint64_t since)
 }
 
 static int
-wait_slowly (struct mapping *mapping, uint32_t pages)
+wait_slowly (struct mapping *mapping, struct origin *origin, uint32_t pages)
 {
   struct throttle *throttle = &mapping->throttle;
   uint64_t since = mapping->env->now (mapping->env);
@@ -149,10 +149,12 @@ wait_slowly (struct mapping *mapping, uint32_t pages)
     seen = atomic_load (&throttle->word);
     if (try_reserve (mapping, pages))
       break;
-    r = throttle_give_up (mapping, since);
+    r =
+      origin_gone (origin) ? -ECONNABORTED : throttle_give_up (mapping, since);
     if (r < 0)
       break;
     wait_for_room (mapping, seen);
+    origin_waited (origin);
   }
   atomic_fetch_sub (&throttle->waiters, 1);
   stats_note (mapping->stats, HIST_PAUSE,
@@ -161,7 +163,8 @@ wait_slowly (struct mapping *mapping, uint32_t pages)
 }
 
 int
-throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait)
+throttle_wait (struct mapping *mapping, struct origin *origin, uint32_t pages,
+               bool nowait)
 {
   if (atomic_load_explicit (&mapping->shutdown, memory_order_relaxed))
     return -ESHUTDOWN;
@@ -169,7 +172,7 @@ throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait)
     return 0;
   if (nowait)
     return -EAGAIN;
-  return wait_slowly (mapping, pages);
+  return wait_slowly (mapping, origin, pages);
 }
 
 void

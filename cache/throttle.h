@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct mapping;
+struct origin;
 
 struct throttle {
   uint32_t limit;            /* pages: dirty, writeback and unstable together */
@@ -34,11 +35,13 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
  * throttle_done when they are dirty.  Not with a lock held, nor on the loop
  * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
  * written back for THROTTLE_PATIENCE, or if some of it can't and there is no
- * room for THROTTLE_BOUND; with nowait, -EAGAIN where it would wait.
+ * room for THROTTLE_BOUND; or -ECONNABORTED if it has to wait and the origin's
+ * client is gone; with nowait, -EAGAIN where it would wait.
  */
 #define THROTTLE_PATIENCE (10 * NSEC_PER_SEC)
 #define THROTTLE_BOUND (60 * NSEC_PER_SEC)
-extern int throttle_wait (struct mapping *mapping, uint32_t pages, bool nowait);
+extern int throttle_wait (struct mapping *mapping, struct origin *origin,
+                          uint32_t pages, bool nowait);
 extern void throttle_done (struct mapping *mapping, uint32_t pages);
 
 /* Why a writer that has waited for room or memory since then (ns) should not

@@ -53,8 +53,10 @@ prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
 
   if (folio_uptodate (arena, folio, first, last))
     return 0;
-  if (w->iter.iomap.type == IOMAP_MAPPED)
+  if (w->iter.iomap.type == IOMAP_MAPPED) {
+    origin_waited (w->pacing.origin);
     return fill_sectors (mapping, &w->iter, folio, first, last);
+  }
   folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), bs);
   folio_transition (mapping, folio, first, last, FOLIO_FILLED);
   return 0;
@@ -103,7 +105,8 @@ lock_found (struct write *w)
 {
   if (w->found == NULL)
     return false;
-  folio_lock (w->mapping->env, w->found);
+  if (folio_lock (w->mapping->env, w->found))
+    origin_waited (w->pacing.origin);
   if (folio_mapped (w->found))
     return true;
   folio_unlock (w->mapping, w->found);
@@ -123,13 +126,16 @@ grab (struct write *w, const struct chunk *chunk, int *r)
     w->found = NULL;
     return folio;
   }
-  return mapping_grab_folio (w->mapping, first, last,
-                             wanted_order (w->mapping, chunk->n), false,
-                             GRAB_WAIT_LOCK | GRAB_WAIT_MEMORY, r);
+  folio = mapping_grab_folio (w->mapping, first, last,
+                              wanted_order (w->mapping, chunk->n), false,
+                              GRAB_WAIT_LOCK | GRAB_WAIT_MEMORY, r);
+  if (*r > 0)
+    origin_waited (w->pacing.origin);
+  return folio;
 }
 
 /* Find or make the folio for the chunk, locked, clip the chunk to it, and
- * prepare it.  -ESTALE: the iterator must ask again.
+ * prepare it, unless its client is gone.  -ESTALE: the iterator must ask again.
  */
 static int
 write_begin (struct write *w, struct chunk *chunk)
@@ -146,6 +152,8 @@ write_begin (struct write *w, struct chunk *chunk)
     r = -ESTALE;
   else
     r = prepare_ends (w, chunk);
+  if (r == 0 && origin_gone (w->pacing.origin))
+    r = -ECONNABORTED;
   if (r < 0) {
     folio_unlock (w->mapping, chunk->folio);
     folio_put (w->mapping->arena, chunk->folio);
@@ -253,6 +261,8 @@ write_chunks (struct write *w, uint64_t n)
       return -EFAULT;
     chunk = r > 0 ? UINT64_MAX : copied ? copied : max_u64 (size / 2, 1);
     done += (uint64_t) r;
+    if (done < n)
+      origin_progress (w->pacing.origin, (uint64_t) r);
   }
   return (int64_t) done;
 }
@@ -281,16 +291,26 @@ perform_write (struct write *w)
   return r;
 }
 
+/* The pace that it is to keep: none if it waits for the store anyway. */
+static struct pace *
+pace_of (const struct origin *origin)
+{
+  if (origin == NULL || !origin->paced ||
+      origin->conn->mapping->config.mode != CACHE_WRITEBACK)
+    return NULL;
+  return &origin->conn->pace;
+}
+
 /* Write what is not all dirty already.  Takes the reference to found, the folio
  * of offset, if it is not NULL.
  */
 static __attribute__ ((noinline)) int
-write_rest (struct mapping *mapping, struct conn *paced, const uint8_t *src,
+write_rest (struct mapping *mapping, struct origin *origin, const uint8_t *src,
             uint64_t count, uint64_t offset, struct folio *found)
 {
   struct write w = {
     .mapping = mapping,
-    .pacing = { .pace = paced ? &paced->pace : NULL, .count = count },
+    .pacing = { .origin = origin, .pace = pace_of (origin), .count = count },
     .src = src,
     .found = found,
   };
@@ -305,11 +325,12 @@ write_rest (struct mapping *mapping, struct conn *paced, const uint8_t *src,
 /* What is dirty already needs nothing but the copy: its space is reserved, it is
  * counted and tagged, and under the folio lock none of that is taken away.
  * Returns how many of the count bytes from pos on, which lie in the folio, were
- * written so.
+ * written so; none where that has to wait, or if the client is gone.
  */
 static uint64_t
-overwrite_dirty (struct mapping *mapping, struct folio *folio,
-                 const uint8_t *src, uint64_t pos, uint64_t count)
+overwrite_dirty (struct mapping *mapping, struct origin *origin,
+                 struct folio *folio, const uint8_t *src, uint64_t pos,
+                 uint64_t count)
 {
   struct arena *arena = mapping->arena;
   unsigned first = sector_in (folio, pos);
@@ -317,10 +338,10 @@ overwrite_dirty (struct mapping *mapping, struct folio *folio,
   uint64_t n = 0;
 
   /* Without the lock a guess, that saves taking it. */
-  if (!folio_dirty (arena, folio, first, last))
+  if (!folio_dirty (arena, folio, first, last) || !folio_trylock (folio))
     return 0;
-  folio_lock (mapping->env, folio);
-  if (folio_mapped (folio) && folio_dirty (arena, folio, first, last))
+  if (folio_mapped (folio) && folio_dirty (arena, folio, first, last) &&
+      !origin_gone (origin))
     n = mapping->hooks.copy_in (
       mapping, arena_data (arena, folio) + (pos - folio_pos (folio)), src,
       count);
@@ -329,7 +350,7 @@ overwrite_dirty (struct mapping *mapping, struct folio *folio,
 }
 
 int
-write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
+write_buffered (struct mapping *mapping, struct origin *origin, const void *buf,
                 uint64_t count, uint64_t offset)
 {
   const uint8_t *src = buf;
@@ -339,26 +360,19 @@ write_buffered (struct mapping *mapping, struct conn *paced, const void *buf,
   /* Above freerun a connection that owes something pays, whatever it writes. */
   while (!balance_active (mapping) &&
          (folio = index_get (mapping->index, offset >> PAGE_SHIFT)) != NULL) {
-    n = overwrite_dirty (mapping, folio, src, offset,
+    n = overwrite_dirty (mapping, origin, folio, src, offset,
                          min_u64 (count, folio_end (folio) - offset));
     if (n == 0)
-      return write_rest (mapping, paced, src, count, offset, folio);
+      return write_rest (mapping, origin, src, count, offset, folio);
     folio_put (mapping->arena, folio);
     if (n == count)
       return 0;
     src = src ? src + n : NULL;
     offset += n;
     count -= n;
+    origin_progress (origin, n);
   }
-  return write_rest (mapping, paced, src, count, offset, NULL);
-}
-
-struct conn *
-write_paced (struct conn *conn, unsigned flags)
-{
-  if (flags & CACHE_FUA || conn->mapping->config.mode != CACHE_WRITEBACK)
-    return NULL;
-  return conn;
+  return write_rest (mapping, origin, src, count, offset, NULL);
 }
 
 int

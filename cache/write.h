@@ -13,19 +13,15 @@
 
 struct conn;
 struct mapping;
+struct origin;
 
 /* Write count bytes into the cache; zeroes if buf is NULL.  The range lies
- * inside the disk.  paced: the connection whose pace it is to keep, or NULL.
- * Returns 0 or a negative errno; after an error part of it may have been
+ * inside the disk.  origin: whose pace it is to keep, and who may be gone; or
+ * NULL.  Returns 0 or a negative errno; after an error part of it may have been
  * written.
  */
-extern int write_buffered (struct mapping *mapping, struct conn *paced,
+extern int write_buffered (struct mapping *mapping, struct origin *origin,
                            const void *buf, uint64_t count, uint64_t offset);
-
-/* For write_buffered: conn; NULL if a write with these flags (CACHE_FUA) waits
- * for the store anyway.
- */
-extern struct conn *write_paced (struct conn *conn, unsigned flags);
 
 /* Do what the mode and the flags (CACHE_FUA) want done before a change of the
  * range is acknowledged.  written: the store has it already.

@@ -30,9 +30,10 @@ get_slot (struct mapping *mapping, const struct zero_op *op)
   return slot < 0 ? r : slot;
 }
 
-/* Zero whole blocks. */
+/* Zero whole blocks, unless the client is gone. */
 static int
-zero_blocks (struct mapping *mapping, const struct zero_op *op)
+zero_blocks (struct mapping *mapping, struct origin *origin,
+             const struct zero_op *op)
 {
   struct range range = { .start = op->offset, .end = op->offset + op->length };
   int slot = get_slot (mapping, op);
@@ -41,6 +42,11 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
   if (slot < 0)
     return slot;
   ranges_add_wait (&mapping->ranges, &range);
+  if (origin_gone (origin)) {
+    zeroes_end (&mapping->zeroes, slot, false);
+    mapping_end_range (mapping, &range);
+    return -ECONNABORTED;
+  }
   r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
                               op->trim);
   zeroes_end (&mapping->zeroes, slot, r == 0);
@@ -48,20 +54,21 @@ zero_blocks (struct mapping *mapping, const struct zero_op *op)
     writeback_note_unflushed (mapping);
     fs_note_zeroed (mapping->fs);
   }
+  origin_waited (origin);
   /* Of a range that it cannot zero fast, qemu-nbd has zeroed all that it could
    * before it says so.
    */
   if (r < 0)
     mapping_distrust_range (mapping, range.start, range.end);
   else
-    mapping_drop_range (mapping, range.start, range.end);
+    mapping_drop_range (mapping, origin, range.start, range.end);
   mapping_end_range (mapping, &range);
   return r;
 }
 
 /* Zero the range, by blocks in the middle. */
 static int
-zero_range (struct mapping *mapping, struct conn *paced, uint64_t offset,
+zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
             uint64_t count, unsigned store_flags, bool trim)
 {
   uint32_t bs = mapping->fs->block_size;
@@ -71,15 +78,15 @@ zero_range (struct mapping *mapping, struct conn *paced, uint64_t offset,
   int r = 0;
 
   if (op.offset >= op_end)
-    return write_buffered (mapping, paced, NULL, count, offset);
+    return write_buffered (mapping, origin, NULL, count, offset);
   op.length = op_end - op.offset;
   op.flags = store_flags;
 
-  r = zero_blocks (mapping, &op);
+  r = zero_blocks (mapping, origin, &op);
   if (r == 0 && op.offset > offset)
-    r = write_buffered (mapping, paced, NULL, op.offset - offset, offset);
+    r = write_buffered (mapping, origin, NULL, op.offset - offset, offset);
   if (r == 0 && op_end < end)
-    r = write_buffered (mapping, paced, NULL, end - op_end, op_end);
+    r = write_buffered (mapping, origin, NULL, end - op_end, op_end);
   return r;
 }
 
@@ -88,6 +95,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
               unsigned flags, bool trim)
 {
   struct mapping *mapping = conn->mapping;
+  struct origin origin = { .conn = conn, .paced = !(flags & CACHE_FUA) };
   unsigned store_flags = 0;
   int r;
 
@@ -104,10 +112,11 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   if (flags & CACHE_MAY_TRIM)
     store_flags |= STORE_MAY_TRIM;
 
+  /* It waits for the store, so there is time to ask. */
+  origin_waited (&origin);
   r = zeroes_redo (mapping);
   if (r == 0)
-    r = zero_range (mapping, write_paced (conn, flags), offset, count,
-                    store_flags, trim);
+    r = zero_range (mapping, &origin, offset, count, store_flags, trim);
   if (r == 0)
     r = write_sync (mapping, offset, count, flags, false);
   return r;

@@ -21,6 +21,7 @@
 #include "plugin/log.h"
 #include "plugin/parse.h"
 #include "plugin/shutdown.h"
+#include "plugin/signals.h"
 
 /* A connection that is open.  They are kept in a list because nbdkit does not
  * close those that are open when it is told to stop.
@@ -226,6 +227,17 @@ disk_close (struct disk *disk)
   return r;
 }
 
+/* Has the client of this thread's request hung up?  nbdkit knows no other way to
+ * ask than to sleep, for no time.
+ */
+static bool
+client_gone (void *opaque)
+{
+  (void) opaque;
+  return signals_may_ask () && nbdkit_nanosleep (0, 0) == -1 &&
+         errno == ESHUTDOWN;
+}
+
 int
 disk_connect (struct disk *disk, struct conn **conn)
 {
@@ -239,6 +251,7 @@ disk_connect (struct disk *disk, struct conn **conn)
     free (client);
     return r;
   }
+  conn_set_gone (client->conn, client_gone, NULL);
   *conn = client->conn;
   pthread_mutex_lock (&disk->lock);
   client->next = disk->clients;

@@ -280,17 +280,18 @@ error_for_client (int error)
   case EFBIG: return error;
   case ESHUTDOWN:
     return disk_stopping (disk) || !abort_may_acknowledge () ? error : EIO;
+  case ECONNABORTED: return ESHUTDOWN; /* if anybody is there to hear it */
   default: return EIO;
   }
 }
 
-/* We are stopping, or the store is, or is out of reach: that has been logged,
- * and many requests may fail for it.
+/* We are stopping, or the store is, or is out of reach, or the client is gone: that
+ * has been logged, and many requests may fail for it.
  */
 static bool
 is_known (int r)
 {
-  return r == -ESHUTDOWN || r == -EHOSTDOWN;
+  return r == -ESHUTDOWN || r == -EHOSTDOWN || r == -ECONNABORTED;
 }
 
 /* A request failed with a negative errno.  Returns -1. */

@@ -150,7 +150,7 @@ test_chunk_of_larger_limit (void **state)
 
   (void) state;
   teach (f, 64, 64);
-  assert_int_equal (throttle_wait (f->mapping, LIMIT / 8, false), 0);
+  assert_int_equal (throttle_wait (f->mapping, NULL, LIMIT / 8, false), 0);
   throttle_done (f->mapping, LIMIT / 8);
   stop_world (f);
 }

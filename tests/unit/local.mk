@@ -27,6 +27,8 @@ UNIT_TESTS = \
 	unit/fill-test \
 	unit/folio-test \
 	unit/full-store-test \
+	unit/gone-test \
+	unit/gone-zero-test \
 	unit/group-commit-test \
 	unit/index-room-test \
 	unit/index-stress-test \
@@ -215,6 +217,9 @@ CACHE_FIXTURE = \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
 	$(NULL)
+GONE_WORLD = unit/gone-world.c unit/gone-world.h $(CACHE_FIXTURE)
+unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
+unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
 unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)

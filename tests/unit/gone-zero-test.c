@@ -1,0 +1,263 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Zeroes, trims and direct writes of a client that hangs up while they wait; and
+ * what others write while one is under way.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "gone-world.h"
+
+/* --- waiting for the range --- */
+
+/* A second request waits for the range of the first, the store's request for
+ * which is held, and its client hangs up: the store is not told of it.
+ */
+static void
+range_waits (enum cache_mode mode, enum job_op first, enum job_op second)
+{
+  struct fixture *f = start_gone (&(struct fixture_config) { .mode = mode });
+  struct job other = write_job (0, 4 * PAGE), job = write_job (PAGE, PAGE);
+  enum store_op held = first == JOB_WRITE  ? STORE_WRITE
+                       : first == JOB_ZERO ? STORE_ZERO
+                                           : STORE_TRIM;
+
+  store_put (f, 0, 8 * PAGE, 1);
+  other.op = first;
+  job.op = second;
+  fake_store_hold (f->fake, held);
+  job_start (f, 1, &other);
+  fake_store_wait_held (f->fake, held, 1);
+  job_start (f, 0, &job);
+  fixture_until_asleep (f, 2);
+  world.gone = true;
+  fake_store_unhold (f->fake, held);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
+  assert_int_equal (job_join (&other), 0);
+  if (first == JOB_WRITE)
+    expect (f, 0, 4 * PAGE, WRITE_JOB);
+  else
+    expect_zero (f, 0, 4 * PAGE);
+  expect (f, 4 * PAGE, 4 * PAGE, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE) +
+                      fake_store_count (f->fake, STORE_ZERO) +
+                      fake_store_count (f->fake, STORE_TRIM),
+                    1);
+  flush_ok (f, 1);
+  check_flushed (f);
+  free (job.buf);
+  free (other.buf);
+  fixture_stop (f);
+}
+
+static void
+test_range (void **state)
+{
+  static const enum job_op ops[] = { JOB_WRITE, JOB_ZERO, JOB_TRIM };
+  unsigned i, k;
+
+  (void) state;
+  for (i = 0; i < 3; i++)
+    for (k = 0; k < 3; k++)
+      range_waits (CACHE_NONE, ops[i], ops[k]);
+  for (i = 1; i < 3; i++)
+    for (k = 1; k < 3; k++)
+      range_waits (CACHE_WRITEBACK, ops[i], ops[k]);
+}
+
+/* --- zeroes that are done again first --- */
+
+static void
+redo_waits (uint64_t count)
+{
+  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
+  struct job job = { .op = JOB_ZERO, .count = count, .offset = 4 * PAGE };
+
+  store_put (f, 4 * PAGE, PAGE, 1);
+  assert_int_equal (cache_zero (f->conns[1], PAGE, 0, 0), 0);
+  fake_store_clear (f->fake);
+  fake_store_hold (f->fake, STORE_ZERO);
+  zeroes_lost (&f->mapping->zeroes);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start (f, 0, &job);
+  fixture_until_asleep (f, 1);
+  world.gone = true;
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
+  expect (f, 4 * PAGE, PAGE, 1);
+  fixture_stop (f);
+}
+
+static void
+test_redo (void **state)
+{
+  (void) state;
+  redo_waits (PAGE);
+  redo_waits (100); /* through the cache */
+}
+
+/* --- under way already --- */
+
+/* The store is at it when the client hangs up, and another one writes into the
+ * cache.  What that one has written stays, also after the request is over.
+ */
+static void
+newer_stays (enum job_op op)
+{
+  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
+  struct job job = { .op = op, .count = 64 * PAGE, .offset = 0 };
+  enum store_op held = op == JOB_ZERO ? STORE_ZERO : STORE_TRIM;
+
+  store_put (f, 0, 64 * PAGE, 1);
+  put (f, 8 * PAGE, 4 * PAGE, 2);
+  fake_store_hold (f->fake, held);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, held, 1);
+  world.gone = true;
+  assert_int_equal (put_flags (f, 1, 9 * PAGE, PAGE, 3, 0), 0);
+  assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
+  fake_store_unhold (f->fake, held);
+  job_join (&job);
+  expect (f, 9 * PAGE, PAGE, 3);
+  expect (f, 20 * PAGE, PAGE, 3);
+  expect_zero (f, 0, 8 * PAGE);
+  flush_ok (f, 1);
+  store_expect (f, 9 * PAGE, PAGE, 3);
+  store_expect (f, 20 * PAGE, PAGE, 3);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+/* Nor does it go if the client hangs up later, while a folio's lock is waited
+ * for.
+ */
+static void
+newer_stays_behind_lock (void)
+{
+  struct fixture *f =
+    start_gone (&(struct fixture_config) { .small_folios = true });
+  static uint8_t buf[PAGE_SIZE];
+  struct job read = {
+    .op = JOB_READ, .buf = buf, .count = PAGE, .offset = 3 * PAGE
+  };
+  struct job job = { .op = JOB_ZERO, .count = 64 * PAGE, .offset = 0 };
+
+  store_put (f, 0, 64 * PAGE, 1);
+  put (f, 0, 2 * PAGE, 2);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 2, &read);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start (f, 0, &job);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
+  world.gone = true;
+  fake_store_unhold (f->fake, STORE_READ);
+  job_join (&job);
+  assert_int_equal (job_join (&read), 0);
+  expect (f, 20 * PAGE, PAGE, 3);
+  expect_zero (f, 0, 20 * PAGE);
+  flush_ok (f, 1);
+  store_expect (f, 20 * PAGE, PAGE, 3);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+static void
+test_newer_stays (void **state)
+{
+  (void) state;
+  newer_stays_behind_lock ();
+  newer_stays (JOB_ZERO);
+  newer_stays (JOB_TRIM);
+}
+
+/* The same of a direct write. */
+static void
+test_newer_stays_direct (void **state)
+{
+  struct fixture *f =
+    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job job = write_job (0, 8 * PAGE), part = write_job (PAGE + 10, 100);
+
+  (void) state;
+  store_put (f, 0, 64 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  world.gone = true;
+  fill_pattern (part.buf, 100, PAGE + 10, 3);
+  job_start (f, 1, &part);
+  fixture_until_asleep (f, 2);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  job_join (&job);
+  assert_int_equal (job_join (&part), 0);
+  expect (f, PAGE + 10, 100, 3);
+  store_expect (f, PAGE + 10, 100, 3);
+  flush_ok (f, 1);
+  check_flushed (f);
+  free (job.buf);
+  free (part.buf);
+  fixture_stop (f);
+}
+
+/* A direct write in parts, the store at the first. */
+static void
+test_direct_parts (void **state)
+{
+  struct fixture *f =
+    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job job = write_job (0, 3 * MiB);
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  world.gone = true;
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
+  store_expect_zero (f, 1 * MiB, 2 * MiB);
+  free (job.buf);
+  fixture_stop (f);
+}
+
+/* With ends that go through the cache: the first of them is written. */
+static void
+test_direct_ends (void **state)
+{
+  struct fixture *f =
+    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job job = write_job (100, 4096);
+
+  (void) state;
+  store_put (f, 0, 4 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  world.gone = true;
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
+  store_expect (f, 0, 4 * PAGE, 1);
+  expect (f, 0, 4 * PAGE, 1);
+  free (job.buf);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_range),
+    cmocka_unit_test (test_redo),
+    cmocka_unit_test (test_newer_stays),
+    cmocka_unit_test (test_newer_stays_direct),
+    cmocka_unit_test (test_direct_parts),
+    cmocka_unit_test (test_direct_ends),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
