@@ -28,6 +28,7 @@ INTEGRATION_TESTS = \
 	integration/image-untouched.sh \
 	integration/killed-clients.sh \
 	integration/last-client-leaves.sh \
+	integration/late-writes.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
 	integration/qemu-img-convert.sh \
@@ -71,6 +72,7 @@ EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
 	integration/disk.py \
 	integration/helpers.sh \
+	integration/late-writes.py \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
 	vm/run \
@@ -91,3 +93,11 @@ TSAN_TESTS += \
 	integration/shutdown-timeout.sh \
 	integration/signal-with-idle-client.sh \
 	$(NULL)
+
+# 100 rounds of late writes in each mode: make -C tests late-writes-long. SEED=
+# sets the seed.
+late-writes-long: check-programs
+	$(AM_TESTS_ENVIRONMENT) ROUNDS=100 \
+	  bash $(srcdir)/integration/late-writes.sh
+check-programs: $(check_PROGRAMS) $(check_LTLIBRARIES)
+.PHONY: late-writes-long check-programs
