@@ -15,13 +15,60 @@
 #include <sys/stat.h>
 
 #include <ev.h>
-#include <liburing.h>
-
 #include "fs/store-file.h"
 #include "fs/store-queue.h"
 
 /* Zeroes that are written where nothing better works, bytes at once. */
 #define ZEROES_SIZE ((size_t) 4 << 20)
+
+struct store_file;
+
+/* One call to the kernel, the next of a request.  A read or write is of n whole
+ * elements, or, if n is 0, of length bytes at base.
+ */
+struct file_call {
+  enum { CALL_READ, CALL_WRITE, CALL_ALLOCATE, CALL_SYNC } kind;
+  int fd;
+  int flags;               /* WRITE: RWF_*, ALLOCATE: the mode of fallocate */
+  uint64_t offset, length; /* bytes; not of SYNC */
+  const struct iovec *iov;
+  unsigned n;
+  void *base;
+};
+
+/* What came of one: bytes, 0, or a negative errno. */
+struct file_result {
+  struct store_req *req;
+  int res;
+};
+
+/* How calls get to the kernel, and what comes of them back.  No more requests
+ * have one under way than sf->queue has depth.  All but start and stop need the
+ * lock.
+ */
+struct file_engine {
+  const char *name;
+
+  /* Make sf->backend.  start may reduce the queue's depth, and returns 0 or a
+   * negative errno.  When stop is called nothing is under way.
+   */
+  int (*start) (struct store_file *sf);
+  void (*stop) (struct store_file *sf);
+
+  /* One more call, which stays this request's only one until it is reaped.  It
+   * need not begin before the next kick.
+   */
+  void (*add) (struct store_file *sf, struct store_req *req,
+               const struct file_call *call);
+  void (*kick) (struct store_file *sf);
+
+  /* Take as many results as there are, up to max.  When there is one, and none
+   * was before, sf->event_fd becomes readable.
+   */
+  unsigned (*reap) (struct store_file *sf, struct file_result *results,
+                    unsigned max);
+  bool (*ready) (struct store_file *sf); /* is there one? */
+};
 
 struct store_file {
   struct store store;
@@ -54,8 +101,10 @@ struct store_file {
   ev_io watcher;
   int event_fd;
 
-  pthread_mutex_t lock; /* protects what follows, and the ring */
-  struct io_uring ring;
+  const struct file_engine *engine;
+  void *backend; /* the engine's own */
+
+  pthread_mutex_t lock; /* protects what follows, and the engine */
   struct store_queue queue;
   uint64_t flush_errors; /* flushes that failed, ever */
 };
@@ -116,22 +165,41 @@ extern int file_open_direct (struct store_file *sf, enum direct_mode mode,
 extern uint64_t file_queue_attribute (dev_t dev, const char *name,
                                       uint64_t def);
 
-/* ---- store-file-ring.c */
+/* ---- store-file-run.c */
 
-extern int file_ring_probe (const struct store_message *m);
 extern int file_attach (struct store *store, struct ev_loop *loop);
 extern void file_detach (struct store *store);
 extern void file_submit (struct store *store, struct store_req **reqs,
                          unsigned n);
 
-/* ---- store-file-io.c: reads and writes, one piece at a time
+/* For engines: have the loop thread look for results.  Any thread. */
+extern void file_wake_loop (const struct store_file *sf);
+
+/* ---- store-file-ring.c */
+
+extern const struct file_engine file_ring;
+
+/* Can it be used here?  Returns 0 or a negative errno with a message. */
+extern int file_ring_probe (const struct store_message *m);
+
+/* Why start failed, as a clause. */
+extern const char *file_ring_explain (int error);
+
+/* ---- store-file-request.c
  *
  * A request goes through begin once, then prepare and advance in turn, as long
  * as advance says FILE_AGAIN; 0 or a negative errno ends it.  The same holds
- * for store-file-zero.c.
+ * for the next two, each for its kinds.  Under the lock.
  */
 
 #define FILE_AGAIN 1
+
+extern int file_begin (struct store_file *sf, struct store_req *req);
+extern void file_prepare (struct store_file *sf, struct store_req *req,
+                          struct file_call *call);
+extern int file_advance (struct store_file *sf, struct store_req *req, int res);
+
+/* ---- store-file-io.c: reads and writes, one piece at a time */
 
 /* req->state: this request is not to be tried with O_DIRECT (again). */
 #define FILE_BUFFERED 0x100
@@ -140,14 +208,14 @@ extern void file_submit (struct store *store, struct store_req **reqs,
 #define FILE_RETRIED 0x200
 
 extern void file_rw_prepare (struct store_file *sf, struct store_req *req,
-                             struct io_uring_sqe *sqe);
+                             struct file_call *call);
 extern int file_rw_advance (struct store_file *sf, struct store_req *req,
                             int res);
 
 /* The next write of zeroes from req->progress on. */
 extern void file_write_zeroes_prepare (struct store_file *sf,
                                        struct store_req *req,
-                                       struct io_uring_sqe *sqe);
+                                       struct file_call *call);
 
 /* Worth trying again as it is?  When a thread ends, its kernel workers do too,
  * and what it had submitted and was not begun fails with ECANCELED or EFAULT.
@@ -169,7 +237,7 @@ file_transient (struct store_req *req, int res)
 extern void file_zero_probe (struct store_file *sf, const struct stat *st);
 extern int file_zero_begin (struct store_file *sf, struct store_req *req);
 extern void file_zero_prepare (struct store_file *sf, struct store_req *req,
-                               struct io_uring_sqe *sqe);
+                               struct file_call *call);
 extern int file_zero_advance (struct store_file *sf, struct store_req *req,
                               int res);
 

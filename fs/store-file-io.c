@@ -81,42 +81,42 @@ suits_direct (const struct store_file *sf, const struct store_req *req,
 
 static void
 prepare_piece (struct store_file *sf, struct store_req *req, bool write,
-               const struct piece *piece, struct io_uring_sqe *sqe)
+               const struct piece *piece, struct file_call *call)
 {
   uint64_t offset = req->offset + req->progress;
-  unsigned length = (unsigned) piece->length;
   int fd = sf->direct_fd;
 
   if (!suits_direct (sf, req, offset, piece)) {
     req->state |= FILE_BUFFERED;
     fd = sf->fd;
   }
-  if (piece->n > 0 && write)
-    io_uring_prep_writev (sqe, fd, piece->iov, piece->n, offset);
-  else if (piece->n > 0)
-    io_uring_prep_readv (sqe, fd, piece->iov, piece->n, offset);
-  else if (write)
-    io_uring_prep_write (sqe, fd, piece->base, length, offset);
-  else
-    io_uring_prep_read (sqe, fd, piece->base, length, offset);
+  *call = (struct file_call) {
+    .kind = write ? CALL_WRITE : CALL_READ,
+    .fd = fd,
+    .offset = offset,
+    .length = piece->length,
+    .iov = piece->iov,
+    .n = piece->n,
+    .base = piece->base,
+  };
 }
 
 void
 file_rw_prepare (struct store_file *sf, struct store_req *req,
-                 struct io_uring_sqe *sqe)
+                 struct file_call *call)
 {
   bool write = req->op == STORE_WRITE;
   struct piece piece;
 
   next_piece (sf, req, &piece);
-  prepare_piece (sf, req, write, &piece, sqe);
+  prepare_piece (sf, req, write, &piece, call);
   if (write && (req->flags & STORE_FUA))
-    sqe->rw_flags = RWF_DSYNC;
+    call->flags = RWF_DSYNC;
 }
 
 void
 file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
-                           struct io_uring_sqe *sqe)
+                           struct file_call *call)
 {
   uint64_t left = bytes_left (sf, req);
   struct piece piece = {
@@ -124,7 +124,7 @@ file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
     .length = left < ZEROES_SIZE ? left : ZEROES_SIZE,
   };
 
-  prepare_piece (sf, req, true, &piece, sqe);
+  prepare_piece (sf, req, true, &piece, call);
 }
 
 /* Fill with zeroes what of the request's memory is past the store's end. */

@@ -105,29 +105,29 @@ chunk_end (const struct store_file *sf, const struct store_req *req)
 
 void
 file_zero_prepare (struct store_file *sf, struct store_req *req,
-                   struct io_uring_sqe *sqe)
+                   struct file_call *call)
 {
   uint64_t from = req->offset + req->progress;
-  uint64_t length = chunk_end (sf, req) - from;
 
+  *call = (struct file_call) {
+    .kind = CALL_ALLOCATE,
+    .fd = sf->sync_fd,
+    .flags = FALLOC_FL_KEEP_SIZE,
+    .offset = from,
+    .length = chunk_end (sf, req) - from,
+  };
   switch (phase_of (req)) {
   case PUNCH:
-  case PUNCH_KEEP:
-    io_uring_prep_fallocate (sqe, sf->sync_fd,
-                             FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
-                             length);
-    break;
-  case RANGE:
-    io_uring_prep_fallocate (sqe, sf->sync_fd,
-                             FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from,
-                             length);
-    break;
+  case PUNCH_KEEP: call->flags |= FALLOC_FL_PUNCH_HOLE; break;
+  case RANGE: call->flags |= FALLOC_FL_ZERO_RANGE; break;
   case ALLOCATE:
-    io_uring_prep_fallocate (sqe, sf->sync_fd, FALLOC_FL_KEEP_SIZE, req->offset,
-                             file_req_end (sf, req) - req->offset);
+    call->offset = req->offset;
+    call->length = file_req_end (sf, req) - req->offset;
     break;
-  case SYNC: io_uring_prep_fsync (sqe, sf->fd, IORING_FSYNC_DATASYNC); break;
-  default: file_write_zeroes_prepare (sf, req, sqe);
+  case SYNC:
+    *call = (struct file_call) { .kind = CALL_SYNC, .fd = sf->fd };
+    break;
+  default: file_write_zeroes_prepare (sf, req, call);
   }
 }
 

@@ -5,7 +5,9 @@
  * The file store: opening, geometry, closing.  The rest is in
  * store-file-open.c    finding, making and locking the file
  * store-file-direct.c  O_DIRECT and its alignment
- * store-file-ring.c    requests into the io_uring and out of it
+ * store-file-run.c     requests into an engine and out of it
+ * store-file-ring.c    the engine that is an io_uring
+ * store-file-request.c what calls to the kernel a request takes
  * store-file-io.c      reads and writes
  * store-file-zero.c    zero and trim
  * store-file-punch.c   whether holes can be punched

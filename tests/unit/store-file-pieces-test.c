@@ -177,24 +177,29 @@ struct piece {
 };
 
 static void
-decode (const struct io_uring_sqe *sqe, struct piece *p)
+decode (const struct file_call *call, struct piece *p)
 {
+  uint64_t length = 0;
   unsigned i;
 
-  *p = (struct piece) { .fd = sqe->fd, .offset = sqe->off, .n = sqe->len };
-  p->fsync = sqe->opcode == IORING_OP_FSYNC;
-  p->write = sqe->opcode == IORING_OP_WRITE || sqe->opcode == IORING_OP_WRITEV;
-  p->iov = (const struct iovec *) (uintptr_t) sqe->addr;
-  if (sqe->opcode == IORING_OP_WRITE || sqe->opcode == IORING_OP_READ) {
-    p->one = (struct iovec) { (void *) (uintptr_t) sqe->addr, sqe->len };
+  *p = (struct piece) {
+    .fd = call->fd,
+    .offset = call->offset,
+    .length = call->length,
+    .fsync = call->kind == CALL_SYNC,
+    .write = call->kind == CALL_WRITE,
+    .iov = call->iov,
+    .n = call->n,
+  };
+  assert_true (call->kind != CALL_ALLOCATE);
+  if (p->n == 0) {
+    p->one = (struct iovec) { call->base, call->length };
     p->iov = &p->one;
     p->n = 1;
   }
-  else if (!p->fsync)
-    assert_true (sqe->opcode == IORING_OP_READV ||
-                 sqe->opcode == IORING_OP_WRITEV);
   for (i = 0; i < p->n && !p->fsync; i++)
-    p->length += p->iov[i].iov_len;
+    length += p->iov[i].iov_len;
+  assert_int_equal (length, p->length);
 }
 
 /* Is it what the kernel takes? */
@@ -312,25 +317,19 @@ complete (struct model *m, const struct piece *p, enum outcome outcome,
 static void
 prepare (struct model *m, struct piece *p)
 {
-  struct io_uring_sqe sqe;
+  struct file_call call;
   bool fua = m->req.op == STORE_WRITE && (m->req.flags & STORE_FUA);
 
-  memset (&sqe, 0, sizeof sqe);
-  if (m->req.op == STORE_ZERO)
-    file_zero_prepare (&m->sf, &m->req, &sqe);
-  else
-    file_rw_prepare (&m->sf, &m->req, &sqe);
-  decode (&sqe, p);
+  file_prepare (&m->sf, &m->req, &call);
+  decode (&call, p);
   if (!p->fsync)
-    assert_int_equal (sqe.rw_flags, fua ? RWF_DSYNC : 0);
+    assert_int_equal (call.flags, fua ? RWF_DSYNC : 0);
 }
 
 static int
 advance (struct model *m, int res)
 {
-  if (m->req.op == STORE_ZERO)
-    return file_zero_advance (&m->sf, &m->req, res);
-  return file_rw_advance (&m->sf, &m->req, res);
+  return file_advance (&m->sf, &m->req, res);
 }
 
 /* As the driver begins it.  Returns whether it goes to the kernel. */
@@ -340,16 +339,12 @@ begin (struct model *m)
   m->buffered = m->faulted = false;
   m->error = 0;
   m->pieces = 0;
-  m->req.progress = 0;
-  m->req.state = 0;
   if (bytes_in_file (m) > 0) {
-    if (m->req.op == STORE_ZERO)
-      assert_int_equal (file_zero_begin (&m->sf, &m->req), FILE_AGAIN);
+    assert_int_equal (file_begin (&m->sf, &m->req), FILE_AGAIN);
     return true;
   }
   expect_end (m, 0);
-  if (m->req.op == STORE_READ)
-    assert_int_equal (advance (m, 0), 0);
+  assert_int_equal (file_begin (&m->sf, &m->req), 0);
   return false;
 }
 

@@ -176,7 +176,7 @@ await_kernel (struct transfer *t)
 
   do
     r = poll (&event, 1, 1000);
-  while (r <= 0 || io_uring_cq_ready (&sf->ring) == 0);
+  while (r <= 0 || !sf->engine->ready (sf));
 }
 
 /* The store looks at it. */
