@@ -101,6 +101,7 @@ struct store_file {
   ev_io watcher;
   int event_fd;
 
+  enum file_io io; /* as asked for */
   const struct file_engine *engine;
   void *backend; /* the engine's own */
 
@@ -184,6 +185,10 @@ extern int file_ring_probe (const struct store_message *m);
 
 /* Why start failed, as a clause. */
 extern const char *file_ring_explain (int error);
+
+/* ---- store-file-threads.c */
+
+extern const struct file_engine file_threads;
 
 /* ---- store-file-request.c
  *

@@ -100,8 +100,10 @@ file_ring_explain (int error)
 {
   switch (error) {
   case -ENOSYS:
-    return "this kernel has no io_uring (Linux 5.6 or later is needed)";
+    return "there is no io_uring here (Linux 5.6 or later is needed, and some "
+           "containers' seccomp profiles hide it)";
   case -EPERM:
+  case -EACCES:
     return "io_uring is not permitted here (see the sysctl "
            "kernel.io_uring_disabled, or the container's seccomp profile)";
   case -ENOMEM:
@@ -111,14 +113,60 @@ file_ring_explain (int error)
   }
 }
 
+/* A sandbox may allow to make a ring and not to use it. */
+static int
+ring_runs (struct io_uring *ring)
+{
+  int r;
+
+  io_uring_prep_nop (io_uring_get_sqe (ring));
+  r = io_uring_submit_and_wait (ring, 1);
+  if (r < 0)
+    return r;
+  io_uring_cq_advance (ring, 1);
+  return 0;
+}
+
+/* The first kernels with io_uring lack some of the calls. */
+static int
+ring_has_all (struct io_uring *ring)
+{
+  static const int ops[] = { IORING_OP_READ,  IORING_OP_WRITE,
+                             IORING_OP_READV, IORING_OP_WRITEV,
+                             IORING_OP_FSYNC, IORING_OP_FALLOCATE };
+  struct io_uring_probe *probe = io_uring_get_probe_ring (ring);
+  bool all = probe != NULL;
+  size_t i;
+
+  for (i = 0; i < sizeof ops / sizeof ops[0]; i++)
+    all = all && io_uring_opcode_supported (probe, ops[i]);
+  io_uring_free_probe (probe);
+  return all ? 0 : -ENOSYS;
+}
+
+static int
+make_ring (struct io_uring *ring, unsigned depth)
+{
+  int r = io_uring_queue_init (depth, ring, 0);
+
+  if (r < 0)
+    return r;
+  r = ring_runs (ring);
+  if (r == 0)
+    r = ring_has_all (ring);
+  if (r < 0)
+    io_uring_queue_exit (ring);
+  return r;
+}
+
 int
 file_ring_probe (const struct store_message *m)
 {
   struct io_uring ring;
-  int r = io_uring_queue_init (4, &ring, 0);
+  int r = make_ring (&ring, 4);
 
   if (r < 0)
-    return store_refuse (m, r, "cannot do asynchronous I/O: %s",
+    return store_refuse (m, r, "io=uring: %s; use io=auto or io=threads",
                          file_ring_explain (r));
   io_uring_queue_exit (&ring);
   return 0;
@@ -132,19 +180,17 @@ ring_start (struct store_file *sf)
 
   if (ring == NULL)
     return -ENOMEM;
-  r = io_uring_queue_init (sf->queue.depth, ring, 0);
-  if (r < 0) {
-    free (ring);
-    return r;
-  }
-  r = io_uring_register_eventfd (ring, sf->event_fd);
-  if (r < 0) {
+  r = make_ring (ring, sf->queue.depth);
+  if (r == 0) {
+    r = io_uring_register_eventfd (ring, sf->event_fd);
+    if (r == 0) {
+      sf->backend = ring;
+      return 0;
+    }
     io_uring_queue_exit (ring);
-    free (ring);
-    return r;
   }
-  sf->backend = ring;
-  return 0;
+  free (ring);
+  return r;
 }
 
 static void

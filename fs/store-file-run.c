@@ -168,31 +168,57 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
 }
 
 static int
-start_engine (struct store_file *sf)
+start_engine (struct store_file *sf, const struct file_engine *engine)
+{
+  int r = engine->start (sf);
+
+  if (r == 0)
+    sf->engine = engine;
+  return r;
+}
+
+static int
+cannot_attach (struct store_file *sf, int error, const char *why)
+{
+  env_log (sf->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
+           sf->path, why);
+  return error;
+}
+
+static int
+choose_engine (struct store_file *sf)
 {
   int r;
 
-  sf->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (sf->event_fd < 0)
-    return -errno;
-  sf->engine = &file_ring;
-  r = sf->engine->start (sf);
-  if (r < 0)
-    close (sf->event_fd);
-  return r;
+  if (sf->io != FILE_IO_THREADS) {
+    r = start_engine (sf, &file_ring);
+    if (r == 0)
+      return 0;
+    if (sf->io == FILE_IO_URING)
+      return cannot_attach (sf, r, file_ring_explain (r));
+    env_log (sf->store.env, LOG_INFO, "%s: io=auto goes without io_uring: %s",
+             sf->path, file_ring_explain (r));
+  }
+  r = start_engine (sf, &file_threads);
+  return r < 0 ? cannot_attach (sf, r, strerror (-r)) : 0;
 }
 
 int
 file_attach (struct store *store, struct ev_loop *loop)
 {
   struct store_file *sf = store_file_of (store);
-  int r = start_engine (sf);
+  int r;
 
+  sf->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (sf->event_fd < 0)
+    return cannot_attach (sf, -errno, strerror (errno));
+  r = choose_engine (sf);
   if (r < 0) {
-    env_log (sf->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
-             sf->path, file_ring_explain (r));
+    close (sf->event_fd);
     return r;
   }
+  env_log (sf->store.env, LOG_DEBUG, "%s: I/O by %s, %u requests at once",
+           sf->path, sf->engine->name, sf->queue.depth);
   sf->loop = loop;
   ev_io_init (&sf->watcher, on_event, sf->event_fd, EV_READ);
   sf->watcher.data = sf;

@@ -7,6 +7,7 @@
  * store-file-direct.c  O_DIRECT and its alignment
  * store-file-run.c     requests into an engine and out of it
  * store-file-ring.c    the engine that is an io_uring
+ * store-file-threads.c the engine that is some threads
  * store-file-request.c what calls to the kernel a request takes
  * store-file-io.c      reads and writes
  * store-file-zero.c    zero and trim
@@ -83,6 +84,7 @@ new_store (struct env *env, const struct store_file_options *options)
   sf->store.env = env;
   sf->store.geo.readonly = options->readonly;
   sf->sync_fd = sf->fd = sf->direct_fd = -1;
+  sf->io = options->io;
   store_queue_init (&sf->queue, clamp_depth (options->io_depth));
   pthread_mutex_init (&sf->lock, NULL);
   sf->path = strdup (options->path);
@@ -119,7 +121,7 @@ store_file_open (struct env *env, const struct store_file_options *options,
 
   if (sf == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
-  if ((r = file_ring_probe (&m)) < 0 ||
+  if ((sf->io == FILE_IO_URING && (r = file_ring_probe (&m)) < 0) ||
       (r = file_open (sf, options, &st, &m)) < 0 ||
       (r = file_open_direct (sf, options->direct, &st, &m)) < 0) {
     file_close (&sf->store);

@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The file store: a regular file or a block device, by io_uring.
+ * The file store: a regular file or a block device, by io_uring or by threads.
  */
 
 #ifndef FOLIO_STORE_FILE_H
@@ -14,13 +14,19 @@
 
 enum direct_mode { DIRECT_AUTO, DIRECT_ON, DIRECT_OFF };
 
+/* What makes the calls to the kernel.  FILE_IO_AUTO: an io_uring if there can be
+ * one, else threads.
+ */
+enum file_io { FILE_IO_AUTO, FILE_IO_URING, FILE_IO_THREADS };
+
 struct store_file_options {
   const char *path;
   bool readonly;
   int64_t create; /* make a sparse file of this many bytes if there is
                           * none; -1: don't */
   enum direct_mode direct;
-  unsigned io_depth; /* requests in flight at most */
+  enum file_io io;
+  unsigned io_depth; /* requests in flight at most; threads: no more than 256 */
 };
 
 /* Open the store, lock it against a second writer (open-file-description

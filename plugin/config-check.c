@@ -96,6 +96,7 @@ check_store_keys (const struct config *config, char *err)
   } keys[] = {
     { "create", false, "files" },
     { "direct", false, "files and block devices" },
+    { "io", false, "files and block devices" },
     { "connections", true, "NBD servers" },
     { "retry", true, "NBD servers" },
     { "unsafe-no-flush", true, "NBD servers" },
@@ -172,6 +173,7 @@ config_file_store (const struct config *config, bool readonly,
     .readonly = readonly,
     .create = create ? (int64_t) config->create : -1,
     .direct = config->direct,
+    .io = config->io,
     .io_depth = config->io_depth,
   };
 }

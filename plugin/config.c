@@ -29,11 +29,12 @@ static const char *const stores[] = { "file",
 #endif
                                       NULL };
 static const char *const formats[] = { "raw", NULL };
-/* In the order of enum cache_mode and enum direct_mode. */
+/* In the order of enum cache_mode, enum direct_mode and enum file_io. */
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            NULL };
 static const char *const direct_modes[] = { "auto", "on", "off", NULL };
 static const char *const no_yes[] = { "no", "yes", NULL };
+static const char *const io_modes[] = { "auto", "uring", "threads", NULL };
 
 /* X (field of struct config, key, what is to be given, default, kind, lowest,
  *    highest, choices, help)
@@ -83,6 +84,9 @@ static const char *const no_yes[] = { "no", "yes", NULL };
      "sequential streams longer than this bypass the cache; 0: none do")       \
   X (direct, "direct", "auto|on|off", "auto", CHOICE, 0, 0, direct_modes,      \
      "open the store with O_DIRECT; auto: if it can")                          \
+  X (io, "io", "auto|uring|threads", "auto", CHOICE, 0, 0, io_modes,           \
+     "what does the store's I/O: io_uring or threads; auto: io_uring if it\n"  \
+     "    is permitted")                                                       \
   X (io_depth, "io-depth", "NUMBER", "32", NUMBER, 1, 1024, NULL,              \
      "requests in flight at the store")                                        \
   X (connections, "connections", "NUMBER", "4", NUMBER, 1, 64, NULL,           \
@@ -455,6 +459,8 @@ config_dump (FILE *fp)
   print_list (fp, stores, ",");
   fputs ("\nformats=", fp);
   print_list (fp, formats, ",");
+  fputs ("\nio=", fp);
+  print_list (fp, io_modes + 1, ",");
   fputc ('\n', fp);
   for (i = 0; i < NR_PARAMS; i++)
     fprintf (fp, "default_%s=%s\n", params[i].key, params[i].fallback);

@@ -44,6 +44,7 @@ struct config {
   uint64_t readahead;          /* bytes; 0: off */
   uint64_t sequential_cutoff;  /* bytes; 0: off */
   uint64_t direct;             /* enum direct_mode */
+  uint64_t io;                 /* enum file_io */
   uint64_t io_depth;           /* requests */
   uint64_t connections;        /* to an NBD server, at most */
   uint64_t retry;              /* ns; of an NBD server that is lost */
@@ -86,7 +87,9 @@ extern void config_nbd_store (const struct config *config, bool readonly,
 /* The text of --help. */
 extern const char config_help[];
 
-/* Write stores, formats and each key's default as KEY=VALUE lines. */
+/* Write stores, formats, kinds of I/O and each key's default as KEY=VALUE
+ * lines.
+ */
 extern void config_dump (FILE *fp);
 
 #endif /* FOLIO_CONFIG_H */

@@ -26,6 +26,7 @@ INTEGRATION_TESTS = \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
 	integration/image-untouched.sh \
+	integration/io-engines.sh \
 	integration/killed-clients.sh \
 	integration/last-client-leaves.sh \
 	integration/late-writes.sh \
@@ -40,6 +41,7 @@ INTEGRATION_TESTS = \
 	integration/random-ops-odd-size.sh \
 	integration/random-ops-sequential-cutoff.sh \
 	integration/random-ops-small-cache.sh \
+	integration/random-ops-threads.sh \
 	integration/random-ops-tiny-folios.sh \
 	integration/random-ops-writethrough.sh \
 	integration/random-ops.sh \
@@ -84,10 +86,10 @@ TSAN_TESTS += \
 	integration/cache-smaller-than-data.sh \
 	integration/connections.sh \
 	integration/fio-verify.sh \
-	integration/image-untouched.sh \
 	integration/last-client-leaves.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-small-cache.sh \
+	integration/random-ops-threads.sh \
 	integration/remote-hostile.sh \
 	integration/remote-restart.sh \
 	integration/shutdown-timeout.sh \

@@ -12,6 +12,7 @@ TOOLS = \
 	tools/crash \
 	tools/hold \
 	tools/oracle \
+	tools/without-io-uring \
 	$(NULL)
 
 TOOLS_COMMON = \
@@ -66,6 +67,11 @@ tools_oracle_SOURCES = \
 tools_oracle_CFLAGS = $(TOOL_CC_FLAGS)
 tools_oracle_LDFLAGS = $(TOOL_LD_FLAGS)
 tools_oracle_LDADD = $(LIBNBD_LIBS)
+
+tools_without_io_uring_SOURCES = tools/without-io-uring.c
+tools_without_io_uring_CFLAGS = $(TOOL_CC_FLAGS)
+tools_without_io_uring_LDFLAGS = $(TOOL_LD_FLAGS)
+tools_without_io_uring_LDADD =
 
 # A server that misbehaves, for nbdkit: a module without sanitizers, so that an
 # ordinary nbdkit loads it.

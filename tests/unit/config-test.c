@@ -87,6 +87,7 @@ test_defaults (void **state)
   assert_false (options.readonly);
   assert_true (options.create == -1);
   assert_int_equal (options.direct, DIRECT_AUTO);
+  assert_int_equal (options.io, FILE_IO_AUTO);
   assert_int_equal (options.io_depth, 32);
   config_free (&config);
 }
@@ -114,6 +115,7 @@ test_values (void **state)
   set (&config, "readahead", "0");
   set (&config, "sequential-cutoff", "1G");
   set (&config, "direct", "off");
+  set (&config, "io", "threads");
   set (&config, "shutdown-timeout", "0");
   set (&config, "io-depth", "16");
 
@@ -134,6 +136,7 @@ test_values (void **state)
   assert_string_equal (options.path, "a=b:c");
   assert_true (options.create == (int64_t) (10 * GIB));
   assert_int_equal (options.direct, DIRECT_OFF);
+  assert_int_equal (options.io, FILE_IO_THREADS);
   config_file_store (&config, true, &options);
   assert_true (options.readonly);
   config_free (&config);
@@ -177,6 +180,7 @@ test_refusals (void **state)
            NULL);
   refused ("direct", "yes", "auto, on, off", NULL);
   refused ("unsafe-no-flush", "on", "unknown value", "allowed: no, yes", NULL);
+  refused ("io", "aio", "auto, uring, threads", NULL);
   refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
 }
 
@@ -337,6 +341,7 @@ test_keys_of_files (void **state)
   static const char *const keys[][3] = {
     { "create", "1M", "allowed: only for files" },
     { "direct", "auto", "allowed: only for files and block devices" },
+    { "io", "auto", "allowed: only for files and block devices" },
   };
   struct config config;
   char err[CONFIG_ERROR_MAX];
@@ -450,9 +455,9 @@ static void
 test_dump (void **state)
 {
 #ifdef HAVE_LIBNBD
-  static const char head[] = "stores=file,nbd\nformats=raw\n";
+  static const char head[] = "stores=file,nbd\nformats=raw\nio=uring,threads\n";
 #else
-  static const char head[] = "stores=file\nformats=raw\n";
+  static const char head[] = "stores=file\nformats=raw\nio=uring,threads\n";
 #endif
   char *text = NULL, *line, *save;
   size_t size, lines = 0;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "fs/store-file-impl.h"
 #include "tests/unit/file-rig.h"
 
 static bool
@@ -113,6 +114,7 @@ place_remove (struct place *place)
 
 static struct place places[4];
 static int nplaces;
+static enum file_io engine = FILE_IO_AUTO;
 
 int
 make_places (void **state)
@@ -143,8 +145,30 @@ options_for (const struct place *place)
     .path = place->file,
     .create = place->sector ? -1 : (int64_t) (16 * MIB),
     .direct = DIRECT_AUTO,
+    .io = engine,
     .io_depth = 8,
   };
+}
+
+int
+run_with_engines (const struct CMUnitTest *tests, size_t n)
+{
+  char why[200] = "";
+  const struct store_message m = { why, sizeof why };
+  int failed = 0;
+
+  if (file_ring_probe (&m) < 0)
+    printf ("# left out: %s\n", why);
+  else {
+    engine = FILE_IO_URING;
+    failed += _cmocka_run_group_tests ("io=uring", tests, n, make_places,
+                                       remove_places);
+  }
+  engine = FILE_IO_THREADS;
+  failed += _cmocka_run_group_tests ("io=threads", tests, n, make_places,
+                                     remove_places);
+  engine = FILE_IO_AUTO;
+  return failed;
 }
 
 void

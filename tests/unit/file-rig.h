@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <ev.h>
@@ -50,7 +51,17 @@ extern void everywhere (void (*test) (struct place *), bool devices_too);
 
 extern struct place *first_place (void);
 
-/* Make a file of 16 MiB there, or use the device, direct=auto. */
+/* A group of such tests, for main: it runs once with each engine that there is
+ * here, in new places.  Returns how many tests failed.
+ */
+struct CMUnitTest;
+extern int run_with_engines (const struct CMUnitTest *tests, size_t n);
+#define RUN_WITH_ENGINES(tests)                                                \
+  run_with_engines (tests, sizeof tests / sizeof tests[0])
+
+/* Make a file of 16 MiB there, or use the device, direct=auto, with the engine
+ * whose turn it is (else, io=auto).
+ */
 extern struct store_file_options options_for (const struct place *place);
 
 /* An open store.  The loop runs in a thread of its own between start and

@@ -316,5 +316,5 @@ main (void)
     cmocka_unit_test (a_write_that_is_cut_off_at_once_fails),
   };
 
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }

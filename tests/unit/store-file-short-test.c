@@ -417,5 +417,5 @@ main (void)
 
   if (remember_limit (NULL) < 0)
     return EXIT_FAILURE;
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }

@@ -322,7 +322,7 @@ flushes_that_meet_a_failed_one_fail_too (void **state)
 struct crowd {
   struct rig *rig;
   struct store_req req[128];
-  struct iovec iov;
+  struct iovec iov[128];
   _Atomic int left;
   _Atomic int errors;
   int since; /* done since the loop last went round */
@@ -332,9 +332,10 @@ struct crowd {
 static void
 crowd_done (struct store_req *req, int error)
 {
-  struct crowd *crowd = (struct crowd *) req->iov; /* see crowd_fill */
+  size_t i = req->offset / 4096; /* see crowd_fill */
+  struct crowd *crowd =
+    (struct crowd *) ((char *) req->iov - offsetof (struct crowd, iov[i]));
 
-  crowd = (struct crowd *) ((char *) crowd - offsetof (struct crowd, iov));
   if (error)
     atomic_fetch_add (&crowd->errors, 1);
   if (++crowd->since > crowd->most)
@@ -360,17 +361,18 @@ crowd_fill (struct crowd *crowd, struct rig *rig, void *buf)
 
   memset (crowd, 0, sizeof *crowd);
   crowd->rig = rig;
-  crowd->iov = (struct iovec) { buf, 4096 };
   crowd->left = 128;
-  for (i = 0; i < 128; i++)
+  for (i = 0; i < 128; i++) {
+    crowd->iov[i] = (struct iovec) { (char *) buf + i * 4096, 4096 };
     crowd->req[i] = (struct store_req) {
       .op = STORE_READ,
       .offset = (uint64_t) i * 4096,
       .length = 4096,
-      .iov = &crowd->iov,
+      .iov = &crowd->iov[i],
       .niov = 1,
       .done = crowd_done,
     };
+  }
 }
 
 static void
@@ -381,7 +383,7 @@ completions_leave_the_loop_to_others_now_and_then (void **state)
   struct crowd crowd;
   ev_prepare prepare;
   struct rig rig;
-  void *buf = aligned_memory (4096, 0);
+  void *buf = aligned_memory (128 * 4096, 0);
   int i;
 
   (void) state;
@@ -473,5 +475,5 @@ main (void)
     cmocka_unit_test (requests_outlive_the_thread_that_submitted_them),
   };
 
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }

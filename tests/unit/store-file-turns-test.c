@@ -22,7 +22,7 @@
  */
 struct turns {
   struct store_req req[8];
-  struct iovec iov;
+  struct iovec iov[8];
   struct store_req *done[8];
   int nr_done;
 };
@@ -30,8 +30,9 @@ struct turns {
 static void
 turn_done (struct store_req *req, int error)
 {
+  size_t i = req->offset / 4096;
   struct turns *turns =
-    (struct turns *) ((char *) req->iov - offsetof (struct turns, iov));
+    (struct turns *) ((char *) req->iov - offsetof (struct turns, iov[i]));
 
   assert_int_equal (error, 0);
   turns->done[turns->nr_done++] = req;
@@ -51,7 +52,7 @@ turns_submit (struct turns *turns, struct rig *rig, int first, int n,
       .flags = flags,
       .offset = (uint64_t) (first + i) * 4096,
       .length = 4096,
-      .iov = &turns->iov,
+      .iov = &turns->iov[first + i],
       .niov = 1,
       .done = turn_done,
     };
@@ -63,12 +64,14 @@ static void
 turns_begin (struct turns *turns, struct rig *rig, unsigned io_depth, void *buf)
 {
   struct store_file_options o = options_for (first_place ());
+  size_t i;
 
   o.io_depth = io_depth;
   rig_open (rig, &o);
   assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
   memset (turns, 0, sizeof *turns);
-  turns->iov = (struct iovec) { buf, 4096 };
+  for (i = 0; i < 8; i++)
+    turns->iov[i] = (struct iovec) { (char *) buf + i * 4096, 4096 };
 }
 
 static void
@@ -83,7 +86,7 @@ turns_end (struct turns *turns, struct rig *rig, int n)
 static void
 reads_go_before_background_writes (void **state)
 {
-  void *buf = aligned_memory (4096, 0);
+  void *buf = aligned_memory (8 * 4096, 0);
   struct turns turns;
   struct rig rig;
 
@@ -103,7 +106,7 @@ reads_go_before_background_writes (void **state)
 static void
 background_writes_leave_room_for_reads (void **state)
 {
-  void *buf = aligned_memory (4096, 0);
+  void *buf = aligned_memory (8 * 4096, 0);
   struct store_queue *queue;
   struct turns turns;
   struct rig rig;
@@ -127,5 +130,5 @@ main (void)
     cmocka_unit_test (background_writes_leave_room_for_reads),
   };
 
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }

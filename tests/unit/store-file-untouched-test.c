@@ -161,5 +161,5 @@ main (void)
     cmocka_unit_test (mounts_are_told_apart),
   };
 
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }

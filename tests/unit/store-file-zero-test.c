@@ -307,5 +307,5 @@ main (void)
     cmocka_unit_test (devices_are_all_data),
   };
 
-  return cmocka_run_group_tests (tests, make_places, remove_places);
+  return RUN_WITH_ENGINES (tests);
 }
