@@ -99,6 +99,7 @@ struct store_file {
   /* Attached only. */
   struct ev_loop *loop;
   ev_io watcher;
+  ev_timer retry;
   int event_fd;
 
   enum file_io io; /* as asked for */
@@ -107,7 +108,8 @@ struct store_file {
 
   pthread_mutex_t lock; /* protects what follows, and the engine */
   struct store_queue queue;
-  uint64_t flush_errors; /* flushes that failed, ever */
+  uint64_t flush_errors;   /* flushes that failed, ever */
+  struct store_req *later; /* in flight, by req->next: when retry ends */
 };
 
 static inline struct store_file *
@@ -193,11 +195,18 @@ extern const struct file_engine file_threads;
 /* ---- store-file-request.c
  *
  * A request goes through begin once, then prepare and advance in turn, as long
- * as advance says FILE_AGAIN; 0 or a negative errno ends it.  The same holds
- * for the next two, each for its kinds.  Under the lock.
+ * as advance says FILE_AGAIN, or, not before FILE_PAUSE later, FILE_LATER; 0 or
+ * a negative errno ends it.  The same holds for the next two, each for its
+ * kinds.  Under the lock.
  */
 
 #define FILE_AGAIN 1
+#define FILE_LATER 2
+
+#define FILE_PAUSE (10 * NSEC_PER_MSEC)
+
+/* What fails for no reason of its own is tried again for so long. */
+#define FILE_PATIENCE (10 * NSEC_PER_SEC)
 
 extern int file_begin (struct store_file *sf, struct store_req *req);
 extern void file_prepare (struct store_file *sf, struct store_req *req,
@@ -221,20 +230,6 @@ extern int file_rw_advance (struct store_file *sf, struct store_req *req,
 extern void file_write_zeroes_prepare (struct store_file *sf,
                                        struct store_req *req,
                                        struct file_call *call);
-
-/* Worth trying again as it is?  When a thread ends, its kernel workers do too,
- * and what it had submitted and was not begun fails with ECANCELED or EFAULT.
- * The second try comes from the loop thread, which stays: EFAULT is then true.
- */
-static inline bool
-file_transient (struct store_req *req, int res)
-{
-  if (res == -EFAULT && !(req->state & FILE_RETRIED)) {
-    req->state |= FILE_RETRIED;
-    return true;
-  }
-  return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
-}
 
 /* ---- store-file-zero.c: zero and trim */
 

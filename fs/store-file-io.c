@@ -161,8 +161,6 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
 {
   uint64_t wanted = file_req_end (sf, req) - req->offset;
 
-  if (file_transient (req, res))
-    return FILE_AGAIN;
   if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
     req->state |= FILE_BUFFERED; /* more particular than it told us */
     return FILE_AGAIN;

@@ -17,6 +17,7 @@ file_begin (struct store_file *sf, struct store_req *req)
 
   req->progress = 0;
   req->state = 0;
+  req->failing = 0;
   switch (req->op) {
   case STORE_FLUSH: req->progress = sf->flush_errors; return FILE_AGAIN;
   case STORE_READ: return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
@@ -45,6 +46,34 @@ file_prepare (struct store_file *sf, struct store_req *req,
   }
 }
 
+/* Worth trying again as it is?  When a thread ends, its kernel workers do too,
+ * and what it had submitted and was not begun fails with ECANCELED or EFAULT.
+ * The second try comes from the loop thread, which stays: EFAULT is then true.
+ */
+static bool
+is_transient (struct store_req *req, int res)
+{
+  if (res == -EFAULT && !(req->state & FILE_RETRIED)) {
+    req->state |= FILE_RETRIED;
+    return true;
+  }
+  return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
+}
+
+/* At once, the first time, and then with pauses until patience ends. */
+static int
+try_again (const struct store_file *sf, struct store_req *req)
+{
+  struct env *env = sf->store.env;
+  uint64_t now = env->now (env);
+
+  if (req->failing == 0) {
+    req->failing = now;
+    return FILE_AGAIN;
+  }
+  return now - req->failing < FILE_PATIENCE ? FILE_LATER : -EIO;
+}
+
 /* The kernel reports a failed write-back to one of several concurrent flushes
  * only: all that were under way with it fail too.  The same goes for a cut, with
  * which went what had been written and not flushed.
@@ -52,8 +81,6 @@ file_prepare (struct store_file *sf, struct store_req *req,
 static int
 flush_advance (struct store_file *sf, struct store_req *req, int res)
 {
-  if (file_transient (req, res))
-    return FILE_AGAIN;
   if (res == 0 && atomic_exchange (&sf->cut_unreported, false))
     res = -EIO;
   if (res < 0) {
@@ -63,16 +90,29 @@ flush_advance (struct store_file *sf, struct store_req *req, int res)
   return req->progress == sf->flush_errors ? 0 : -EIO;
 }
 
-int
-file_advance (struct store_file *sf, struct store_req *req, int res)
+static int
+advance (struct store_file *sf, struct store_req *req, int res)
 {
-  int r;
-
   switch (req->op) {
   case STORE_FLUSH: return flush_advance (sf, req, res);
   case STORE_READ:
-  case STORE_WRITE: r = file_rw_advance (sf, req, res); break;
-  default: r = file_zero_advance (sf, req, res);
+  case STORE_WRITE: return file_rw_advance (sf, req, res);
+  default: return file_zero_advance (sf, req, res);
   }
+}
+
+int
+file_advance (struct store_file *sf, struct store_req *req, int res)
+{
+  int r = 0;
+
+  if (is_transient (req, res))
+    r = try_again (sf, req);
+  else
+    req->failing = 0;
+  if (r < 0)
+    res = r; /* as if the kernel had said so */
+  if (r <= 0)
+    r = advance (sf, req, res);
   return file_is_cut (sf, req) ? -EIO : r;
 }

@@ -65,25 +65,58 @@ add_call (struct store_file *sf, struct store_req *req)
 }
 
 static void
-start_waiting (struct store_file *sf, struct done_list *done)
+finish (struct store_file *sf, struct store_req *req, int error,
+        struct done_list *done)
+{
+  store_queue_done (&sf->queue, req);
+  done_add (done, req, error);
+}
+
+/* Make the calls of these requests, by req->next, which have had their turn;
+ * but those that change something not without a look at the store's size.
+ */
+static void
+start (struct store_file *sf, struct store_req *reqs, struct done_list *done)
 {
   struct store_req *req;
   bool looked = false;
 
-  while ((req = store_queue_take (&sf->queue)) != NULL) {
-    if (req->op != STORE_READ && !looked)
+  while ((req = reqs) != NULL) {
+    reqs = req->next;
+    if (req->op != STORE_READ && !looked) {
       file_look (sf);
-    looked |= req->op != STORE_READ;
-    if (!file_is_cut (sf, req)) {
-      add_call (sf, req);
-      continue;
+      looked = true;
     }
-    store_queue_done (&sf->queue, req);
-    done_add (done, req, -EIO);
+    if (file_is_cut (sf, req))
+      finish (sf, req, -EIO, done);
+    else
+      add_call (sf, req);
   }
   sf->engine->kick (sf);
 }
 
+static void
+start_waiting (struct store_file *sf, struct done_list *done)
+{
+  struct store_req *reqs = NULL, **end = &reqs;
+
+  while ((*end = store_queue_take (&sf->queue)) != NULL)
+    end = &(*end)->next;
+  start (sf, reqs, done);
+}
+
+static void
+put_off (struct store_file *sf, struct store_req *req)
+{
+  req->next = sf->later;
+  sf->later = req;
+  if (ev_is_active (&sf->retry))
+    return;
+  ev_timer_set (&sf->retry, (double) FILE_PAUSE / NSEC_PER_SEC, 0);
+  ev_timer_start (sf->loop, &sf->retry);
+}
+
+/* On the loop thread, which owns the timer. */
 static void
 take_result (struct store_file *sf, const struct file_result *result,
              struct done_list *done)
@@ -91,12 +124,11 @@ take_result (struct store_file *sf, const struct file_result *result,
   struct store_req *req = result->req;
   int r = file_advance (sf, req, result->res);
 
-  if (r == FILE_AGAIN) {
-    add_call (sf, req);
-    return;
+  switch (r) {
+  case FILE_AGAIN: add_call (sf, req); break;
+  case FILE_LATER: put_off (sf, req); break;
+  default: finish (sf, req, r, done);
   }
-  store_queue_done (&sf->queue, req);
-  done_add (done, req, r);
 }
 
 /* The store's size, as it was after all that is now taken was done. */
@@ -142,6 +174,25 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
   start_waiting (sf, &done);
   if (sf->engine->ready (sf))
     file_wake_loop (sf);
+  pthread_mutex_unlock (&sf->lock);
+  done_call (&done);
+}
+
+/* What was put off has its turn again. */
+static void
+on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
+{
+  struct store_file *sf = timer->data;
+  struct done_list done = { NULL, &done.head };
+  struct store_req *reqs;
+
+  (void) loop;
+  (void) revents;
+  pthread_mutex_lock (&sf->lock);
+  reqs = sf->later;
+  sf->later = NULL;
+  start (sf, reqs, &done);
+  start_waiting (sf, &done);
   pthread_mutex_unlock (&sf->lock);
   done_call (&done);
 }
@@ -223,6 +274,8 @@ file_attach (struct store *store, struct ev_loop *loop)
   ev_io_init (&sf->watcher, on_event, sf->event_fd, EV_READ);
   sf->watcher.data = sf;
   ev_io_start (loop, &sf->watcher);
+  ev_init (&sf->retry, on_retry);
+  sf->retry.data = sf;
   return 0;
 }
 
@@ -233,6 +286,7 @@ file_detach (struct store *store)
 
   assert (sf->queue.in_flight == 0 && store_queue_empty (&sf->queue));
   ev_io_stop (sf->loop, &sf->watcher);
+  ev_timer_stop (sf->loop, &sf->retry);
   sf->engine->stop (sf);
   close (sf->event_fd);
 }

@@ -197,8 +197,6 @@ advance_fallocate (struct store_file *sf, struct store_req *req, int res)
 int
 file_zero_advance (struct store_file *sf, struct store_req *req, int res)
 {
-  if (file_transient (req, res))
-    return FILE_AGAIN;
   switch (phase_of (req)) {
   case WRITE: return advance_write (sf, req, res);
   case SYNC: return res;

@@ -61,6 +61,7 @@ struct store_req {
   /* The driver's own while the request is with it. */
   struct store_req *next;
   uint64_t progress; /* bytes done so far */
+  uint64_t failing;  /* ns, since when it has made none; 0: it has */
   int state;
 };
 

@@ -60,6 +60,7 @@ UNIT_TESTS = \
 	unit/store-file-cut-test \
 	unit/store-file-open-test \
 	unit/store-file-pieces-test \
+	unit/store-file-retry-test \
 	unit/store-file-short-test \
 	unit/store-file-test \
 	unit/store-file-turns-test \
@@ -184,6 +185,7 @@ unit_store_file_pieces_test_SOURCES = \
 	unit/store-file-pieces-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_store_file_retry_test_SOURCES = unit/store-file-retry-test.c $(FILE_RIG)
 unit_store_file_short_test_SOURCES = unit/store-file-short-test.c $(FILE_RIG)
 unit_store_file_test_SOURCES = \
 	unit/seed.h \
