@@ -57,6 +57,7 @@ INTEGRATION_TESTS = \
 	integration/remote-outage.sh \
 	integration/remote-readonly.sh \
 	integration/remote-restart.sh \
+	integration/remote-silent.sh \
 	integration/remote-stale-write.sh \
 	integration/remote-tls.sh \
 	integration/shutdown-timeout.sh \
@@ -74,6 +75,7 @@ EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
 	integration/disk.py \
 	integration/helpers.sh \
+	integration/hostile-lib.sh \
 	integration/late-writes.py \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
@@ -92,6 +94,7 @@ TSAN_TESTS += \
 	integration/random-ops-threads.sh \
 	integration/remote-hostile.sh \
 	integration/remote-restart.sh \
+	integration/remote-silent.sh \
 	integration/shutdown-timeout.sh \
 	integration/signal-with-idle-client.sh \
 	$(NULL)

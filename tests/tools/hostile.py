@@ -140,8 +140,14 @@ class Server:
         with self.lock:
             for conn in self.connections:
                 if conn is not but:
-                    conn.ended = True
-                    conn.hang_up()
+                    conn.end()
+
+    def close_older(self, newer):
+        """Those that are older than the last misdeed that this one is newer
+        than. The lock is held."""
+        for conn in self.connections:
+            if conn.misdeeds < newer.misdeeds:
+                conn.end()
 
     def serve(self):
         listener = socket.socket(socket.AF_UNIX)
@@ -152,6 +158,8 @@ class Server:
             sock, _ = listener.accept()
             with self.lock:
                 conn = Connection(self, sock)
+                if self.args.hang_up:
+                    self.close_older(conn)
                 self.connections.append(conn)
             threading.Thread(target=conn.run, daemon=True).start()
 
@@ -161,6 +169,7 @@ class Connection:
         self.server = server
         self.sock = sock
         self.generation = server.generation
+        self.misdeeds = server.misdeeds     # before it was made
         self.structured = self.meta = False
         self.kept = None            # writes kept back
         self.ended = False          # nothing that came is done any more
@@ -177,6 +186,10 @@ class Connection:
                 raise Gone
             data += more
         return data
+
+    def end(self):
+        self.ended = True
+        self.hang_up()
 
     def hang_up(self):
         try:
@@ -411,6 +424,9 @@ def main():
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--only", choices=NAMES)
     parser.add_argument("--multi-conn", action="store_true")
+    parser.add_argument("--hang-up", action="store_true",
+                        help="after a misdeed, once the client has come back, "
+                             "close its older connections")
     parser.add_argument("--simple", action="store_true",
                         help="no structured replies")
     parser.add_argument("--patience", type=float, default=1.0)
