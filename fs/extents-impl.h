@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include <bsd/sys/tree.h>
 
@@ -25,9 +26,10 @@
 
 struct extent {
   RB_ENTRY (extent) link; /* a free node: only its right link, to the next */
+  TAILQ_ENTRY (extent) by_age;
   uint64_t start, end;
   enum iomap_type type;
-  bool touched; /* looked at since the hand last passed */
+  bool touched; /* looked at since it came to the end of its queue */
 };
 
 struct chunk {
@@ -36,15 +38,16 @@ struct chunk {
 };
 
 RB_HEAD (extent_tree, extent);
+TAILQ_HEAD (extent_queue, extent);
 
 struct extents {
   struct recent recent;
   pthread_mutex_t lock; /* protects all but recent and cookie */
   struct extent_tree tree;
+  struct extent_queue queue; /* the first is the next to be forgotten */
   struct chunk *chunks;
   struct extent *unused;
   size_t count, max;
-  uint64_t hand;                      /* offset from where on to forget next */
   struct extents_question *questions; /* without an answer so far */
   _Atomic uint64_t cookie;
 };

@@ -3,15 +3,20 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The extent map: disjoint, merged ranges in a red-black tree, the nodes from
- * a pool that never outgrows its bound.  Which to forget when it is full is
- * found by the CLOCK algorithm (Corbato, "A Paging Experiment with the
- * Multics System", 1969): a hand moves over the ranges in order of place and
- * takes those not touched since it last came by.
+ * a pool that never outgrows its bound.  When it is full the oldest are
+ * forgotten, but those that were looked at meanwhile count as new once more:
+ * first in, first out with a second chance, which is the CLOCK algorithm
+ * (Corbato, "A Paging Experiment with the Multics System", 1969) with its hand in
+ * order of age.  (In order of place it would keep up with whoever asks about one
+ * place after the other, and take what he has just been told.)
  */
 
 #include <stdlib.h>
 
 #include "fs/extents-impl.h"
+
+/* For each range that is forgotten, others that are spared at most. */
+#define SPARED 16
 
 /* Ranges are disjoint, so order by end is order by start; by end, "the first
  * that reaches beyond offset" is one RB_NFIND.
@@ -56,8 +61,9 @@ add (struct extents *e, uint64_t start, uint64_t end, enum iomap_type type)
   x->start = start;
   x->end = end;
   x->type = type;
-  x->touched = true;
+  x->touched = false;
   RB_INSERT (extent_tree, &e->tree, x);
+  TAILQ_INSERT_TAIL (&e->queue, x, by_age);
   e->count++;
   return true;
 }
@@ -66,6 +72,7 @@ static void
 drop (struct extents *e, struct extent *x)
 {
   RB_REMOVE (extent_tree, &e->tree, x);
+  TAILQ_REMOVE (&e->queue, x, by_age);
   RB_RIGHT (x, link) = e->unused;
   e->unused = x;
   e->count--;
@@ -129,23 +136,37 @@ extents_forgotten (struct extents *e, uint64_t start, uint64_t end,
     extents_bump_cookie (e);
 }
 
-/* Let n ranges go, but none that overlaps or adjoins [start, end).  The hand
- * spares what was touched only for a while: the work of one call is bounded.
+/* Is it where an answer is awaited, and so likely to be looked at next? */
+static bool
+is_questioned (const struct extents *e, const struct extent *x)
+{
+  const struct extents_question *q;
+
+  for (q = e->questions; q; q = q->next)
+    if (x->end > q->start && x->start < q->end)
+      return true;
+  return false;
+}
+
+/* Let n ranges go, but none that overlaps or adjoins [start, end).  Others are
+ * spared only for a while: the work of one call is bounded.
  */
 static void
 forget_some (struct extents *e, size_t n, uint64_t start, uint64_t end)
 {
-  struct extent *x = extents_reaching (e, e->hand), *next;
-  size_t steps = 4 * n + 4, spare = 3 * n;
+  size_t steps, spare = SPARED * n;
+  struct extent *x;
 
   recent_forget (&e->recent); /* who looks at it again should be seen to */
-  for (; n > 0 && steps > 0 && e->count > 0; steps--, x = next) {
+  for (steps = spare + n + 4; n > 0 && steps > 0; steps--) {
+    x = TAILQ_FIRST (&e->queue);
     if (x == NULL)
-      x = RB_MIN (extent_tree, &e->tree);
-    next = RB_NEXT (extent_tree, &e->tree, x);
+      break;
+    TAILQ_REMOVE (&e->queue, x, by_age);
+    TAILQ_INSERT_TAIL (&e->queue, x, by_age);
     if (x->start <= end && x->end >= start)
       continue;
-    if (x->touched && spare > 0) {
+    if (spare > 0 && (x->touched || is_questioned (e, x))) {
       x->touched = false;
       spare--;
       continue;
@@ -154,7 +175,6 @@ forget_some (struct extents *e, size_t n, uint64_t start, uint64_t end)
     drop (e, x);
     n--;
   }
-  e->hand = x ? x->start : 0;
 }
 
 void

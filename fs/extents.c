@@ -21,6 +21,7 @@ extents_create (size_t max)
   *e = (struct extents) { 0 };
   pthread_mutex_init (&e->lock, NULL);
   RB_INIT (&e->tree);
+  TAILQ_INIT (&e->queue);
   e->max = max < MIN_EXTENTS ? MIN_EXTENTS : max;
   atomic_init (&e->cookie, 1);
   return e;

@@ -17,13 +17,20 @@
 /* Of one question, bytes; the largest is what NBD's 32 bits hold. */
 #define MIN_WINDOW (UINT64_C (1) << 20)
 #define MAX_WINDOW UINT64_C (0xffff0000)
+
+/* The window grows by this at most, until an answer was cut for the first time;
+ * from then on less, for the rest of it may have cost the store as much.
+ */
 #define GROWTH 8
+#define CAUTIOUS_GROWTH 2
 
 /* An answer as it comes in. */
 struct answer {
   struct raw *raw;
   struct extents_question question;
-  uint64_t end; /* so far */
+  uint64_t pos;
+  uint64_t pos_end;    /* of the run with pos in it; 0: there is none */
+  uint64_t start, end; /* so far */
   uint64_t runs;
 };
 
@@ -55,6 +62,8 @@ take_run (void *opaque, uint64_t offset, uint64_t length,
 
   answer->end = end;
   answer->runs++;
+  if (offset <= answer->pos && answer->pos < end)
+    answer->pos_end = end;
   if (type == STORE_DATA || first >= last)
     take (answer, offset, end, IOMAP_MAPPED);
   else {
@@ -70,36 +79,44 @@ clamp (uint64_t x, uint64_t least, uint64_t most)
   return x < least ? least : x > most ? most : x;
 }
 
-/* The window after an answer of so many runs, of so many bytes, which is all
- * that was asked for (whole), or less: then the rest was asked for in vain.
+/* Set the window for the next question after an answer of so many bytes to one
+ * of so many.
  */
-static uint64_t
-next_window (uint64_t window, uint64_t bytes, uint64_t runs, bool whole)
+static void
+set_window (struct raw *raw, uint64_t window, uint64_t asked,
+            const struct answer *answer)
 {
-  uint64_t wanted = bytes * WANTED_RUNS / runs;
+  uint64_t bytes = answer->end - answer->start;
+  uint64_t wanted = bytes * WANTED_RUNS / answer->runs;
+  bool whole = bytes >= asked;
 
-  if (whole && runs <= WANTED_RUNS)
-    wanted = clamp (wanted, window, window * GROWTH);
+  if (!whole)
+    atomic_store (&raw->cautious, true);
+  if (whole && answer->runs <= WANTED_RUNS)
+    wanted = clamp (
+      wanted, window,
+      window * (atomic_load (&raw->cautious) ? CAUTIOUS_GROWTH : GROWTH));
   else if (wanted > bytes)
     wanted = bytes;
-  return clamp (wanted & ~(MIN_WINDOW - 1), MIN_WINDOW, MAX_WINDOW);
+  atomic_store (&raw->window,
+                clamp (wanted & ~(MIN_WINDOW - 1), MIN_WINDOW, MAX_WINDOW));
 }
 
-void
+uint64_t
 raw_ask (struct raw *raw, uint64_t pos)
 {
   struct store *store = raw->fs.store;
-  struct answer answer = { .raw = raw };
+  struct answer answer = { .raw = raw, .pos = pos };
   uint64_t start = pos & ~((uint64_t) raw->fs.block_size - 1);
   uint64_t window = atomic_load (&raw->window);
   uint64_t length =
     window < raw->fs.size - start ? window : raw->fs.size - start;
 
+  answer.start = start;
   extents_ask (raw->extents, &answer.question, start, length);
   store->ops->block_status (store, start, length, take_run, &answer);
   extents_answered (raw->extents, &answer.question);
   if (answer.runs > 0)
-    atomic_store (&raw->window,
-                  next_window (window, answer.end - start, answer.runs,
-                               answer.end - start >= length));
+    set_window (raw, window, length, &answer);
+  return answer.pos_end > pos ? answer.pos_end - pos : UINT64_MAX;
 }

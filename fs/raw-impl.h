@@ -15,15 +15,17 @@ struct raw {
   struct fs fs;
   struct extents *extents;
   _Atomic uint64_t window; /* bytes: to ask the store about next time */
+  _Atomic bool cautious;   /* that was once too many */
 };
 
 /* ---- raw-ask.c: what the store knows */
 
 #define RAW_FIRST_WINDOW (UINT64_C (8) << 20)
 
-/* Ask the store what there is from pos on, and keep the answer.  Blocks.  pos
- * itself may still be unknown afterwards.
+/* Ask the store what there is from pos on, and keep what there is room for, and
+ * what nobody has written to meanwhile.  Blocks.  Returns for how many bytes from
+ * pos on it is of no use to ask again, should pos still be unknown.
  */
-extern void raw_ask (struct raw *raw, uint64_t pos);
+extern uint64_t raw_ask (struct raw *raw, uint64_t pos);
 
 #endif /* FOLIO_RAW_IMPL_H */

@@ -64,13 +64,14 @@ static void
 begin_report (struct raw *raw, uint64_t pos, uint64_t length,
               struct iomap *iomap)
 {
+  uint64_t n;
   bool known;
 
   iomap->length = length;
   known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
   if (!known && raw->fs.store->geo.can_extents) {
-    raw_ask (raw, pos);
-    iomap->length = length;
+    n = raw_ask (raw, pos);
+    iomap->length = n < length ? n : length;
     known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
   }
   if (!known)

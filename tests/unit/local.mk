@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	unit/direct-test \
 	unit/env-test \
 	unit/extents-learn-test \
+	unit/extents-race-test \
 	unit/extents-test \
 	unit/failure-split-test \
 	unit/failure-test \
@@ -44,6 +45,7 @@ UNIT_TESTS = \
 	unit/priority-test \
 	unit/progress-test \
 	unit/ranges-test \
+	unit/raw-ask-test \
 	unit/raw-race-test \
 	unit/raw-test \
 	unit/raw-zero-test \
@@ -159,9 +161,20 @@ unit_extents_learn_test_SOURCES = \
 	unit/extents-expect.h \
 	unit/extents-learn-test.c \
 	$(NULL)
+unit_extents_race_test_SOURCES = \
+	unit/extents-expect.h \
+	unit/extents-race-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
 unit_extents_test_SOURCES = \
 	unit/extents-expect.h \
 	unit/extents-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_raw_ask_test_SOURCES = \
+	unit/raw-ask-test.c \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
