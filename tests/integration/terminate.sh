@@ -10,7 +10,7 @@
 . "$(dirname "$0")/../functions.sh"
 
 seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
-rounds=${ROUNDS:-20}
+rounds=${ROUNDS:-$(share 20)}
 echo "SEED=$seed ROUNDS=$rounds"
 
 truncate -s 64M "$tmp/disk.img"

@@ -135,7 +135,9 @@ share (unsigned n)
 {
   const char *sanitizers = getenv ("SANITIZERS");
 
-  return sanitizers == NULL || *sanitizers == '\0' ? n : (n + 4) / 5;
+  if (sanitizers == NULL || *sanitizers == '\0')
+    return n;
+  return strstr (sanitizers, "thread") ? (n + 9) / 10 : (n + 4) / 5;
 }
 
 void

@@ -56,8 +56,9 @@ uint64_t now_ns (void);
 /* A seed that differs from run to run. */
 uint64_t fresh_seed (void);
 
-/* How many of n random rounds this build is to do: all, or a fifth under
- * sanitizers, where each takes longer.
+/* How many of n random rounds this build is to do: all, or under sanitizers,
+ * where each takes longer, a fifth, and under ThreadSanitizer, which does not ask
+ * for their data, a tenth.
  */
 unsigned share (unsigned n);
 

@@ -309,7 +309,7 @@ test_many (void **state)
   for (i = 0; i < NR_BLOCKS; i += 2)
     disk->bad[i] = true;
   write_back (disk);
-  while (disk->now < 3600 * SECOND)
+  while (disk->now < share (3600) * SECOND)
     wait_and_retry (disk);
   expect_separated (disk);
   assert_false (disk->full);
@@ -336,7 +336,7 @@ test_random (void **state)
   unsigned round, i, n, first, length;
 
   (void) state;
-  for (round = 0; round < 100; round++) {
+  for (round = 0; round < share (100); round++) {
     n = (unsigned) rng_below (&rng, 20);
     for (i = 0; i < n; i++) {
       length = (unsigned) rng_log (&rng, 500);
