@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Integration tests: integration/NAME.sh, which sources ../functions.sh. To add
-# one, add integration/NAME.sh to the list; if it takes more than a minute also
-# to SLOW_TESTS, if it is about concurrency also to TSAN_TESTS.
+# one, add integration/NAME.sh to the list; if it takes more than half a minute
+# also to LONG_TESTS, or if that is because it mostly waits to WAITING_TESTS; if it
+# is about concurrency to TSAN_TESTS; if none of our own code runs in it, or only
+# what others run as well, to PLAIN_TESTS.
 
 INTEGRATION_TESTS = \
 	integration/bad-parameters.sh \
@@ -82,7 +84,34 @@ EXTRA_DIST += \
 	vm/run \
 	$(NULL)
 
-SLOW_TESTS += \
+PLAIN_TESTS += \
+	integration/documentation.sh \
+	integration/memory-bound.sh \
+	integration/quickstart.sh \
+	integration/virtual-machine.sh \
+	$(NULL)
+LONG_TESTS += \
+	integration/bad-parameters.sh \
+	integration/crash.sh \
+	integration/random-ops-crowd.sh \
+	integration/random-ops-direct.sh \
+	integration/random-ops-small-cache.sh \
+	integration/random-ops.sh \
+	integration/remote-crash.sh \
+	integration/remote-oracle.sh \
+	integration/remote-restart.sh \
+	integration/terminate.sh \
+	integration/virtual-machine.sh \
+	$(NULL)
+WAITING_TESTS += \
+	integration/remote-changed.sh \
+	integration/remote-errors.sh \
+	integration/remote-hangs.sh \
+	integration/remote-hostile.sh \
+	integration/remote-outage.sh \
+	integration/remote-silent.sh \
+	integration/remote-stale-write.sh \
+	integration/shutdown-timeout.sh \
 	$(NULL)
 TSAN_TESTS += \
 	integration/cache-smaller-than-data.sh \

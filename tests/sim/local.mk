@@ -46,7 +46,8 @@ powercut-long: sim/powercut
 	sim/powercut $(SEED) 100000
 .PHONY: powercut-long
 
-SLOW_TESTS += \
+LONG_TESTS += \
+	sim/powercut \
 	$(NULL)
 TSAN_TESTS += \
 	sim/stress \

@@ -12,4 +12,5 @@ STYLE_TESTS = \
 	$(NULL)
 
 TESTS += $(STYLE_TESTS)
+PLAIN_TESTS += $(STYLE_TESTS)
 EXTRA_DIST += $(STYLE_TESTS) style/common.sh

@@ -5,7 +5,7 @@
 # What tests/run counts, and which tests it tries again. Sourced by what sets
 #
 #   build    the directory that logs go to
-#   jobs     how many tests run side by side
+#   jobs     how many tests run side by side (see suite below)
 #   strict   1 if a test that passed only when it was tried again has failed
 #
 # and has contrib/setup.sh.
@@ -142,16 +142,42 @@ slowest ()
        awk '{ printf "%s%s %s", n++ ? ", " : "", $2, $1 }')"
 }
 
-# Run those of a build's tests that the make variable LIST names.
+# tests_of DIRECTORY LIST: prints the names that the make expression LIST stands
+# for.
+tests_of ()
+{
+  make -s -C "$1/tests" list-tests LIST="$2"
+}
+
+# check_all DIRECTORY TESTS LOG: run them, with make's output on standard output,
+# and automake's summary of them in the file LOG.
+check_all ()
+{
+  [ -n "${2// /}" ] || return 0
+  make -k -C "$1/tests" -j"$jobs" check TESTS="$2" TEST_SUITE_LOG="$3" 2>&1 \
+    </dev/null
+}
+
+# Run those of a build's tests that the make expression LIST names: those that
+# mostly wait beside the others, as they need no processor, and those that take
+# long before those that do not.
 # suite NAME DIRECTORY LIST
 suite ()
 {
-  local name=$1 dir=$2 list=$3 tests test line late=()
-  tests=$(make -s -C "$dir/tests" list-tests LIST="$list") ||
+  local name=$1 dir=$2 list=$3 waiting long short test line late=()
+  waiting=$(tests_of "$dir" "\$(filter \$(WAITING_TESTS),$list)") &&
+    list="\$(filter-out \$(WAITING_TESTS),$list)" &&
+    long=$(tests_of "$dir" "\$(filter \$(LONG_TESTS),$list)") &&
+    short=$(tests_of "$dir" "\$(filter-out \$(LONG_TESTS),$list)") ||
     { failure "$name: list of tests"; return; }
-  find "$dir/tests" \( -name '*.trs' -o -name 'test-suite.log' \) -delete
-  say "$name: $(wc -w <<<"$tests") tests, $jobs at a time"
-  make -k -C "$dir/tests" -j"$jobs" check TESTS="$tests" 2>&1 </dev/null |
+  find "$dir/tests" \( -name '*.trs' -o -name '*-suite.log' \) -delete
+  say "$name: $(wc -w <<<"$long $short") tests, $jobs at a time, and" \
+    "$(wc -w <<<"$waiting") that mostly wait, as many at a time"
+  {
+    check_all "$dir" "$waiting" waiting-suite.log &
+    check_all "$dir" "$long $short" test-suite.log
+    wait
+  } |
     tee "$build/$name-check.log" |
     while read -r line; do
       case $line in
@@ -160,7 +186,7 @@ suite ()
       esac
     done
   slowest "$name" "$dir"
-  for test in $tests; do
+  for test in $waiting $long $short; do
     count "$name" "$dir" "$test"
   done
   for test in ${late[@]+"${late[@]}"}; do

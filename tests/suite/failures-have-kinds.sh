@@ -104,6 +104,8 @@ EOF
 # What automake makes of it, as far as tests/run knows.
 cat >"$fake/Makefile" <<EOF
 hangs-%: export FOLIO_TEST_TIMEOUT = 0
+LONG_TESTS = passes.sh
+WAITING_TESTS = hangs-once.sh hangs-twice.sh
 list-tests:
 	@echo \$(LIST)
 check: \$(TESTS:.sh=.log)

@@ -9,6 +9,7 @@ SUITE_TESTS = \
 	$(NULL)
 
 TESTS += $(SUITE_TESTS)
+PLAIN_TESTS += $(SUITE_TESTS)
 EXTRA_DIST += \
 	$(SUITE_TESTS) \
 	suite/counting.sh \
