@@ -38,7 +38,7 @@ serve ()
 
 served ()
 {
-  eventually 60 test -s "$pidfile" || { show_log; fail "$*: does not listen"; }
+  eventually 60 test -s "$pidfile" || { show_log; late "$*: does not listen"; }
   server_pid=$(cat "$pidfile")
 }
 
@@ -78,7 +78,7 @@ clean ()
     else
       eval "$how"
       eventually 60 in_file ||
-        { show_log; fail "$* ($how): not saved while the client is there"; }
+        { show_log; late "$* ($how): not saved while the client is there"; }
       let_go
     fi
     ended "$* ($how)" "$status"
@@ -111,7 +111,7 @@ for signal in TERM INT HUP QUIT; do
   serve --run "exec cat '$tmp/go'"
   write --run
   kill -$signal -- "-$pid"
-  eventually 60 in_file || { show_log; fail "SIG$signal to the group"; }
+  eventually 60 in_file || { show_log; late "SIG$signal to the group"; }
   let_go
   ended "--run, SIG$signal to the group" $((128 + $(kill -l $signal)))
 done
@@ -128,22 +128,22 @@ parent=$!
 served --exit-with-parent
 write --exit-with-parent
 kill -9 "$parent"
-eventually 60 in_file || { show_log; fail "--exit-with-parent: not saved"; }
+eventually 60 in_file || { show_log; late "--exit-with-parent: not saved"; }
 let_go
 gone ()
 {
   ! kill -0 "$server_pid"
 }
-eventually 60 gone || fail "--exit-with-parent: it stays"
+eventually 60 gone || late "--exit-with-parent: it stays"
 wait "$parent" || true
 
 echo "== in the background"
 serve --log=null
 write "in the background"
 kill "$server_pid"
-eventually 60 in_file || fail "in the background: not saved"
+eventually 60 in_file || late "in the background: not saved"
 let_go
-eventually 60 gone || fail "in the background: it stays"
+eventually 60 gone || late "in the background: it stays"
 
 echo "== the client of -s leaves"
 find_python
@@ -162,7 +162,7 @@ FOLIO_SANITIZER_LOG=$tmp/sanitizer "$python" "$tmp/stdin.py" \
   bash "$tests_dir/nbdkit.sh" -s -P "$pidfile" "$FOLIO_PLUGIN" \
   "$tmp/disk.img" >"$log" 2>&1
 server_pid=$(cat "$pidfile")
-eventually 60 gone || fail "-s: it stays"
+eventually 60 gone || late "-s: it stays"
 in_file || { show_log; fail "-s: not saved"; }
 quiet -s
 

@@ -53,7 +53,7 @@ qemu ()
   qemu_pid=$!
   echo $qemu_pid >"$tmp/qemu.child"
   eventually 30 nbdinfo --size "nbd+unix:///?socket=$tmp/qemu.sock" ||
-    fail "qemu-nbd $* does not listen"
+    late "qemu-nbd $* does not listen"
 }
 
 end_qemu ()

@@ -34,7 +34,7 @@ EOF
 says ()
 {
   eventually 20 grep -q "$1" "$log" ||
-    { show_log; fail "the log does not say \"$1\""; }
+    { show_log; late "the log does not say \"$1\""; }
 }
 
 start_folio -v -- "$img" create=8M io=threads io-depth=5

@@ -164,7 +164,7 @@ kill_remote
 # It takes the place of the real one, once our certificates have vanished.
 cp -r "$tmp/client" "$tmp/fleeting"
 with_certificates
-start_folio "$tls_uri$tmp/fleeting" retry=1
+start_folio "$tls_uri$tmp/fleeting" retry=4
 client <<<"connect().flush()"
 kill_remote
 mv "$tmp/fleeting" "$tmp/gone"
