@@ -25,6 +25,7 @@ INTEGRATION_TESTS = \
 	integration/extents-show-unflushed-data.sh \
 	integration/file-shrinks.sh \
 	integration/fio-verify.sh \
+	integration/fuzz.sh \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
 	integration/image-untouched.sh \
@@ -135,3 +136,10 @@ late-writes-long: check-programs
 	  bash $(srcdir)/integration/late-writes.sh
 check-programs: $(check_PROGRAMS) $(check_LTLIBRARIES)
 .PHONY: late-writes-long check-programs
+
+# 100,000 requests of the protocol fuzzer on each kind of store: make -C tests
+# fuzz-long. SEED= and KINDS= as for integration/fuzz.sh.
+fuzz-long: check-programs
+	$(AM_TESTS_ENVIRONMENT) REQUESTS=100000 \
+	  bash $(srcdir)/integration/fuzz.sh
+.PHONY: fuzz-long

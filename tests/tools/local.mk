@@ -10,6 +10,7 @@ TOOL_LD_FLAGS = -pthread -Wl,--as-needed
 
 TOOLS = \
 	tools/crash \
+	tools/fuzz \
 	tools/hold \
 	tools/oracle \
 	tools/without-io-uring \
@@ -40,6 +41,19 @@ tools_crash_SOURCES = \
 tools_crash_CFLAGS = $(TOOL_CC_FLAGS)
 tools_crash_LDFLAGS = $(TOOL_LD_FLAGS)
 tools_crash_LDADD = $(LIBNBD_LIBS)
+
+tools_fuzz_SOURCES = \
+	tools/fuzz.c \
+	tools/fuzz.h \
+	tools/fuzz-check.c \
+	tools/fuzz-gen.c \
+	tools/fuzz-wire.c \
+	tools/util.c \
+	tools/util.h \
+	$(NULL)
+tools_fuzz_CFLAGS = $(TOOL_CC_FLAGS)
+tools_fuzz_LDFLAGS = $(TOOL_LD_FLAGS)
+tools_fuzz_LDADD =
 
 tools_hold_SOURCES = \
 	tools/hold.c \
