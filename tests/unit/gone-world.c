@@ -21,9 +21,11 @@ ask (void *opaque)
 struct fixture *
 start_gone (const struct fixture_config *config)
 {
-  struct fixture *f = fixture_start (config);
+  struct fixture *f;
 
-  world = (struct world) { .copy_in = f->mapping->hooks.copy_in };
+  world = (struct world) { 0 };
+  f = fixture_start (config);
+  world.copy_in = f->mapping->hooks.copy_in;
   conn_set_gone (f->conn, ask, &world);
   return f;
 }
@@ -42,10 +44,11 @@ hang_up_at_wait (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
   (void) f;
   (void) word;
   (void) value;
-  (void) deadline;
-  world.waits++;
-  if (world.hang_up)
+  /* Not those of the reclaimer's thread. */
+  if (deadline != ENV_FOREVER && world.hang_up) {
+    atomic_fetch_add (&world.waits, 1);
     world.gone = true;
+  }
   return false;
 }
 

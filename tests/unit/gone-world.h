@@ -15,8 +15,9 @@
 extern struct world {
   _Atomic bool gone;      /* it has */
   _Atomic unsigned asked; /* times */
-  bool hang_up;           /* does at the next wait */
-  unsigned waits, copies;
+  _Atomic bool hang_up;   /* does at the next wait that has an end */
+  _Atomic unsigned waits; /* such waits */
+  unsigned copies;
   struct folio *(*alloc) (struct mapping *mapping, unsigned order, bool wait);
   size_t (*copy_in) (struct mapping *mapping, void *dst, const void *src,
                      size_t n);
