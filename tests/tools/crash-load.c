@@ -244,6 +244,7 @@ static void
 maybe_kill (struct load *load)
 {
   const struct crash *crash = load->crash;
+  int sig = crash->abort ? SIGABRT : crash->terminate ? SIGTERM : SIGKILL;
 
   if (crash->kill_pid == 0 || load->killed || load->finished < crash->after_ops)
     return;
@@ -251,7 +252,7 @@ maybe_kill (struct load *load)
     load->kill_at = load->issued + rng_below (&load->rng, 2 * crash->depth);
   if (load->issued < load->kill_at)
     return;
-  if (kill (crash->kill_pid, crash->terminate ? SIGTERM : SIGKILL) < 0)
+  if (kill (crash->kill_pid, sig) < 0)
     die ("kill %ld: %s", (long) crash->kill_pid, strerror (errno));
   load->killed = true;
 }

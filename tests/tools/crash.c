@@ -28,6 +28,7 @@ static const char usage[] =
   "  --seed N          replay the choices of an earlier run\n"
   "  --kill-pid PID    kill the server after a while\n"
   "  --terminate       with SIGTERM, which must lose nothing\n"
+  "  --abort           with SIGABRT, likewise\n"
   "  --after-ops N     that is, after N answers (default: random)\n"
   "  --expect-death    somebody else will kill the server\n"
   "  --ops N           end after N answers (default 0: never)\n"
@@ -61,6 +62,7 @@ static const struct option long_options[] = {
   { "fua", required_argument, NULL, 'f' },
   { "holes", required_argument, NULL, 'H' },
   { "terminate", no_argument, NULL, 't' },
+  { "abort", no_argument, NULL, 'A' },
   { "help", no_argument, NULL, OPT_HELP },
   { NULL, 0, NULL, 0 },
 };
@@ -112,6 +114,7 @@ parse_one (int opt, struct crash *crash, struct options *options)
   case 'v': options->verify_only = true; break;
   case 'e': options->exact = true; break;
   case 't': crash->terminate = true; break;
+  case 'A': crash->terminate = crash->abort = true; break;
   case 'x': crash->expect_death = true; break;
   case OPT_HELP: fputs (usage, stdout); exit (EXIT_SUCCESS);
   default: fputs (usage, stderr); exit (EXIT_FAILURE);

@@ -28,6 +28,7 @@ struct crash {
   unsigned holes;     /* percent of the requests: zero and trim */
   pid_t kill_pid;     /* 0: nobody */
   bool terminate;     /* with SIGTERM: what was acknowledged stays */
+  bool abort;         /* terminate, but with SIGABRT */
   uint64_t after_ops; /* kill when so many have finished */
   bool expect_death;  /* somebody will kill the server */
 
