@@ -74,6 +74,7 @@ struct store_file {
   struct store store;
   char *path;
   bool block_device;
+  bool created; /* by this open, and not attached yet */
 
   /* The file is open up to three times.  The kernel reports a failed
    * write-back of its page cache once to each open file: were writes with
@@ -153,6 +154,9 @@ extern int file_lock (const struct store_file *sf,
 extern int file_open (struct store_file *sf,
                       const struct store_file_options *options, struct stat *st,
                       const struct store_message *m);
+
+/* Remove the file that was created, unless another is there by now. */
+extern void file_uncreate (const struct store_file *sf);
 
 /* Open the file of st again, with more flags.  Returns the descriptor. */
 extern int file_reopen (const char *path, int flags, const struct stat *st);

@@ -147,6 +147,16 @@ sync_parent (const char *path)
   free (copy);
 }
 
+void
+file_uncreate (const struct store_file *sf)
+{
+  struct stat made, there;
+
+  if (fstat (sf->sync_fd, &made) == 0 && lstat (sf->path, &there) == 0 &&
+      made.st_dev == there.st_dev && made.st_ino == there.st_ino)
+    unlink (sf->path);
+}
+
 static int
 size_new (const struct store_file *sf, int64_t size,
           const struct store_message *m)
@@ -159,7 +169,6 @@ size_new (const struct store_file *sf, int64_t size,
     return 0;
   }
   error = errno;
-  unlink (sf->path);
   return store_refuse (m, -error,
                        "%s cannot be made %" PRIi64 " bytes large: "
                        "%s",
@@ -239,6 +248,7 @@ file_open (struct store_file *sf, const struct store_file_options *options,
     return r;
   if ((r = file_lock (sf, m)) < 0)
     return r;
+  sf->created = created; /* and nobody else's, since it is locked */
   if (created && (r = size_new (sf, options->create, m)) < 0)
     return r;
   if (fstat (sf->sync_fd, st) < 0)

@@ -33,6 +33,8 @@ file_close (struct store *store)
 {
   struct store_file *sf = store_file_of (store);
 
+  if (sf->created)
+    file_uncreate (sf);
   if (sf->direct_fd >= 0)
     close (sf->direct_fd);
   if (sf->fd >= 0)
@@ -46,9 +48,20 @@ file_close (struct store *store)
   free (sf);
 }
 
+/* From now on the file is there to stay. */
+static int
+attach_and_keep (struct store *store, struct ev_loop *loop)
+{
+  int r = file_attach (store, loop);
+
+  if (r == 0)
+    store_file_of (store)->created = false;
+  return r;
+}
+
 static const struct store_ops file_ops = {
   .name = "file",
-  .attach = file_attach,
+  .attach = attach_and_keep,
   .detach = file_detach,
   .submit = file_submit,
   .block_status = file_block_status,

@@ -30,10 +30,12 @@ struct store_file_options {
 };
 
 /* Open the store, lock it against a second writer (open-file-description
- * lock: exclusive, or shared when readonly; a block device to be written also
+ * lock: exclusive, or like QEMU's when readonly; a block device to be written also
  * exclusively against mounts) and learn its geometry.  No threads and no ring
  * are made yet.  Returns 0 and the store, or a negative errno with in err
- * (errlen bytes) one line that says what was wrong and what would be right.
+ * (errlen bytes) one line that says what was wrong and what would be right.  A file
+ * that was made is removed again when that fails, or when the store is closed without
+ * having been attached.
  */
 extern int store_file_open (struct env *env,
                             const struct store_file_options *options,

@@ -132,7 +132,7 @@ make_mapping (struct disk *disk, const struct config *config, char *err)
   return r;
 }
 
-/* The store comes last of what may be refused: it may be a file to be made. */
+/* A file that was made for what is refused then is removed by the store's close. */
 int
 disk_open (const struct config *config, bool readonly, struct disk **diskp,
            char *err)

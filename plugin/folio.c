@@ -116,6 +116,8 @@ folio_get_ready (void)
     r = exit_prepare ();
   if (r == 0)
     return 0;
+  disk_close (disk);
+  disk = NULL;
   errno = -r;
   nbdkit_error ("cannot start: %m");
   return -1;

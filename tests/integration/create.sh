@@ -38,3 +38,14 @@ refuses 'cache_size' "$tmp/other.img" create=1M cache_size=1M
 refuses 'folder/other\.img' "$tmp/folder/other.img" create=1M
 refuses 'other\.img' -r -- "$tmp/other.img" create=1M
 [ ! -e "$tmp/other.img" ] || fail "a file was made for what was refused"
+
+# Refused when it was made already: on a tmpfs there is no O_DIRECT.
+if [ "$(stat -f -c %T /dev/shm)" = tmpfs ]; then
+  shm=$(mktemp -d /dev/shm/folio.XXXXXX)
+  on_exit rm -rf "$shm"
+  refuses 'direct=on' "$shm/new.img" create=1M direct=on
+  [ ! -e "$shm/new.img" ] || fail "a file was left behind of what was refused"
+  truncate -s 1M "$shm/old.img"
+  refuses 'direct=on' "$shm/old.img" create=1M direct=on
+  [ -e "$shm/old.img" ] || fail "a file that was there is gone"
+fi

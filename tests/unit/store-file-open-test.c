@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -144,6 +145,7 @@ check_locks (struct place *place)
   ro.readonly = true;
   ro.create = -1;
   rig_open (&rig, &o);
+  rig_start (&rig);
   if (place->sector)
     expect_refusal (&o, -EBUSY, "in use");
   else
@@ -174,6 +176,7 @@ check_create (struct place *place)
 
   for (round = 0; round < 2; round++) { /* missing, then there already */
     rig_open (&rig, &o);
+    rig_start (&rig);
     assert_int_equal (rig.store->geo.size, 16 * MIB);
     rig_close (&rig);
   }
@@ -190,6 +193,51 @@ check_create (struct place *place)
     expect_refusal (&o, -EFBIG, "9223372036854775807 bytes");
     assert_int_equal (stat (place->file, &st), -1); /* nothing left behind */
   }
+}
+
+/* Whatever it was that did not work out afterwards. */
+static void
+check_what_is_not_used_is_not_left (struct place *place)
+{
+  struct store_file_options o = options_for (place);
+  char message[300] = "", other[600];
+  struct store *store;
+  struct env env;
+
+  env_init (&env);
+  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+                    0);
+  assert_int_equal (access (place->file, F_OK), 0);
+  store->ops->close (store);
+  assert_int_equal (access (place->file, F_OK), -1);
+  if (place->tmpfs) {
+    o.direct = DIRECT_ON;
+    expect_refusal (&o, -EINVAL, "direct=on");
+    assert_int_equal (access (place->file, F_OK), -1);
+    o.direct = DIRECT_AUTO;
+  }
+  /* What somebody else has put in its place stays, and what there was. */
+  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+                    0);
+  snprintf (other, sizeof other, "%s.other", place->file);
+  assert_int_equal (rename (place->file, other), 0);
+  assert_int_equal (close (open (place->file, O_CREAT | O_WRONLY, 0600)), 0);
+  store->ops->close (store);
+  assert_int_equal (access (place->file, F_OK), 0);
+  o.path = other;
+  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+                    0);
+  store->ops->close (store);
+  assert_int_equal (access (other, F_OK), 0);
+  unlink (other);
+  unlink (place->file);
+}
+
+static void
+what_is_not_used_is_not_left (void **state)
+{
+  (void) state;
+  everywhere (check_what_is_not_used_is_not_left, false);
 }
 
 static void
@@ -248,6 +296,7 @@ main (void)
     cmocka_unit_test (a_read_only_device_is_refused),
     cmocka_unit_test (only_one_writer),
     cmocka_unit_test (create_makes_a_missing_file_only),
+    cmocka_unit_test (what_is_not_used_is_not_left),
     cmocka_unit_test (direct_where_it_works),
   };
 

@@ -229,6 +229,7 @@ a_read_only_store_is_not_changed (void **state)
 
   (void) state;
   rig_open (&rig, &o);
+  rig_start (&rig);
   rig_close (&rig);
   o.readonly = true;
   rig_open (&rig, &o);
