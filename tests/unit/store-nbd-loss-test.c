@@ -131,6 +131,7 @@ serve_slow_first_write (struct nbd_rig *rig)
                          "thread_model=echo parallel",
                          "get_size=echo 16M",
                          "can_write=exit 0",
+                         "can_flush=exit 0",
                          pread,
                          pwrite,
                          NULL };

@@ -130,6 +130,7 @@ what_was_held_has_its_time_to_be_answered (void **state)
     "thread_model=echo parallel",
     "get_size=echo 16M",
     "can_write=exit 0",
+    "can_flush=exit 0",
     "pread=" READ_ZEROES,
     "pwrite=n=1; while ! mkdir $dir/begun.$n; do n=$((n + 1)); "
     "done; " WAIT_FOR ("go.$n") "cat >/dev/null",
@@ -411,6 +412,7 @@ a_question_that_is_always_passed_over_has_no_answer (void **state)
                                       "get_size=echo 16M",
                                       "pread=" READ_ZEROES,
                                       "can_write=exit 0",
+                                      "can_flush=exit 0",
                                       "pwrite=exit 1",
                                       "can_extents=exit 0",
                                       "extents=" WAIT_FOR ("go"),
@@ -504,6 +506,7 @@ a_slow_beginning_is_no_silence (void **state)
                          "get_size=echo 16M",
                          "can_multi_conn=exit 0",
                          "can_write=exit 0",
+                         "can_flush=exit 0",
                          "pwrite=cat >/dev/null",
                          "pread=" WAIT_FOR ("go.1") READ_ZEROES,
                          NULL };
