@@ -26,7 +26,11 @@ bench_index_bench_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 bench_trace_replay_SOURCES = \
-	bench/trace-folio.c \
+	bench/counting-store.c bench/counting-store.h \
+	bench/trace-cache.c bench/trace-cache.h \
+	bench/trace-load.c bench/trace-load.h \
+	bench/trace-made.c \
 	bench/trace-replay.c \
 	bench/trace-sim.c bench/trace-sim.h \
 	$(NULL)
+bench_trace_replay_LDADD = $(LDADD) -lm

@@ -2,154 +2,195 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Replay a block trace, page by page and without readahead, against the
- * project's eviction, LRU and ARC, and print their miss ratios.
+ * Replay requests to the cache, and to LRU and ARC, which are simulated, and
+ * print how much of what clients read was read from the store.
  *
- * The trace comes from stdin in the CSV of libCacheSim's CloudPhysics sample:
- * a line of headings, then version,time,op,size,lbn with op a SCSI opcode in
- * hexadecimal (28: READ(10)), size in bytes, lbn in sectors of 512 bytes.
+ *   trace-replay [-r READAHEAD] [-o ORDER] [-f SECONDS] [-w WORKLOAD]
+ *                [PERCENT...]
+ *
+ * Clients flush every so many seconds of the trace's time (5; 0: never), as
+ * file systems do.  Without that, replayed as fast as it goes, a trace of hours
+ * would leave far more dirty in memory than it ever did.
+ *
+ * The simulated caches work at the same grain: pages, of which a write makes
+ * the sectors it writes readable, and a read reads what is missing.
  */
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "tests/bench/trace-cache.h"
+#include "tests/bench/trace-load.h"
 #include "tests/bench/trace-sim.h"
 
-#define PAGE_SHIFT 12
-#define OP_READ 0x28
+#define ALL_SECTORS 0xffu
 
-struct trace {
-  uint32_t *accesses; /* page << 1 | is read */
-  size_t nr, room;
-  uint64_t *table; /* page of the disk + 1, 0: free; open addressing */
-  uint32_t *ids;
-  uint32_t nr_ids, table_bits;
+struct sim_result {
+  uint64_t misses[2]; /* pages; by whether they were read */
+  uint64_t read_bytes;
 };
 
-static void *
-check (void *p)
+/* The sectors of a page that a request is about. */
+static unsigned
+sectors_of (const struct trace_req *req, uint64_t page)
 {
-  if (p == NULL) {
-    fprintf (stderr, "trace-replay: out of memory\n");
-    exit (EXIT_FAILURE);
-  }
-  return p;
+  uint64_t start = page * TRACE_PAGE_SECTORS;
+  uint64_t end = start + TRACE_PAGE_SECTORS;
+  unsigned mask = ALL_SECTORS;
+
+  if (req->sector > start)
+    mask &= ALL_SECTORS << (req->sector - start);
+  if (req->sector + req->sectors < end)
+    mask &= ALL_SECTORS >> (end - req->sector - req->sectors);
+  return mask;
 }
 
-/* The number of a page of the disk, given in order of appearance. */
-static uint32_t
-page_id (struct trace *t, uint64_t page)
-{
-  uint64_t hash = (page + 1) * UINT64_C (0x9e3779b97f4a7c15);
-  uint32_t slot = (uint32_t) (hash >> (64 - t->table_bits));
-
-  while (t->table[slot] != 0 && t->table[slot] != page + 1)
-    slot = (slot + 1) & ((1u << t->table_bits) - 1);
-  if (t->table[slot] == 0) {
-    t->table[slot] = page + 1;
-    t->ids[slot] = t->nr_ids++;
-    if (t->nr_ids > 1u << (t->table_bits - 1)) {
-      fprintf (stderr, "trace-replay: too many different pages\n");
-      exit (EXIT_FAILURE);
-    }
-  }
-  return t->ids[slot];
-}
-
+/* have: the sectors that are in memory, by page. */
 static void
-add_access (struct trace *t, uint64_t page, bool is_read)
+sim_access (const struct sim *sim, void *cache, uint8_t *have, uint64_t page,
+            const struct trace_req *req, struct sim_result *result)
 {
-  if (t->nr == t->room) {
-    t->room = t->room ? t->room * 2 : 1 << 20;
-    t->accesses = check (realloc (t->accesses, t->room * sizeof *t->accesses));
+  if (!sim->access (cache, (uint32_t) page)) {
+    ++result->misses[req->is_read];
+    have[page] = 0;
   }
-  t->accesses[t->nr++] = page_id (t, page) << 1 | is_read;
-}
-
-static void
-read_trace (struct trace *t)
-{
-  unsigned op;
-  uint64_t size, sector;
-  char line[256];
-
-  t->table_bits = 24;
-  t->table = check (calloc (1u << t->table_bits, sizeof *t->table));
-  t->ids = check (calloc (1u << t->table_bits, sizeof *t->ids));
-  while (fgets (line, sizeof line, stdin)) {
-    if (sscanf (line, "%*u,%*u,%x,%" SCNu64 ",%" SCNu64, &op, &size, &sector) !=
-          3 ||
-        size == 0)
-      continue;
-    for (uint64_t page = sector << 9 >> PAGE_SHIFT;
-         page <= ((sector << 9) + size - 1) >> PAGE_SHIFT; ++page)
-      add_access (t, page, op == OP_READ);
+  if (!req->is_read) {
+    have[page] |= sectors_of (req, page);
+    return;
+  }
+  if (sectors_of (req, page) & ~have[page]) {
+    result->read_bytes +=
+      (uint64_t) __builtin_popcount (~have[page] & ALL_SECTORS)
+      << TRACE_SECTOR_SHIFT;
+    have[page] = ALL_SECTORS;
   }
 }
 
-struct ratios {
-  double all, reads;
-};
-
-static struct ratios
-replay (const struct trace *t, const struct sim *sim, uint32_t pages)
+static struct sim_result
+sim_replay (const struct trace *trace, const struct sim *sim, uint32_t pages)
 {
-  void *cache = check (sim->create (t->nr_ids, pages));
-  uint64_t misses[2] = { 0 }, accesses[2] = { 0 };
+  uint32_t disk = (uint32_t) (trace->sectors / TRACE_PAGE_SECTORS + 1);
+  void *cache = sim->create (disk, pages);
+  uint8_t *have = trace_check (calloc (disk, 1));
+  struct sim_result result = { 0 };
 
-  for (size_t i = 0; i < t->nr; ++i) {
-    bool is_read = t->accesses[i] & 1;
+  for (size_t i = 0; i < trace->nr; ++i) {
+    const struct trace_req *req = &trace->reqs[i];
 
-    ++accesses[is_read];
-    misses[is_read] += !sim->access (cache, t->accesses[i] >> 1);
+    for (uint64_t page = trace_first_page (req); page <= trace_last_page (req);
+         ++page)
+      sim_access (sim, cache, have, page, req, &result);
   }
+  free (have);
   sim->destroy (cache);
-  return (struct ratios) {
-    (double) (misses[0] + misses[1]) / (double) t->nr,
-    (double) misses[1] / (double) (accesses[1] ? accesses[1] : 1),
-  };
+  return result;
+}
+
+static uint64_t
+client_read_bytes (const struct trace *trace)
+{
+  uint64_t sectors = 0;
+
+  for (size_t i = 0; i < trace->nr; ++i)
+    sectors += trace->reqs[i].is_read ? trace->reqs[i].sectors : 0;
+  return sectors << TRACE_SECTOR_SHIFT;
+}
+
+static double
+ratio (uint64_t part, uint64_t whole)
+{
+  return whole ? (double) part / (double) whole : 0;
 }
 
 static void
-print_row (const struct trace *t, unsigned percent)
+print_row (const struct trace *trace, const struct cache_options *options,
+           unsigned percent)
 {
-  static const struct sim *sims[] = { &sim_lru, &sim_arc, &sim_folio };
-  uint32_t pages = (uint32_t) ((uint64_t) t->nr_ids * percent / 100);
-  struct ratios r, best = { 1, 1 };
+  static const struct sim *const sims[] = { &sim_lru, &sim_arc };
+  uint32_t pages = (uint32_t) ((uint64_t) trace->footprint * percent / 100);
+  uint64_t bytes = client_read_bytes (trace);
+  struct cache_result folio;
+  double best = 1e9, mine;
 
-  printf ("%8" PRIu32 " %3u %%", pages, percent);
-  for (unsigned i = 0; i < 3; ++i) {
-    r = replay (t, sims[i], pages);
-    printf ("   %.4f / %.4f", r.all, r.reads);
-    if (i < 2) {
-      best.all = r.all < best.all ? r.all : best.all;
-      best.reads = r.reads < best.reads ? r.reads : best.reads;
-    }
+  printf ("%7" PRIu32 " %3u %%", pages, percent);
+  for (unsigned i = 0; i < 2; ++i) {
+    struct sim_result sim = sim_replay (trace, sims[i], pages);
+
+    printf ("   %.4f/%.4f %6.4f",
+            ratio (sim.misses[0] + sim.misses[1], trace->page_accesses),
+            ratio (sim.misses[1], trace->page_reads),
+            ratio (sim.read_bytes, bytes));
+    if (ratio (sim.read_bytes, bytes) < best)
+      best = ratio (sim.read_bytes, bytes);
   }
-  printf ("   %+.4f / %+.4f\n", r.all - best.all, r.reads - best.reads);
+  folio = cache_replay (trace, pages, options);
+  mine = ratio (folio.store_read_bytes, bytes);
+  printf ("   %6.4f %+.4f %8" PRIu64 "\n", mine, mine - best,
+          folio.store_reads);
+  fflush (stdout);
+}
+
+static void
+usage (void)
+{
+  fprintf (stderr,
+           "usage: trace-replay [-r READAHEAD] [-o ORDER] [-f SECONDS] "
+           "[-w WORKLOAD] [PERCENT...]\n"
+           "workloads: %s; without one, a trace is read from stdin\n",
+           trace_names);
+  exit (EXIT_FAILURE);
+}
+
+static void
+load (struct trace *trace, const char *workload)
+{
+  if (workload == NULL)
+    trace_read (trace, stdin);
+  else if (!trace_make (trace, workload))
+    usage ();
+  if (trace->nr > 0)
+    return;
+  fprintf (stderr, "trace-replay: no requests on stdin\n");
+  exit (EXIT_FAILURE);
+}
+
+static void
+print_head (const struct trace *trace)
+{
+  printf ("%zu requests, %" PRIu64 " page accesses (%" PRIu64
+          " of them reads), %" PRIu32 " different pages\n"
+          "LRU, ARC: page misses, all/reads, and bytes read from the store / "
+          "read by clients.\nfolio: the latter, that less the better of both, "
+          "store reads.\n"
+          "  pages share   LRU                    ARC                    "
+          "folio\n",
+          trace->nr, trace->page_accesses, trace->page_reads, trace->footprint);
 }
 
 int
-main (void)
+main (int argc, char **argv)
 {
   static const unsigned percents[] = { 1, 5, 10, 20, 40 };
-  struct trace t = { 0 };
+  struct cache_options options = { .flush = 5 };
+  const char *workload = NULL;
+  struct trace trace = { 0 };
+  int c;
 
-  read_trace (&t);
-  if (t.nr == 0) {
-    fprintf (stderr, "trace-replay: no requests on stdin\n");
-    return EXIT_FAILURE;
-  }
-  printf ("%zu page accesses, %" PRIu32 " different pages\n"
-          "Miss ratios, all accesses / reads; last: folio less the better of "
-          "LRU and ARC.\n"
-          "   pages share   LRU               ARC               folio\n",
-          t.nr, t.nr_ids);
-  for (unsigned i = 0; i < sizeof percents / sizeof percents[0]; ++i)
-    print_row (&t, percents[i]);
-  free (t.accesses);
-  free (t.table);
-  free (t.ids);
+  while ((c = getopt (argc, argv, "r:o:f:w:")) != -1)
+    switch (c) {
+    case 'r': options.readahead = strtoull (optarg, NULL, 0); break;
+    case 'o': options.order = (unsigned) strtoul (optarg, NULL, 0); break;
+    case 'f': options.flush = (uint32_t) strtoul (optarg, NULL, 0); break;
+    case 'w': workload = optarg; break;
+    default: usage ();
+    }
+  load (&trace, workload);
+  print_head (&trace);
+  for (int i = optind; i < argc; ++i)
+    print_row (&trace, &options, (unsigned) strtoul (argv[i], NULL, 0));
+  for (unsigned i = 0; optind == argc && i < 5; ++i)
+    print_row (&trace, &options, percents[i]);
+  trace_free (&trace);
   return EXIT_SUCCESS;
 }

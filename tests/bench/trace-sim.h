@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Reference caches for the replay of block traces: LRU and ARC.
+ * Reference caches for the replay of block traces: LRU and ARC, over pages.
  */
 
 #ifndef FOLIO_TRACE_SIM_H
@@ -27,8 +27,5 @@ extern const struct sim sim_lru;
  * FAST 2003.
  */
 extern const struct sim sim_arc;
-
-/* The project's own eviction, in trace-folio.c. */
-extern const struct sim sim_folio;
 
 #endif /* FOLIO_TRACE_SIM_H */
