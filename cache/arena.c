@@ -179,7 +179,7 @@ init_folio (struct arena *arena, uint32_t pfn, unsigned order)
   atomic_store_explicit (&folio->flags, 0, memory_order_relaxed);
   atomic_store_explicit (&folio->order, order, memory_order_relaxed);
   atomic_store_explicit (&folio->freq, 0, memory_order_relaxed);
-  atomic_store_explicit (&folio->last_hit, 0, memory_order_relaxed);
+  atomic_store_explicit (&folio->used_to, 0, memory_order_relaxed);
 
   /* Release: who manages folio_try_get on a record that it knew in an earlier
    * life sees all of the above.

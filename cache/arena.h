@@ -45,21 +45,22 @@
  * unstable_gen.  What a hit looks at stands together, first.
  */
 struct folio {
-  _Atomic uint64_t index;    /* first page, in pages of the disk */
-  _Atomic uint32_t refs;     /* 0: free or being freed */
-  _Atomic uint16_t mapping;  /* id of the mapping it is in, 0: none; changed
+  _Atomic uint64_t index;   /* first page, in pages of the disk */
+  _Atomic uint32_t refs;    /* 0: free or being freed */
+  _Atomic uint16_t mapping; /* id of the mapping it is in, 0: none; changed
                               * under that mapping's index lock */
-  _Atomic uint16_t flags;    /* FOLIO_*, see folio.h */
-  _Atomic uint16_t last_hit; /* page in the folio that was hit last */
-  _Atomic uint8_t order;     /* fixed from allocation to freeing */
-  _Atomic uint8_t freq;      /* hits seen by eviction, saturating */
-  _Atomic uint32_t lock;     /* futex word, see folio.h */
-  _Atomic uint32_t dirtied;  /* when it first became dirty, in units of 10 ms of
+  _Atomic uint16_t flags;   /* FOLIO_*, see folio.h */
+  _Atomic uint16_t used_to; /* sector in the folio at which the last use of it
+                             * ended; 0: not used yet */
+  _Atomic uint8_t order;    /* fixed from allocation to freeing */
+  _Atomic uint8_t freq;     /* hits seen by eviction, saturating */
+  _Atomic uint32_t lock;    /* futex word, see folio.h */
+  _Atomic uint32_t dirtied; /* when it first became dirty, in units of 10 ms of
                               * env time; written under the index lock */
-  uint32_t next, prev;       /* arena's free list (arena lock) or eviction queue
+  uint32_t next, prev;      /* arena's free list (arena lock) or eviction queue
                               * (queue lock); page numbers */
-  uint8_t queue;             /* which eviction queue; queue lock */
-  uint8_t unstable_gen;      /* of each page, while it is unstable: the flush
+  uint8_t queue;            /* which eviction queue; queue lock */
+  uint8_t unstable_gen;     /* of each page, while it is unstable: the flush
                               * generation it became so in; loop thread */
 };
 

@@ -81,7 +81,7 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
   int64_t n;
 
   while (count > 0) {
-    n = (int64_t) read_cached (conn, buf, count, offset, true);
+    n = (int64_t) read_cached (conn, buf, count, offset, false);
     if (n == 0)
       n = read_uncached (conn->mapping, buf, offset, count);
     if (n == 0)

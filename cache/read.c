@@ -36,25 +36,6 @@ hit_flagged (struct conn *conn, struct folio *folio)
   }
 }
 
-/* Tell eviction of a hit on a page of the folio.  Going once through a large
- * folio, page after page, is one use of it.
- */
-static void
-note_hit (struct folio *folio, unsigned page)
-{
-  unsigned last;
-
-  if (folio_order (folio) > 0) {
-    last = atomic_load_explicit (&folio->last_hit, memory_order_relaxed);
-    if (page != last)
-      atomic_store_explicit (&folio->last_hit, (uint16_t) page,
-                             memory_order_relaxed);
-    if (page > last)
-      return;
-  }
-  reclaim_touch (folio);
-}
-
 /* How many of the count bytes from byte `from' of the folio on are uptodate. */
 static size_t
 uptodate_bytes (const struct arena *arena, const struct folio *folio,
@@ -74,7 +55,7 @@ uptodate_bytes (const struct arena *arena, const struct folio *folio,
 
 size_t
 read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
-             bool filled)
+             bool use)
 {
   struct mapping *mapping = conn->mapping;
   struct folio *folio;
@@ -91,8 +72,9 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
   if (count > 0) {
     folio_copy_out (buf, arena_data (mapping->arena, folio) + from, count);
     flags = atomic_load_explicit (&folio->flags, memory_order_relaxed);
-    if (!filled && !(flags & FOLIO_UNREAD))
-      note_hit (folio, (unsigned) (from >> PAGE_SHIFT));
+    if (use)
+      reclaim_used (folio, (unsigned) (from >> SECTOR_SHIFT),
+                    (unsigned) ((from + count - 1) >> SECTOR_SHIFT) + 1);
     if (flags & (FOLIO_READAHEAD | FOLIO_UNREAD))
       hit_flagged (conn, folio);
   }
@@ -249,16 +231,12 @@ read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
   return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
 }
 
-/* What came of a miss. */
-struct miss {
-  uint64_t filled; /* bytes that are worth looking up again */
-  bool waited;     /* for the store, in this miss or one before */
-};
-
-/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error. */
+/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error;
+ * sets *waited if the store had to be waited for.
+ */
 static int64_t
 read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
-           struct miss *miss)
+           bool *waited)
 {
   struct mapping *mapping = conn->mapping;
   struct iomap_iter iter;
@@ -266,7 +244,6 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
   int64_t n = 0;
   int r;
 
-  miss->filled = 0;
   r = begin_miss (mapping, &iter, count, offset);
   if (r < 0)
     return r;
@@ -278,15 +255,13 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
   }
   else {
     length = min_u64 (length, max_fill (mapping));
-    miss->waited = true;
+    *waited = true;
     r = read_pages (conn, &iter, length);
-    miss->filled = iter.pos + length > offset ? iter.pos + length - offset : 0;
     if (r == -ENOMEM) {
       n = read_past_cache (
         mapping, &iter, buf, offset,
         min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count));
       r = n < 0 ? (int) n : 0;
-      miss->filled = 0;
     }
   }
   iomap_iter_stop (&iter);
@@ -298,22 +273,20 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
 int
 read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
 {
-  struct miss miss = { 0 };
+  bool waited = false;
   int64_t n;
 
   while (count > 0) {
-    n = (int64_t) read_cached (conn, buf, count, offset, miss.filled > 0);
+    n = (int64_t) read_cached (conn, buf, count, offset, true);
     if (n == 0)
-      n = read_miss (conn, buf, count, offset, &miss);
-    else
-      miss.filled -= min_u64 (miss.filled, (uint64_t) n);
+      n = read_miss (conn, buf, count, offset, &waited);
     if (n < 0)
       return (int) n;
     buf = (uint8_t *) buf + n;
     offset += (uint64_t) n;
     count -= (size_t) n;
   }
-  return miss.waited;
+  return waited;
 }
 
 static int

@@ -17,11 +17,10 @@ struct iomap_iter;
 struct mapping;
 
 /* Copy up to count bytes at offset out of the folio there, if it has them:
- * returns how many, 0 on a miss.  filled: they were read for this very
- * request, so this is no hit.
+ * returns how many, 0 on a miss.  use: eviction is told, see reclaim_used.
  */
 extern size_t read_cached (struct conn *conn, void *buf, size_t count,
-                           uint64_t offset, bool filled);
+                           uint64_t offset, bool use);
 
 /* Read through the cache.  The range lies inside the disk.  Returns 0, or 1 if
  * the store had to be waited for, or a negative errno.

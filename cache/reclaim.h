@@ -26,6 +26,8 @@
 
 struct reclaim;
 
+#define FREQ_MAX 3 /* hits that a folio is remembered for */
+
 /* What eviction needs of the mappings. */
 struct reclaim_ops {
   /* If the folio is clean, unlocked and has no references but its index's and
@@ -63,16 +65,43 @@ extern void reclaim_add (struct reclaim *reclaim, struct folio *folio,
 /* The folio has been taken out of its index by someone else than eviction. */
 extern void reclaim_remove (struct reclaim *reclaim, struct folio *folio);
 
-/* The folio was hit.  No lock; writes only when it changes something.  Not for
- * the first use of what was read ahead: that is what it was brought in for.
- */
+/* The folio was hit. */
 static inline void
 reclaim_touch (struct folio *folio)
 {
   uint8_t freq = atomic_load_explicit (&folio->freq, memory_order_relaxed);
 
-  if (freq < 3)
+  if (freq < FREQ_MAX)
     atomic_store_explicit (&folio->freq, freq + 1, memory_order_relaxed);
+}
+
+static inline bool
+reclaim_untouched_page (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->order, memory_order_relaxed) == 0 &&
+         atomic_load_explicit (&folio->freq, memory_order_relaxed) == 0;
+}
+
+/* Sectors [first, last) of the folio were read or written for a client.  No
+ * lock; writes only when it changes something.
+ *
+ * What counts as a hit: a use that begins before the last one's end.  So the
+ * first use does not, which is what the folio was brought in for, be it by the
+ * use itself or ahead of it; and going once through a large folio, in however
+ * many requests, is one use.  A page that several requests fill or read in turn
+ * counts for one hit, however many they are: where two requests meet, they do
+ * so again the next time (tests/bench/README.trace).
+ */
+static inline void
+reclaim_used (struct folio *folio, unsigned first, unsigned last)
+{
+  unsigned end = atomic_load_explicit (&folio->used_to, memory_order_relaxed);
+
+  if (last != end)
+    atomic_store_explicit (&folio->used_to, (uint16_t) last,
+                           memory_order_relaxed);
+  if (first < end || (end > 0 && reclaim_untouched_page (folio)))
+    reclaim_touch (folio);
 }
 
 /* The folio, passed over by eviction while it was not clean (FOLIO_RECLAIM in

@@ -169,6 +169,7 @@ set_written (struct mapping *mapping, struct chunk *chunk, unsigned first,
     chunk->dirtied =
       folio_pages_not_dirty (mapping->arena, chunk->folio, first, last);
   folio_transition (mapping, chunk->folio, first, last, FOLIO_WRITTEN);
+  reclaim_used (chunk->folio, first, last);
 }
 
 /* Of the chunk, `copied' bytes were copied.  Take what makes whole blocks, or
@@ -346,6 +347,8 @@ overwrite_dirty (struct mapping *mapping, struct origin *origin,
       mapping, arena_data (arena, folio) + (pos - folio_pos (folio)), src,
       count);
   folio_unlock (mapping, folio);
+  if (n > 0)
+    reclaim_used (folio, first, last);
   return n;
 }
 

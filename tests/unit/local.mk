@@ -74,6 +74,7 @@ UNIT_TESTS = \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/write-mapping-test \
+	unit/use-test \
 	unit/write-test \
 	unit/zero-race-test \
 	unit/zero-test \
@@ -247,6 +248,7 @@ unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
 unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
 unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
+unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
 unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
