@@ -29,11 +29,11 @@
 #include "cache/reclaim-policy.h"
 #include "cache/reclaim.h"
 
-#define BATCH 32          /* pages a thread evicts for itself at a time */
-#define MAX_REFUSED 128   /* folios that would not go until a batch is over */
-#define QUEUE_PATIENCE 16 /* until the other queue is tried */
-#define LOCK_STEPS 64     /* folios looked at with the queue locked */
-#define MAX_STEPS 4096    /* until a folio has to go in spite of its hits */
+#define BATCH 32           /* pages a thread evicts for itself at a time */
+#define MAX_REFUSED 512    /* folios that would not go until a batch is over */
+#define QUEUE_PATIENCE 256 /* until the other queue is tried */
+#define LOCK_STEPS 64      /* folios looked at with the queue locked */
+#define MAX_STEPS 4096     /* until a folio has to go in spite of its hits */
 #define WAIT_NS (100 * NSEC_PER_MSEC)
 #define WAIT_BUSY_NS NSEC_PER_MSEC
 
