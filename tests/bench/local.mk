@@ -6,6 +6,7 @@
 
 EXTRA_DIST += \
 	bench/flush \
+	bench/fragmented \
 	bench/hits \
 	bench/instructions \
 	bench/lib.sh \
