@@ -36,6 +36,8 @@ static const char *const direct_modes[] = { "auto", "on", "off", NULL };
 static const char *const no_yes[] = { "no", "yes", NULL };
 static const char *const io_modes[] = { "auto", "uring", "threads", NULL };
 
+static const char *const off_or_on[] = { "off", "on", NULL };
+
 /* X (field of struct config, key, what is to be given, default, kind, lowest,
  *    highest, choices, help)
  *
@@ -77,6 +79,8 @@ static const char *const io_modes[] = { "auto", "uring", "threads", NULL };
      "    so long; 0: as much as the dirty limit allows")                      \
   X (folio_max, "folio-max", "SIZE", "2M", POWER_OF_2, 4 * KIB, 2 * MIB, NULL, \
      "the largest folio")                                                      \
+  X (preallocate, "preallocate", "off|on", "off", CHOICE, 0, 0, off_or_on,     \
+     "take and lock all memory at start, for clients on the same host")        \
   X (readahead, "readahead", "SIZE", "1M", SIZE_OR_0, 4 * KIB, GIB, NULL,      \
      "the largest readahead window; 0: no readahead")                          \
   X (sequential_cutoff, "sequential-cutoff", "SIZE", "0", SIZE_OR_0, 4 * KIB,  \

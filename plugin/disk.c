@@ -19,6 +19,7 @@
 #include "fs/raw.h"
 #include "plugin/disk.h"
 #include "plugin/log.h"
+#include "plugin/memory.h"
 #include "plugin/parse.h"
 #include "plugin/shutdown.h"
 #include "plugin/signals.h"
@@ -72,7 +73,7 @@ make_cache (struct disk *disk, const struct config *config, char *err)
               "cache-size=%" PRIu64 ": cannot make a cache of so many bytes: "
               "%m",
               config->cache_size);
-  else
+  else if (!config->preallocate) /* which refuses it */
     warn_of_size (config->cache_size);
   return r;
 }
@@ -149,6 +150,8 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
   env_init (&disk->env);
   disk->env.log = log_message;
   r = make_cache (disk, config, err);
+  if (r == 0 && config->preallocate)
+    r = memory_check (config->cache_size, err, CONFIG_ERROR_MAX);
   if (r == 0)
     r = open_store (disk, config, readonly, err);
   if (r == 0)

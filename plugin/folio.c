@@ -22,6 +22,7 @@
 #include "plugin/disk.h"
 #include "plugin/exit.h"
 #include "plugin/log.h"
+#include "plugin/memory.h"
 #include "plugin/signals.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -137,15 +138,28 @@ save_at_exit (void)
 }
 
 static int
+start (char *err)
+{
+  int r = config.preallocate ? memory_lock (err, CONFIG_ERROR_MAX) : 0;
+
+  if (r < 0)
+    return r;
+  r = disk_start (disk);
+  errno = -r;
+  if (r < 0)
+    snprintf (err, CONFIG_ERROR_MAX, "cannot start: %m");
+  return r;
+}
+
+static int
 folio_after_fork (void)
 {
   ABORT_INSIDE;
-  int r;
+  char err[CONFIG_ERROR_MAX];
 
   signals_start ();
   log_start (cmdline.log, signals_forked () && !cmdline.run);
-  r = disk_start (disk);
-  if (r == 0) {
+  if (start (err) == 0) {
     abort_start (ABORT_SECONDS);
     exit_call (save_at_exit);
     return 0;
@@ -153,8 +167,7 @@ folio_after_fork (void)
   signals_stop ();
   disk_close (disk);
   disk = NULL;
-  errno = -r;
-  nbdkit_error ("cannot start: %m");
+  nbdkit_error ("%s", err);
   return -1;
 }
 

@@ -57,6 +57,8 @@ done
 refuses '^nbdkit: error: .*fs=zfs.*raw' "$img" fs=zfs
 refuses 'cache[^-].*writeback.*writethrough.*none' "$img" cache=bogus
 refuses 'direct.*auto.*on.*off' "$img" direct=maybe
+refuses 'preallocate.*off, on' "$img" preallocate=yes
+refuses 'preallocate=on.*cache-size.*memory' "$img" preallocate=on cache-size=8191G
 refuses 'direct.*auto.*on.*off' "$img" direct=
 refuses 'direct.*auto.*on.*off' "$img" direct=ON
 

@@ -35,6 +35,7 @@ INTEGRATION_TESTS = \
 	integration/late-writes.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
+	integration/preallocate.sh \
 	integration/qemu-img-convert.sh \
 	integration/quickstart.sh \
 	integration/random-ops-crowd.sh \

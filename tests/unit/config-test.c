@@ -115,6 +115,9 @@ test_values (void **state)
   set (&config, "readahead", "0");
   set (&config, "sequential-cutoff", "1G");
   set (&config, "direct", "off");
+  assert_int_equal (config.preallocate, 0);
+  set (&config, "preallocate", "on");
+  assert_int_equal (config.preallocate, 1);
   set (&config, "io", "threads");
   set (&config, "shutdown-timeout", "0");
   set (&config, "io-depth", "16");
@@ -179,6 +182,8 @@ test_refusals (void **state)
   refused ("cache", "fast", "unknown value", "writeback, writethrough, none",
            NULL);
   refused ("direct", "yes", "auto, on, off", NULL);
+  refused ("preallocate", "yes", "off, on", NULL);
+  refused ("preallocate", "", "off, on", NULL);
   refused ("unsafe-no-flush", "on", "unknown value", "allowed: no, yes", NULL);
   refused ("io", "aio", "auto, uring, threads", NULL);
   refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
