@@ -35,8 +35,8 @@ extern void abort_stop (void);
  */
 extern void abort_saved (void);
 
-/* The process may end before nbdkit has said good-bye to its clients: nothing
- * that is not durable may be acknowledged any more.  For ends that are no abort.
+/* From now on nothing that is in memory only may be acknowledged: all is about to
+ * be written back, after an abort or without one.
  */
 extern void abort_refuse (void);
 
@@ -52,8 +52,8 @@ abort_begun (void)
 }
 
 /* May a write be acknowledged, which is in memory only?  To be asked when it is
- * there, under no lock: if so, whoever saves all after an abort finds it.  (He
- * takes the locks under which it became dirty after he has seen the abort.  Had
+ * there, under no lock: if so, whoever saves all after that has ended finds it.
+ * (He takes the locks under which it became dirty after he has seen to that.  Had
  * he taken them before, this would see it as well.)  Cheap, from any thread.
  */
 static inline bool

@@ -325,11 +325,11 @@ failed (int r, const char *what, uint32_t count, uint64_t offset)
   return -1;
 }
 
-/* What was done in memory only, when the process may not last until it is saved,
- * was not done.
+/* What was done in memory only, and too late to be saved with the rest, was not
+ * done.
  */
 static int
-if_it_lasts (int r)
+if_in_time (int r)
 {
   return r == 0 && !abort_may_acknowledge () ? -ESHUTDOWN : r;
 }
@@ -359,7 +359,7 @@ folio_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
 {
   ABORT_INSIDE;
   int r =
-    if_it_lasts (cache_write (handle, buf, count, offset, cache_flags (flags)));
+    if_in_time (cache_write (handle, buf, count, offset, cache_flags (flags)));
 
   return r < 0 ? failed (r, "write", count, offset) : 0;
 }
@@ -386,7 +386,7 @@ static int
 folio_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   ABORT_INSIDE;
-  int r = if_it_lasts (cache_zero (handle, count, offset, cache_flags (flags)));
+  int r = if_in_time (cache_zero (handle, count, offset, cache_flags (flags)));
 
   if (r == -ENOTSUP && flags & NBDKIT_FLAG_FAST_ZERO) {
     nbdkit_set_error (EOPNOTSUPP); /* that was the question */
@@ -399,7 +399,7 @@ static int
 folio_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   ABORT_INSIDE;
-  int r = if_it_lasts (cache_trim (handle, count, offset, cache_flags (flags)));
+  int r = if_in_time (cache_trim (handle, count, offset, cache_flags (flags)));
 
   return r < 0 ? failed (r, "trim", count, offset) : 0;
 }

@@ -149,11 +149,17 @@ report (struct watcher *w, const char *fate)
   w->reported = true;
 }
 
+/* Those that are under way, too: what is written back now misses what comes to
+ * its end later, and the next time may be long after, when the last client has
+ * left.
+ */
 static void
 refuse_writes (struct watcher *w)
 {
-  if (!w->shut)
-    mapping_shutdown (w->mapping);
+  if (w->shut)
+    return;
+  abort_refuse ();
+  mapping_shutdown (w->mapping);
   w->shut = true;
 }
 

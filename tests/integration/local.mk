@@ -32,6 +32,7 @@ INTEGRATION_TESTS = \
 	integration/io-engines.sh \
 	integration/killed-clients.sh \
 	integration/last-client-leaves.sh \
+	integration/late-acknowledgement.sh \
 	integration/late-writes.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \

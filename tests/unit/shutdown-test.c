@@ -148,6 +148,14 @@ abort_saved (void)
 }
 
 void
+abort_refuse (void)
+{
+  assert_int_equal (world.shutdowns, 0);
+  if (abort_state == ABORT_NONE)
+    abort_state = ABORT_REFUSE;
+}
+
+void
 log_bypass (void)
 {
   world.bypass = true;
@@ -172,6 +180,7 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   (void) mapping;
   pthread_mutex_lock (&world.lock);
   assert_int_equal (world.shutdowns, 1);
+  assert_int_not_equal (abort_state, ABORT_NONE);
   if (world.aborts)
     abort_state = ABORT_BEGUN;
   world.aborts = false;
