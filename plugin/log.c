@@ -55,13 +55,14 @@ to_stderr (enum log_level level, const char *message)
     { (void *) message, strlen (message) },
     { (void *) "\n", 1 },
   };
+  bool lock = !bypass;
   ssize_t r;
 
-  if (!bypass)
+  if (lock)
     flockfile (stderr); /* not in the middle of a line of nbdkit's */
   r = writev (STDERR_FILENO, parts, 3);
   (void) r;
-  if (!bypass)
+  if (lock)
     funlockfile (stderr);
 }
 
