@@ -326,7 +326,7 @@ write_rest (struct mapping *mapping, struct origin *origin, const uint8_t *src,
 /* What is dirty already needs nothing but the copy: its space is reserved, it is
  * counted and tagged, and under the folio lock none of that is taken away.
  * Returns how many of the count bytes from pos on, which lie in the folio, were
- * written so; none where that has to wait, or if the client is gone.
+ * written so; none if the client is gone.
  */
 static uint64_t
 overwrite_dirty (struct mapping *mapping, struct origin *origin,
@@ -339,8 +339,12 @@ overwrite_dirty (struct mapping *mapping, struct origin *origin,
   uint64_t n = 0;
 
   /* Without the lock a guess, that saves taking it. */
-  if (!folio_dirty (arena, folio, first, last) || !folio_trylock (folio))
+  if (!folio_dirty (arena, folio, first, last))
     return 0;
+  if (!folio_trylock (folio)) {
+    folio_lock (mapping->env, folio);
+    origin_waited (origin);
+  }
   if (folio_mapped (folio) && folio_dirty (arena, folio, first, last) &&
       !origin_gone (origin))
     n = mapping->hooks.copy_in (
