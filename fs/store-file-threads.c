@@ -32,21 +32,31 @@ struct job_list {
   struct job *head, **tail;
 };
 
+struct pool;
+
+/* A thread. */
+struct worker {
+  struct pool *pool;
+  pthread_t thread;
+  struct worker *next; /* idle: the next that is */
+  struct job *job;     /* what to do when go is 1; NULL: end */
+  _Atomic uint32_t go; /* it sleeps on this */
+};
+
 struct pool {
   struct store_file *sf;
   struct job *jobs; /* as many as there are threads */
-  pthread_t *threads;
+  struct worker *workers;
   unsigned nr_threads;
 
   /* Protected by the store's lock. */
   struct job *unused;
   struct job_list added; /* since the last kick */
-  unsigned nr_added;
 
   pthread_mutex_t lock; /* protects what follows */
-  pthread_cond_t more;  /* todo has become longer, or stop is true */
   struct job_list todo, done;
-  unsigned idle; /* threads that wait for more */
+  struct worker
+    *idle; /* the last first: its stack is in the processor's cache */
   bool stop;
 };
 
@@ -78,17 +88,6 @@ list_take (struct job_list *list)
   if (list->head == NULL)
     list->tail = &list->head;
   return job;
-}
-
-/* All of `more' behind what is on the list. */
-static void
-list_join (struct job_list *list, struct job_list *more)
-{
-  if (more->head == NULL)
-    return;
-  *list->tail = more->head;
-  list->tail = more->tail;
-  list_init (more);
 }
 
 /* ------------------------------------------------------------------- calls */
@@ -138,46 +137,62 @@ make_call (const struct file_call *call)
 
 /* ----------------------------------------------------------------- threads */
 
-/* Returns NULL if there will be no more. */
-static struct job *
-next_job (struct pool *pool)
+/* Wake a worker that is idle no more. */
+static void
+worker_go (struct worker *worker)
 {
+  struct env *env = worker->pool->sf->store.env;
+
+  atomic_store_explicit (&worker->go, 1, memory_order_release);
+  env->wake (env, &worker->go);
+}
+
+static struct job *
+worker_sleep (struct worker *worker)
+{
+  struct env *env = worker->pool->sf->store.env;
+
+  while (atomic_load_explicit (&worker->go, memory_order_acquire) == 0)
+    env->wait (env, &worker->go, 0, ENV_FOREVER);
+  return worker->job;
+}
+
+/* Hand in what is done, if anything, for the next thing to do.  Returns NULL if
+ * there will be none.  The loop thread takes all that is done when it is woken.
+ */
+static struct job *
+next_job (struct worker *worker, struct job *done)
+{
+  struct pool *pool = worker->pool;
+  bool first = false, idle;
   struct job *job;
 
   pthread_mutex_lock (&pool->lock);
-  while ((job = list_take (&pool->todo)) == NULL && !pool->stop) {
-    pool->idle++;
-    pthread_cond_wait (&pool->more, &pool->lock);
-    pool->idle--;
+  if (done) {
+    first = pool->done.head == NULL;
+    list_add (&pool->done, done);
   }
-  pthread_mutex_unlock (&pool->lock);
-  return job;
-}
-
-/* The loop thread takes all that is there when it is woken. */
-static void
-end_job (struct pool *pool, struct job *job)
-{
-  bool first;
-
-  pthread_mutex_lock (&pool->lock);
-  first = pool->done.head == NULL;
-  list_add (&pool->done, job);
+  job = list_take (&pool->todo);
+  idle = job == NULL && !pool->stop;
+  if (idle) {
+    atomic_store_explicit (&worker->go, 0, memory_order_relaxed);
+    worker->next = pool->idle;
+    pool->idle = worker;
+  }
   pthread_mutex_unlock (&pool->lock);
   if (first)
     file_wake_loop (pool->sf);
+  return idle ? worker_sleep (worker) : job;
 }
 
 static void *
 work (void *opaque)
 {
-  struct pool *pool = opaque;
-  struct job *job;
+  struct worker *worker = opaque;
+  struct job *job = NULL;
 
-  while ((job = next_job (pool)) != NULL) {
+  while ((job = next_job (worker, job)) != NULL)
     job->res = make_call (&job->call);
-    end_job (pool, job);
-  }
   return NULL;
 }
 
@@ -187,8 +202,9 @@ work (void *opaque)
 static int
 start_threads (struct pool *pool, unsigned wanted)
 {
-  sigset_t all, old;
+  struct worker *worker;
   pthread_attr_t attr;
+  sigset_t all, old;
   int r = 0;
 
   pthread_attr_init (&attr);
@@ -196,7 +212,9 @@ start_threads (struct pool *pool, unsigned wanted)
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &old);
   while (r == 0 && pool->nr_threads < wanted) {
-    r = pthread_create (&pool->threads[pool->nr_threads], &attr, work, pool);
+    worker = &pool->workers[pool->nr_threads];
+    worker->pool = pool;
+    r = pthread_create (&worker->thread, &attr, work, worker);
     pool->nr_threads += r == 0;
   }
   pthread_sigmask (SIG_SETMASK, &old, NULL);
@@ -207,14 +225,19 @@ start_threads (struct pool *pool, unsigned wanted)
 static void
 stop_threads (struct pool *pool)
 {
+  struct worker *worker;
   unsigned i;
 
   pthread_mutex_lock (&pool->lock);
   pool->stop = true;
-  pthread_cond_broadcast (&pool->more);
+  while ((worker = pool->idle) != NULL) {
+    pool->idle = worker->next;
+    worker->job = NULL;
+    worker_go (worker);
+  }
   pthread_mutex_unlock (&pool->lock);
   for (i = 0; i < pool->nr_threads; i++)
-    pthread_join (pool->threads[i], NULL);
+    pthread_join (pool->workers[i].thread, NULL);
 }
 
 /* -------------------------------------------------------------- the engine */
@@ -222,9 +245,8 @@ stop_threads (struct pool *pool)
 static void
 pool_free (struct pool *pool)
 {
-  pthread_cond_destroy (&pool->more);
   pthread_mutex_destroy (&pool->lock);
-  free (pool->threads);
+  free (pool->workers);
   free (pool->jobs);
   free (pool);
 }
@@ -239,13 +261,12 @@ pool_new (struct store_file *sf, unsigned depth)
     return NULL;
   pool->sf = sf;
   pthread_mutex_init (&pool->lock, NULL);
-  pthread_cond_init (&pool->more, NULL);
   list_init (&pool->added);
   list_init (&pool->todo);
   list_init (&pool->done);
   pool->jobs = calloc (depth, sizeof *pool->jobs);
-  pool->threads = calloc (depth, sizeof *pool->threads);
-  if (pool->jobs == NULL || pool->threads == NULL) {
+  pool->workers = calloc (depth, sizeof *pool->workers);
+  if (pool->jobs == NULL || pool->workers == NULL) {
     pool_free (pool);
     return NULL;
   }
@@ -294,27 +315,37 @@ threads_add (struct store_file *sf, struct store_req *req,
   job->call = *call;
   job->req = req;
   list_add (&pool->added, job);
-  pool->nr_added++;
 }
 
-/* There are as many threads as jobs, so that those which are not woken are
- * about to look for the next.
+/* Each job has its thread.  There are as many threads as jobs, so that if none is
+ * idle, one is about to look for more.
  */
 static void
 threads_kick (struct store_file *sf)
 {
   struct pool *pool = sf->backend;
-  unsigned n;
+  struct worker *worker, *woken = NULL;
+  struct job *job;
 
-  if (pool->nr_added == 0)
+  if (pool->added.head == NULL)
     return;
   pthread_mutex_lock (&pool->lock);
-  list_join (&pool->todo, &pool->added);
-  n = pool->nr_added < pool->idle ? pool->nr_added : pool->idle;
+  while ((job = list_take (&pool->added)) != NULL) {
+    worker = pool->idle;
+    if (worker == NULL) {
+      list_add (&pool->todo, job);
+      continue;
+    }
+    pool->idle = worker->next;
+    worker->job = job;
+    worker->next = woken;
+    woken = worker;
+  }
   pthread_mutex_unlock (&pool->lock);
-  pool->nr_added = 0;
-  while (n-- > 0)
-    pthread_cond_signal (&pool->more);
+  while ((worker = woken) != NULL) {
+    woken = worker->next; /* its own again once it goes */
+    worker_go (worker);
+  }
 }
 
 static unsigned
