@@ -17,7 +17,17 @@ EXTRA_DIST += \
 	bench/trace \
 	$(NULL)
 
-EXTRA_PROGRAMS = bench/hit bench/index-bench bench/trace-replay
+EXTRA_PROGRAMS = \
+	bench/engines \
+	bench/hit \
+	bench/index-bench \
+	bench/trace-replay \
+	$(NULL)
+bench_engines_SOURCES = \
+	bench/engines.c \
+	$(FILE_RIG) \
+	tools/util.c tools/util.h \
+	$(NULL)
 bench_hit_SOURCES = \
 	bench/hit.c \
 	$(FAKE_STORE) \
