@@ -205,23 +205,31 @@ arena_alloc (struct arena *arena, unsigned order)
   return pfn == PFN_NONE ? NULL : init_folio (arena, pfn, order);
 }
 
-void
-arena_free (struct arena *arena, struct folio *folio)
+/* Arena lock held. */
+static void
+free_folio (struct arena *arena, struct folio *folio)
 {
   uint32_t pfn = arena_pfn (arena, folio);
   unsigned order = atomic_load_explicit (&folio->order, memory_order_relaxed);
-  bool wake;
 
   assert (order <= MAX_ORDER && (pfn & ((1u << order) - 1)) == 0);
   assert (atomic_load_explicit (&folio->refs, memory_order_relaxed) == 0);
   assert (atomic_load_explicit (&folio->mapping, memory_order_relaxed) == 0);
+  assert (!is_free (arena, pfn, order));
   ASAN_POISON_MEMORY_REGION (arena_data (arena, folio), PAGE_SIZE << order);
+  give_block (arena, pfn, order);
+  add_free (arena, 1u << order);
+}
+
+void
+arena_free_all (struct arena *arena, struct folio *const *folios, unsigned nr)
+{
+  bool wake;
 
   lock_order_took (RANK_ARENA);
   pthread_mutex_lock (&arena->lock);
-  assert (!is_free (arena, pfn, order));
-  give_block (arena, pfn, order);
-  add_free (arena, 1u << order);
+  for (unsigned i = 0; i < nr; i++)
+    free_folio (arena, folios[i]);
   /* Relaxed: the lock orders it.  A sleeper that we do not see here has yet to
    * take the lock for its last try, and will find the block.
    */
@@ -233,6 +241,41 @@ arena_free (struct arena *arena, struct folio *folio)
 
   if (wake)
     arena->env->wake (arena->env, &arena->freed);
+}
+
+void
+arena_free (struct arena *arena, struct folio *folio)
+{
+  arena_free_all (arena, &folio, 1);
+}
+
+/* Arena lock held.  At least nr blocks of this order in lists? */
+static bool
+has_blocks (const struct arena *arena, unsigned order, unsigned nr)
+{
+  for (unsigned k = order; k < NR_ORDERS; k++)
+    for (uint32_t pfn = arena->free_list[k]; pfn != PFN_NONE;
+         pfn = arena_folio (arena, pfn)->next) {
+      if (nr <= 1u << (k - order))
+        return true;
+      nr -= 1u << (k - order);
+    }
+  return false;
+}
+
+bool
+arena_has (struct arena *arena, unsigned order, unsigned nr)
+{
+  uint64_t fresh;
+  bool has;
+
+  lock_order_took (RANK_ARENA);
+  pthread_mutex_lock (&arena->lock);
+  fresh = arena->nr_pages - arena->fresh;
+  has = fresh >= (uint64_t) (nr + 1) << order || has_blocks (arena, order, nr);
+  pthread_mutex_unlock (&arena->lock);
+  lock_order_gave (RANK_ARENA);
+  return has;
 }
 
 /* --- the arena --- */

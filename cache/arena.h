@@ -117,6 +117,13 @@ extern struct folio *arena_alloc (struct arena *arena, unsigned order);
  */
 extern void arena_free (struct arena *arena, struct folio *folio);
 
+/* The same for several, all at once. */
+extern void arena_free_all (struct arena *arena, struct folio *const *folios,
+                            unsigned nr);
+
+/* Could nr folios of this order be taken now?  A hint. */
+extern bool arena_has (struct arena *arena, unsigned order, unsigned nr);
+
 /* Check free lists against maps and counts; for tests and debug builds. */
 extern void arena_check (struct arena *arena);
 

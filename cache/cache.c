@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cache/mapping.h"
 #include "cache/rcu.h"
@@ -67,6 +68,64 @@ evict (void *opaque, struct folio *folio)
   return ok;
 }
 
+/* Make `to', which no one can reach yet, the same as `from', which no one can get
+ * a reference to any more.
+ */
+static void
+copy_folio (struct arena *arena, const struct folio *from, struct folio *to)
+{
+  size_t pages = (size_t) folio_pages (from);
+
+  memcpy (arena_data (arena, to), arena_data (arena, from),
+          pages << PAGE_SHIFT);
+  for (size_t i = 0; i < pages; i++)
+    atomic_store_explicit (&arena_state (arena, to)[i],
+                           atomic_load (&arena_state (arena, from)[i]),
+                           memory_order_relaxed);
+  atomic_store (&to->index, folio_index (from));
+  atomic_store (&to->flags, atomic_load (&from->flags));
+  atomic_store (&to->last_hit, atomic_load (&from->last_hit));
+  atomic_store (&to->freq, atomic_load (&from->freq));
+}
+
+static bool
+move_in (struct mapping *mapping, struct folio *from, struct folio *to)
+{
+  struct reclaim *reclaim = mapping->cache->reclaim;
+  bool ok;
+
+  index_lock (mapping->index);
+  /* A folio that is locked is referenced by who locked it. */
+  ok = atomic_load (&from->mapping) == mapping->id &&
+       folio_order (from) == folio_order (to) &&
+       !folio_unsaved (mapping->arena, from) &&
+       reclaim_begin_move (reclaim, from);
+  if (ok) {
+    copy_folio (mapping->arena, from, to);
+    index_replace (mapping->index, from, to);
+    reclaim_end_move (reclaim, from, to);
+  }
+  index_unlock (mapping->index);
+  return ok;
+}
+
+/* Memory is wanted where the folio is.  See reclaim.h. */
+static bool
+move (void *opaque, struct folio *from, struct folio *to)
+{
+  struct cache *cache = opaque;
+  uint16_t id = atomic_load (&from->mapping);
+  struct mapping *mapping;
+  bool ok = false;
+
+  rcu_enter ();
+  mapping = atomic_load (&cache->mappings[id]);
+  if (mapping)
+    ok = move_in (mapping, from, to);
+  rcu_exit ();
+  return ok;
+}
+
 static void
 need_clean (void *opaque)
 {
@@ -86,6 +145,7 @@ need_clean (void *opaque)
 static const struct reclaim_ops reclaim_ops = {
   .evict = evict,
   .need_clean = need_clean,
+  .move = move,
   .background = cache_index_work,
 };
 

@@ -214,3 +214,28 @@ index_remove (struct index *index, struct folio *folio)
   set_mapping (folio, 0);
   collapse (index, node);
 }
+
+/* --- replacement --- */
+
+/* A reader who found `from' sees that it holds the page, and that there is no
+ * reference to be had; looking again he finds `to'.
+ */
+void
+index_replace (struct index *index, struct folio *from, struct folio *to)
+{
+  struct extent extent = folio_extent (from);
+  struct index_node *node = index_descend (index, extent.first);
+  unsigned offset = node_offset (node->shift, extent.first);
+  unsigned width = node_width (node, extent.order);
+
+  assert (node_read (node, offset) == folio_slot (index, from));
+  assert (folio_first_page (to) == extent.first);
+  assert (folio_size_order (to) == extent.order);
+  for (unsigned tag = 0; tag < NR_TAGS; tag++)
+    assert ((bits_read (&node->tags[tag]) & bit (offset)) == 0);
+
+  set_mapping (to, index->mapping);
+  for (unsigned i = 0; i < width; i++)
+    node_write (node, offset + i, folio_slot (index, to));
+  set_mapping (from, 0);
+}

@@ -12,6 +12,9 @@
  * was under way goes on leading there, and F is found.  Therefore a slot that is
  * empty, or leads to a folio elsewhere, proves that for a moment no one held p.
  *
+ * Or F is replaced by another folio that holds p too.  Then it is F's record that
+ * stays as it is for a grace period, without references to be had.
+ *
  * The folio found is another matter: without a reference it may have been
  * removed, freed and given to another place.  So a reference is taken first,
  * and then its mapping and place are read: with the reference held it can

@@ -116,6 +116,14 @@ extern int index_insert (struct index *index, struct folio *folio);
 /* Take out the folio, which is in, with its tags; folio->mapping becomes 0. */
 extern void index_remove (struct index *index, struct folio *folio);
 
+/* Put `to' in the place of `from', which is in, of the same order and without
+ * tags or references.  `to' has its index and is not in; sets its mapping, and
+ * that of `from' to 0.  `from' must not be used again, or change what it says of
+ * its place and order, until all read-side sections that run now have ended.
+ */
+extern void index_replace (struct index *index, struct folio *from,
+                           struct folio *to);
+
 extern void index_set_tag (struct index *index, struct folio *folio,
                            enum index_tag tag);
 extern void index_clear_tag (struct index *index, struct folio *folio,

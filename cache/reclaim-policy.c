@@ -131,6 +131,16 @@ unlink_folio (struct policy *policy, struct folio *folio)
   queue->pages -= (uint32_t) folio_pages (folio);
 }
 
+void
+policy_replace (struct policy *policy, struct folio *from, struct folio *to)
+{
+  enum queue_id id = from->queue;
+  uint32_t prev = from->prev, next = from->next;
+
+  unlink_folio (policy, from);
+  link_between (policy, to, id, prev, next);
+}
+
 /* A folio has come back that one of the queues would still have, had it been
  * a little longer: make it a little longer.
  */

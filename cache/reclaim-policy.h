@@ -62,6 +62,10 @@ extern bool policy_choose (struct policy *policy, unsigned *steps, bool force,
 extern void policy_take (struct policy *policy, struct folio *folio,
                          struct victim *victim);
 
+/* `to', of the same order, comes into the place of `from', which is in a queue. */
+extern void policy_replace (struct policy *policy, struct folio *from,
+                            struct folio *to);
+
 /* The victim has left the cache. */
 extern void policy_evicted (struct policy *policy, const struct victim *victim);
 

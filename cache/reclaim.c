@@ -24,10 +24,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "cache/folio.h"
-#include "cache/lock-order.h"
-#include "cache/reclaim-policy.h"
-#include "cache/reclaim.h"
+#include "cache/reclaim-inside.h"
 
 #define BATCH 32           /* pages a thread evicts for itself at a time */
 #define MAX_REFUSED 512    /* folios that would not go until a batch is over */
@@ -36,24 +33,6 @@
 #define MAX_STEPS 4096     /* until a folio has to go in spite of its hits */
 #define WAIT_NS (100 * NSEC_PER_MSEC)
 #define WAIT_BUSY_NS NSEC_PER_MSEC
-
-struct reclaim {
-  struct env *env;
-  struct arena *arena;
-  const struct reclaim_ops *ops;
-  void *opaque;
-  uint32_t reserve;
-
-  pthread_mutex_t lock; /* the queue lock */
-  struct policy policy;
-
-  _Atomic uint64_t wasted, evicted; /* pages */
-
-  pthread_t thread;
-  bool started;
-  _Atomic bool stopping;
-  _Atomic uint32_t kicked; /* futex word: the reclaimer has work */
-};
 
 int
 reclaim_create (struct env *env, struct arena *arena,
@@ -306,6 +285,31 @@ reclaim_evicted (struct reclaim *reclaim)
   return atomic_load (&reclaim->evicted);
 }
 
+/* --- moving --- */
+
+bool
+reclaim_begin_move (struct reclaim *reclaim, struct folio *from)
+{
+  uint32_t refs = 1; /* the index's */
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  if (from->queue != QUEUE_NONE &&
+      atomic_compare_exchange_strong (&from->refs, &refs, 0))
+    return true;
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  return false;
+}
+
+void
+reclaim_end_move (struct reclaim *reclaim, struct folio *from, struct folio *to)
+{
+  policy_replace (&reclaim->policy, from, to);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+}
+
 /* --- the reclaimer --- */
 
 /* If a kick is lost to one who goes to sleep just then, the next allocation
@@ -368,6 +372,7 @@ reclaimer (void *opaque)
     if (reclaim->ops->background)
       reclaim->ops->background (reclaim->opaque);
     fill_reserve (reclaim);
+    reclaim_prepare_blocks (reclaim);
   }
   return NULL;
 }
@@ -426,6 +431,7 @@ alloc_nowait (struct reclaim *reclaim, unsigned order)
 {
   uint32_t pages = 1u << order;
 
+  reclaim_want_block (reclaim, order);
   if (free_pages (reclaim) > 0 && free_pages (reclaim) >= reclaim->reserve)
     return NULL;
   if (reclaim_pages (reclaim, pages < BATCH ? pages : BATCH) == 0)

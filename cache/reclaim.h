@@ -42,6 +42,15 @@ struct reclaim_ops {
    */
   void (*need_clean) (void *opaque);
 
+  /* If `from' is clean, as large as `to', which is new, and has no references but
+   * its index's: copy all of it to `to' and put that in its place, in the index
+   * and, between reclaim_begin_move and reclaim_end_move, in its queue; leave it
+   * with refs 0 and return true.  The caller frees it after a grace period; the
+   * reference of `to' is the index's then.  Otherwise change nothing.  Called
+   * without locks; takes the index lock.  May be NULL.
+   */
+  bool (*move) (void *opaque, struct folio *from, struct folio *to);
+
   /* On the reclaimer's thread, each time it was woken, without locks: evict
    * ahead of what else than pages may run short.  May be NULL.
    */
@@ -126,6 +135,14 @@ extern uint32_t reclaim_pages (struct reclaim *reclaim, uint32_t nr);
  */
 extern unsigned reclaim_folios (struct reclaim *reclaim, struct folio **folios,
                                 unsigned nr);
+
+/* For reclaim_ops.move, index lock held.  If the folio is in a queue and has no
+ * reference but one, that goes, and true is returned with the queue lock held
+ * until reclaim_end_move.
+ */
+extern bool reclaim_begin_move (struct reclaim *reclaim, struct folio *from);
+extern void reclaim_end_move (struct reclaim *reclaim, struct folio *from,
+                              struct folio *to);
 
 /* Wake the reclaimer. */
 extern void reclaim_kick (struct reclaim *reclaim);

@@ -50,6 +50,7 @@ UNIT_TESTS = \
 	unit/raw-test \
 	unit/raw-zero-test \
 	unit/readahead-test \
+	unit/reclaim-block-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
 	unit/redo-end-test \
@@ -271,6 +272,7 @@ unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
 unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
 unit_fill_length_test_SOURCES = unit/fill-length-test.c $(CACHE_FIXTURE)
+unit_reclaim_block_test_SOURCES = unit/reclaim-block-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
 unit_nowait_test_SOURCES = unit/nowait-test.c $(CACHE_FIXTURE)
 unit_priority_test_SOURCES = unit/priority-test.c $(CACHE_FIXTURE)
