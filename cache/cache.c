@@ -84,7 +84,7 @@ copy_folio (struct arena *arena, const struct folio *from, struct folio *to)
                            memory_order_relaxed);
   atomic_store (&to->index, folio_index (from));
   atomic_store (&to->flags, atomic_load (&from->flags));
-  atomic_store (&to->last_hit, atomic_load (&from->last_hit));
+  atomic_store (&to->used_to, atomic_load (&from->used_to));
   atomic_store (&to->freq, atomic_load (&from->freq));
 }
 
