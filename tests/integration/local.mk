@@ -96,6 +96,7 @@ PLAIN_TESTS += \
 LONG_TESTS += \
 	integration/bad-parameters.sh \
 	integration/crash.sh \
+	integration/fuzz.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-direct.sh \
 	integration/random-ops-small-cache.sh \

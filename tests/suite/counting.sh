@@ -136,7 +136,8 @@ slowest ()
 {
   say "$1: the slowest, in seconds:" \
     "$(cd "$2/tests" &&
-       grep -r --include='*.log' '^run-one.sh: [0-9]* seconds' . |
+       grep -r --include='*.log' --exclude='*-suite.log' \
+         '^run-one.sh: [0-9]* seconds' . |
        sed 's|^\./\(.*\)\.log:run-one.sh: \([0-9]*\) .*|\2 \1|' |
        sort -rn | head -n 8 |
        awk '{ printf "%s%s %s", n++ ? ", " : "", $2, $1 }')"

@@ -118,6 +118,8 @@ check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 TSAN_TESTS += $(filter-out $(NO_THREADS), $(UNIT_TESTS))
 WAITING_TESTS += \
+	unit/store-file-open-test \
+	unit/store-file-retry-test \
 	unit/store-nbd-loss-test \
 	$(NULL)
 else
