@@ -5,7 +5,7 @@
 #
 # preallocate=on: all of the cache is there and locked before the first client,
 # nothing is taken while all of it is written, and who may not lock so much is told
-# so. Also with nbdkit --swap, and in the background.
+# so. Also with nbdkit --swap.
 
 . "$(dirname "$0")/helpers.sh"
 
