@@ -17,6 +17,13 @@ ulimit -c 0
 mkfifo "$tmp/go"
 use_folio main
 
+# If it fails while a server is there, that ends with all of its group.
+kill_group ()
+{
+  [ ! -s "$tmp/main.child" ] || kill -9 -- "-$(cat "$tmp/main.child")" || true
+}
+on_exit kill_group
+
 in_file ()
 {
   cmp -s -n $bytes "$tmp/disk.img" "$tmp/want"
