@@ -65,17 +65,24 @@ warn_of_size (uint64_t cache_size)
 static int
 make_cache (struct disk *disk, const struct config *config, char *err)
 {
-  int r = cache_create (&disk->env, config->cache_size, &disk->cache);
+  uint64_t bytes = config->cache_size;
+  int r = config->preallocate ? memory_fits (bytes, err, CONFIG_ERROR_MAX) : 0;
 
-  errno = -r;
   if (r < 0)
+    return r;
+  r = cache_create (&disk->env, bytes, &disk->cache);
+  errno = -r;
+  if (r < 0) {
     snprintf (err, CONFIG_ERROR_MAX,
               "cache-size=%" PRIu64 ": cannot make a cache of so many bytes: "
               "%m",
-              config->cache_size);
-  else if (!config->preallocate) /* which refuses it */
-    warn_of_size (config->cache_size);
-  return r;
+              bytes);
+    return r;
+  }
+  if (config->preallocate)
+    return memory_check (bytes, err, CONFIG_ERROR_MAX);
+  warn_of_size (bytes);
+  return 0;
 }
 
 static int
@@ -150,8 +157,6 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
   env_init (&disk->env);
   disk->env.log = log_message;
   r = make_cache (disk, config, err);
-  if (r == 0 && config->preallocate)
-    r = memory_check (config->cache_size, err, CONFIG_ERROR_MAX);
   if (r == 0)
     r = open_store (disk, config, readonly, err);
   if (r == 0)

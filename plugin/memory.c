@@ -74,21 +74,27 @@ refuse (int error, uint64_t bytes, char *err, size_t size)
 }
 
 int
-memory_check (uint64_t cache_size, char *err, size_t size)
+memory_fits (uint64_t cache_size, char *err, size_t size)
 {
   uint64_t memory =
     (uint64_t) sysconf (_SC_PHYS_PAGES) * (uint64_t) sysconf (_SC_PAGESIZE);
+
+  if (cache_size < memory)
+    return 0;
+  snprintf (err, size,
+            "preallocate=on: cache-size is %" PRIu64 " MiB, and this machine "
+            "has %" PRIu64 " MiB of memory; allowed: less than that",
+            cache_size / MIB, memory / MIB);
+  return -ENOMEM;
+}
+
+int
+memory_check (uint64_t cache_size, char *err, size_t size)
+{
   uint64_t bytes = mapped_bytes () + cache_size / 16 + HEAP_SIZE;
   int error = 0;
   void *p;
 
-  if (cache_size >= memory) {
-    snprintf (err, size,
-              "preallocate=on: cache-size is %" PRIu64 " MiB, and this machine "
-              "has %" PRIu64 " MiB of memory; allowed: less than that",
-              cache_size / MIB, memory / MIB);
-    return -ENOMEM;
-  }
   /* Locks that are charged, and nothing that they could hold. */
   p = mmap (NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
             -1, 0);

@@ -15,17 +15,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Has this machine as much memory at all?  cache_size: in bytes.  Returns 0 or a
+ * negative errno; then err, of size bytes, has one line that says why and what to
+ * do.
+ */
+extern int memory_fits (uint64_t cache_size, char *err, size_t size);
+
 /* Before any fork, with the cache made and before the store is: may as much be
- * locked as is mapped now, and what will be?  cache_size: in bytes.  Nothing is
- * changed.  Returns 0 or a negative errno; then err, of size bytes, has one
- * line that says why and what to do.
+ * locked as is mapped now, and what will be?  Nothing is changed.  Returns as
+ * memory_fits.
  */
 extern int memory_check (uint64_t cache_size, char *err, size_t size);
 
 /* After any fork, which takes locks away, and before any thread of ours is
  * made: take and lock all that is mapped and all that will be, have threads and
  * the heap need little, and tell the kernel that this process and all threads
- * it will have serve a disk, where that is permitted.  Returns as memory_check.
+ * it will have serve a disk, where that is permitted.  Returns as memory_fits.
  */
 extern int memory_lock (char *err, size_t size);
 
