@@ -40,7 +40,7 @@ struct nbd_rig {
   void (*real_wait) (struct env *env, _Atomic uint32_t *word, uint32_t value,
                      uint64_t deadline);
   _Atomic uint64_t clock; /* ns */
-  bool hasten;            /* it jumps to each deadline that is waited for */
+  _Atomic bool hasten;    /* it jumps to each deadline that is waited for */
   ev_async pass;          /* has the loop do what is done each tick */
   struct completion passed;
 
