@@ -112,7 +112,8 @@ set_file (struct model *m, uint64_t size, size_t memory_size, bool direct)
 {
   m->memory_size = memory_size;
   m->file_size = size + 4096 < MAX_SIZE ? size + 4096 : MAX_SIZE;
-  m->sf.store.geo.size = m->sf.end = size;
+  m->sf.store.geo.size = size;
+  m->sf.end = size;
   m->sf.direct_fd = direct ? DIRECT_FD : -1;
   m->sf.align = m->sf.mem_align = ALIGN;
   m->sf.direct_end = size % ALIGN == 0 ? size : size & ~UINT64_C (4095);
