@@ -30,22 +30,33 @@ default_copy_in (struct mapping *mapping, void *dst, const void *src, size_t n)
   return n;
 }
 
-/* Give the mapping an id, which the cache finds it by. */
+/* Give the mapping an id that no other has. */
 static int
-enlist (struct cache *cache, struct mapping *mapping)
+take_id (struct cache *cache, struct mapping *mapping)
 {
   unsigned id;
 
   pthread_mutex_lock (&cache->lock);
-  for (id = 1; id <= MAX_MAPPINGS; id++)
-    if (atomic_load (&cache->mappings[id]) == NULL)
-      break;
+  for (id = 1; id <= MAX_MAPPINGS && cache->ids[id]; id++)
+    ;
   if (id <= MAX_MAPPINGS) {
     mapping->id = (uint16_t) id;
-    atomic_store (&cache->mappings[id], mapping);
+    cache->ids[id] = true;
   }
   pthread_mutex_unlock (&cache->lock);
   return id <= MAX_MAPPINGS ? 0 : -EMFILE;
+}
+
+static void
+give_id_back (struct mapping *mapping)
+{
+  struct cache *cache = mapping->cache;
+
+  if (mapping->id == 0)
+    return;
+  pthread_mutex_lock (&cache->lock);
+  cache->ids[mapping->id] = false;
+  pthread_mutex_unlock (&cache->lock);
 }
 
 /* Copies that write-back is sending, in bytes: an eighth of the cache, within
@@ -59,7 +70,7 @@ init_parts (struct mapping *mapping)
 {
   struct cache *cache = mapping->cache;
   uint64_t copies = (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT;
-  int r = enlist (cache, mapping);
+  int r = take_id (cache, mapping);
 
   copies = max_u64 (min_u64 (copies / 8, COPIES_MAX), COPIES_MIN);
   if (r == 0)
@@ -72,6 +83,10 @@ init_parts (struct mapping *mapping)
     r = fill_pool_init (&mapping->fills);
   if (r == 0)
     r = writeback_init (mapping);
+  /* The reclaimer's thread may be at work: not before all that it needs is there.
+   */
+  if (r == 0)
+    atomic_store (&cache->mappings[mapping->id], mapping);
   return r;
 }
 
@@ -197,6 +212,7 @@ mapping_destroy (struct mapping *mapping)
   zeroes_destroy (&mapping->zeroes);
   ranges_destroy (&mapping->ranges);
   stats_destroy (mapping->stats);
+  give_id_back (mapping);
   free (mapping);
 }
 

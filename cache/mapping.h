@@ -44,6 +44,7 @@ struct cache {
    */
   pthread_mutex_t index_work;
   struct mapping *_Atomic mappings[MAX_MAPPINGS + 1]; /* by id; 0 is none */
+  bool ids[MAX_MAPPINGS + 1]; /* those in use: longer than they are above */
 };
 
 /* What unit tests replace to make the rare happen. */

@@ -10,6 +10,7 @@
 
 #include "cache-fixture.h"
 #include "cache/index-node.h"
+#include "fs/raw.h"
 #include "seed.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)
@@ -197,6 +198,58 @@ test_ahead_of_need (void **state)
   stop (f);
 }
 
+/* --- mappings that come and go meanwhile --- */
+
+struct watch {
+  struct cache *cache;
+  _Atomic bool stop;
+  _Atomic unsigned rounds;
+};
+
+/* As the reclaimer's thread does for another mapping that is short of nodes. */
+static void *
+look_after_indexes (void *arg)
+{
+  struct watch *watch = arg;
+
+  while (!atomic_load (&watch->stop)) {
+    cache_index_work (watch->cache);
+    atomic_fetch_add (&watch->rounds, 1);
+  }
+  return NULL;
+}
+
+static void
+test_mappings_come_and_go (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct watch watch = { .cache = f->cache };
+  struct mapping *first, *second;
+  struct fs *fs[2];
+  pthread_t thread;
+
+  (void) state;
+  assert_int_equal (raw_open (&f->fake->store, &fs[0]), 0);
+  assert_int_equal (raw_open (&f->fake->store, &fs[1]), 0);
+  assert_int_equal (pthread_create (&thread, NULL, look_after_indexes, &watch),
+                    0);
+  UNTIL (atomic_load (&watch.rounds) > 0);
+  for (unsigned i = 0; i < 200; i++) {
+    const struct mapping_config *config = &f->mapping->config;
+
+    assert_int_equal (mapping_create (f->cache, fs[0], config, &first), 0);
+    assert_int_equal (mapping_create (f->cache, fs[1], config, &second), 0);
+    assert_true (first->id != second->id && first->id != f->mapping->id);
+    mapping_destroy (first);
+    mapping_destroy (second);
+  }
+  atomic_store (&watch.stop, true);
+  pthread_join (thread, NULL);
+  fs[0]->ops->close (fs[0]);
+  fs[1]->ops->close (fs[1]);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -206,6 +259,7 @@ main (void)
     cmocka_unit_test (test_hits_are_spared),
     cmocka_unit_test (test_dirty_wait),
     cmocka_unit_test (test_ahead_of_need),
+    cmocka_unit_test (test_mappings_come_and_go),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
