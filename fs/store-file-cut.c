@@ -11,6 +11,11 @@
  * file.  Only a write that is under way at the very moment of the cut can hide
  * how much is gone, and nobody can see what is cut off and put back between two
  * looks.
+ *
+ * A device of no size at all is not cut off but out of reach: so does the kernel
+ * show one that does not answer when it is asked for its capacity.  Its requests
+ * fail as long as that lasts, and flushes too, since what it had not flushed may
+ * be gone.  But if its medium can be removed, another may be there when it is back.
  */
 
 #include <fcntl.h>
@@ -65,6 +70,10 @@ file_look (struct store_file *sf)
 {
   uint64_t size;
 
-  if (size_now (sf, &size))
+  if (!size_now (sf, &size))
+    return;
+  if (size == 0 && sf->fixed_medium)
+    atomic_store (&sf->cut_unreported, true);
+  else
     file_note_end (sf, size);
 }

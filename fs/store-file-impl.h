@@ -74,7 +74,8 @@ struct store_file {
   struct store store;
   char *path;
   bool block_device;
-  bool created; /* by this open, and not attached yet */
+  bool fixed_medium; /* a device that always has the same */
+  bool created;      /* by this open, and not attached yet */
 
   /* The file is open up to three times.  The kernel reports a failed
    * write-back of its page cache once to each open file: were writes with
@@ -95,7 +96,8 @@ struct store_file {
   _Atomic bool no_punch, no_zero_range, no_allocate;
 
   _Atomic uint64_t end;        /* the smallest size seen, bytes */
-  _Atomic bool cut_unreported; /* it is new: the next flush fails */
+  _Atomic bool cut_unreported; /* it is new, or the device was out of reach: the
+                                * next flush fails */
 
   /* Attached only. */
   struct ev_loop *loop;

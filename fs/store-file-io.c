@@ -146,12 +146,14 @@ zero_rest (const struct store_req *req)
   }
 }
 
-/* It ends before the size it had when it was opened. */
+/* It ends before the size it had when it was opened.  (Of a device, a read cannot
+ * tell that from one that is out of reach: see file_look.)
+ */
 static int
 ends_early (struct store_file *sf, const struct store_req *req)
 {
   file_look (sf);
-  if (req->op == STORE_READ)
+  if (req->op == STORE_READ && !sf->fixed_medium)
     file_note_end (sf, req->offset + req->progress);
   return -EIO;
 }

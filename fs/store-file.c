@@ -115,6 +115,8 @@ fill_geometry (struct store_file *sf, const struct stat *st)
   dev_t disk = sf->block_device ? st->st_rdev : st->st_dev;
 
   sf->end = geo->size;
+  sf->fixed_medium =
+    sf->block_device && file_queue_attribute (disk, "../removable", 1) == 0;
   geo->best_io = BEST_IO;
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;

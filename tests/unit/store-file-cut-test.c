@@ -305,6 +305,67 @@ a_write_that_is_cut_off_at_once_fails (void **state)
   everywhere (check_late, true);
 }
 
+/* Nothing of a device is left, and all of it is there again: the kernel does that
+ * to one that does not answer when it is asked for its capacity.
+ */
+static void
+hide_device (const struct cut *cut, bool hide)
+{
+  struct loop_info64 info;
+  int r;
+
+  assert_int_equal (ioctl (cut->place->loop_fd, LOOP_GET_STATUS64, &info), 0);
+  info.lo_offset = hide ? DISK : 0;
+  while ((r = ioctl (cut->place->loop_fd, LOOP_SET_STATUS64, &info)) < 0 &&
+         errno == EAGAIN)
+    ;
+  assert_int_equal (r, 0);
+}
+
+static void
+check_hidden (struct place *place, enum direct_mode mode)
+{
+  static const enum store_op ops[] = { STORE_READ, STORE_WRITE, STORE_ZERO,
+                                       STORE_TRIM };
+  uint8_t *expected = aligned_memory (MIB, 0xaa);
+  struct cut cut;
+  unsigned i;
+
+  cut_open (&cut, place, mode);
+  hide_device (&cut, true);
+  for (i = 0; i < 4; i++)
+    assert_true (io (&cut, ops[i], 0, 12 * MIB, 4096) < 0);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), -EIO);
+  assert_true (io (&cut, STORE_WRITE, 0, 12 * MIB, 4096) < 0);
+  hide_device (&cut, false);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), -EIO);
+  assert_int_equal (io (&cut, STORE_FLUSH, 0, 0, 0), 0);
+  memset (cut.buf, 0, MIB);
+  assert_int_equal (io (&cut, STORE_READ, 0, 12 * MIB, MIB), 0);
+  assert_memory_equal (cut.buf, expected, MIB);
+  for (i = 0; i < 4; i++)
+    assert_int_equal (io (&cut, ops[i], 0, 12 * MIB, 4096), 0);
+  assert_int_equal (cut.lines, 0);
+  cut_close (&cut);
+  free (expected);
+}
+
+static void
+check_hidden_device (struct place *place)
+{
+  unsigned m;
+
+  for (m = 0; place->sector && m < 2; m++)
+    check_hidden (place, modes[m]);
+}
+
+static void
+a_device_that_is_away_for_a_while_is_not_cut_off (void **state)
+{
+  (void) state;
+  everywhere (check_hidden_device, true);
+}
+
 int
 main (void)
 {
@@ -314,6 +375,7 @@ main (void)
     cmocka_unit_test (the_next_flush_fails),
     cmocka_unit_test (a_new_start_takes_it_as_it_is),
     cmocka_unit_test (a_write_that_is_cut_off_at_once_fails),
+    cmocka_unit_test (a_device_that_is_away_for_a_while_is_not_cut_off),
   };
 
   return RUN_WITH_ENGINES (tests);
