@@ -6,6 +6,7 @@
  */
 
 #include "cache/mapping.h"
+#include "cache/sync.h"
 
 typedef void folio_fn (struct mapping *mapping, struct folio *folio,
                        unsigned first, unsigned last);
@@ -91,7 +92,12 @@ static void
 distrust (struct mapping *mapping, struct folio *folio, unsigned first,
           unsigned last)
 {
+  bool unstable = folio_find_sector (mapping->arena, folio, first, last,
+                                     STATE_UNSTABLE_SHIFT, true) < last;
+
   folio_transition (mapping, folio, first, last, FOLIO_LOST);
+  if (unstable)
+    sync_note_overwritten (mapping);
   drop_clean (mapping, folio, first, last);
 }
 

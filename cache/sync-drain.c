@@ -108,7 +108,7 @@ static bool
 drop_overtaken (struct mapping *mapping, bool *failed)
 {
   struct writeback *wb = &mapping->wb;
-  uint32_t redone = zeroes_redone (&mapping->zeroes);
+  uint32_t redone = sync_redone (mapping);
   struct sync_list list;
   struct sync_req *req, *next;
   bool any = false;

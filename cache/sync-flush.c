@@ -171,13 +171,15 @@ nr_flushing (const struct writeback *wb)
   return n;
 }
 
-/* Those that it was for are done; clients are told once the next flush could begin,
- * since they would take the processor.
+/* Those that it was for are done, but for those behind whose tags something became
+ * dirty; clients are told once the next flush could begin, since they would take
+ * the processor.
  */
 static void
 release (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
+  uint32_t redone = sync_redone (mapping);
   struct sync_list list;
   struct sync_req *req, *next;
 
@@ -187,6 +189,8 @@ release (struct mapping *mapping)
     next = req->next;
     if (req == &wb->own_sync)
       sync_complete (mapping, req);
+    else if (req->error == 0 && req->redone != redone)
+      sync_list_append (&wb->again, req);
     else
       sync_list_append (&wb->released, req);
   }

@@ -96,6 +96,22 @@ sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
   note_error (&mapping->wb.ready, start, end, error, cut);
 }
 
+/* --- what is to be written once more --- */
+
+void
+sync_note_overwritten (struct mapping *mapping)
+{
+  atomic_fetch_add (&mapping->wb.overwritten, 1);
+}
+
+/* Both only grow, so the sum is the same only if both are. */
+uint32_t
+sync_redone (struct mapping *mapping)
+{
+  return zeroes_redone (&mapping->zeroes) +
+         atomic_load (&mapping->wb.overwritten);
+}
+
 /* --- batches --- */
 
 /* Where to begin tagging for a sync: tags go by where a folio begins, and the
@@ -137,7 +153,7 @@ begin (struct mapping *mapping)
 
   for (req = wb->writing.head; req; req = req->next) {
     req->again = false;
-    req->redone = zeroes_redone (&mapping->zeroes);
+    req->redone = sync_redone (mapping);
   }
   wb->tag_req = wb->writing.head;
   wb->tag_page = first_tagged (mapping, wb->tag_req);

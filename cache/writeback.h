@@ -51,7 +51,7 @@ struct sync_req {
   bool flush;          /* durable, not just written */
   uint64_t asked;      /* ns, when it was queued */
   int error;           /* the outcome, when done */
-  uint32_t redone;     /* zeroes_redone when tagging for it began */
+  uint32_t redone;     /* sync_redone when tagging for it began */
   uint64_t fence;      /* it waits for ioends sent before this one, */
   unsigned awaited;    /* of which so many are in flight */
   bool again;          /* it failed within something larger, now cut */
@@ -123,6 +123,9 @@ struct writeback {
   _Atomic int last_error;      /* why something cannot be written or flushed; 0
                              * when all can */
   _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
+  _Atomic uint32_t
+    overwritten; /* how often what was unstable became dirty since
+                                 * the store has something else there */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   uint32_t direct_losses; /* losses of the store when the oldest of them began;

@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cache/write.h"
 #include "gone-world.h"
+#include "tests/tools/util.h"
 
 /* --- waiting for the range --- */
 
@@ -247,6 +249,90 @@ test_direct_ends (void **state)
   fixture_stop (f);
 }
 
+/* --- beside a flush --- */
+
+static void
+put_buffered (struct fixture *f, uint64_t offset, uint64_t n, unsigned version)
+{
+  uint8_t *buf = xcalloc (1, n);
+
+  fill_pattern (buf, n, offset, version);
+  assert_int_equal (write_buffered (f->mapping, NULL, buf, n, offset), 0);
+  free (buf);
+}
+
+/* Eight pages of another client's that the store has, though not for ever, and one
+ * that it has not.
+ */
+static void
+put_unstable (struct fixture *f)
+{
+  fake_store_volatile (f->fake);
+  put_buffered (f, 0, 8 * PAGE, 2);
+  assert_int_equal (writeback_sync (f->mapping, 0, 8 * PAGE, false), 0);
+  put_buffered (f, 32 * PAGE, PAGE, 2);
+}
+
+/* What another client has written, and the store as well, is overwritten there
+ * when the client of that hangs up; or the store fails half way.  It is dirty again
+ * then, and a flush that is at it, with other data, has to write it once more.
+ * flushing: the flush is as far as the store's own.
+ */
+static void
+flush_meanwhile (enum cache_mode mode, enum job_op op, bool fails,
+                 bool flushing)
+{
+  struct fixture *f = start_gone (&(struct fixture_config) { .mode = mode });
+  struct job job = write_job (0, 8 * PAGE), flush = { .op = JOB_FLUSH };
+  enum store_op held = op == JOB_WRITE ? STORE_WRITE : STORE_ZERO;
+  uint8_t part[2 * PAGE_SIZE] = { 0 };
+
+  put_unstable (f);
+  job.op = op;
+  if (fails)
+    fake_store_fail (
+      f->fake, &(struct fake_rule) {
+                 .op = held, .length = 8 * PAGE, .error = -EIO, .count = 1 });
+  fake_store_hold (f->fake, held);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, held, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1 + (op == JOB_WRITE));
+  if (flushing) {
+    fake_store_release_newest (f->fake, STORE_WRITE);
+    fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  }
+  if (fails)
+    fake_store_poke (f->fake, 4 * PAGE, part, sizeof part);
+  else
+    world.gone = true;
+  fake_store_release (f->fake, held, 1);
+  job_join (&job);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), 0);
+  fake_store_crash (f->fake, 0);
+  expect (f, 0, 8 * PAGE, 2);
+  store_expect (f, 0, 8 * PAGE, 2);
+  store_expect (f, 32 * PAGE, PAGE, 2);
+  free (job.buf);
+  fixture_stop (f);
+}
+
+static void
+test_flush_meanwhile (void **state)
+{
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 4; i++) {
+    flush_meanwhile (CACHE_WRITEBACK, JOB_ZERO, i & 1, i & 2);
+    flush_meanwhile (CACHE_NONE, JOB_WRITE, i & 1, i & 2);
+  }
+}
+
 int
 main (void)
 {
@@ -257,6 +343,7 @@ main (void)
     cmocka_unit_test (test_newer_stays_direct),
     cmocka_unit_test (test_direct_parts),
     cmocka_unit_test (test_direct_ends),
+    cmocka_unit_test (test_flush_meanwhile),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
