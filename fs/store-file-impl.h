@@ -247,6 +247,9 @@ extern void file_zero_prepare (struct store_file *sf, struct store_req *req,
 extern int file_zero_advance (struct store_file *sf, struct store_req *req,
                               int res);
 
+/* Is its next call the sync of STORE_FUA? */
+extern bool file_zero_syncs (const struct store_req *req);
+
 /* ---- store-file-punch.c */
 
 /* Is the file on a file system that is known to punch holes? */

@@ -60,6 +60,18 @@ is_transient (struct store_req *req, int res)
   return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
 }
 
+/* Is it asked whether all that was written is durable? */
+static bool
+is_sync (const struct store_req *req)
+{
+  switch (req->op) {
+  case STORE_FLUSH: return true;
+  case STORE_READ:
+  case STORE_WRITE: return false;
+  default: return file_zero_syncs (req);
+  }
+}
+
 /* At once, the first time, and then with pauses until patience ends. */
 static int
 try_again (const struct store_file *sf, struct store_req *req)
@@ -101,13 +113,18 @@ advance (struct store_file *sf, struct store_req *req, int res)
   }
 }
 
+/* The kernel may have written back in vain, at any time, for any reason that the
+ * file system has, which it tells whoever asks for durability first, and only
+ * once.  So a sync is tried again only if it had not begun: that it succeeds then
+ * would prove nothing.
+ */
 int
 file_advance (struct store_file *sf, struct store_req *req, int res)
 {
   int r = 0;
 
   if (is_transient (req, res))
-    r = try_again (sf, req);
+    r = is_sync (req) && res != -ECANCELED ? -EIO : try_again (sf, req);
   else
     req->failing = 0;
   if (r < 0)

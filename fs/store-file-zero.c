@@ -194,6 +194,12 @@ advance_fallocate (struct store_file *sf, struct store_req *req, int res)
   return zeroed (req);
 }
 
+bool
+file_zero_syncs (const struct store_req *req)
+{
+  return phase_of (req) == SYNC;
+}
+
 int
 file_zero_advance (struct store_file *sf, struct store_req *req, int res)
 {
