@@ -201,7 +201,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
     if (r < 0)
       mapping_distrust_range (mapping, range.start, range.end);
     else
-      mapping_drop_range (mapping, origin, range.start, range.end);
+      r = mapping_drop_range (mapping, origin, range.start, range.end);
     mapping_end_range (mapping, &range);
   }
   bounce_put (mapping, buffer);

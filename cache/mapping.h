@@ -155,10 +155,11 @@ extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 /* Drop what is cached of the byte range, which the store has replaced.  It
  * begins and ends at blocks or at the disk's end, and the caller holds it in
  * mapping->ranges.  If the origin's client is gone, what is unsaved may be newer
- * and of others: it stays, and is written over what the store has.
+ * and of others: it stays, and is written over what the store has.  Returns 0 or
+ * then, lest one that can still be told take it for done, -ECONNABORTED.
  */
-extern void mapping_drop_range (struct mapping *mapping, struct origin *origin,
-                                uint64_t start, uint64_t end);
+extern int mapping_drop_range (struct mapping *mapping, struct origin *origin,
+                               uint64_t start, uint64_t end);
 
 /* Forget what is clean, to read it again: it may have been read when the store
  * had what it lost since.  Waits for folio locks.

@@ -5,6 +5,8 @@
  * Doing something to all folios of a byte range, which the caller mostly holds.
  */
 
+#include <errno.h>
+
 #include "cache/mapping.h"
 #include "cache/sync.h"
 
@@ -101,12 +103,14 @@ distrust (struct mapping *mapping, struct folio *folio, unsigned first,
   drop_clean (mapping, folio, first, last);
 }
 
-void
+int
 mapping_drop_range (struct mapping *mapping, struct origin *origin,
                     uint64_t start, uint64_t end)
 {
   for_each_folio_of (mapping, origin, start, end, drop, distrust);
   throttle_wake (mapping);
+  /* Once it is known, it is for good. */
+  return origin_gone (origin) ? -ECONNABORTED : 0;
 }
 
 void

@@ -61,7 +61,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
   if (r < 0)
     mapping_distrust_range (mapping, range.start, range.end);
   else
-    mapping_drop_range (mapping, origin, range.start, range.end);
+    r = mapping_drop_range (mapping, origin, range.start, range.end);
   mapping_end_range (mapping, &range);
   return r;
 }

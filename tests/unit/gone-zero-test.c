@@ -105,7 +105,8 @@ test_redo (void **state)
 /* --- under way already --- */
 
 /* The store is at it when the client hangs up, and another one writes into the
- * cache.  What that one has written stays, also after the request is over.
+ * cache.  What that one has written stays, also after the request is over; and the
+ * request has failed, for a client that has only closed its half hears of it.
  */
 static void
 newer_stays (enum job_op op)
@@ -123,7 +124,7 @@ newer_stays (enum job_op op)
   assert_int_equal (put_flags (f, 1, 9 * PAGE, PAGE, 3, 0), 0);
   assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
   fake_store_unhold (f->fake, held);
-  job_join (&job);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
   expect (f, 9 * PAGE, PAGE, 3);
   expect (f, 20 * PAGE, PAGE, 3);
   expect_zero (f, 0, 8 * PAGE);
@@ -158,7 +159,7 @@ newer_stays_behind_lock (void)
   assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
   world.gone = true;
   fake_store_unhold (f->fake, STORE_READ);
-  job_join (&job);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
   assert_int_equal (job_join (&read), 0);
   expect (f, 20 * PAGE, PAGE, 3);
   expect_zero (f, 0, 20 * PAGE);
@@ -195,7 +196,7 @@ test_newer_stays_direct (void **state)
   job_start (f, 1, &part);
   fixture_until_asleep (f, 2);
   fake_store_unhold (f->fake, STORE_WRITE);
-  job_join (&job);
+  assert_int_equal (job_join (&job), -ECONNABORTED);
   assert_int_equal (job_join (&part), 0);
   expect (f, PAGE + 10, 100, 3);
   store_expect (f, PAGE + 10, 100, 3);
@@ -309,7 +310,7 @@ flush_meanwhile (enum cache_mode mode, enum job_op op, bool fails,
   else
     world.gone = true;
   fake_store_release (f->fake, held, 1);
-  job_join (&job);
+  assert_int_equal (job_join (&job), fails ? -EIO : -ECONNABORTED);
   fake_store_unhold (f->fake, STORE_WRITE);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), 0);
