@@ -236,14 +236,15 @@ disk_close (struct disk *disk)
 }
 
 /* Has the client of this thread's request hung up?  nbdkit knows no other way to
- * ask than to sleep, for no time.
+ * ask than to sleep, for no time; what ends that may also be a signal, which has
+ * been seen then.
  */
 static bool
 client_gone (void *opaque)
 {
   (void) opaque;
   return signals_may_ask () && nbdkit_nanosleep (0, 0) == -1 &&
-         errno == ESHUTDOWN;
+         errno == ESHUTDOWN && signals_may_ask ();
 }
 
 int
