@@ -34,11 +34,15 @@ struct block {
   struct folio *done[2u << MAX_ORDER]; /* to be freed, references gone */
 };
 
-/* Could the folio be moved?  What it says may change any time. */
+/* Could the folio be moved, and would that make a block larger than it is?  What it
+ * says may change any time.
+ */
 static bool
-movable (struct reclaim *reclaim, const struct folio *folio)
+movable (struct reclaim *reclaim, const struct block *block,
+         const struct folio *folio)
 {
   return folio_order (folio) <= MOVE_MAX_ORDER &&
+         folio_pages (folio) < block->end - block->pfn &&
          atomic_load_explicit (&folio->refs, memory_order_relaxed) == 1 &&
          !folio_unsaved (reclaim->arena, folio);
 }
@@ -64,7 +68,7 @@ pages_to_move (struct reclaim *reclaim, const struct block *block)
     n = 1;
     if (!is_folio (folio))
       continue;
-    if (!movable (reclaim, folio))
+    if (!movable (reclaim, block, folio))
       return 0;
     n = (uint32_t) folio_pages (folio);
     pages += n;
