@@ -29,6 +29,7 @@ static const char short_with_argument[] = "DegiPptUu";
 
 static const char *const long_readonly[] = { "read-only", "readonly", NULL };
 static const char *const long_run[] = { "run", NULL };
+static const char *const long_user[] = { "user", NULL };
 
 /* Long options may be abbreviated, and are unambiguous here. */
 static bool
@@ -72,6 +73,8 @@ take_long (struct cmdline *cmdline, const char *name)
     cmdline->readonly = true;
   if (is_any (name, len, long_run))
     cmdline->run = true;
+  if (is_any (name, len, long_user))
+    cmdline->user = true;
   if (log && !alone)
     take_log (cmdline, name + len + 1);
   cmdline->skip = alone && is_any (name, len, long_with_argument);
@@ -84,6 +87,8 @@ take_short (struct cmdline *cmdline, const char *letters)
   for (; *letters; letters++) {
     if (*letters == 'r')
       cmdline->readonly = true;
+    if (*letters == 'u')
+      cmdline->user = true;
     if (strchr (short_with_argument, *letters)) {
       cmdline->skip = letters[1] == '\0';
       cmdline->skip_is_log = false;

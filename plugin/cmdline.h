@@ -4,7 +4,8 @@
  *
  * What of nbdkit's command line it does not tell its plugins, or too late:
  * whether it runs with -r (it says so only when a client opens the disk, but a file
- * must be opened and locked, or refused, at start), and where its log goes.
+ * must be opened and locked, or refused, at start), where its log goes, and whether
+ * it changes its user after that.
  */
 
 #ifndef FOLIO_CMDLINE_H
@@ -23,6 +24,7 @@ enum cmdline_log {
 struct cmdline {
   bool readonly;        /* -r was there */
   bool run;             /* --run was there */
+  bool user;            /* -u was there: root's rights will be gone */
   enum cmdline_log log; /* what --log was */
   bool skip;            /* the next argument belongs to the last option ... */
   bool skip_is_log;     /* ... which is --log */

@@ -63,7 +63,8 @@ warn_of_size (uint64_t cache_size)
 }
 
 static int
-make_cache (struct disk *disk, const struct config *config, char *err)
+make_cache (struct disk *disk, const struct config *config, bool user,
+            char *err)
 {
   uint64_t bytes = config->cache_size;
   int r = config->preallocate ? memory_fits (bytes, err, CONFIG_ERROR_MAX) : 0;
@@ -80,7 +81,7 @@ make_cache (struct disk *disk, const struct config *config, char *err)
     return r;
   }
   if (config->preallocate)
-    return memory_check (bytes, err, CONFIG_ERROR_MAX);
+    return memory_check (bytes, user, err, CONFIG_ERROR_MAX);
   warn_of_size (bytes);
   return 0;
 }
@@ -142,8 +143,8 @@ make_mapping (struct disk *disk, const struct config *config, char *err)
 
 /* A file that was made for what is refused then is removed by the store's close. */
 int
-disk_open (const struct config *config, bool readonly, struct disk **diskp,
-           char *err)
+disk_open (const struct config *config, const struct cmdline *cmdline,
+           struct disk **diskp, char *err)
 {
   struct disk *disk = calloc (1, sizeof *disk);
   int r;
@@ -156,9 +157,9 @@ disk_open (const struct config *config, bool readonly, struct disk **diskp,
   disk->shutdown_timeout = config->shutdown_timeout;
   env_init (&disk->env);
   disk->env.log = log_message;
-  r = make_cache (disk, config, err);
+  r = make_cache (disk, config, cmdline->user, err);
   if (r == 0)
-    r = open_store (disk, config, readonly, err);
+    r = open_store (disk, config, cmdline->readonly, err);
   if (r == 0)
     r = make_mapping (disk, config, err);
   if (r < 0) {

@@ -14,6 +14,7 @@
 
 #include "cache/cache.h"
 #include "fs/store.h"
+#include "plugin/cmdline.h"
 #include "plugin/config.h"
 
 struct disk;
@@ -23,8 +24,9 @@ struct disk;
  * all to see.  The configuration was checked.  Returns 0; or a negative errno
  * with in err, CONFIG_ERROR_MAX bytes, one line that says why.
  */
-extern int disk_open (const struct config *config, bool readonly,
-                      struct disk **disk, char *err);
+extern int disk_open (const struct config *config,
+                      const struct cmdline *cmdline, struct disk **disk,
+                      char *err);
 
 /* Start the threads, with all signals blocked: from here on the disk serves.
  * Returns 0 or a negative errno.

@@ -108,7 +108,7 @@ folio_get_ready (void)
   int r;
 
   cmdline_read (&cmdline);
-  if (disk_open (&config, cmdline.readonly, &disk, err) < 0) {
+  if (disk_open (&config, &cmdline, &disk, err) < 0) {
     nbdkit_error ("%s", err);
     return -1;
   }

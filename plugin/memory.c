@@ -68,9 +68,18 @@ refuse (int error, uint64_t bytes, char *err, size_t size)
             "preallocate=on: cannot lock %" PRIu64 " MiB of memory: %m; the "
             "limit is %s; allowed: with \"ulimit -l unlimited\", "
             "LimitMEMLOCK=infinity (systemd) or --ulimit memlock=-1 "
-            "(containers), or as root",
+            "(containers), or as root without -u",
             bytes / MIB, limit);
   return -error;
+}
+
+static bool
+is_over_limit (uint64_t bytes)
+{
+  struct rlimit rlimit;
+
+  return getrlimit (RLIMIT_MEMLOCK, &rlimit) == 0 &&
+         rlimit.rlim_cur != RLIM_INFINITY && bytes > rlimit.rlim_cur;
 }
 
 int
@@ -89,12 +98,14 @@ memory_fits (uint64_t cache_size, char *err, size_t size)
 }
 
 int
-memory_check (uint64_t cache_size, char *err, size_t size)
+memory_check (uint64_t cache_size, bool user, char *err, size_t size)
 {
   uint64_t bytes = mapped_bytes () + cache_size / 16 + HEAP_SIZE;
   int error = 0;
   void *p;
 
+  if (user && is_over_limit (bytes))
+    return refuse (ENOMEM, bytes, err, size);
   /* Locks that are charged, and nothing that they could hold. */
   p = mmap (NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
             -1, 0);

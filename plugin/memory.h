@@ -12,6 +12,7 @@
 #ifndef FOLIO_MEMORY_H
 #define FOLIO_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,10 +23,12 @@
 extern int memory_fits (uint64_t cache_size, char *err, size_t size);
 
 /* Before any fork, with the cache made and before the store is: may as much be
- * locked as is mapped now, and what will be?  Nothing is changed.  Returns as
- * memory_fits.
+ * locked as is mapped now, and what will be?  user: will nbdkit change its user
+ * before memory_lock, so that the limit holds for root too?  Nothing is changed.
+ * Returns as memory_fits.
  */
-extern int memory_check (uint64_t cache_size, char *err, size_t size);
+extern int memory_check (uint64_t cache_size, bool user, char *err,
+                         size_t size);
 
 /* After any fork, which takes locks away, and before any thread of ours is
  * made: take and lock all that is mapped and all that will be, have threads and

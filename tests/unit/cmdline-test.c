@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * What nbdkit's command line says of reading only.
+ * What nbdkit's command line says of reading only, the log, --run and the user.
  */
 
 #include <setjmp.h>
@@ -94,6 +94,20 @@ test_run (void **state)
 }
 
 static void
+test_user (void **state)
+{
+  (void) state;
+  assert_true (parse ("-u nobody folio d").user);
+  assert_true (parse ("-funobody folio d").user);
+  assert_true (parse ("--user=nobody folio d").user);
+  assert_true (parse ("--user nobody folio d").user);
+  assert_false (parse ("-g nobody folio d").user);
+  assert_false (parse ("-U - folio d").user);
+  assert_false (parse ("-P -u folio d").user);
+  assert_false (parse ("--unix=u folio user").user);
+}
+
+static void
 test_nothing_here (void **state)
 {
   struct cmdline cmdline;
@@ -102,6 +116,7 @@ test_nothing_here (void **state)
   cmdline_read (&cmdline);
   assert_false (cmdline.readonly);
   assert_false (cmdline.run);
+  assert_false (cmdline.user);
   assert_int_equal (cmdline.log, CMDLINE_LOG_DEFAULT);
 }
 
@@ -109,9 +124,8 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_cmdline),
-    cmocka_unit_test (test_log),
-    cmocka_unit_test (test_run),
+    cmocka_unit_test (test_cmdline),      cmocka_unit_test (test_log),
+    cmocka_unit_test (test_run),          cmocka_unit_test (test_user),
     cmocka_unit_test (test_nothing_here),
   };
 
