@@ -100,6 +100,19 @@ folio_dump_plugin (void)
   config_dump (stdout);
 }
 
+/* nbdkit refuses to start, as when its port is in use, and tells no plugin: what
+ * was made for the start is undone.  Not when it has forked and leaves the disk to
+ * its child.
+ */
+static void
+undo_at_exit (void)
+{
+  ABORT_INSIDE;
+
+  if (!signals_is_parent ())
+    disk_close (disk);
+}
+
 static int
 folio_get_ready (void)
 {
@@ -115,8 +128,10 @@ folio_get_ready (void)
   r = signals_prepare ();
   if (r == 0)
     r = exit_prepare ();
-  if (r == 0)
+  if (r == 0) {
+    exit_call (undo_at_exit);
     return 0;
+  }
   disk_close (disk);
   disk = NULL;
   errno = -r;
@@ -164,6 +179,7 @@ folio_after_fork (void)
     exit_call (save_at_exit);
     return 0;
   }
+  exit_call (NULL);
   signals_stop ();
   disk_close (disk);
   disk = NULL;

@@ -211,6 +211,12 @@ signals_forked (void)
 }
 
 bool
+signals_is_parent (void)
+{
+  return signals.parent;
+}
+
+bool
 signals_may_ask (void)
 {
   return !signals_seen () && (!signals.forked || signals.covered);

@@ -28,6 +28,11 @@ extern void signals_start (void);
 /* Is this not the process that prepared, but a child of it? */
 extern bool signals_forked (void);
 
+/* Is this the process that prepared, and has forked?  What serves then is a child
+ * of it.
+ */
+extern bool signals_is_parent (void);
+
 /* Give them back, before the plugin is unloaded.  Also if not started. */
 extern void signals_stop (void);
 

@@ -39,6 +39,32 @@ refuses 'folder/other\.img' "$tmp/folder/other.img" create=1M
 refuses 'other\.img' -r -- "$tmp/other.img" create=1M
 [ ! -e "$tmp/other.img" ] || fail "a file was made for what was refused"
 
+# Refused by nbdkit itself, when it was made already.
+touch "$tmp/used.sock"
+refuses 'used\.sock: Address already in use' -U "$tmp/used.sock" -- \
+  "$tmp/other.img" create=1M
+[ ! -e "$tmp/other.img" ] || fail "a file was left behind of what nbdkit refused"
+
+# That is not so of nbdkit's first process, when it leaves the disk to another.
+for how in --run background; do
+  options=(--run 'exit 3') want=3
+  [ $how = --run ] || options=(-P "$tmp/bg.pid") want=0
+  status=0
+  FOLIO_SANITIZER_LOG=$tmp/sanitizer \
+    bash "$tests_dir/nbdkit.sh" -U "$tmp/bg.sock" "${options[@]}" \
+    "$FOLIO_PLUGIN" "$tmp/other.img" create=1M || status=$?
+  [ $status = $want ] || fail "$how: status $status, not $want"
+  if [ $how = background ]; then
+    eventually 30 test -s "$tmp/bg.pid" || late "not in the background yet"
+    pid=$(cat "$tmp/bg.pid")
+    kill "$pid"
+    gone () { ! kill -0 "$pid" 2>/dev/null; }
+    eventually 30 gone || late "the server in the background does not end"
+  fi
+  [ -e "$tmp/other.img" ] || fail "$how: the file that was served is gone"
+  rm -f "$tmp/other.img" "$tmp/bg.sock"
+done
+
 # Refused when it was made already: on a tmpfs there is no O_DIRECT.
 if [ "$(stat -f -c %T /dev/shm)" = tmpfs ]; then
   shm=$(mktemp -d /dev/shm/folio.XXXXXX)
