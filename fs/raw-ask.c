@@ -2,20 +2,14 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * raw: asking the store what it knows, for a report.  What that costs the store
- * goes with the runs that it finds, and a round trip besides; so the window that
- * is asked about follows what the answers hold.
+ * raw: asking the store what it knows.  What that costs the store goes with the
+ * runs that it finds, and a round trip besides; so the window that is asked about
+ * follows what the answers hold.
  */
 
 #include "fs/raw-impl.h"
 
-/* Runs that an answer should hold: so many that the round trip is little beside
- * finding them, and so few that the map keeps several answers.
- */
-#define WANTED_RUNS 2048
-
-/* Of one question, bytes; the largest is what NBD's 32 bits hold. */
-#define MIN_WINDOW (UINT64_C (1) << 20)
+/* Of one question, bytes: what NBD's 32 bits hold. */
 #define MAX_WINDOW UINT64_C (0xffff0000)
 
 /* The window grows by this at most, until an answer was cut for the first time;
@@ -29,9 +23,7 @@ struct answer {
   struct raw *raw;
   struct extents_question question;
   uint64_t pos;
-  uint64_t pos_end;    /* of the run with pos in it; 0: there is none */
-  uint64_t start, end; /* so far */
-  uint64_t runs;
+  struct raw_found *found; /* so far */
 };
 
 static void
@@ -55,15 +47,18 @@ take_run (void *opaque, uint64_t offset, uint64_t length,
     [STORE_DATA] = IOMAP_MAPPED,
   };
   struct answer *answer = opaque;
+  struct raw_found *found = answer->found;
   const struct fs *fs = &answer->raw->fs;
   uint64_t bs = fs->block_size, end = offset + length;
   uint64_t first = (offset + bs - 1) & ~(bs - 1);
   uint64_t last = end == fs->size ? end : end & ~(bs - 1);
 
-  answer->end = end;
-  answer->runs++;
+  found->end = end;
+  found->runs++;
+  if (type != STORE_DATA && length >= WORTH_A_CUT)
+    found->worth += length;
   if (offset <= answer->pos && answer->pos < end)
-    answer->pos_end = end;
+    found->pos_end = end;
   if (type == STORE_DATA || first >= last)
     take (answer, offset, end, IOMAP_MAPPED);
   else {
@@ -79,44 +74,42 @@ clamp (uint64_t x, uint64_t least, uint64_t most)
   return x < least ? least : x > most ? most : x;
 }
 
-/* Set the window for the next question after an answer of so many bytes to one
- * of so many.
- */
+/* Set the window for the next question after an answer to one of so many bytes. */
 static void
-set_window (struct raw *raw, uint64_t window, uint64_t asked,
-            const struct answer *answer)
+set_window (struct raw_asker *asker, uint64_t window, uint64_t asked,
+            const struct raw_found *found)
 {
-  uint64_t bytes = answer->end - answer->start;
-  uint64_t wanted = bytes * WANTED_RUNS / answer->runs;
+  uint64_t bytes = found->end - found->start;
+  uint64_t wanted = bytes * asker->wanted / found->runs;
   bool whole = bytes >= asked;
 
   if (!whole)
-    atomic_store (&raw->cautious, true);
-  if (whole && answer->runs <= WANTED_RUNS)
+    atomic_store (&asker->cautious, true);
+  if (whole && found->runs <= asker->wanted)
     wanted = clamp (
       wanted, window,
-      window * (atomic_load (&raw->cautious) ? CAUTIOUS_GROWTH : GROWTH));
+      window * (atomic_load (&asker->cautious) ? CAUTIOUS_GROWTH : GROWTH));
   else if (wanted > bytes)
     wanted = bytes;
-  atomic_store (&raw->window,
-                clamp (wanted & ~(MIN_WINDOW - 1), MIN_WINDOW, MAX_WINDOW));
+  atomic_store (&asker->window, clamp (wanted & ~(RAW_MIN_WINDOW - 1),
+                                       RAW_MIN_WINDOW, MAX_WINDOW));
 }
 
-uint64_t
-raw_ask (struct raw *raw, uint64_t pos)
+void
+raw_ask (struct raw *raw, struct raw_asker *asker, uint64_t pos,
+         struct raw_found *found)
 {
   struct store *store = raw->fs.store;
-  struct answer answer = { .raw = raw, .pos = pos };
+  struct answer answer = { .raw = raw, .pos = pos, .found = found };
   uint64_t start = pos & ~((uint64_t) raw->fs.block_size - 1);
-  uint64_t window = atomic_load (&raw->window);
+  uint64_t window = atomic_load (&asker->window);
   uint64_t length =
     window < raw->fs.size - start ? window : raw->fs.size - start;
 
-  answer.start = start;
+  *found = (struct raw_found) { .start = start, .end = start };
   extents_ask (raw->extents, &answer.question, start, length);
   store->ops->block_status (store, start, length, take_run, &answer);
   extents_answered (raw->extents, &answer.question);
-  if (answer.runs > 0)
-    set_window (raw, window, length, &answer);
-  return answer.pos_end > pos ? answer.pos_end - pos : UINT64_MAX;
+  if (found->runs > 0)
+    set_window (asker, window, length, found);
 }

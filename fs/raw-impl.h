@@ -8,24 +8,46 @@
 #ifndef FOLIO_RAW_IMPL_H
 #define FOLIO_RAW_IMPL_H
 
+#include <stdatomic.h>
+
 #include "fs/extents.h"
 #include "fs/raw.h"
+
+/* Bytes: zeroes that are worth a request less to the store for each end of them.
+ * Fewer are read along with what is around them.
+ */
+#define WORTH_A_CUT (UINT64_C (64) << 10)
+
+/* Who asks the store, and how much at once. */
+struct raw_asker {
+  _Atomic uint64_t window; /* bytes: to ask about next time */
+  _Atomic bool cautious;   /* that was once too many */
+  uint64_t wanted;         /* runs that an answer should hold */
+};
+
+/* What an answer was worth. */
+struct raw_found {
+  uint64_t start, end; /* it was about this much; nothing, if it failed */
+  uint64_t runs;
+  uint64_t worth;   /* bytes of zeroes, in runs that are WORTH_A_CUT */
+  uint64_t pos_end; /* where the run ends that pos is in; 0: there was none */
+};
 
 struct raw {
   struct fs fs;
   struct extents *extents;
-  _Atomic uint64_t window; /* bytes: to ask the store about next time */
-  _Atomic bool cautious;   /* that was once too many */
+  struct raw_asker reports;
 };
 
 /* ---- raw-ask.c: what the store knows */
 
 #define RAW_FIRST_WINDOW (UINT64_C (8) << 20)
+#define RAW_MIN_WINDOW (UINT64_C (256) << 10)
 
 /* Ask the store what there is from pos on, and keep what there is room for, and
- * what nobody has written to meanwhile.  Blocks.  Returns for how many bytes from
- * pos on it is of no use to ask again, should pos still be unknown.
+ * what nobody has written to meanwhile.  Blocks.
  */
-extern uint64_t raw_ask (struct raw *raw, uint64_t pos);
+extern void raw_ask (struct raw *raw, struct raw_asker *asker, uint64_t pos,
+                     struct raw_found *found);
 
 #endif /* FOLIO_RAW_IMPL_H */

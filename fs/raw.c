@@ -34,10 +34,10 @@
 
 #define MAX_EXTENTS 65536
 
-/* Bytes: zeroes that are worth a request less to the store for each end of them.
- * Fewer are read along with what is around them.
+/* Runs that an answer to a report should hold: so many that the round trip is
+ * little beside finding them, and so few that the map keeps several answers.
  */
-#define WORTH_A_CUT (UINT64_C (64) << 10)
+#define WANTED_RUNS 2048
 
 /* Ranges that are looked at for one mapping. */
 #define MAX_LOOKS 128
@@ -64,13 +64,16 @@ static void
 begin_report (struct raw *raw, uint64_t pos, uint64_t length,
               struct iomap *iomap)
 {
+  struct raw_found found;
   uint64_t n;
   bool known;
 
   iomap->length = length;
   known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
   if (!known && raw->fs.store->geo.can_extents) {
-    n = raw_ask (raw, pos);
+    /* Should pos still be unknown, it is of no use to ask again before n. */
+    raw_ask (raw, &raw->reports, pos, &found);
+    n = found.pos_end > pos ? found.pos_end - pos : length;
     iomap->length = n < length ? n : length;
     known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
   }
@@ -380,7 +383,8 @@ raw_open (struct store *store, struct fs **fs)
     free (raw);
     return -ENOMEM;
   }
-  atomic_init (&raw->window, RAW_FIRST_WINDOW);
+  atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
+  raw->reports.wanted = WANTED_RUNS;
   raw->fs.ops = &raw_ops;
   raw->fs.store = store;
   raw->fs.size = store->geo.size;
