@@ -24,6 +24,7 @@ struct flusher {
   struct ev_loop *loop;
   pthread_t thread;
   pthread_t redoer; /* does zeroes again, which may block */
+  pthread_t fs;     /* the fs's own, if it has work for one */
   _Atomic bool stopping;
   ev_async wake;
   ev_prepare turn;
@@ -128,6 +129,35 @@ stop_redoer (struct flusher *flusher)
   pthread_join (flusher->redoer, NULL);
 }
 
+static void *
+run_fs (void *arg)
+{
+  struct flusher *flusher = arg;
+  struct fs *fs = flusher->mapping->fs;
+
+  fs->ops->work (fs);
+  return NULL;
+}
+
+static int
+start_fs (struct flusher *flusher)
+{
+  if (flusher->mapping->fs->ops->work == NULL)
+    return 0;
+  return pthread_create (&flusher->fs, NULL, run_fs, flusher);
+}
+
+static void
+stop_fs (struct flusher *flusher)
+{
+  struct fs *fs = flusher->mapping->fs;
+
+  if (fs->ops->work == NULL)
+    return;
+  fs->ops->stop_work (fs);
+  pthread_join (flusher->fs, NULL);
+}
+
 static int
 start_threads (struct flusher *flusher)
 {
@@ -138,7 +168,12 @@ start_threads (struct flusher *flusher)
   pthread_sigmask (SIG_SETMASK, &all, &old);
   r = pthread_create (&flusher->redoer, NULL, run_redoer, flusher);
   if (r == 0) {
-    r = pthread_create (&flusher->thread, NULL, run, flusher);
+    r = start_fs (flusher);
+    if (r == 0) {
+      r = pthread_create (&flusher->thread, NULL, run, flusher);
+      if (r != 0)
+        stop_fs (flusher);
+    }
     if (r != 0)
       stop_redoer (flusher);
   }
@@ -202,7 +237,8 @@ flusher_stop (struct flusher *flusher)
 {
   struct store *store = flusher->mapping->fs->store;
 
-  /* The redoer may wait for the store, and so for the loop, until it ends. */
+  /* They may wait for the store, and so for the loop, until they end. */
+  stop_fs (flusher);
   stop_redoer (flusher);
   atomic_store (&flusher->stopping, true);
   flusher_kick (flusher);

@@ -101,6 +101,14 @@ struct iomap_ops {
    */
   void (*flush) (struct fs *fs, struct store_req *req);
 
+  /* What the fs does by itself: called once the store is attached, on a thread of
+   * its own with signals blocked, and returns after stop_work, which does not wait
+   * for that.  The store's loop runs until then.  Without it, and before and
+   * after, all else works.  Optional, both.
+   */
+  void (*work) (struct fs *fs);
+  void (*stop_work) (struct fs *fs);
+
   /* Free the fs; not the store. */
   void (*close) (struct fs *fs);
 };

@@ -33,10 +33,20 @@ struct raw_found {
   uint64_t pos_end; /* where the run ends that pos is in; 0: there was none */
 };
 
+struct lookahead {
+  struct raw_asker in_order, elsewhere;
+  _Atomic uint32_t word;  /* futex word: see raw-lookahead.c */
+  _Atomic uint64_t hint;  /* a place that is not known, or NOWHERE */
+  _Atomic uint64_t next;  /* where it pays to go on asking, or NOWHERE */
+  _Atomic int64_t pause;  /* hints elsewhere that are let pass first */
+  unsigned disappointing; /* answers in a row; the thread's own */
+};
+
 struct raw {
   struct fs fs;
   struct extents *extents;
   struct raw_asker reports;
+  struct lookahead lookahead;
 };
 
 /* ---- raw-ask.c: what the store knows */
@@ -49,5 +59,28 @@ struct raw {
  */
 extern void raw_ask (struct raw *raw, struct raw_asker *asker, uint64_t pos,
                      struct raw_found *found);
+
+/* ---- raw-lookahead.c: asking for readers, which do not wait for it */
+
+#define NOWHERE UINT64_MAX
+
+/* Values of lookahead.word. */
+enum {
+  LOOKAHEAD_OFF, /* no thread */
+  LOOKAHEAD_ASLEEP,
+  LOOKAHEAD_AWAKE,
+  LOOKAHEAD_STOP, /* the thread is to end */
+};
+
+extern void raw_lookahead_init (struct raw *raw);
+
+/* The life of the thread that asks, until raw_lookahead_stop; without a store that
+ * knows anything it ends at once.  Before and after hints are lost.
+ */
+extern void raw_lookahead (struct raw *raw);
+extern void raw_lookahead_stop (struct raw *raw);
+
+/* Somebody reads pos, of which nothing is known.  Any thread; never blocks. */
+extern void raw_lookahead_hint (struct raw *raw, uint64_t pos);
 
 #endif /* FOLIO_RAW_IMPL_H */

@@ -14,7 +14,8 @@
  * after it is done, since the range may have been forgotten meanwhile and
  * asked for again before the bytes arrived.  Hence also:
  *
- *   unknown                  treated as MAPPED, but for a report, which asks
+ *   unknown                  treated as MAPPED, but for a report, which asks;
+ *                            a read has it asked for behind its back
  *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
  *   any        -> MAPPED     a store write is about to begin, or has ended
  *   unknown, DELALLOC -> MAPPED  zeroing is about to begin
@@ -57,8 +58,8 @@ cookie_now (struct raw *raw)
 
 /* ------------------------------------------------------------ operations */
 
-/* Exactly what is known; this alone asks.  What could not be kept of the answer
- * is not used: nobody would be told if it was written meanwhile.
+/* Exactly what is known; this alone waits for an answer.  What could not be kept of
+ * that is not used: nobody would be told if it was written meanwhile.
  */
 static void
 begin_report (struct raw *raw, uint64_t pos, uint64_t length,
@@ -81,21 +82,24 @@ begin_report (struct raw *raw, uint64_t pos, uint64_t length,
     iomap->type = IOMAP_MAPPED;
 }
 
-/* Never asks: a read of what is not known reads the store, where the answer to a
+/* Never waits for an answer: a read of what is not known reads the store, where a
  * question would take as long, and longer the more there is to say.
  */
 static void
 begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
 {
   uint64_t end = pos + length, at = pos, data_end = pos, n;
+  uint64_t unknown = NOWHERE;
   enum iomap_type type, first = IOMAP_MAPPED;
   unsigned looks;
 
   for (looks = 0; looks < MAX_LOOKS && at < end && at - data_end < WORTH_A_CUT;
        looks++) {
     n = end - at;
-    if (!extents_lookup (raw->extents, at, &n, &type))
+    if (!extents_lookup (raw->extents, at, &n, &type)) {
       type = IOMAP_MAPPED;
+      unknown = at < unknown ? at : unknown;
+    }
     first = looks == 0 ? type : first;
     at += n;
     data_end = type == IOMAP_MAPPED ? at : data_end;
@@ -106,6 +110,8 @@ begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
   }
   iomap->type = first;
   iomap->length = at - pos;
+  if (unknown != NOWHERE)
+    raw_lookahead_hint (raw, unknown);
 }
 
 /* A write that goes on behind its mapping goes on in another step, and what it
@@ -351,6 +357,18 @@ raw_flush (struct fs *fs, struct store_req *req)
 }
 
 static void
+raw_work (struct fs *fs)
+{
+  raw_lookahead (raw_of (fs));
+}
+
+static void
+raw_stop_work (struct fs *fs)
+{
+  raw_lookahead_stop (raw_of (fs));
+}
+
+static void
 raw_close (struct fs *fs)
 {
   struct raw *raw = raw_of (fs);
@@ -368,6 +386,8 @@ static const struct iomap_ops raw_ops = {
   .ioend_done = raw_ioend_done,
   .zero = raw_zero,
   .flush = raw_flush,
+  .work = raw_work,
+  .stop_work = raw_stop_work,
   .close = raw_close,
 };
 
@@ -385,6 +405,7 @@ raw_open (struct store *store, struct fs **fs)
   }
   atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
   raw->reports.wanted = WANTED_RUNS;
+  raw_lookahead_init (raw);
   raw->fs.ops = &raw_ops;
   raw->fs.store = store;
   raw->fs.size = store->geo.size;

@@ -56,6 +56,7 @@ INTEGRATION_TESTS = \
 	integration/remote-errors.sh \
 	integration/remote-features.sh \
 	integration/remote-hangs.sh \
+	integration/remote-holes.sh \
 	integration/remote-hostile.sh \
 	integration/remote-later.sh \
 	integration/remote-oracle.sh \

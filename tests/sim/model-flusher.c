@@ -18,7 +18,7 @@ struct flusher {
   struct mapping *mapping;
   struct world *world;
   struct model_loop loop;
-  bool redoer_ended;
+  bool redoer_ended, fs_ended;
 };
 
 static bool
@@ -42,6 +42,16 @@ redoer (void *opaque)
   flusher->redoer_ended = true;
 }
 
+static void
+work_of_fs (void *opaque)
+{
+  struct flusher *flusher = opaque;
+  struct fs *fs = flusher->mapping->fs;
+
+  fs->ops->work (fs);
+  flusher->fs_ended = true;
+}
+
 int
 flusher_start (struct mapping *mapping, struct flusher **ret)
 {
@@ -63,6 +73,7 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
   };
   flusher->world->loop = &flusher->loop;
   fiber_start (flusher->world, "redoer", redoer, flusher);
+  fiber_start (flusher->world, "fs", work_of_fs, flusher);
   *ret = flusher;
   return 0;
 }
@@ -73,6 +84,9 @@ flusher_stop (struct flusher *flusher)
   struct store *store = flusher->mapping->fs->store;
   struct world *w = flusher->world;
 
+  flusher->mapping->fs->ops->stop_work (flusher->mapping->fs);
+  while (!flusher->fs_ended)
+    world_turn (w);
   zeroes_stop (&flusher->mapping->zeroes);
   while (!flusher->redoer_ended)
     world_turn (w);

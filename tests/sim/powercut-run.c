@@ -114,6 +114,16 @@ cut_power (struct run *run)
   mapping_shutdown (run->mapping);
 }
 
+/* Those that are left: the redoer is none, nor who asks a store with extents. */
+static unsigned
+nr_clients (struct run *run)
+{
+  unsigned others = run->store->store.geo.can_extents ? 2 : 1;
+  unsigned n = fiber_count (run->world);
+
+  return n > others ? n - others : 0;
+}
+
 /* The orderly way first: no more writes, all is saved, and then it is safe to
  * cut power.
  */
@@ -126,7 +136,7 @@ shut_down (struct run *run)
 
   mishaps_end (run);
   run->ending = true;
-  while (run->store->down || fiber_count (run->world) > 1) /* the redoer */
+  while (run->store->down || nr_clients (run) > 0)
     world_turn (run->world);
   mapping_shutdown (run->mapping);
   for (;;) {
@@ -153,7 +163,7 @@ live (struct run *run)
   if (world_chance (run->world, 10))
     shut_down (run);
   cut_power (run);
-  while (fiber_count (run->world) > 1)
+  while (nr_clients (run) > 0)
     world_turn (run->world);
 }
 

@@ -46,6 +46,7 @@ UNIT_TESTS = \
 	unit/progress-test \
 	unit/ranges-test \
 	unit/raw-ask-test \
+	unit/raw-lookahead-test \
 	unit/raw-race-test \
 	unit/raw-test \
 	unit/raw-zero-test \
@@ -201,6 +202,12 @@ unit_raw_race_test_SOURCES = \
 RAW_BENCH = \
 	unit/raw-bench.c unit/raw-bench.h \
 	$(FAKE_STORE) \
+	$(NULL)
+unit_raw_lookahead_test_SOURCES = \
+	unit/raw-lookahead-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(RAW_BENCH) \
 	$(NULL)
 unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)

@@ -2,19 +2,20 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * raw: threads that write, zero and ask at once: a hole is never reported where
- * a write has been.
+ * raw: threads that write, zero and ask at once, or have it asked by reading: a
+ * hole is never reported where a write has been.
  */
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fs/raw.h"
+#include "fs/raw-impl.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/seed.h"
 
@@ -54,7 +55,9 @@ write_block (struct worker *w, uint64_t offset)
   return r;
 }
 
-/* What is called a hole, or unwritten, must be zero. */
+/* What is called a hole, or unwritten, must be zero.  All reads of what is not
+ * known have it asked: no pause is made.
+ */
 static int
 check_block (struct worker *w, uint64_t offset)
 {
@@ -62,6 +65,7 @@ check_block (struct worker *w, uint64_t offset)
   struct iomap iomap;
   uint8_t first;
 
+  atomic_store (&((struct raw *) b->fs)->lookahead.pause, 0);
   if (b->fs->ops->begin (b->fs, offset, BLOCK,
                          rng_chance (&w->rng, 50) ? IOMAP_REPORT : 0,
                          &iomap) < 0)
@@ -96,11 +100,33 @@ work (void *opaque)
   return r == 0 ? NULL : w;
 }
 
+/* An answer is old by the time it is given. */
+static void
+let_others_go_first (struct fake_store *fake, void *opaque)
+{
+  int i;
+
+  (void) fake;
+  (void) opaque;
+  for (i = 0; i < 20; i++)
+    sched_yield ();
+}
+
+static void *
+ask (void *opaque)
+{
+  struct fs *fs = opaque;
+
+  fs->ops->work (fs);
+  return NULL;
+}
+
 static void
 no_hole_is_reported_where_data_is (void **state)
 {
   struct rng rng = test_rng ("no_hole_is_reported_where_data_is");
   struct worker workers[THREADS];
+  pthread_t asker;
   struct bench b;
   void *wrong;
   unsigned i;
@@ -109,11 +135,13 @@ no_hole_is_reported_where_data_is (void **state)
   env_init (&b.env);
   b.fake = fake_store_create (&b.env, THREADS * BLOCKS * BLOCK);
   fake_store_set_status (b.fake, 0, THREADS * BLOCKS * BLOCK, STORE_HOLE);
+  b.fake->status_hook = let_others_go_first;
   assert_int_equal (raw_open (&b.fake->store, &b.fs), 0);
   for (i = 0; i < 60; i++)
     fake_store_fail (
       b.fake, &(struct fake_rule) {
                 .op = STORE_ZERO, .error = -EIO, .skip = i * 20, .count = 5 });
+  assert_int_equal (pthread_create (&asker, NULL, ask, b.fs), 0);
   for (i = 0; i < THREADS; i++) {
     workers[i] = (struct worker) { .b = &b,
                                    .rng = { rng_next (&rng) },
@@ -125,6 +153,8 @@ no_hole_is_reported_where_data_is (void **state)
     pthread_join (workers[i].thread, &wrong);
     assert_null (wrong);
   }
+  b.fs->ops->stop_work (b.fs);
+  pthread_join (asker, NULL);
   b.fs->ops->close (b.fs);
   b.fake->store.ops->close (&b.fake->store);
 }
