@@ -35,6 +35,7 @@ struct raw_found {
 
 struct lookahead {
   struct raw_asker in_order, elsewhere;
+  bool able;              /* the store knows something */
   _Atomic uint32_t word;  /* futex word: see raw-lookahead.c */
   _Atomic uint64_t hint;  /* a place that is not known, or NOWHERE */
   _Atomic uint64_t next;  /* where it pays to go on asking, or NOWHERE */

@@ -64,6 +64,7 @@ raw_lookahead_init (struct raw *raw)
   la->in_order.wanted = WANTED_IN_ORDER;
   atomic_init (&la->elsewhere.window, RAW_MIN_WINDOW);
   la->elsewhere.wanted = WANTED_ELSEWHERE;
+  la->able = raw->fs.store->geo.can_extents;
   atomic_init (&la->hint, NOWHERE);
   atomic_init (&la->next, NOWHERE);
 }
@@ -168,7 +169,7 @@ raw_lookahead (struct raw *raw)
   uint32_t word = LOOKAHEAD_OFF;
   uint64_t pos;
 
-  if (!raw->fs.store->geo.can_extents)
+  if (!la->able)
     return;
   atomic_compare_exchange_strong (&la->word, &word, LOOKAHEAD_AWAKE);
   while (atomic_load (&la->word) != LOOKAHEAD_STOP) {

@@ -405,11 +405,11 @@ raw_open (struct store *store, struct fs **fs)
   }
   atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
   raw->reports.wanted = WANTED_RUNS;
-  raw_lookahead_init (raw);
   raw->fs.ops = &raw_ops;
   raw->fs.store = store;
   raw->fs.size = store->geo.size;
   raw->fs.block_size = store->geo.min_io;
+  raw_lookahead_init (raw);
   *fs = &raw->fs;
   return 0;
 }
