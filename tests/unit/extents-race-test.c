@@ -19,11 +19,13 @@
 #define ALL_UNITS (WRITERS * UNITS)
 #define UNIT 4096u
 #define ROUNDS 40000
+#define ROUNDS_AN_ANSWER 64 /* that pass while the store is asked */
 
 /* The store: what it would say of each unit. */
 struct world {
   struct extents *e;
   _Atomic bool data[ALL_UNITS];
+  _Atomic unsigned rounds; /* of writers, so far */
   _Atomic bool over;
 };
 
@@ -71,8 +73,19 @@ write_and_look (void *opaque)
           w->data[i])
         return worker;
     }
+    w->rounds++;
   }
   return NULL;
+}
+
+/* Long enough that what was asked about is written, and forgotten. */
+static void
+let_writers_go_on (struct world *w)
+{
+  unsigned begun = w->rounds;
+
+  while (!w->over && w->rounds - begun < ROUNDS_AN_ANSWER)
+    sched_yield ();
 }
 
 static void *
@@ -90,7 +103,7 @@ ask_and_learn (void *opaque)
     extents_ask (w->e, &q, from * UNIT, (to - from) * UNIT);
     for (i = from; i < to; i++)
       data[i] = w->data[i];
-    sched_yield ();
+    let_writers_go_on (w);
     for (i = from; i < to; i++)
       extents_learn (w->e, &q, i * UNIT, UNIT,
                      data[i] ? IOMAP_MAPPED : IOMAP_HOLE);
