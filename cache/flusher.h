@@ -13,7 +13,8 @@ struct flusher;
 struct mapping;
 
 /* Attach the mapping's store to a new event loop and start a thread, with all
- * signals blocked, to run it, and one for the work of the mapping's fs.  Returns 0 or a negative errno.
+ * signals blocked, to run it, and one for the work of the mapping's fs.  Returns 0
+ * or a negative errno.
  */
 extern int flusher_start (struct mapping *mapping, struct flusher **flusher);
 

@@ -128,9 +128,9 @@ struct store {
    * thread, before any request is completed that began after the loss.
    * Requests in flight meanwhile are done once more by the driver, but for a
    * FLUSH, which fails with -ECONNRESET, after losses has changed: it would
-   * prove nothing of what was written before.  So a write is durable only after a flush that was
-   * submitted after the write was done, succeeded, and saw losses unchanged
-   * since the write was submitted.
+   * prove nothing of what was written before.  So a write is durable only after
+   * a flush that was submitted after the write was done, succeeded, and saw
+   * losses unchanged since the write was submitted.
    */
   _Atomic uint32_t losses;
 
