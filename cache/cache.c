@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cache/mapping.h"
-#include "cache/rcu.h"
+#include "cache/base/rcu.h"
 
 /* Bookkeeping, in bytes a page: its record and masks, 44; the ghost table, 8;
  * and this much for index nodes, to stay under 4 % of 4096.  It is enough for

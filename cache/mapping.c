@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cache/flusher.h"
+#include "cache/writeback/flusher.h"
 #include "cache/mapping.h"
-#include "cache/rcu.h"
+#include "cache/base/rcu.h"
 
 static struct folio *
 default_alloc (struct mapping *mapping, unsigned order, bool wait)

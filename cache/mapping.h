@@ -12,21 +12,21 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "cache/arena.h"
-#include "cache/balance.h"
+#include "cache/base/arena.h"
+#include "cache/pace/balance.h"
 #include "cache/cache.h"
-#include "cache/fill.h"
-#include "cache/folio.h"
-#include "cache/index.h"
-#include "cache/origin.h"
-#include "cache/ranges.h"
-#include "cache/readahead.h"
-#include "cache/reclaim.h"
+#include "cache/request/fill.h"
+#include "cache/folio/folio.h"
+#include "cache/index/index.h"
+#include "cache/request/origin.h"
+#include "cache/folio/ranges.h"
+#include "cache/request/readahead.h"
+#include "cache/folio/reclaim.h"
 #include "cache/stats.h"
-#include "cache/stream.h"
-#include "cache/throttle.h"
-#include "cache/writeback.h"
-#include "cache/zeroes.h"
+#include "cache/request/stream.h"
+#include "cache/pace/throttle.h"
+#include "cache/writeback/writeback.h"
+#include "cache/writeback/zeroes.h"
 
 #define MAX_MAPPINGS 64
 

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
-#include "cache/arena.h"
+#include "cache/base/arena.h"
 #include "plugin/config.h"
 #include "plugin/parse.h"
 

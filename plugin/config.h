@@ -16,8 +16,8 @@
 #include <stdio.h>
 
 #include "cache/cache.h"
-#include "fs/store-file.h"
-#include "fs/store-nbd.h"
+#include "fs/file/file.h"
+#include "fs/nbd/nbd.h"
 
 /* Room for any message that the functions below return. */
 #define CONFIG_ERROR_MAX 512

@@ -16,7 +16,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "plugin/disk.h"
 #include "plugin/log.h"
 #include "plugin/memory.h"

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "cache/cache.h"
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 
 #define DISK (UINT64_C (64) << 20)

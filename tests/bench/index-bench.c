@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cache/index.h"
+#include "cache/index/index.h"
 #include "tests/tools/util.h"
 
 struct bench {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cache/cache.h"
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "tests/bench/counting-store.h"
 #include "tests/bench/trace-cache.h"
 

@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The flusher of a model world, in the place of cache/flusher.c: the loop's
+ * The flusher of a model world, in the place of cache/writeback/flusher.c: the loop's
  * steps are the scheduler's, and a step is taken only when the real one would
  * be: after a kick, a completion, or at the deadline.  So a kick that is
  * forgotten shows, as all waiting for ever.
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#include "cache/flusher.h"
+#include "cache/writeback/flusher.h"
 #include "cache/mapping.h"
 #include "model-world.h"
 

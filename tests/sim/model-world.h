@@ -17,7 +17,7 @@
  *   model-medium    the bytes, volatile and durable; what a power cut leaves
  *   model-faults    which requests fail, and when the store is out of reach
  *   model-store     struct store_ops over these, taking its time
- *   model-flusher   what cache/flusher.c does with threads and libev
+ *   model-flusher   what cache/writeback/flusher.c does with threads and libev
  *   model-oracle    which contents each sector may have
  *
  * env->wait outside of a fiber takes turns until what it waits for is there; so

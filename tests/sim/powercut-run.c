@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "powercut.h"
 
 /* --- power on and off --- */

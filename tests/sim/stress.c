@@ -25,7 +25,7 @@
 #include <time.h>
 
 #include "cache/mapping.h"
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 
 #define DISK_MAX (6u << 20)

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "cache/arena.h"
+#include "cache/base/arena.h"
 #include "tests/unit/seed.h"
 
 /* An environment that counts wakes. */

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "cache/bad-ranges.h"
+#include "cache/writeback/bad-ranges.h"
 #include "seed.h"
 
 #define BLOCK 512u

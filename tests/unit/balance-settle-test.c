@@ -6,7 +6,7 @@
  */
 
 #include "balance-world.h"
-#include "cache/write.h"
+#include "cache/request/write.h"
 #include "seed.h"
 
 /* Time passes in which the store is at work and writes so many pages. */

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "balance-world.h"
-#include "cache/write.h"
+#include "cache/request/write.h"
 
 #define HOUR (3600 * NSEC_PER_SEC)
 

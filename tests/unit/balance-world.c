@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "balance-world.h"
-#include "cache/write.h"
+#include "cache/request/write.h"
 
 struct world world;
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cache-fixture.h"
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "tests/tools/util.h"
 
 /* --- the environment --- */

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "cache/arena.h"
+#include "cache/base/arena.h"
 #include "plugin/config.h"
 
 #define KIB UINT64_C (1024)

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * A mapping for tests of eviction: a table of folios under a mutex, which
- * follows the rules that cache/reclaim.h and cache/reclaim.c set for the real
+ * follows the rules that cache/folio/reclaim.h and cache/folio/reclaim.c set for the real
  * ones.  Failures end the program: most of this runs on threads of its own.
  */
 
@@ -14,8 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/folio.h"
-#include "cache/reclaim.h"
+#include "cache/folio/folio.h"
+#include "cache/folio/reclaim.h"
 
 #define FAKE_PAGES 4096 /* pages of the disk */
 

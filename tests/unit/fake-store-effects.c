@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "cache/folio.h"
+#include "cache/folio/folio.h"
 #include "fake-store-state.h"
 
 /* The part of [offset, offset+length) that is inside the store. */

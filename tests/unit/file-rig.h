@@ -16,7 +16,7 @@
 
 #include <ev.h>
 
-#include "fs/store-file.h"
+#include "fs/file/file.h"
 
 #define MIB (UINT64_C (1) << 20)
 

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cache/write.h"
+#include "cache/request/write.h"
 #include "gone-world.h"
 #include "tests/tools/util.h"
 

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/index.h"
+#include "cache/index/index.h"
 
 struct model_entry {
   struct folio *folio;

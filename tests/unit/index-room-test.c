@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #include "cache-fixture.h"
-#include "cache/index-node.h"
-#include "fs/raw.h"
+#include "cache/index/index-node.h"
+#include "fs/raw/raw.h"
 #include "seed.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)

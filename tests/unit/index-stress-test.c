@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "cache/index.h"
+#include "cache/index/index.h"
 #include "tests/unit/seed.h"
 
 #define ID 3

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "cache/index.h"
+#include "cache/index/index.h"
 #include "tests/unit/index-model.h"
 #include "tests/unit/seed.h"
 

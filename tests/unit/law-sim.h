@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/throttle-law.h"
+#include "cache/pace/throttle-law.h"
 #include "fs/env.h"
 #include "tests/tools/util.h"
 

@@ -17,7 +17,7 @@
 
 #include <ev.h>
 
-#include "fs/store-nbd.h"
+#include "fs/nbd/nbd.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (UINT64_C (1) << 20)

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "cache/ranges.h"
+#include "cache/folio/ranges.h"
 #include "seed.h"
 
 struct fixture {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "fs/raw-impl.h"
+#include "fs/raw/raw-impl.h"
 #include "tests/unit/seed.h"
 
 #define KIB (UINT64_C (1) << 10)

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 
 #define MIB (UINT64_C (1) << 20)

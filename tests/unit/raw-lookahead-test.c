@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "fs/raw-impl.h"
+#include "fs/raw/raw-impl.h"
 #include "raw-bench.h"
 #include "tests/unit/seed.h"
 

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fs/raw-impl.h"
+#include "fs/raw/raw-impl.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/seed.h"
 

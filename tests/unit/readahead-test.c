@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "cache/readahead.h"
+#include "cache/request/readahead.h"
 #include "tests/unit/seed.h"
 
 #define MAX 256 /* pages, largest window */

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "cache-fixture.h"
-#include "cache/rcu.h"
-#include "cache/reclaim-inside.h"
+#include "cache/base/rcu.h"
+#include "cache/folio/reclaim-inside.h"
 #include "seed.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)

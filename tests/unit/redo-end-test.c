@@ -18,7 +18,7 @@
 #include "cache/cache.h"
 #include "cache/mapping.h"
 #include "file-rig.h"
-#include "fs/raw.h"
+#include "fs/raw/raw.h"
 
 static const struct store_ops *file_ops;
 static _Atomic bool fail_flushes, hold_zeroes;

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "fs/store-file-impl.h"
+#include "fs/file/file-impl.h"
 #include "tests/unit/seed.h"
 
 #define ALIGN 512u

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "fs/store-file-impl.h"
+#include "fs/file/file-impl.h"
 #include "tests/unit/file-rig.h"
 
 struct attempt {

@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/store-file-impl.h"
+#include "fs/file/file-impl.h"
 #include "tests/unit/file-rig.h"
 
 /* The file that holds the bytes: of a device, the one under it. */

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/store-nbd-impl.h"
+#include "fs/nbd/nbd-impl.h"
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"

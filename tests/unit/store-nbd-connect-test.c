@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/store-nbd-impl.h"
+#include "fs/nbd/nbd-impl.h"
 #include "tests/unit/nbd-rig.h"
 
 /* ------------------------------------------------------- an export comes back */

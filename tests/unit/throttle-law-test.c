@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "cache/throttle-law.h"
+#include "cache/pace/throttle-law.h"
 #include "law-sim.h"
 #include "seed.h"
 

@@ -1,0 +1,230 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Folios: the state of their sectors, and their lock.
+ *
+ * Each page has a word of four masks of 8 sectors:
+ *
+ *   uptodate   memory holds what a client should read
+ *   dirty      acknowledged, not yet sent to the store
+ *   writeback  a copy of it is being sent to the store
+ *   unstable   the store said "written"; no store flush that began later has
+ *              succeeded yet
+ *
+ * dirty, writeback and unstable imply uptodate.  A sector written again while
+ * it is being sent, or before the flush, is dirty besides.  The state of a
+ * folio is derived from its pages' masks, never stored:
+ *
+ *   state       dirty wb  unst.  tags in the index       may leave
+ *   clean         -    -    -    -                       yes
+ *   dirty         x    -    -    DIRTY (TOWRITE)         no
+ *   writeback     -    x    -    WRITEBACK               no
+ *   redirtied     x    x    -    DIRTY, WRITEBACK        no
+ *   unstable      -    -    x    UNSTABLE                no
+ *   (any other mix: the union of its tags)               no
+ *
+ * TOWRITE is only set along with DIRTY.  Eviction leaves a folio that it
+ * found not clean in its queue, flagged FOLIO_RECLAIM.
+ *
+ * Transitions, each made by folio_transition and by nothing else:
+ *
+ *   FOLIO_FILLED     + uptodate                folio lock
+ *   FOLIO_WRITTEN    + uptodate, dirty         folio lock
+ *   FOLIO_WB_BEGIN   dirty -> writeback        folio lock; loop thread
+ *   FOLIO_WB_DONE    writeback -> unstable     loop thread
+ *   FOLIO_WB_FAILED  writeback -> dirty        loop thread; also when a flush
+ *                                              failed, or the store lost
+ *                                              something, meanwhile
+ *   FOLIO_FLUSHED    unstable -> clean         loop thread
+ *   FOLIO_LOST       unstable -> dirty         loop thread, or range
+ *   FOLIO_DROPPED    -> nothing                range and folio lock; of what is
+ *                                              clean, folio lock
+ *
+ * "range": the caller holds the range (ranges.h), so that no write-back of it
+ * is under way.  Masks and tags change together under the index lock; they are
+ * read without.
+ *
+ * Locks, in the order in which they are taken:
+ *
+ *   range (ranges.h) > folio lock > index lock > queue lock > arena lock
+ *
+ * The extent map's lock, the wb lock (writeback.h) and the stores' own are
+ * leaves.  Of these only a range and the folio lock may be held across store
+ * I/O.  Folio locks of several folios are taken in the order of their
+ * indexes, or by trylock; the loop thread uses nothing but trylock.  The lock
+ * of a folio being filled is handed over to the store's completion.
+ */
+
+#ifndef FOLIO_FOLIO_H
+#define FOLIO_FOLIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/base/arena.h"
+#include "fs/env.h"
+
+struct mapping;
+
+/* folio->flags */
+#define FOLIO_READAHEAD 0x1u /* hitting it starts the next readahead window */
+#define FOLIO_UNREAD 0x2u    /* brought in by readahead, not read since */
+#define FOLIO_RECLAIM 0x4u   /* eviction passed it over, not being clean */
+#define FOLIO_WANTED 0x8u    /* the flusher found it locked: tell it */
+
+/* The masks of one page, as kept in its state word. */
+#define STATE_UPTODATE_SHIFT 0
+#define STATE_DIRTY_SHIFT 8
+#define STATE_WRITEBACK_SHIFT 16
+#define STATE_UNSTABLE_SHIFT 24
+#define STATE_UNSAVED UINT32_C (0xffffff00) /* any of the last three */
+
+enum folio_transition {
+  FOLIO_FILLED,
+  FOLIO_WRITTEN,
+  FOLIO_WB_BEGIN,
+  FOLIO_WB_DONE,
+  FOLIO_WB_FAILED,
+  FOLIO_FLUSHED,
+  FOLIO_LOST,
+  FOLIO_DROPPED,
+};
+
+/* Make the transition for sectors [first, last) of the folio, counted from
+ * its start, set and clear its tags and the mapping's counters to match.
+ * Takes the index lock.  The caller holds a reference.  A folio that is no
+ * longer in the index stays as it is: whoever has neither its lock nor the
+ * range may come too late.  Returns true if the folio was not clean before and is now.
+ */
+extern bool folio_transition (struct mapping *mapping, struct folio *folio,
+                              unsigned first, unsigned last,
+                              enum folio_transition transition);
+
+/* Are all sectors [first, last) of the folio uptodate?  No lock: what is true
+ * stays true while the folio is not dropped, and its data is visible.
+ */
+extern bool folio_uptodate (const struct arena *arena,
+                            const struct folio *folio, unsigned first,
+                            unsigned last);
+
+/* Are all of them dirty?  Stable under the folio lock: no one else takes dirty
+ * away.
+ */
+extern bool folio_dirty (const struct arena *arena, const struct folio *folio,
+                         unsigned first, unsigned last);
+
+/* The first sector in [first, last) whose bit in the mask at shift is value;
+ * last if there is none.
+ */
+extern unsigned folio_find_sector (const struct arena *arena,
+                                   const struct folio *folio, unsigned first,
+                                   unsigned last, unsigned shift, bool value);
+
+/* The first sector in [first, last) that is unsaved: dirty, in writeback or
+ * unstable; or that is none of them.  last if there is none.
+ */
+extern unsigned folio_find_unsaved (const struct arena *arena,
+                                    const struct folio *folio, unsigned first,
+                                    unsigned last, bool unsaved);
+
+/* How many of the pages that sectors [first, last) lie in have no dirty sector.
+ */
+extern unsigned folio_pages_not_dirty (const struct arena *arena,
+                                       const struct folio *folio,
+                                       unsigned first, unsigned last);
+
+/* Is any sector dirty, in writeback or unstable? */
+extern bool folio_unsaved (const struct arena *arena,
+                           const struct folio *folio);
+
+/* What folio->dirtied is measured by: units of 10 ms, which wrap. */
+static inline uint32_t
+folio_clock (struct env *env)
+{
+  return (uint32_t) (env->now (env) / (10 * NSEC_PER_MSEC));
+}
+
+/* --- size and place --- */
+
+static inline unsigned
+folio_order (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->order, memory_order_relaxed);
+}
+
+static inline uint64_t
+folio_index (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->index, memory_order_relaxed);
+}
+
+static inline uint64_t
+folio_pages (const struct folio *folio)
+{
+  return UINT64_C (1) << folio_order (folio);
+}
+
+/* First byte on the disk, and the one after its last. */
+static inline uint64_t
+folio_pos (const struct folio *folio)
+{
+  return folio_index (folio) << PAGE_SHIFT;
+}
+
+static inline uint64_t
+folio_end (const struct folio *folio)
+{
+  return (folio_index (folio) + folio_pages (folio)) << PAGE_SHIFT;
+}
+
+static inline unsigned
+folio_sectors (const struct folio *folio)
+{
+  return SECTORS_PER_PAGE << folio_order (folio);
+}
+
+/* Is it (still) in an index?  Stable only under its lock. */
+static inline bool
+folio_mapped (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->mapping, memory_order_acquire) != 0;
+}
+
+/* --- the folio lock: bit and futex in one word (Drepper, "Futexes are
+ * tricky", mutex 2) --- */
+
+#define FOLIO_UNLOCKED 0u
+#define FOLIO_LOCKED 1u
+#define FOLIO_CONTENDED 2u
+
+static inline bool
+folio_trylock (struct folio *folio)
+{
+  uint32_t expected = FOLIO_UNLOCKED;
+
+  return atomic_compare_exchange_strong (&folio->lock, &expected, FOLIO_LOCKED);
+}
+
+static inline bool
+folio_locked (const struct folio *folio)
+{
+  return atomic_load (&folio->lock) != FOLIO_UNLOCKED;
+}
+
+/* Not on the loop thread.  Returns whether it was slept for. */
+extern bool folio_lock (struct env *env, struct folio *folio);
+
+/* By whoever has the lock now, which need not be the thread that took it. */
+extern void folio_unlock (struct mapping *mapping, struct folio *folio);
+
+/* --- data --- */
+
+/* Copy between a folio's memory and elsewhere, where a reader without the
+ * lock may copy out while a writer copies in (and gets old or new bytes).
+ */
+extern void folio_copy_in (void *folio_data, const void *src, size_t n);
+extern void folio_zero (void *folio_data, size_t n);
+extern void folio_copy_out (void *dst, const void *folio_data, size_t n);
+
+#endif /* FOLIO_FOLIO_H */

@@ -1,0 +1,58 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Inside of eviction.
+ */
+
+#ifndef FOLIO_RECLAIM_INSIDE_H
+#define FOLIO_RECLAIM_INSIDE_H
+
+#include "cache/folio/folio.h"
+#include "cache/base/lock-order.h"
+#include "cache/folio/reclaim-policy.h"
+#include "cache/folio/reclaim.h"
+
+struct reclaim {
+  struct env *env;
+  struct arena *arena;
+  const struct reclaim_ops *ops;
+  void *opaque;
+  uint32_t reserve;
+
+  pthread_mutex_t lock; /* the queue lock */
+  struct policy policy;
+
+  _Atomic uint64_t wasted, evicted; /* pages */
+
+  _Atomic uint32_t wanted; /* order that was last asked for in vain; 0: none */
+
+  _Atomic uint32_t skip; /* calls of reclaim_want_block to leave out */
+  /* The reclaimer's thread. */
+  uint32_t backoff; /* the same after the next failure */
+  uint32_t hand;    /* page where blocks are looked for next */
+
+  pthread_t thread;
+  bool started;
+  _Atomic bool stopping;
+  _Atomic uint32_t kicked; /* futex word: the reclaimer has work */
+};
+
+/* A folio of this order could not be had at once: have the reclaimer see to it
+ * that others can.
+ */
+extern void reclaim_want_block (struct reclaim *reclaim, unsigned order);
+
+/* If that was called, have memory for a few such folios at hand, or for smaller
+ * ones.  The reclaimer's thread.
+ */
+extern void reclaim_prepare_blocks (struct reclaim *reclaim);
+
+/* Try to make a free block of this order by moving what is in the way to other
+ * free pages.  Looks at a bounded number of places.  Returns true if it made one,
+ * which others may have taken already.  The reclaimer's thread; may wait for a
+ * grace period.
+ */
+extern bool reclaim_block (struct reclaim *reclaim, unsigned order);
+
+#endif /* FOLIO_RECLAIM_INSIDE_H */

@@ -1,0 +1,453 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Eviction, see reclaim.h: carries out what the policy chooses, makes
+ * allocations wait, runs the background reclaimer.
+ *
+ * A folio never is in a queue when its memory is freed:
+ *
+ *   - Eviction takes it out of its queue, with a reference, before it takes it
+ *     out of its index; if that is refused, it is put back only if it is
+ *     (still) mapped, and the reference is dropped only then.
+ *   - Everyone else unmaps it (mapping becomes 0) before reclaim_remove, and
+ *     has a reference until that returns.
+ *   - It is put into a queue, by reclaim_add or back, only under the queue
+ *     lock, with a reference, and if it is mapped.
+ *
+ * So whoever puts it into a queue either is seen by reclaim_remove, or sees
+ * that it is unmapped: both hold the queue lock, and unmapping came before.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "cache/folio/reclaim-inside.h"
+
+#define BATCH 32           /* pages a thread evicts for itself at a time */
+#define MAX_REFUSED 512    /* folios that would not go until a batch is over */
+#define QUEUE_PATIENCE 256 /* until the other queue is tried */
+#define LOCK_STEPS 64      /* folios looked at with the queue locked */
+#define MAX_STEPS 4096     /* until a folio has to go in spite of its hits */
+#define WAIT_NS (100 * NSEC_PER_MSEC)
+#define WAIT_BUSY_NS NSEC_PER_MSEC
+
+int
+reclaim_create (struct env *env, struct arena *arena,
+                const struct reclaim_ops *ops, void *opaque, uint32_t reserve,
+                struct reclaim **ret)
+{
+  struct reclaim *reclaim = calloc (1, sizeof *reclaim);
+  int r;
+
+  if (reclaim == NULL)
+    return -ENOMEM;
+  reclaim->env = env;
+  reclaim->arena = arena;
+  reclaim->ops = ops;
+  reclaim->opaque = opaque;
+  reclaim->reserve = reserve;
+  r = policy_init (&reclaim->policy, arena);
+  if (r < 0) {
+    free (reclaim);
+    return r;
+  }
+  pthread_mutex_init (&reclaim->lock, NULL);
+  *ret = reclaim;
+  return 0;
+}
+
+static uint32_t
+free_pages (struct reclaim *reclaim)
+{
+  return atomic_load_explicit (&reclaim->arena->nr_free, memory_order_relaxed);
+}
+
+void
+reclaim_add (struct reclaim *reclaim, struct folio *folio, bool cold)
+{
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  if (folio_mapped (folio))
+    policy_add (&reclaim->policy, folio, cold);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+}
+
+void
+reclaim_remove (struct reclaim *reclaim, struct folio *folio)
+{
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  policy_remove (&reclaim->policy, folio);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+}
+
+/* Something may have become possible for those who wait for memory.  What made
+ * it so came before under the queue or the arena's lock; a sleeper counts
+ * itself before it looks under these locks, so either it saw that or is seen.
+ */
+static void
+wake_sleepers (struct reclaim *reclaim)
+{
+  struct arena *arena = reclaim->arena;
+
+  if (atomic_load (&arena->sleepers) == 0)
+    return;
+  atomic_fetch_add (&arena->freed, 1);
+  reclaim->env->wake (reclaim->env, &arena->freed);
+}
+
+void
+reclaim_rotate (struct reclaim *reclaim, struct folio *folio)
+{
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  policy_rotate (&reclaim->policy, folio);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  wake_sleepers (reclaim);
+}
+
+/* --- evicting --- */
+
+/* Choose a folio, take it out of its queue and get a reference.  refused: how
+ * many would not go so far.  Returns false if there is none.
+ */
+static bool
+choose (struct reclaim *reclaim, unsigned refused, struct victim *victim)
+{
+  bool other = refused / QUEUE_PATIENCE % 2;
+  bool found = false, force = false;
+  unsigned looked, steps;
+
+  for (looked = 0; !found && !force; looked += LOCK_STEPS) {
+    steps = LOCK_STEPS;
+    force = looked >= MAX_STEPS;
+    lock_order_took (RANK_QUEUE);
+    pthread_mutex_lock (&reclaim->lock);
+    found = policy_choose (&reclaim->policy, &steps, force, other, victim);
+    if (found)
+      folio_get (victim->folio); /* its index has one while it is queued */
+    pthread_mutex_unlock (&reclaim->lock);
+    lock_order_gave (RANK_QUEUE);
+    if (!found && steps > 0)
+      return false;
+  }
+  return found;
+}
+
+/* The victim, for which there is a reference, would not go.  marked: it was
+ * given FOLIO_RECLAIM.
+ */
+static void
+put_back (struct reclaim *reclaim, const struct victim *victim, bool marked)
+{
+  struct folio *folio = victim->folio;
+  bool next;
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  if (folio_mapped (folio)) {
+    /* A mark that is gone again: it has become clean, and reclaim_rotate did
+     * not find it in a queue (or is still to come).
+     */
+    next = marked && !(atomic_load (&folio->flags) & FOLIO_RECLAIM);
+    policy_put_back (&reclaim->policy, victim, next);
+  }
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  folio_put (reclaim->arena, folio);
+}
+
+static void
+free_victim (struct reclaim *reclaim, const struct victim *victim)
+{
+  struct folio *folio = victim->folio;
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  policy_evicted (&reclaim->policy, victim);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+
+  atomic_fetch_add (&reclaim->evicted, 1u << victim->order);
+  if (atomic_load (&folio->flags) & FOLIO_UNREAD)
+    atomic_fetch_add (&reclaim->wasted, 1u << victim->order);
+  arena_free (reclaim->arena, folio);
+}
+
+/* Mark a folio that is not clean, so that reclaim_rotate is called when it is.
+ * Returns false if it has become clean meanwhile.
+ */
+static bool
+mark (struct reclaim *reclaim, struct folio *folio)
+{
+  /* Whoever makes it clean takes the mark away after that, in one step with
+   * looking for it: so either finds this, or this sees what that made.
+   */
+  atomic_fetch_or (&folio->flags, FOLIO_RECLAIM);
+  return folio_unsaved (reclaim->arena, folio);
+}
+
+/* Returns whether the victim is gone, and freed.  *busy is set if it is clean
+ * and yet would not go: someone has a reference for a moment.
+ */
+static bool
+evict (struct reclaim *reclaim, const struct victim *victim, bool *busy)
+{
+  struct folio *folio = victim->folio;
+  bool marked = folio_unsaved (reclaim->arena, folio);
+  bool unsaved = marked && mark (reclaim, folio);
+
+  if (unsaved || !reclaim->ops->evict (reclaim->opaque, folio)) {
+    put_back (reclaim, victim, marked);
+    *busy |= !unsaved;
+    return false;
+  }
+  free_victim (reclaim, victim);
+  return true;
+}
+
+/* As reclaim_pages.  busy: see evict. */
+static uint32_t
+evict_pages (struct reclaim *reclaim, uint32_t nr, bool *busy)
+{
+  struct victim victim;
+  unsigned refused = 0;
+  uint32_t freed = 0;
+
+  *busy = false;
+  while (freed < nr && refused < MAX_REFUSED) {
+    if (!choose (reclaim, refused, &victim))
+      break;
+    if (evict (reclaim, &victim, busy))
+      freed += 1u << victim.order;
+    else
+      ++refused;
+  }
+  if (freed < nr && refused > 0)
+    reclaim->ops->need_clean (reclaim->opaque);
+  return freed;
+}
+
+uint32_t
+reclaim_pages (struct reclaim *reclaim, uint32_t nr)
+{
+  bool busy;
+
+  return evict_pages (reclaim, nr, &busy);
+}
+
+/* Take the folio, of which there is a reference, out of its queue. */
+static bool
+take (struct reclaim *reclaim, struct folio *folio, struct victim *victim)
+{
+  bool queued;
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  queued = folio->queue != QUEUE_NONE;
+  if (queued)
+    policy_take (&reclaim->policy, folio, victim);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  return queued;
+}
+
+unsigned
+reclaim_folios (struct reclaim *reclaim, struct folio **folios, unsigned nr)
+{
+  struct victim victim;
+  unsigned evicted = 0;
+  bool busy;
+
+  for (unsigned i = 0; i < nr; i++)
+    if (take (reclaim, folios[i], &victim))
+      evicted += evict (reclaim, &victim, &busy);
+    else
+      folio_put (reclaim->arena, folios[i]);
+  return evicted;
+}
+
+uint64_t
+reclaim_wasted_readahead (struct reclaim *reclaim)
+{
+  return atomic_load (&reclaim->wasted);
+}
+
+uint64_t
+reclaim_evicted (struct reclaim *reclaim)
+{
+  return atomic_load (&reclaim->evicted);
+}
+
+/* --- moving --- */
+
+bool
+reclaim_begin_move (struct reclaim *reclaim, struct folio *from)
+{
+  uint32_t refs = 1; /* the index's */
+
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+  if (from->queue != QUEUE_NONE &&
+      atomic_compare_exchange_strong (&from->refs, &refs, 0))
+    return true;
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+  return false;
+}
+
+void
+reclaim_end_move (struct reclaim *reclaim, struct folio *from, struct folio *to)
+{
+  policy_replace (&reclaim->policy, from, to);
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+}
+
+/* --- the reclaimer --- */
+
+/* If a kick is lost to one who goes to sleep just then, the next allocation
+ * kicks again.
+ */
+void
+reclaim_kick (struct reclaim *reclaim)
+{
+  if (reclaim->started &&
+      atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0 &&
+      atomic_exchange (&reclaim->kicked, 1) == 0)
+    reclaim->env->wake (reclaim->env, &reclaim->kicked);
+}
+
+/* To sleep until pages are freed or folios become clean: begin, look whether
+ * there still is need to, end.
+ */
+static uint32_t
+sleep_begin (struct reclaim *reclaim)
+{
+  atomic_fetch_add (&reclaim->arena->sleepers, 1);
+  return atomic_load (&reclaim->arena->freed);
+}
+
+static void
+sleep_end (struct reclaim *reclaim, uint32_t freed, bool needed)
+{
+  struct env *env = reclaim->env;
+  bool busy;
+
+  if (needed && evict_pages (reclaim, BATCH, &busy) == 0)
+    env->wait (env, &reclaim->arena->freed, freed,
+               env->now (env) + (busy ? WAIT_BUSY_NS : WAIT_NS));
+  atomic_fetch_sub (&reclaim->arena->sleepers, 1);
+}
+
+static void
+fill_reserve (struct reclaim *reclaim)
+{
+  uint32_t freed;
+
+  while (!atomic_load (&reclaim->stopping) &&
+         free_pages (reclaim) < reclaim->reserve) {
+    if (reclaim_pages (reclaim, BATCH) > 0)
+      continue;
+    freed = sleep_begin (reclaim);
+    sleep_end (reclaim, freed, !atomic_load (&reclaim->stopping));
+  }
+}
+
+static void *
+reclaimer (void *opaque)
+{
+  struct reclaim *reclaim = opaque;
+  struct env *env = reclaim->env;
+
+  while (!atomic_load (&reclaim->stopping)) {
+    env->wait (env, &reclaim->kicked, 0, ENV_FOREVER);
+    atomic_exchange (&reclaim->kicked, 0);
+    if (reclaim->ops->background)
+      reclaim->ops->background (reclaim->opaque);
+    fill_reserve (reclaim);
+    reclaim_prepare_blocks (reclaim);
+  }
+  return NULL;
+}
+
+int
+reclaim_start (struct reclaim *reclaim)
+{
+  int r = pthread_create (&reclaim->thread, NULL, reclaimer, reclaim);
+
+  reclaim->started = r == 0;
+  return -r;
+}
+
+static void
+stop (struct reclaim *reclaim)
+{
+  atomic_store (&reclaim->stopping, true);
+  atomic_store (&reclaim->kicked, 1);
+  reclaim->env->wake (reclaim->env, &reclaim->kicked);
+  wake_sleepers (reclaim);
+  pthread_join (reclaim->thread, NULL);
+}
+
+void
+reclaim_destroy (struct reclaim *reclaim)
+{
+  if (reclaim->started)
+    stop (reclaim);
+  policy_destroy (&reclaim->policy);
+  pthread_mutex_destroy (&reclaim->lock);
+  free (reclaim);
+}
+
+/* --- allocating --- */
+
+static struct folio *
+alloc_wait (struct reclaim *reclaim)
+{
+  struct folio *folio = NULL;
+  uint32_t freed;
+
+  while (folio == NULL && reclaim_pages (reclaim, BATCH) > 0)
+    folio = arena_alloc (reclaim->arena, 0);
+  if (folio)
+    return folio;
+
+  freed = sleep_begin (reclaim);
+  folio = arena_alloc (reclaim->arena, 0);
+  sleep_end (reclaim, freed, folio == NULL);
+  return folio ? folio : arena_alloc (reclaim->arena, 0);
+}
+
+/* Evict a little, if memory is short rather than scattered. */
+static struct folio *
+alloc_nowait (struct reclaim *reclaim, unsigned order)
+{
+  uint32_t pages = 1u << order;
+
+  reclaim_want_block (reclaim, order);
+  if (free_pages (reclaim) > 0 && free_pages (reclaim) >= reclaim->reserve)
+    return NULL;
+  if (reclaim_pages (reclaim, pages < BATCH ? pages : BATCH) == 0)
+    return NULL;
+  return arena_alloc (reclaim->arena, order);
+}
+
+struct folio *
+reclaim_alloc (struct reclaim *reclaim, unsigned order, bool wait)
+{
+  struct folio *folio = arena_alloc (reclaim->arena, order);
+
+  if (folio == NULL)
+    folio =
+      wait && order == 0 ? alloc_wait (reclaim) : alloc_nowait (reclaim, order);
+  if (free_pages (reclaim) < reclaim->reserve / 2)
+    reclaim_kick (reclaim);
+  return folio;
+}

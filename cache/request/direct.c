@@ -1,0 +1,253 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The direct path.  It is coherent without writing back first: a write holds
+ * its range, so that no write-back of it is under way, and drops what is cached
+ * of it once the store has the new data; until then, and if the store fails,
+ * the cache is as it was.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/base/bounce.h"
+#include "cache/request/direct.h"
+#include "cache/mapping.h"
+#include "cache/request/read.h"
+#include "cache/writeback/sync.h"
+#include "cache/request/write.h"
+
+bool
+direct_wanted (struct conn *conn, uint64_t offset, size_t count)
+{
+  const struct mapping_config *config = &conn->mapping->config;
+
+  if (config->mode == CACHE_NONE)
+    return true;
+  return config->sequential_cutoff &&
+         streams_note (&conn->streams, offset, count) >=
+           config->sequential_cutoff;
+}
+
+/* --- reading --- */
+
+/* Read some of what is not cached at pos.  Returns how many bytes, or 0 if
+ * something is cached there, but not all that is wanted.
+ */
+static int64_t
+read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
+{
+  struct iomap_iter iter;
+  struct folio *folio;
+  int64_t r;
+
+  iomap_iter_init (&iter, mapping->fs, pos, n, IOMAP_DIRECT);
+  r = iomap_iter_next (&iter);
+  if (r < 0)
+    return r;
+  n = iomap_iter_length (&iter);
+  if (iter.iomap.type != IOMAP_MAPPED) {
+    r = read_zeroes (mapping, &iter, buf, pos, n);
+    r = r < 0 ? 0 : r;
+  }
+  else {
+    folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                            (pos + n - 1) >> PAGE_SHIFT);
+    if (folio) {
+      n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
+      folio_put (mapping->arena, folio);
+    }
+    r = n ? bounce_read (mapping, &iter, buf, pos, n) : 0;
+  }
+  iomap_iter_stop (&iter);
+  return r;
+}
+
+/* Read up to the end of the page through the cache. */
+static int64_t
+read_page (struct conn *conn, void *buf, uint64_t pos, uint64_t n)
+{
+  int r;
+
+  n = min_u64 (n, PAGE_SIZE - pos % PAGE_SIZE);
+  r = read_buffered (conn, buf, n, pos);
+  return r < 0 ? r : (int64_t) n;
+}
+
+int
+direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
+{
+  int64_t n;
+
+  while (count > 0) {
+    n = (int64_t) read_cached (conn, buf, count, offset, false);
+    if (n == 0)
+      n = read_uncached (conn->mapping, buf, offset, count);
+    if (n == 0)
+      n = read_page (conn, buf, offset, count);
+    if (n < 0)
+      return (int) n;
+    buf = (uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return 0;
+}
+
+/* --- writing --- */
+
+/* Write the held range from the buffer, mapping by mapping. */
+static int
+write_held (struct mapping *mapping, const struct range *range,
+            struct folio *buffer)
+{
+  struct fs *fs = mapping->fs;
+  struct iovec iov;
+  struct store_req req;
+  struct iomap iomap;
+  uint64_t pos, n;
+  int r = 0;
+
+  for (pos = range->start; r == 0 && pos < range->end; pos += n) {
+    n = range->end - pos;
+    r = fs->ops->map_for_writeback (fs, pos, n, &iomap);
+    if (r < 0)
+      break;
+    n = min_u64 (n, iomap.offset + iomap.length - pos);
+    iov.iov_base =
+      arena_data (mapping->cache->bounce, buffer) + (pos - range->start);
+    iov.iov_len = n;
+    req = (struct store_req) {
+      .op = STORE_WRITE,
+      .offset = iomap.addr + (pos - iomap.offset),
+      .length = n,
+      .iov = &iov,
+      .niov = 1,
+    };
+    r = stats_submit_wait (mapping, &req);
+    fs->ops->ioend_done (fs, pos, n, r);
+  }
+  return r;
+}
+
+/* Hold the range, with no zero or trim in it that the store has done and may
+ * lose: to be done again over what is written now, of which there is no copy.
+ * (One that waits for the range comes after us, also when it is done again.)
+ * Returns 0, or an error without the range.
+ */
+static int
+hold_range (struct mapping *mapping, struct range *range)
+{
+  int r;
+
+  for (;;) {
+    ranges_add_wait (&mapping->ranges, range);
+    if (!zeroes_done_in (&mapping->zeroes, range->start, range->end))
+      return 0;
+    /* Not with the range: a flush may wait for others that need it. */
+    mapping_end_range (mapping, range);
+    r = zeroes_redo (mapping);
+    writeback_note_unflushed (mapping); /* or there may be no flush */
+    if (r == 0)
+      r = writeback_flush (mapping);
+    if (r < 0)
+      return r;
+  }
+}
+
+/* Have the store write the held range from the buffer, and again if it has lost
+ * something meanwhile.
+ */
+static int
+write_kept (struct mapping *mapping, const struct range *range,
+            struct folio *buffer)
+{
+  uint32_t losses;
+  int r;
+
+  atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
+  do {
+    losses = atomic_load (&mapping->fs->store->losses);
+    r = write_held (mapping, range, buffer);
+  } while (!sync_direct_kept (mapping, losses) && r == 0);
+  writeback_note_unflushed (mapping);
+  atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
+  return r;
+}
+
+/* Write up to n bytes, whole blocks, unless the client is gone.  Returns how many.
+ */
+static int64_t
+write_store (struct mapping *mapping, struct origin *origin, const void *buf,
+             uint64_t pos, uint64_t n)
+{
+  struct folio *buffer = bounce_get (mapping, n);
+  struct range range = { .start = pos };
+  int r;
+
+  n = min_u64 (n, bounce_size (buffer));
+  range.end = pos + n;
+  memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
+
+  r = hold_range (mapping, &range);
+  if (r == 0 && origin_gone (origin)) {
+    mapping_end_range (mapping, &range);
+    r = -ECONNABORTED;
+  }
+  if (r == 0) {
+    r = write_kept (mapping, &range, buffer);
+    origin_waited (origin);
+    if (r < 0)
+      mapping_distrust_range (mapping, range.start, range.end);
+    else
+      r = mapping_drop_range (mapping, origin, range.start, range.end);
+    mapping_end_range (mapping, &range);
+  }
+  bounce_put (mapping, buffer);
+  return r < 0 ? r : (int64_t) n;
+}
+
+/* Write a part of a block, through. */
+static int64_t
+write_part (struct mapping *mapping, struct origin *origin, const void *buf,
+            uint64_t pos, uint64_t n)
+{
+  uint32_t bs = mapping->fs->block_size;
+  int r;
+
+  n = min_u64 (n, bs - pos % bs);
+  r = write_buffered (mapping, origin, buf, n, pos);
+  if (r == 0)
+    r = writeback_sync (mapping, pos, pos + n, false);
+  return r < 0 ? r : (int64_t) n;
+}
+
+int
+direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
+{
+  struct mapping *mapping = conn->mapping;
+  struct origin origin = { .conn = conn };
+  uint32_t bs = mapping->fs->block_size;
+  uint64_t whole;
+  int64_t n = 0;
+
+  while (n >= 0 && count > 0) {
+    n = write_allowed (mapping);
+    if (n < 0)
+      break;
+    /* It waits for the store, so there is time to ask. */
+    origin_waited (&origin);
+    whole = offset + count == mapping->size ? count : round_down (count, bs);
+    if (offset % bs == 0 && whole > 0)
+      n = write_store (mapping, &origin, buf, offset, whole);
+    else
+      n = write_part (mapping, &origin, buf, offset, count);
+    if (n < 0)
+      break;
+    buf = (const uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return n < 0 ? (int) n : 0;
+}

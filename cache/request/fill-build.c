@@ -1,0 +1,356 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Fills.  A fill gathers the missing runs of several folios, which it holds
+ * locked, into as few store requests as their places allow.  The last of its
+ * requests to complete marks the folios uptodate and unlocks them, on whatever
+ * thread that is; so nobody who waits for memory, or for another lock, sits on
+ * a lock meanwhile.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cache/request/fill-build.h"
+
+#define POOL_FILLS 32
+
+/* --- the pool --- */
+
+int
+fill_pool_init (struct fill_pool *pool)
+{
+  unsigned i;
+
+  pthread_mutex_init (&pool->lock, NULL);
+  pool->all = calloc (POOL_FILLS, sizeof *pool->all);
+  if (pool->all == NULL)
+    return -ENOMEM;
+  for (i = 0; i < POOL_FILLS; i++) {
+    pool->all[i].next = pool->free;
+    pool->free = &pool->all[i];
+  }
+  return 0;
+}
+
+void
+fill_pool_destroy (struct fill_pool *pool)
+{
+  free (pool->all);
+  pthread_mutex_destroy (&pool->lock);
+}
+
+struct fill *
+fill_pool_get (struct fill_pool *pool)
+{
+  struct fill *fill;
+
+  pthread_mutex_lock (&pool->lock);
+  fill = pool->free;
+  if (fill) {
+    pool->free = fill->next;
+    atomic_fetch_add (&pool->busy, 1);
+  }
+  pthread_mutex_unlock (&pool->lock);
+  return fill;
+}
+
+static void
+pool_put (struct env *env, struct fill_pool *pool, struct fill *fill)
+{
+  pthread_mutex_lock (&pool->lock);
+  fill->next = pool->free;
+  pool->free = fill;
+  atomic_fetch_sub (&pool->busy, 1);
+  env->wake (env, &pool->busy);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+void
+fill_pool_drain (struct mapping *mapping)
+{
+  struct fill_pool *pool = &mapping->fills;
+  uint32_t busy;
+
+  while ((busy = atomic_load (&pool->busy)) != 0)
+    mapping->env->wait (mapping->env, &pool->busy, busy, ENV_FOREVER);
+  /* pool_put may still hold the lock. */
+  pthread_mutex_lock (&pool->lock);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+/* --- fills that are waited for --- */
+
+void
+fill_group_start (struct fill_group *group)
+{
+  atomic_store (&group->done.word, 0);
+  atomic_store (&group->pending, 1);
+  atomic_store (&group->error, 0);
+}
+
+/* One of the fills is done: the group may be gone afterwards. */
+static void
+group_done (struct env *env, struct fill_group *group)
+{
+  if (atomic_fetch_sub (&group->pending, 1) == 1)
+    completion_signal (env, &group->done);
+}
+
+int
+fill_group_wait (struct env *env, struct fill_group *group)
+{
+  group_done (env, group);
+  completion_wait (env, &group->done);
+  return atomic_load (&group->error);
+}
+
+/* --- one fill --- */
+
+void
+fill_start (struct fill *fill, struct mapping *mapping, struct fill_pool *pool,
+            struct fill_group *group)
+{
+  fill->mapping = mapping;
+  fill->pool = pool;
+  fill->group = group;
+  fill->nr_runs = fill->nr_reqs = 0;
+  atomic_store (&fill->pending, 1);
+  if (group)
+    atomic_fetch_add (&group->pending, 1);
+}
+
+static bool
+last_of_folio (const struct fill *fill, unsigned i)
+{
+  return i + 1 == fill->nr_runs ||
+         fill->runs[i + 1].folio != fill->runs[i].folio;
+}
+
+/* All requests are complete. */
+static void
+fill_finish (struct fill *fill)
+{
+  struct mapping *mapping = fill->mapping;
+  struct fill_group *group = fill->group;
+  unsigned i;
+
+  for (i = 0; i < fill->nr_runs; i++) {
+    struct fill_run *run = &fill->runs[i];
+
+    if (fill->reqs[run->req].error == 0)
+      folio_transition (mapping, run->folio, run->first, run->last,
+                        FOLIO_FILLED);
+    if (last_of_folio (fill, i)) {
+      folio_unlock (mapping, run->folio);
+      folio_put (mapping->arena, run->folio);
+    }
+  }
+  if (fill->pool)
+    pool_put (mapping->env, fill->pool, fill);
+  if (group)
+    group_done (mapping->env, group);
+}
+
+static void
+fill_release (struct fill *fill)
+{
+  if (atomic_fetch_sub (&fill->pending, 1) == 1)
+    fill_finish (fill);
+}
+
+static void
+fill_req_done (struct store_req *store_req, int error)
+{
+  struct fill_req *req = (struct fill_req *) store_req;
+  struct mapping *mapping = req->fill->mapping;
+
+  stats_store_done (mapping->stats, mapping->env, store_req, error);
+  req->error = error;
+  if (error && req->fill->group)
+    atomic_store (&req->fill->group->error, error);
+  fill_release (req->fill);
+}
+
+void
+fill_submit (struct fill *fill)
+{
+  struct store *store = fill->mapping->fs->store;
+  struct store_req *batch[FILL_REQS];
+  unsigned i, n = fill->nr_reqs;
+
+  for (i = 0; i < n; i++)
+    batch[i] = &fill->reqs[i].req;
+  atomic_fetch_add (&fill->pending, n);
+  if (n > 0)
+    stats_submit (store, batch, n);
+  fill_release (fill);
+}
+
+/* Can the run at addr be part of the last request? */
+static bool
+follows (const struct fill *fill, uint64_t addr, uint64_t length)
+{
+  const struct store_req *req;
+
+  if (fill->nr_reqs == 0)
+    return false;
+  req = &fill->reqs[fill->nr_reqs - 1].req;
+  return req->offset + req->length == addr &&
+         req->length + length <= fill->mapping->fs->store->geo.max_io;
+}
+
+/* False if there is no room for it. */
+static bool
+add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
+         uint64_t addr)
+{
+  uint64_t length = (uint64_t) (last - first) << SECTOR_SHIFT;
+  bool alone = !follows (fill, addr, length);
+  unsigned i = fill->nr_runs;
+  struct store_req *req;
+
+  if (i == FILL_RUNS || (alone && fill->nr_reqs == FILL_REQS))
+    return false;
+  fill->nr_runs++;
+  fill->iov[i].iov_base =
+    arena_data (fill->mapping->arena, folio) + ((size_t) first << SECTOR_SHIFT);
+  fill->iov[i].iov_len = length;
+  if (alone) {
+    struct fill_req *new = &fill->reqs[fill->nr_reqs++];
+
+    new->fill = fill;
+    new->error = 0;
+    new->req = (struct store_req) {
+      .op = STORE_READ,
+      .offset = addr,
+      .iov = &fill->iov[i],
+      .done = fill_req_done,
+    };
+  }
+  req = &fill->reqs[fill->nr_reqs - 1].req;
+  req->length += length;
+  req->niov++;
+  fill->runs[i] = (struct fill_run) {
+    .folio = folio,
+    .first = first,
+    .last = last,
+    .req = (int) fill->nr_reqs - 1,
+  };
+  return true;
+}
+
+/* Add what the folio, locked, misses of sectors [first, last).  Returns the
+ * sector up to which that was possible.
+ */
+static unsigned
+add_missing (struct fill *fill, const struct iomap_iter *iter,
+             struct folio *folio, unsigned first, unsigned last)
+{
+  struct arena *arena = fill->mapping->arena;
+  uint64_t max = fill->mapping->fs->store->geo.max_io >> SECTOR_SHIFT;
+  unsigned end;
+
+  for (; first < last; first = end) {
+    first = folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT,
+                               false);
+    if (first == last)
+      break;
+    end =
+      folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
+    end = (unsigned) min_u64 (end, first + max);
+    if (!add_run (fill, folio, first, end,
+                  fill_addr (iter, folio_pos (folio) +
+                                     ((uint64_t) first << SECTOR_SHIFT))))
+      break;
+  }
+  return first;
+}
+
+/* The sectors of the folio's pages [first_page, last_page] that lie in the
+ * iterator's mapping (its ends rounded to blocks).
+ */
+static void
+clip (const struct mapping *mapping, const struct iomap_iter *iter,
+      const struct folio *folio, uint64_t first_page, uint64_t last_page,
+      unsigned *first, unsigned *last)
+{
+  uint64_t bs = mapping->fs->block_size;
+  uint64_t pos = folio_pos (folio);
+  uint64_t start = max_u64 (pos, iter->iomap.offset / bs * bs);
+  uint64_t end = iter->iomap.offset + iter->iomap.length;
+
+  end = min_u64 (folio_end (folio), (end + bs - 1) / bs * bs);
+  start = max_u64 (start, first_page << PAGE_SHIFT);
+  end = min_u64 (end, (last_page + 1) << PAGE_SHIFT);
+  *first = (unsigned) ((start - pos) >> SECTOR_SHIFT);
+  *last = (unsigned) ((end - pos) >> SECTOR_SHIFT);
+}
+
+/* The page after the folio that holds page. */
+static uint64_t
+page_after (struct mapping *mapping, uint64_t page)
+{
+  struct folio *folio = index_get (mapping->index, page);
+
+  if (folio) {
+    page = folio_index (folio) + folio_pages (folio) - 1;
+    folio_put (mapping->arena, folio);
+  }
+  return page + 1;
+}
+
+/* Add what a folio, locked and with a reference, misses of the pages.  Lock and
+ * reference go to the fill, or away if it gets nothing to read.  *page moves
+ * behind the folio, unless the fill became full before that.
+ */
+static int
+add_folio (struct fill *fill, const struct iomap_iter *iter,
+           struct folio *folio, uint64_t *page, uint64_t last)
+{
+  struct mapping *mapping = fill->mapping;
+  unsigned runs = fill->nr_runs, first_sector, last_sector;
+  uint64_t next = folio_index (folio) + folio_pages (folio);
+  int r = 0;
+
+  /* The mapping must hold now that nobody can drop the folio any more. */
+  if (!iomap_iter_valid (iter))
+    r = -ESTALE;
+  else {
+    clip (mapping, iter, folio, *page, last, &first_sector, &last_sector);
+    if (add_missing (fill, iter, folio, first_sector, last_sector) ==
+        last_sector)
+      *page = next;
+  }
+  if (fill->nr_runs == runs) {
+    folio_unlock (mapping, folio);
+    folio_put (mapping->arena, folio);
+  }
+  return r;
+}
+
+int
+fill_gather (struct fill *fill, const struct iomap_iter *iter, uint64_t *page,
+             uint64_t last, bool ahead)
+{
+  struct mapping *mapping = fill->mapping;
+  uint64_t before = *page;
+  struct folio *folio;
+  unsigned wait;
+  int r = 0;
+
+  do {
+    before = *page;
+    wait = !ahead && fill->nr_runs == 0 ? GRAB_WAIT_LOCK : 0;
+    folio = mapping_grab_folio (
+      mapping, *page, last, mapping->config.folio_max_order, ahead, wait, &r);
+    if (folio)
+      r = add_folio (fill, iter, folio, page, last);
+    else if (ahead && r == -EAGAIN) {
+      *page = page_after (mapping, *page);
+      r = 0;
+    }
+  } while (r == 0 && before < *page && *page <= last);
+  return fill->nr_runs > 0 && r != -ESTALE ? 0 : r;
+}

@@ -1,0 +1,121 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Filling: what requests need, which they wait for, and readahead.
+ */
+
+#include <errno.h>
+
+#include "cache/request/fill-build.h"
+
+int
+fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
+            uint64_t first, uint64_t last)
+{
+  struct fill own, *fill;
+  struct fill_group group;
+  int r = 0, error = 0;
+
+  while (first <= last && r == 0 && error == 0) {
+    fill_group_start (&group);
+    fill = &own;
+    do {
+      fill_start (fill, mapping, fill == &own ? NULL : &mapping->fills, &group);
+      r = fill_gather (fill, iter, &first, last, false);
+      fill_submit (fill);
+      /* What did not fit is read at the same time, if another fill is free. */
+    } while (first <= last && r == 0 && atomic_load (&group.error) == 0 &&
+             (fill = fill_pool_get (&mapping->fills)) != NULL);
+    error = fill_group_wait (mapping->env, &group);
+  }
+  return r < 0 ? r : error;
+}
+
+/* Mark what the fill reads as a guess. */
+static void
+mark_unread (struct fill *fill)
+{
+  struct mapping *mapping = fill->mapping;
+
+  for (unsigned i = 0; i < fill->nr_runs; i++) {
+    struct folio *folio = fill->runs[i].folio;
+
+    if (!(atomic_fetch_or (&folio->flags, FOLIO_UNREAD) & FOLIO_UNREAD))
+      stats_add (mapping->stats, STAT_READAHEAD_PAGES, folio_pages (folio));
+  }
+}
+
+/* One mapping's worth of readahead.  Returns false when it should end. */
+static bool
+ahead_in_mapping (struct mapping *mapping, const struct iomap_iter *iter,
+                  uint64_t first, uint64_t last)
+{
+  struct fill *fill;
+  int r = 0;
+
+  while (first <= last && r == 0) {
+    fill = fill_pool_get (&mapping->fills);
+    if (fill == NULL)
+      return false;
+    fill_start (fill, mapping, &mapping->fills, NULL);
+    r = fill_gather (fill, iter, &first, last, true);
+    mark_unread (fill);
+    fill_submit (fill);
+  }
+  return r == 0;
+}
+
+void
+fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
+            uint64_t marker)
+{
+  struct iomap_iter iter;
+  struct folio *folio;
+  uint64_t end = min_u64 ((first + count) << PAGE_SHIFT, mapping->size);
+  bool more = true;
+
+  if (first << PAGE_SHIFT >= end)
+    return;
+  iomap_iter_init (&iter, mapping->fs, first << PAGE_SHIFT,
+                   end - (first << PAGE_SHIFT), IOMAP_NOWAIT);
+  while (more && iomap_iter_next (&iter) > 0) {
+    uint64_t n = iomap_iter_length (&iter);
+
+    if (iter.iomap.type == IOMAP_MAPPED)
+      more = ahead_in_mapping (mapping, &iter, iter.pos >> PAGE_SHIFT,
+                               (iter.pos + n - 1) >> PAGE_SHIFT);
+    iter.processed = n;
+  }
+  iomap_iter_stop (&iter);
+
+  folio = index_get (mapping->index, marker);
+  if (folio) {
+    atomic_fetch_or (&folio->flags, FOLIO_READAHEAD);
+    folio_put (mapping->arena, folio);
+  }
+}
+
+int
+fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
+              struct folio *folio, unsigned first, unsigned last)
+{
+  struct iovec iov = {
+    .iov_base =
+      arena_data (mapping->arena, folio) + ((size_t) first << SECTOR_SHIFT),
+    .iov_len = (size_t) (last - first) << SECTOR_SHIFT,
+  };
+  struct store_req req = {
+    .op = STORE_READ,
+    .offset =
+      fill_addr (iter, folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT)),
+    .length = iov.iov_len,
+    .iov = &iov,
+    .niov = 1,
+  };
+  int r = stats_submit_wait (mapping, &req);
+
+  if (r == 0)
+    folio_transition (mapping, folio, first, last, FOLIO_FILLED);
+  return r;
+}

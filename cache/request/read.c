@@ -1,0 +1,329 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Reading.  A hit is a look-up, a reference and a copy, on the request's own
+ * thread and without a lock; all else is a miss.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "cache/base/bounce.h"
+#include "cache/mapping.h"
+#include "cache/request/read.h"
+
+/* Read ahead of a stream that has come to the folio's marker, and note that
+ * what was read ahead is being used.
+ */
+static void
+hit_flagged (struct conn *conn, struct folio *folio)
+{
+  struct mapping *mapping = conn->mapping;
+  uint16_t flags = atomic_fetch_and (
+    &folio->flags, (uint16_t) ~(FOLIO_READAHEAD | FOLIO_UNREAD));
+  struct ra_window window;
+
+  if (flags & FOLIO_UNREAD) {
+    readahead_feedback (conn->ra, 0, folio_pages (folio));
+    stats_add (mapping->stats, STAT_READAHEAD_USED, folio_pages (folio));
+  }
+  if (flags & FOLIO_READAHEAD) {
+    readahead_marker (conn->ra, folio_index (folio), mapping->nr_pages,
+                      &window);
+    if (window.count)
+      fill_ahead (mapping, window.first, window.count, window.marker);
+  }
+}
+
+/* How many of the count bytes from byte `from' of the folio on are uptodate. */
+static size_t
+uptodate_bytes (const struct arena *arena, const struct folio *folio,
+                size_t from, size_t count)
+{
+  unsigned first = (unsigned) (from >> SECTOR_SHIFT);
+  unsigned last = (unsigned) ((from + count + SECTOR_SIZE - 1) >> SECTOR_SHIFT);
+  size_t end;
+
+  if (folio_uptodate (arena, folio, first, last))
+    return count;
+  end = (size_t) folio_find_sector (arena, folio, first, last,
+                                    STATE_UPTODATE_SHIFT, false)
+        << SECTOR_SHIFT;
+  return end > from ? min_u64 (end - from, count) : 0;
+}
+
+size_t
+read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
+             bool use)
+{
+  struct mapping *mapping = conn->mapping;
+  struct folio *folio;
+  uint16_t flags;
+  size_t from;
+
+  folio = index_get (mapping->index, offset >> PAGE_SHIFT);
+  if (folio == NULL)
+    return 0;
+
+  from = offset - folio_pos (folio);
+  count = min_u64 (count, folio_end (folio) - offset);
+  count = uptodate_bytes (mapping->arena, folio, from, count);
+  if (count > 0) {
+    folio_copy_out (buf, arena_data (mapping->arena, folio) + from, count);
+    flags = atomic_load_explicit (&folio->flags, memory_order_relaxed);
+    if (use)
+      reclaim_used (folio, (unsigned) (from >> SECTOR_SHIFT),
+                    (unsigned) ((from + count - 1) >> SECTOR_SHIFT) + 1);
+    if (flags & (FOLIO_READAHEAD | FOLIO_UNREAD))
+      hit_flagged (conn, folio);
+  }
+  folio_put (mapping->arena, folio);
+  return count;
+}
+
+/* Make sectors [first, last) of the folio uptodate where they are not: they are
+ * zero, by the iterator's mapping.  Returns false, with nothing done, if the
+ * mapping no longer holds or the folio is out of the index.
+ */
+static bool
+zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
+              struct folio *folio, unsigned first, unsigned last)
+{
+  struct arena *arena = mapping->arena;
+  unsigned end;
+  bool ok;
+
+  folio_lock (mapping->env, folio);
+  ok = folio_mapped (folio) && iomap_iter_valid (iter);
+  while (ok && first < last) {
+    first = folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT,
+                               false);
+    end =
+      folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
+    if (first < end) {
+      folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
+                  (size_t) (end - first) << SECTOR_SHIFT);
+      folio_transition (mapping, folio, first, end, FOLIO_FILLED);
+    }
+    first = end;
+  }
+  folio_unlock (mapping, folio);
+  return ok;
+}
+
+/* Bytes: all of it is done again if the mapping changes meanwhile, and mappings
+ * may change all the time.
+ */
+#define ZEROES_AT_ONCE (256u << 10)
+
+int64_t
+read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
+             uint64_t pos, uint64_t n)
+{
+  uint64_t page = pos >> PAGE_SHIFT, bs = mapping->fs->block_size;
+  struct folio *folio;
+  unsigned first, last;
+
+  folio = index_get_next (mapping->index, page, (pos + n - 1) >> PAGE_SHIFT);
+  if (folio && folio_pos (folio) <= pos) {
+    /* Whole blocks, since a part of one can't be read later. */
+    first =
+      (unsigned) ((round_down (pos, bs) - folio_pos (folio)) >> SECTOR_SHIFT);
+    last = (unsigned) ((round_up (min_u64 (pos + n, folio_end (folio)), bs) -
+                        folio_pos (folio)) >>
+                       SECTOR_SHIFT);
+    n = zero_missing (mapping, iter, folio, first, last) ? 0 : UINT64_MAX;
+  }
+  else {
+    if (folio)
+      n = folio_pos (folio) - pos;
+    n = min_u64 (n, ZEROES_AT_ONCE);
+    memset (buf, 0, n);
+  }
+  if (folio)
+    folio_put (mapping->arena, folio);
+
+  /* What was in the cache when the mapping was given out, and has left since,
+   * has been written back and so has changed the mapping.
+   */
+  if (n == UINT64_MAX || !iomap_iter_valid (iter))
+    return -1;
+  return (int64_t) n;
+}
+
+/* Tell readahead of pages that went unread since anyone last did. */
+static void
+pass_on_waste (struct conn *conn)
+{
+  struct cache *cache = conn->mapping->cache;
+  uint64_t wasted = reclaim_wasted_readahead (cache->reclaim);
+  uint64_t seen = atomic_load (&cache->wasted_seen);
+
+  if (wasted > seen &&
+      atomic_compare_exchange_strong (&cache->wasted_seen, &seen, wasted))
+    readahead_feedback (conn->ra, wasted - seen, 0);
+}
+
+/* The pages from the iterator's place on, n bytes, are missing: read them, and
+ * have readahead think about it.
+ */
+static int
+read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
+{
+  struct mapping *mapping = conn->mapping;
+  uint64_t first = iter->pos >> PAGE_SHIFT;
+  uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
+  struct ra_window window;
+
+  pass_on_waste (conn);
+  readahead_miss (conn->ra, first, last - first + 1, mapping->nr_pages,
+                  &window);
+  if (window.count)
+    fill_ahead (mapping, window.first, window.count, window.marker);
+  return fill_pages (mapping, iter, first, last);
+}
+
+/* Most to fill at once before it is copied out, so that a long request cannot
+ * push out what it has just read.
+ */
+static uint64_t
+max_fill (const struct mapping *mapping)
+{
+  return max_u64 (((uint64_t) mapping->arena->nr_pages << PAGE_SHIFT) / 64,
+                  PAGE_SIZE);
+}
+
+/* Get the mapping at offset, from the beginning of its page on if it reaches so
+ * far, up to the end of the last page.
+ */
+static int
+begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
+            uint64_t offset)
+{
+  uint64_t start = round_down (offset, PAGE_SIZE);
+  uint64_t end = min_u64 (round_up (offset + count, PAGE_SIZE), mapping->size);
+  int r;
+
+  iomap_iter_init (iter, mapping->fs, start, end - start, 0);
+  r = iomap_iter_next (iter);
+  if (r < 0 || iter->pos + iomap_iter_length (iter) > offset)
+    return r;
+  iomap_iter_stop (iter);
+  iomap_iter_init (iter, mapping->fs, offset, end - offset, 0);
+  return iomap_iter_next (iter);
+}
+
+/* All memory is taken by what is not clean, and a read waits for no write-back:
+ * past the cache, up to the next folio.
+ */
+static int64_t
+read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
+                 void *buf, uint64_t pos, uint64_t n)
+{
+  struct folio *folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+                                        (pos + n - 1) >> PAGE_SHIFT);
+
+  if (folio) {
+    n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
+    folio_put (mapping->arena, folio);
+  }
+  return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
+}
+
+/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error;
+ * sets *waited if the store had to be waited for.
+ */
+static int64_t
+read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
+           bool *waited)
+{
+  struct mapping *mapping = conn->mapping;
+  struct iomap_iter iter;
+  uint64_t length;
+  int64_t n = 0;
+  int r;
+
+  r = begin_miss (mapping, &iter, count, offset);
+  if (r < 0)
+    return r;
+  length = iomap_iter_length (&iter);
+  if (iter.iomap.type != IOMAP_MAPPED) {
+    n = read_zeroes (mapping, &iter, buf, offset,
+                     min_u64 (iter.pos + length - offset, count));
+    r = 0;
+  }
+  else {
+    length = min_u64 (length, max_fill (mapping));
+    *waited = true;
+    r = read_pages (conn, &iter, length);
+    if (r == -ENOMEM) {
+      n = read_past_cache (
+        mapping, &iter, buf, offset,
+        min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count));
+      r = n < 0 ? (int) n : 0;
+    }
+  }
+  iomap_iter_stop (&iter);
+  if (r < 0 && r != -ESTALE)
+    return r;
+  return n < 0 ? 0 : n;
+}
+
+int
+read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
+{
+  bool waited = false;
+  int64_t n;
+
+  while (count > 0) {
+    n = (int64_t) read_cached (conn, buf, count, offset, true);
+    if (n == 0)
+      n = read_miss (conn, buf, count, offset, &waited);
+    if (n < 0)
+      return (int) n;
+    buf = (uint8_t *) buf + n;
+    offset += (uint64_t) n;
+    count -= (size_t) n;
+  }
+  return waited;
+}
+
+static int
+prefetch (struct mapping *mapping, uint64_t count, uint64_t offset)
+{
+  struct iomap_iter iter;
+  uint64_t n;
+  int r, error = 0;
+
+  /* More than the cache holds would only push out its own beginning. */
+  count = min_u64 (count, (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT);
+
+  iomap_iter_init (&iter, mapping->fs, offset, count, 0);
+  while ((r = iomap_iter_next (&iter)) > 0) {
+    n = min_u64 (iomap_iter_length (&iter), max_fill (mapping));
+    if (iter.iomap.type == IOMAP_MAPPED)
+      error = fill_pages (mapping, &iter, iter.pos >> PAGE_SHIFT,
+                          (iter.pos + n - 1) >> PAGE_SHIFT);
+    if (error < 0 && error != -ESTALE)
+      break;
+    iter.processed = error == -ESTALE ? 0 : n;
+    error = 0;
+  }
+  iomap_iter_stop (&iter);
+  return error < 0 && error != -ENOMEM ? error : r < 0 ? r : 0;
+}
+
+int
+cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
+{
+  struct mapping *mapping = conn->mapping;
+  int r = -EINVAL;
+
+  if (mapping_in_range (mapping, offset, count)) {
+    r = prefetch (mapping, count, offset);
+    conn_ask_gone (conn);
+  }
+  stats_request (mapping->stats, STAT_PREFETCHES, count, r);
+  return r;
+}

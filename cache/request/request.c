@@ -1,0 +1,168 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Requests: which path, cached or direct, a read or write takes, and what is
+ * done before it is acknowledged.  (Zero and trim are in zero.c.)
+ */
+
+#include <errno.h>
+
+#include "cache/request/direct.h"
+#include "cache/mapping.h"
+#include "cache/request/read.h"
+#include "cache/request/write.h"
+
+/* It has waited, and what the client sent meanwhile is still to be done by whoever
+ * is free first: so whether it is gone is asked here too.
+ */
+static int
+do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+{
+  struct stats *stats = conn->mapping->stats;
+  int r;
+
+  if (!mapping_in_range (conn->mapping, offset, count))
+    return -EINVAL;
+  if (direct_wanted (conn, offset, count)) {
+    stats_add (stats, STAT_DIRECT_READS, 1);
+    stats_add (stats, STAT_DIRECT_READ_BYTES, count);
+    r = direct_read (conn, buf, count, offset);
+    conn_ask_gone (conn);
+    return r;
+  }
+  r = read_buffered (conn, buf, count, offset);
+  if (r != 0) {
+    stats_add (stats, STAT_MISSES, 1);
+    conn_ask_gone (conn);
+  }
+  return r < 0 ? r : 0;
+}
+
+/* Write past the cache and, with FUA, make durable: *again, if the store has lost
+ * something before it was.
+ */
+static int
+write_direct_once (struct conn *conn, const void *buf, uint32_t count,
+                   uint64_t offset, unsigned flags, bool *again)
+{
+  struct mapping *mapping = conn->mapping;
+  struct store *store = mapping->fs->store;
+  uint32_t losses = atomic_load (&store->losses);
+  uint32_t lost = atomic_load (&mapping->lost_writes);
+  int r = direct_write (conn, buf, count, offset);
+
+  if (r == 0)
+    r = write_sync (mapping, offset, count, flags, true);
+  *again = false;
+  if (r < 0 || !(flags & CACHE_FUA))
+    return r;
+  *again = atomic_load (&store->losses) != losses;
+  /* A flush that failed meanwhile may have lost it. */
+  return !*again && atomic_load (&mapping->lost_writes) != lost ? -EIO : 0;
+}
+
+static int
+write_direct (struct conn *conn, const void *buf, uint32_t count,
+              uint64_t offset, unsigned flags)
+{
+  struct stats *stats = conn->mapping->stats;
+  bool again;
+  int r;
+
+  stats_add (stats, STAT_DIRECT_WRITES, 1);
+  stats_add (stats, STAT_DIRECT_WRITE_BYTES, count);
+  do {
+    r = write_direct_once (conn, buf, count, offset, flags, &again);
+  } while (again);
+  return r;
+}
+
+int
+cache_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
+{
+  int r = do_read (conn, buf, count, offset);
+
+  stats_request (conn->mapping->stats, STAT_READS, count, r);
+  return r;
+}
+
+static int
+do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
+          unsigned flags)
+{
+  struct mapping *mapping = conn->mapping;
+  struct origin origin = { .conn = conn, .paced = !(flags & CACHE_FUA) };
+  int r;
+
+  if (!mapping_in_range (mapping, offset, count))
+    return -EINVAL;
+  r = write_allowed (mapping);
+  if (r < 0 || count == 0)
+    return r;
+  if (direct_wanted (conn, offset, count))
+    return write_direct (conn, buf, count, offset, flags);
+  r = write_buffered (mapping, &origin, buf, count, offset);
+  return r < 0 ? r : write_sync (mapping, offset, count, flags, false);
+}
+
+int
+cache_write (struct conn *conn, const void *buf, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  struct stats *stats = conn->mapping->stats;
+  int r = do_write (conn, buf, count, offset, flags);
+
+  stats_request (stats, STAT_WRITES, count, r);
+  if (flags & CACHE_FUA)
+    stats_add (stats, STAT_FUA, 1);
+  return r;
+}
+
+/* The connection's clients are told of so many lost writes.  All flushes fail that
+ * came before one of them was over: each may be another client's.
+ */
+static void
+note_told (struct conn *conn, uint32_t lost)
+{
+  uint32_t told = atomic_load (&conn->lost_writes);
+
+  while ((int32_t) (lost - told) > 0 &&
+         !atomic_compare_exchange_weak (&conn->lost_writes, &told, lost))
+    ;
+}
+
+static int
+do_flush (struct conn *conn)
+{
+  struct mapping *mapping = conn->mapping;
+  uint32_t told = atomic_load (&conn->lost_writes), lost;
+  int r;
+
+  /* If that fails so does the sync, but not before it has written the data. */
+  zeroes_redo (mapping);
+  r = writeback_sync (mapping, 0, UINT64_MAX, true);
+  lost = atomic_load (&mapping->lost_writes);
+  if (lost == told)
+    return r;
+  /* Before it is told, so that what it reads then stays. */
+  mapping_forget_clean (mapping);
+  note_told (conn, lost);
+  return r ? r : -EIO;
+}
+
+int
+cache_flush (struct conn *conn)
+{
+  struct mapping *mapping = conn->mapping;
+  struct env *env = mapping->env;
+  uint64_t begun = env->now (env);
+  int r = do_flush (conn);
+
+  conn_ask_gone (conn); /* as after a read */
+  stats_add (mapping->stats, STAT_FLUSHES, 1);
+  if (r < 0)
+    stats_add (mapping->stats, STAT_FAILED, 1);
+  stats_note (mapping->stats, HIST_FLUSH, env->now (env) - begun);
+  return r;
+}

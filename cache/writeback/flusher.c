@@ -1,0 +1,253 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The flusher.  Each turn of the libev loop does write-back for a moment, slice by
+ * slice; while there is more, an idle watcher keeps the loop from sleeping, so
+ * completions are seen to between turns.
+ */
+
+#include <errno.h>
+#include <ev.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "cache/writeback/flusher.h"
+#include "cache/mapping.h"
+
+/* After this time (ns) a turn ends with the slice that it is at. */
+#define TURN (NSEC_PER_MSEC / 20)
+
+struct flusher {
+  struct mapping *mapping;
+  struct ev_loop *loop;
+  pthread_t thread;
+  pthread_t redoer; /* does zeroes again, which may block */
+  pthread_t fs;     /* the fs's own, if it has work for one */
+  _Atomic bool stopping;
+  ev_async wake;
+  ev_prepare turn;
+  ev_idle busy;
+  ev_timer timer;
+};
+
+static void
+on_wake (struct ev_loop *loop, ev_async *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+static void
+on_busy (struct ev_loop *loop, ev_idle *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+static void
+on_timer (struct ev_loop *loop, ev_timer *watcher, int events)
+{
+  (void) loop;
+  (void) watcher;
+  (void) events;
+}
+
+/* Sleep until write-back has something to do again. */
+static void
+set_timer (struct flusher *flusher)
+{
+  struct env *env = flusher->mapping->env;
+  uint64_t deadline = writeback_deadline (flusher->mapping);
+  uint64_t now;
+
+  ev_timer_stop (flusher->loop, &flusher->timer);
+  if (deadline == ENV_FOREVER)
+    return;
+  now = env->now (env);
+  ev_timer_set (&flusher->timer,
+                deadline > now ? (double) (deadline - now) / NSEC_PER_SEC : 0,
+                0);
+  ev_timer_start (flusher->loop, &flusher->timer);
+}
+
+/* Returns true if there is more to do at once. */
+static bool
+take_turn (struct flusher *flusher)
+{
+  struct env *env = flusher->mapping->env;
+  uint64_t end = env->now (env) + TURN;
+
+  while (writeback_step (flusher->mapping))
+    if (env->now (env) >= end)
+      return true;
+  return false;
+}
+
+static void
+on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+  struct flusher *flusher = watcher->data;
+
+  (void) events;
+  if (take_turn (flusher)) {
+    ev_idle_start (loop, &flusher->busy);
+    return;
+  }
+  ev_idle_stop (loop, &flusher->busy);
+  if (atomic_load (&flusher->stopping) && writeback_idle (flusher->mapping))
+    ev_break (loop, EVBREAK_ALL);
+  ev_now_update (loop);
+  set_timer (flusher);
+}
+
+static void *
+run (void *arg)
+{
+  struct flusher *flusher = arg;
+
+  ev_run (flusher->loop, 0);
+  return NULL;
+}
+
+static void *
+run_redoer (void *arg)
+{
+  struct flusher *flusher = arg;
+
+  zeroes_redo_loop (flusher->mapping);
+  return NULL;
+}
+
+static void
+stop_redoer (struct flusher *flusher)
+{
+  zeroes_stop (&flusher->mapping->zeroes);
+  pthread_join (flusher->redoer, NULL);
+}
+
+static void *
+run_fs (void *arg)
+{
+  struct flusher *flusher = arg;
+  struct fs *fs = flusher->mapping->fs;
+
+  fs->ops->work (fs);
+  return NULL;
+}
+
+static int
+start_fs (struct flusher *flusher)
+{
+  if (flusher->mapping->fs->ops->work == NULL)
+    return 0;
+  return pthread_create (&flusher->fs, NULL, run_fs, flusher);
+}
+
+static void
+stop_fs (struct flusher *flusher)
+{
+  struct fs *fs = flusher->mapping->fs;
+
+  if (fs->ops->work == NULL)
+    return;
+  fs->ops->stop_work (fs);
+  pthread_join (flusher->fs, NULL);
+}
+
+static int
+start_threads (struct flusher *flusher)
+{
+  sigset_t all, old;
+  int r;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = pthread_create (&flusher->redoer, NULL, run_redoer, flusher);
+  if (r == 0) {
+    r = start_fs (flusher);
+    if (r == 0) {
+      r = pthread_create (&flusher->thread, NULL, run, flusher);
+      if (r != 0)
+        stop_fs (flusher);
+    }
+    if (r != 0)
+      stop_redoer (flusher);
+  }
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return -r;
+}
+
+void
+flusher_free (struct flusher *flusher)
+{
+  if (flusher->loop)
+    ev_loop_destroy (flusher->loop);
+  free (flusher);
+}
+
+static void
+add_watchers (struct flusher *flusher)
+{
+  ev_async_init (&flusher->wake, on_wake);
+  ev_async_start (flusher->loop, &flusher->wake);
+  ev_prepare_init (&flusher->turn, on_turn);
+  flusher->turn.data = flusher;
+  ev_prepare_start (flusher->loop, &flusher->turn);
+  ev_idle_init (&flusher->busy, on_busy);
+  ev_timer_init (&flusher->timer, on_timer, 0, 0);
+}
+
+int
+flusher_start (struct mapping *mapping, struct flusher **ret)
+{
+  struct store *store = mapping->fs->store;
+  struct flusher *flusher = calloc (1, sizeof *flusher);
+  int r;
+
+  if (flusher == NULL)
+    return -ENOMEM;
+  flusher->mapping = mapping;
+  flusher->loop = ev_loop_new (EVFLAG_AUTO | EVFLAG_NOENV);
+  if (flusher->loop == NULL) {
+    flusher_free (flusher);
+    return -ENOMEM;
+  }
+  add_watchers (flusher);
+  r = store->ops->attach (store, flusher->loop);
+  if (r < 0) {
+    flusher_free (flusher);
+    return r;
+  }
+  *ret = flusher; /* the thread looks for it */
+  r = start_threads (flusher);
+  if (r < 0) {
+    *ret = NULL;
+    store->ops->detach (store);
+    flusher_free (flusher);
+  }
+  return r;
+}
+
+void
+flusher_stop (struct flusher *flusher)
+{
+  struct store *store = flusher->mapping->fs->store;
+
+  /* They may wait for the store, and so for the loop, until they end. */
+  stop_fs (flusher);
+  stop_redoer (flusher);
+  atomic_store (&flusher->stopping, true);
+  flusher_kick (flusher);
+  pthread_join (flusher->thread, NULL);
+  store->ops->detach (store);
+}
+
+void
+flusher_kick (struct flusher *flusher)
+{
+  ev_async_send (flusher->loop, &flusher->wake);
+}

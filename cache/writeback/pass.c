@@ -1,0 +1,246 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Passes.
+ */
+
+#include <errno.h>
+
+#include "cache/writeback/failing.h"
+#include "cache/writeback/ioend.h"
+#include "cache/mapping.h"
+#include "cache/writeback/pass.h"
+
+/* A slice of work. */
+#define SLICE_IOENDS 16
+#define SLICE_FOLIOS 256
+
+/* Retries in flight at once.  Few, so that what was cut last is cut further
+ * before others are begun: the list of bad ranges stays short.
+ */
+#define RETRY_DEPTH 8
+
+/* --- whose turn it is --- */
+
+static bool
+sync_at_work (const struct writeback *wb)
+{
+  return wb->batch_state != BATCH_NONE || wb->draining.head != NULL;
+}
+
+/* How many ioends may be in flight that no sync has sent. */
+static unsigned
+background_share (const struct mapping *mapping)
+{
+  unsigned depth = mapping->config.io_depth;
+  unsigned share =
+    sync_at_work (&mapping->wb) ? depth / 8 : depth - (depth + 3) / 4;
+
+  return share > 0 ? share : 1;
+}
+
+/* May a pass of this kind send another ioend now? */
+static bool
+may_send (const struct mapping *mapping, enum pass_kind kind)
+{
+  const struct writeback *wb = &mapping->wb;
+  const struct arena *bounce = mapping->bounce;
+  unsigned retries = wb->sent[PASS_RETRY];
+
+  if (wb->free == NULL)
+    return false;
+  if (kind == PASS_SYNC)
+    return true;
+  if (kind == PASS_RETRY && retries >= RETRY_DEPTH)
+    return false;
+  return wb->sent[PASS_BACKGROUND] + retries < background_share (mapping) &&
+         atomic_load (&bounce->nr_free) >= bounce->nr_pages / 4;
+}
+
+/* --- finding what to write --- */
+
+/* The sector of the folio where pos is; or, at most, the one after its last. */
+static unsigned
+sector_at (const struct folio *folio, uint64_t pos)
+{
+  pos = min_u64 (pos, folio_end (folio));
+  return (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
+}
+
+static uint64_t
+pass_end (const struct mapping *mapping, const struct wb_pass *pass)
+{
+  return pass->end ? pass->end : mapping->nr_pages << PAGE_SHIFT;
+}
+
+/* Where the next thing to write begins: the first dirty sector from pass->pos
+ * on in a folio with the tag.  Returns the folio, referenced, and the sector;
+ * NULL at the end.
+ */
+static struct folio *
+next_run (struct mapping *mapping, struct wb_pass *pass, unsigned *sector)
+{
+  uint64_t end = pass_end (mapping, pass);
+  enum index_tag tag = pass->kind == PASS_SYNC ? TAG_TOWRITE : TAG_DIRTY;
+  struct folio *folio;
+  unsigned first, last;
+
+  while (pass->pos < end) {
+    folio = index_get_tagged (mapping->index, pass->pos >> PAGE_SHIFT,
+                              (end - 1) >> PAGE_SHIFT, tag);
+    if (folio == NULL)
+      break;
+    first = sector_at (folio, max_u64 (pass->pos, folio_pos (folio)));
+    last = sector_at (folio, end);
+    *sector = folio_find_sector (mapping->arena, folio, first, last,
+                                 STATE_DIRTY_SHIFT, true);
+    if (*sector < last)
+      return folio;
+    pass->pos = folio_end (folio);
+    folio_put (mapping->arena, folio);
+  }
+  return NULL;
+}
+
+/* The end of the dirty run that begins in folio at sector `first', looking into
+ * the folios that follow, up to `max' bytes.  A guess: nothing is locked.
+ */
+static uint64_t
+guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
+               uint64_t max)
+{
+  struct arena *arena = mapping->arena;
+  uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
+  uint64_t end = start;
+  unsigned sector;
+
+  folio_get (folio);
+  for (;;) {
+    sector = folio_find_sector (arena, folio, first, folio_sectors (folio),
+                                STATE_DIRTY_SHIFT, false);
+    end = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+    if (end < folio_end (folio) || end - start >= max)
+      break;
+    folio_put (arena, folio);
+    folio = index_get (mapping->index, end >> PAGE_SHIFT);
+    if (folio == NULL)
+      return end;
+    first = 0;
+  }
+  folio_put (arena, folio);
+  return min_u64 (end, start + max);
+}
+
+/* How much at start may be sent as one: not past the end of a bad range, nor of
+ * the pass.  0: what is there is left to retries; then the pass goes on behind
+ * it.
+ */
+static uint64_t
+max_length (struct mapping *mapping, struct wb_pass *pass, uint64_t start)
+{
+  const struct bad_range *bad = bad_ranges_find (&mapping->wb.bad, start);
+  uint64_t end = min_u64 (pass_end (mapping, pass), start + mapping->wb.max_io);
+
+  if (bad && bad->start <= start && pass->kind == PASS_BACKGROUND) {
+    pass->pos = bad->end;
+    return 0;
+  }
+  if (bad)
+    end = min_u64 (end, bad->start <= start ? bad->end : bad->start);
+  return end - start;
+}
+
+/* --- sending it --- */
+
+/* Make the ioend of the folio's dirty run that begins at sector, and set
+ * pass->pos behind what was looked at.  NULL and *r as in ioend_make.
+ */
+static struct ioend *
+try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
+         unsigned sector, int *r)
+{
+  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+  uint64_t end, max = max_length (mapping, pass, start);
+  struct ioend *ioend = NULL;
+
+  *r = 0;
+  if (max == 0)
+    return NULL;
+  pass->found = true;
+  end = guess_run_end (mapping, folio, sector, max);
+  if (end > start)
+    ioend = ioend_make (mapping, start, end, pass->kind, r);
+  if (ioend) {
+    pass->pos = ioend->range.end;
+    return ioend;
+  }
+  switch (*r) {
+  case -ENOBUFS: return NULL;
+  case 0:
+    /* It is gone, but there may be more in the folio. */
+    pass->pos = start + SECTOR_SIZE;
+    return NULL;
+  case -EBUSY:
+    pass->skipped = true;
+    pass->pos = folio_end (folio);
+    return NULL;
+  }
+  /* The mapping has no place for it. */
+  end = min_u64 (end, folio_end (folio));
+  writeback_failed (mapping, start, end, *r);
+  ioend_clear_towrite (mapping, folio, sector_at (folio, end));
+  pass->pos = end;
+  return NULL;
+}
+
+/* Make the next ioend of the pass.  NULL when the slice should end: the pass
+ * is over, the budget of folios to look at, or (*r is -ENOBUFS) buffers are.
+ */
+static struct ioend *
+next_ioend (struct mapping *mapping, struct wb_pass *pass,
+            pass_filter_fn *filter, unsigned *budget, int *r)
+{
+  struct ioend *ioend = NULL;
+  struct folio *folio;
+  unsigned sector;
+
+  *r = 0;
+  while (ioend == NULL && *r != -ENOBUFS && *budget > 0) {
+    --*budget;
+    folio = next_run (mapping, pass, &sector);
+    if (folio == NULL) {
+      pass->active = false;
+      break;
+    }
+    if (filter == NULL || filter (mapping, folio))
+      ioend = try_run (mapping, pass, folio, sector, r);
+    else
+      pass->pos = folio_end (folio);
+    folio_put (mapping->arena, folio);
+  }
+  return ioend;
+}
+
+bool
+pass_run (struct mapping *mapping, struct wb_pass *pass, pass_filter_fn *filter)
+{
+  struct store *store = mapping->fs->store;
+  struct store_req *batch[SLICE_IOENDS];
+  struct ioend *ioend;
+  unsigned n = 0, budget = SLICE_FOLIOS;
+  int r = 0;
+
+  while (n < SLICE_IOENDS && pass->active && budget > 0 &&
+         may_send (mapping, pass->kind)) {
+    ioend = next_ioend (mapping, pass, filter, &budget, &r);
+    if (ioend == NULL)
+      break;
+    ioend_begin (ioend);
+    pass->sent = true;
+    batch[n++] = &ioend->req;
+  }
+  if (n > 0)
+    stats_submit (store, batch, n);
+  return pass->active && may_send (mapping, pass->kind) && r != -ENOBUFS;
+}

@@ -1,0 +1,98 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Syncs: batches of them, and the store flushes they share.  Loop thread only,
+ * but for what says otherwise.
+ */
+
+#ifndef FOLIO_SYNC_H
+#define FOLIO_SYNC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/writeback/writeback.h"
+
+struct mapping;
+
+extern void sync_list_init (struct sync_list *list);
+extern void sync_list_append (struct sync_list *list, struct sync_req *req);
+
+/* Move all of `from' to the end of `to'. */
+extern void sync_list_move (struct sync_list *to, struct sync_list *from);
+
+/* It is over, and not ours any more. */
+extern void sync_complete (struct mapping *mapping, struct sync_req *req);
+
+/* They are over, with this error if it is not 0. */
+extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
+                               int error);
+
+/* Bring the batch that is writing, and what is queued, as far as possible.
+ * Returns true if there is more to do at once.
+ */
+extern bool sync_step (struct mapping *mapping);
+
+/* What was sent for the batch is waited for, by each of its syncs for itself. */
+extern void sync_drain (struct mapping *mapping);
+
+/* An ioend is over. */
+extern void sync_ioend_over (struct mapping *mapping,
+                             const struct ioend *ioend);
+
+/* See to those whose data is written.  Returns true if there is more to do at
+ * once.
+ */
+extern bool sync_drain_step (struct mapping *mapping);
+
+/* Is a flush of the store all that some are missing, and held for more syncs to
+ * share it, until wb.flush_at at most?
+ */
+extern bool sync_awaits_flush (struct mapping *mapping);
+
+/* The syncs that no flush is on for are to begin anew, once it has settled. */
+extern void sync_restart (struct mapping *mapping);
+
+/* Take note of what the store has lost since it was last looked at. */
+extern void sync_see_losses (struct mapping *mapping);
+
+/* Begin a store flush although nobody asked, if none is on. */
+extern void sync_start_flush (struct mapping *mapping);
+
+/* See to the store flush and the sweep after it.  Returns true if there is
+ * more to do at once.
+ */
+extern bool sync_flush_step (struct mapping *mapping);
+
+/* Something that was unstable has become dirty, since the store has, or may have,
+ * something else there now (any thread).
+ */
+extern void sync_note_overwritten (struct mapping *mapping);
+
+/* How often something that the store had became dirty behind the tags of syncs.
+ * Those under way begin anew when it has changed.
+ */
+extern uint32_t sync_redone (struct mapping *mapping);
+
+/* A direct write that began at this count of the store's losses is done (any
+ * thread).  False: the store has lost something since, it is to be done again.
+ */
+extern bool sync_direct_kept (struct mapping *mapping, uint32_t losses);
+
+/* Does it want any of bytes [start, end)? */
+static inline bool
+sync_touches (const struct sync_req *req, uint64_t start, uint64_t end)
+{
+  return req->start < end && start < req->end;
+}
+
+/* Bytes [start, end) could not be written: syncs of any of them will fail, with
+ * the first error, but for -ENOSPC only if there is no other.  cut: they will
+ * be written in smaller parts from now on, so those that want only some of them
+ * are tried again.
+ */
+extern void sync_note_error (struct mapping *mapping, uint64_t start,
+                             uint64_t end, int error, bool cut);
+
+#endif /* FOLIO_SYNC_H */

@@ -1,0 +1,229 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Write-back: the state machine that sends dirty data to the store, merged and
+ * in order of place, and makes it durable.  Single-threaded: everything here
+ * but what is marked otherwise runs on the loop thread (or a test's), in
+ * steps that never wait.  flusher.c gives it a thread and a clock.
+ *
+ * Data is copied out of the folios, under the folio lock, into a bounce buffer
+ * that the store then reads: what is being sent cannot change under way, a
+ * sector is never torn between two writes, writers never wait for a store, and
+ * the runs of many folios make one piece.
+ *
+ * Syncs (flush, FUA, write-through) are gathered into batches:
+ *
+ *   queued --> writing: dirty folios in the ranges are tagged TOWRITE and sent
+ *
+ * and then each goes on by itself:
+ *
+ *          --> draining: all that was in flight of its range is waited for
+ *          --> ready: for the flush before to be over, for zeroes to be done again,
+ *              or for others to share the next one with
+ *          --> flushing: one store flush for all that are ready by then
+ *          --> done
+ *
+ * So what comes while a flush is on is written meanwhile, and concurrent syncs
+ * share store flushes (group commit; see group-commit.h for when a flush waits for
+ * more of them).
+ */
+
+#ifndef FOLIO_WRITEBACK_H
+#define FOLIO_WRITEBACK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/writeback/bad-ranges.h"
+#include "cache/writeback/failing.h"
+#include "cache/writeback/group-commit.h"
+#include "cache/folio/ranges.h"
+#include "fs/store.h"
+
+struct mapping;
+
+/* A wish to have a range on the store, and durable.  Owned by who waits. */
+struct sync_req {
+  uint64_t start, end; /* bytes, not empty */
+  bool flush;          /* durable, not just written */
+  uint64_t asked;      /* ns, when it was queued */
+  int error;           /* the outcome, when done */
+  uint32_t redone;     /* sync_redone when tagging for it began */
+  uint64_t fence;      /* it waits for ioends sent before this one, */
+  unsigned awaited;    /* of which so many are in flight */
+  bool again;          /* it failed within something larger, now cut */
+  unsigned tries;      /* how often it did */
+  struct completion done;
+  struct sync_req *next;
+};
+
+struct sync_list {
+  struct sync_req *head, **tail;
+};
+
+enum pass_kind {
+  PASS_SYNC,       /* of what is tagged TOWRITE: someone waits for it */
+  PASS_BACKGROUND, /* of what is dirty */
+  PASS_RETRY,      /* of what is dirty in a bad range */
+  NR_PASS_KINDS
+};
+
+/* A walk over dirty folios in the order of their place. */
+struct wb_pass {
+  bool active;
+  enum pass_kind kind;
+  uint64_t start, end; /* bytes; end 0: the disk's */
+  uint64_t pos;        /* where it goes on */
+  bool found;          /* something to be written */
+  bool sent;           /* and at least some of it was sent */
+  bool skipped;        /* something was in use and left behind */
+};
+
+/* One store write in flight, made of neighbouring dirty runs. */
+struct ioend {
+  struct store_req req; /* first */
+  struct iovec iov;
+  struct mapping *mapping;
+  struct folio *buffer; /* of the bounce arena */
+  struct range range;   /* whole sectors */
+  bool in_flight;
+  uint64_t number;     /* in the order in which they are sent */
+  unsigned doubts;     /* wb.doubts when it was sent */
+  enum pass_kind kind; /* of the pass that made it */
+  int error;
+  struct ioend *next;
+};
+
+enum batch_state {
+  BATCH_NONE,
+  BATCH_TAGGING, /* its dirty folios are being tagged TOWRITE */
+  BATCH_SENDING, /* they are being sent */
+};
+
+enum flush_state {
+  FLUSH_IDLE,
+  FLUSH_SENT,  /* the store is at it */
+  FLUSH_SWEEP, /* turning unstable folios to clean, or to dirty */
+};
+
+struct writeback {
+  /* From other threads. */
+  pthread_mutex_t lock;        /* protects queue, done; a leaf */
+  struct sync_list queue;      /* asked for */
+  struct ioend *done;          /* over, not yet noticed */
+  _Atomic bool flush_done;     /* the store flush is over ... */
+  int flush_error;             /* ... with this */
+  _Atomic bool want_clean;     /* memory is short, or the last client left */
+  _Atomic bool store_changed;  /* so the store said */
+  _Atomic bool unflushed;      /* the store has done something since the last
+                             * flush began */
+  _Atomic int last_error;      /* why something cannot be written or flushed; 0
+                             * when all can */
+  _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
+  _Atomic uint32_t
+    overwritten; /* how often what was unstable became dirty since
+                                 * the store has something else there */
+  _Atomic bool direct_unflushed; /* some of that were direct writes, of which
+                                  * we have no copy */
+  uint32_t direct_losses; /* losses of the store when the oldest of them began;
+                           * under lock */
+  _Atomic unsigned direct_in_flight; /* direct writes under way */
+  _Atomic bool background;           /* a background pass is on */
+  _Atomic bool armed; /* the timer is set: there is unsaved data */
+
+  /* The loop thread's. */
+  struct ioend *ioends; /* config.io_depth of them */
+  struct ioend *free;
+  unsigned in_flight;
+  unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
+  uint64_t nr_sent;             /* ioends ever sent */
+  uint32_t max_io;              /* bytes, of one ioend */
+
+  enum batch_state batch_state;
+  struct sync_list writing;  /* the batch whose data is being sent */
+  struct sync_req *tag_req;  /* of them, the one being tagged for */
+  uint64_t tag_page;         /* where that goes on */
+  struct wb_pass sync_pass;  /* over TOWRITE */
+  struct sync_list draining; /* what was sent is waited for */
+  struct sync_list ready;    /* for a flush */
+  struct sync_list again;    /* they begin anew */
+
+  struct group_commit group_commit;
+  uint64_t flush_at; /* ns, until when it is held, or ENV_FOREVER */
+  enum flush_state flush_state;
+  struct sync_list flushing; /* those whose flush is in flight */
+  struct sync_list released; /* by a flush, and soon told */
+  struct store_req flush_req;
+  unsigned flush_doubts; /* doubts when it was sent */
+  bool flush_direct;     /* direct writes are among what is being flushed; */
+  uint32_t flush_direct_losses; /* direct_losses of these */
+  bool sweep_lost;              /* the sweep makes dirty, not clean */
+  uint64_t sweep_page;          /* where the sweep goes on */
+  uint8_t gen;                  /* of sectors that become unstable now */
+  unsigned doubts;              /* counts what may have undone writes */
+  uint32_t losses;              /* of the store, as far as seen */
+  bool settling; /* after a loss, until nothing is in flight or unstable;
+                  * nothing is sent */
+
+  struct wb_pass background_pass; /* over DIRTY: there is too much of it */
+  struct wb_pass expire_pass;     /* over DIRTY: the old ones */
+  struct sync_req own_sync;       /* for want_clean */
+  bool own_pending;
+  uint64_t next_pass; /* ns, when the next periodic pass is due */
+
+  struct bad_ranges bad;     /* what could not be written; see failing.h */
+  struct wb_pass retry_pass; /* over one of them */
+  struct failing failing;
+  uint64_t retry_at; /* ns; background work waits when everything fails */
+  uint64_t backoff;  /* ns */
+};
+
+extern int writeback_init (struct mapping *mapping);
+extern void writeback_destroy (struct mapping *mapping);
+
+/* Do a bounded amount of what there is to do.  Returns true if there is more
+ * that can be done at once; else wait for writeback_kick, or until
+ * writeback_deadline (ns, or ENV_FOREVER).
+ */
+extern bool writeback_step (struct mapping *mapping);
+extern uint64_t writeback_deadline (struct mapping *mapping);
+
+/* Nothing is in flight and no sync is waiting or under way. */
+extern bool writeback_idle (struct mapping *mapping);
+
+/* --- any thread --- */
+
+/* Is there so much dirty that it should be written back at once? */
+extern bool writeback_over_background (const struct mapping *mapping);
+
+/* Wake the loop thread. */
+extern void writeback_kick (struct mapping *mapping);
+
+/* The store has changed (see store.h): what it has lost is to be written again,
+ * and what it failed to write is to be tried again, at once.
+ */
+extern void writeback_store_changed (struct mapping *mapping);
+
+/* Dirty pages have been added: begin write-back if there are too many. */
+extern void writeback_dirtied (struct mapping *mapping);
+
+/* The store has done something that only a flush makes durable. */
+extern void writeback_note_unflushed (struct mapping *mapping);
+
+/* Queue a sync; its done is signalled when it is over. */
+extern void writeback_queue (struct mapping *mapping, struct sync_req *req);
+
+/* Have bytes [start, end) on the store, and with flush durable; waits.
+ * Returns 0 or a negative errno, for blocks that hold none of these bytes are
+ * no reason to fail.  Not on the loop thread, no lock held.
+ */
+extern int writeback_sync (struct mapping *mapping, uint64_t start,
+                           uint64_t end, bool flush);
+
+/* Have what the store has done made durable, and nothing written; as above. */
+extern int writeback_flush (struct mapping *mapping);
+
+#endif /* FOLIO_WRITEBACK_H */

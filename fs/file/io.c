@@ -1,0 +1,180 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: reads and writes.  Each goes to the kernel in pieces, mostly
+ * one: as many whole elements of the request's iov as possible, or, where a
+ * short transfer or the end of the file cuts through one, the rest of that.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "fs/file/file-impl.h"
+
+#define MAX_IOV 1024 /* as many as the kernel takes: IOV_MAX */
+
+struct piece {
+  const struct iovec *iov; /* n whole elements, if n > 0 */
+  unsigned n;
+  void *base; /* else this */
+  uint64_t length;
+};
+
+/* How much of the request is left to do in one piece.  None crosses the place
+ * where direct I/O ends: see file_open_direct.
+ */
+static uint64_t
+bytes_left (const struct store_file *sf, const struct store_req *req)
+{
+  uint64_t offset = req->offset + req->progress;
+  uint64_t left = file_req_end (sf, req) - offset;
+
+  if (sf->direct_fd >= 0 && offset < sf->direct_end &&
+      left > sf->direct_end - offset)
+    left = sf->direct_end - offset;
+  return left;
+}
+
+static void
+next_piece (const struct store_file *sf, const struct store_req *req,
+            struct piece *piece)
+{
+  uint64_t left = bytes_left (sf, req);
+  uint64_t skip = req->progress;
+  const struct iovec *iov = req->iov;
+  const struct iovec *end = req->iov + req->niov;
+
+  while (skip >= iov->iov_len)
+    skip -= iov++->iov_len;
+  *piece = (struct piece) { .iov = iov };
+  if (skip > 0 || iov->iov_len > left) {
+    piece->base = (char *) iov->iov_base + skip;
+    piece->length = iov->iov_len - skip < left ? iov->iov_len - skip : left;
+    return;
+  }
+  for (; iov < end && piece->n < MAX_IOV; iov++, piece->n++) {
+    if (piece->length + iov->iov_len > left)
+      break;
+    piece->length += iov->iov_len;
+  }
+}
+
+/* Can this piece, at offset, go by O_DIRECT? */
+static bool
+suits_direct (const struct store_file *sf, const struct store_req *req,
+              uint64_t offset, const struct piece *piece)
+{
+  uintptr_t memory = (uintptr_t) piece->base;
+  uint64_t bytes = offset | piece->length;
+  unsigned i;
+
+  if (sf->direct_fd < 0 || (req->state & FILE_BUFFERED) ||
+      offset + piece->length > sf->direct_end)
+    return false;
+  for (i = 0; i < piece->n; i++) {
+    memory |= (uintptr_t) piece->iov[i].iov_base;
+    bytes |= piece->iov[i].iov_len;
+  }
+  return memory % sf->mem_align == 0 && bytes % sf->align == 0;
+}
+
+static void
+prepare_piece (struct store_file *sf, struct store_req *req, bool write,
+               const struct piece *piece, struct file_call *call)
+{
+  uint64_t offset = req->offset + req->progress;
+  int fd = sf->direct_fd;
+
+  if (!suits_direct (sf, req, offset, piece)) {
+    req->state |= FILE_BUFFERED;
+    fd = sf->fd;
+  }
+  *call = (struct file_call) {
+    .kind = write ? CALL_WRITE : CALL_READ,
+    .fd = fd,
+    .offset = offset,
+    .length = piece->length,
+    .iov = piece->iov,
+    .n = piece->n,
+    .base = piece->base,
+  };
+}
+
+void
+file_rw_prepare (struct store_file *sf, struct store_req *req,
+                 struct file_call *call)
+{
+  bool write = req->op == STORE_WRITE;
+  struct piece piece;
+
+  next_piece (sf, req, &piece);
+  prepare_piece (sf, req, write, &piece, call);
+  if (write && (req->flags & STORE_FUA))
+    call->flags = RWF_DSYNC;
+}
+
+void
+file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
+                           struct file_call *call)
+{
+  uint64_t left = bytes_left (sf, req);
+  struct piece piece = {
+    .base = sf->zeroes,
+    .length = left < ZEROES_SIZE ? left : ZEROES_SIZE,
+  };
+
+  prepare_piece (sf, req, true, &piece, call);
+}
+
+/* Fill with zeroes what of the request's memory is past the store's end. */
+static void
+zero_rest (const struct store_req *req)
+{
+  uint64_t skip = req->progress;
+  int i;
+
+  for (i = 0; i < req->niov; i++) {
+    const struct iovec *iov = &req->iov[i];
+
+    if (skip >= iov->iov_len) {
+      skip -= iov->iov_len;
+      continue;
+    }
+    memset ((char *) iov->iov_base + skip, 0, iov->iov_len - skip);
+    skip = 0;
+  }
+}
+
+/* It ends before the size it had when it was opened.  (Of a device, a read cannot
+ * tell that from one that is out of reach: see file_look.)
+ */
+static int
+ends_early (struct store_file *sf, const struct store_req *req)
+{
+  file_look (sf);
+  if (req->op == STORE_READ && !sf->fixed_medium)
+    file_note_end (sf, req->offset + req->progress);
+  return -EIO;
+}
+
+int
+file_rw_advance (struct store_file *sf, struct store_req *req, int res)
+{
+  uint64_t wanted = file_req_end (sf, req) - req->offset;
+
+  if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
+    req->state |= FILE_BUFFERED; /* more particular than it told us */
+    return FILE_AGAIN;
+  }
+  if (res < 0)
+    return res;
+  if (res == 0 && req->progress < wanted)
+    return ends_early (sf, req);
+  req->progress += (unsigned) res;
+  if (res > 0 && req->progress < wanted)
+    return FILE_AGAIN;
+  if (req->op == STORE_READ)
+    zero_rest (req);
+  return 0;
+}

@@ -1,0 +1,135 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store: a request from its beginning to its end, call by call.  Who
+ * makes the calls, and when, is not known here.
+ */
+
+#include <errno.h>
+
+#include "fs/file/file-impl.h"
+
+int
+file_begin (struct store_file *sf, struct store_req *req)
+{
+  bool empty = file_req_end (sf, req) == req->offset;
+
+  req->progress = 0;
+  req->state = 0;
+  req->failing = 0;
+  switch (req->op) {
+  case STORE_FLUSH: req->progress = sf->flush_errors; return FILE_AGAIN;
+  case STORE_READ: return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
+  case STORE_WRITE:
+    if (sf->store.geo.readonly)
+      return -EROFS;
+    return empty ? 0 : FILE_AGAIN;
+  default:
+    if (sf->store.geo.readonly)
+      return -EROFS;
+    return empty ? 0 : file_zero_begin (sf, req);
+  }
+}
+
+void
+file_prepare (struct store_file *sf, struct store_req *req,
+              struct file_call *call)
+{
+  switch (req->op) {
+  case STORE_FLUSH:
+    *call = (struct file_call) { .kind = CALL_SYNC, .fd = sf->sync_fd };
+    break;
+  case STORE_READ:
+  case STORE_WRITE: file_rw_prepare (sf, req, call); break;
+  default: file_zero_prepare (sf, req, call);
+  }
+}
+
+/* Worth trying again as it is?  When a thread ends, its kernel workers do too,
+ * and what it had submitted and was not begun fails with ECANCELED or EFAULT.
+ * The second try comes from the loop thread, which stays: EFAULT is then true.
+ */
+static bool
+is_transient (struct store_req *req, int res)
+{
+  if (res == -EFAULT && !(req->state & FILE_RETRIED)) {
+    req->state |= FILE_RETRIED;
+    return true;
+  }
+  return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
+}
+
+/* Is it asked whether all that was written is durable? */
+static bool
+is_sync (const struct store_req *req)
+{
+  switch (req->op) {
+  case STORE_FLUSH: return true;
+  case STORE_READ:
+  case STORE_WRITE: return false;
+  default: return file_zero_syncs (req);
+  }
+}
+
+/* At once, the first time, and then with pauses until patience ends. */
+static int
+try_again (const struct store_file *sf, struct store_req *req)
+{
+  struct env *env = sf->store.env;
+  uint64_t now = env->now (env);
+
+  if (req->failing == 0) {
+    req->failing = now;
+    return FILE_AGAIN;
+  }
+  return now - req->failing < FILE_PATIENCE ? FILE_LATER : -EIO;
+}
+
+/* The kernel reports a failed write-back to one of several concurrent flushes
+ * only: all that were under way with it fail too.  The same goes for a cut, with
+ * which went what had been written and not flushed.
+ */
+static int
+flush_advance (struct store_file *sf, struct store_req *req, int res)
+{
+  if (res == 0 && atomic_exchange (&sf->cut_unreported, false))
+    res = -EIO;
+  if (res < 0) {
+    sf->flush_errors++;
+    return res;
+  }
+  return req->progress == sf->flush_errors ? 0 : -EIO;
+}
+
+static int
+advance (struct store_file *sf, struct store_req *req, int res)
+{
+  switch (req->op) {
+  case STORE_FLUSH: return flush_advance (sf, req, res);
+  case STORE_READ:
+  case STORE_WRITE: return file_rw_advance (sf, req, res);
+  default: return file_zero_advance (sf, req, res);
+  }
+}
+
+/* The kernel may have written back in vain, at any time, for any reason that the
+ * file system has, which it tells whoever asks for durability first, and only
+ * once.  So a sync is tried again only if it had not begun: that it succeeds then
+ * would prove nothing.
+ */
+int
+file_advance (struct store_file *sf, struct store_req *req, int res)
+{
+  int r = 0;
+
+  if (is_transient (req, res))
+    r = is_sync (req) && res != -ECANCELED ? -EIO : try_again (sf, req);
+  else
+    req->failing = 0;
+  if (r < 0)
+    res = r; /* as if the kernel had said so */
+  if (r <= 0)
+    r = advance (sf, req, res);
+  return file_is_cut (sf, req) ? -EIO : r;
+}

@@ -1,0 +1,388 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file store's second engine: threads that make the calls, one for each
+ * that may be under way, for where there is no io_uring.
+ *
+ * Lock order: the store's lock, then the pool's.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fs/file/file-impl.h"
+
+#define MAX_THREADS 256u
+#define STACK_SIZE ((size_t) 128 << 10) /* of a thread, bytes */
+
+struct job {
+  struct file_call call;
+  struct store_req *req;
+  int res;
+  struct job *next;
+};
+
+struct job_list {
+  struct job *head, **tail;
+};
+
+struct pool;
+
+/* A thread. */
+struct worker {
+  struct pool *pool;
+  pthread_t thread;
+  struct worker *next; /* idle: the next that is */
+  struct job *job;     /* what to do when go is 1; NULL: end */
+  _Atomic uint32_t go; /* it sleeps on this */
+};
+
+struct pool {
+  struct store_file *sf;
+  struct job *jobs; /* as many as there are threads */
+  struct worker *workers;
+  unsigned nr_threads;
+
+  /* Protected by the store's lock. */
+  struct job *unused;
+  struct job_list added; /* since the last kick */
+
+  pthread_mutex_t lock; /* protects what follows */
+  struct job_list todo, done;
+  struct worker
+    *idle; /* the last first: its stack is in the processor's cache */
+  bool stop;
+};
+
+/* ------------------------------------------------------------------- lists */
+
+static void
+list_init (struct job_list *list)
+{
+  list->head = NULL;
+  list->tail = &list->head;
+}
+
+static void
+list_add (struct job_list *list, struct job *job)
+{
+  job->next = NULL;
+  *list->tail = job;
+  list->tail = &job->next;
+}
+
+static struct job *
+list_take (struct job_list *list)
+{
+  struct job *job = list->head;
+
+  if (job == NULL)
+    return NULL;
+  list->head = job->next;
+  if (list->head == NULL)
+    list->tail = &list->head;
+  return job;
+}
+
+/* ------------------------------------------------------------------- calls */
+
+static int
+result (ssize_t n)
+{
+  return n < 0 ? -errno : (int) n;
+}
+
+/* Some sandboxes know no flags of writes: as durable, by two calls. */
+static int
+write_durably (const struct file_call *call, const struct iovec *iov, int n)
+{
+  off_t offset = (off_t) call->offset;
+  int r = result (pwritev2 (call->fd, iov, n, offset, call->flags));
+
+  if (r != -EOPNOTSUPP && r != -ENOSYS)
+    return r;
+  r = result (pwritev (call->fd, iov, n, offset));
+  if (r > 0 && fdatasync (call->fd) < 0)
+    return -errno;
+  return r;
+}
+
+static int
+make_call (const struct file_call *call)
+{
+  const struct iovec one = { call->base, call->length };
+  const struct iovec *iov = call->n > 0 ? call->iov : &one;
+  int n = call->n > 0 ? (int) call->n : 1;
+  off_t offset = (off_t) call->offset;
+
+  switch (call->kind) {
+  case CALL_READ: return result (preadv (call->fd, iov, n, offset));
+  case CALL_WRITE:
+    if (call->flags)
+      return write_durably (call, iov, n);
+    return result (pwritev (call->fd, iov, n, offset));
+  case CALL_ALLOCATE:
+    return result (
+      fallocate (call->fd, call->flags, offset, (off_t) call->length));
+  case CALL_SYNC: return result (fdatasync (call->fd));
+  }
+  return -EINVAL;
+}
+
+/* ----------------------------------------------------------------- threads */
+
+/* Wake a worker that is idle no more. */
+static void
+worker_go (struct worker *worker)
+{
+  struct env *env = worker->pool->sf->store.env;
+
+  atomic_store_explicit (&worker->go, 1, memory_order_release);
+  env->wake (env, &worker->go);
+}
+
+static struct job *
+worker_sleep (struct worker *worker)
+{
+  struct env *env = worker->pool->sf->store.env;
+
+  while (atomic_load_explicit (&worker->go, memory_order_acquire) == 0)
+    env->wait (env, &worker->go, 0, ENV_FOREVER);
+  return worker->job;
+}
+
+/* Hand in what is done, if anything, for the next thing to do.  Returns NULL if
+ * there will be none.  The loop thread takes all that is done when it is woken.
+ */
+static struct job *
+next_job (struct worker *worker, struct job *done)
+{
+  struct pool *pool = worker->pool;
+  bool first = false, idle;
+  struct job *job;
+
+  pthread_mutex_lock (&pool->lock);
+  if (done) {
+    first = pool->done.head == NULL;
+    list_add (&pool->done, done);
+  }
+  job = list_take (&pool->todo);
+  idle = job == NULL && !pool->stop;
+  if (idle) {
+    atomic_store_explicit (&worker->go, 0, memory_order_relaxed);
+    worker->next = pool->idle;
+    pool->idle = worker;
+  }
+  pthread_mutex_unlock (&pool->lock);
+  if (first)
+    file_wake_loop (pool->sf);
+  return idle ? worker_sleep (worker) : job;
+}
+
+static void *
+work (void *opaque)
+{
+  struct worker *worker = opaque;
+  struct job *job = NULL;
+
+  while ((job = next_job (worker, job)) != NULL)
+    job->res = make_call (&job->call);
+  return NULL;
+}
+
+/* As many of the threads as can be had.  Returns 0, or a negative errno if not
+ * even one.
+ */
+static int
+start_threads (struct pool *pool, unsigned wanted)
+{
+  struct worker *worker;
+  pthread_attr_t attr;
+  sigset_t all, old;
+  int r = 0;
+
+  pthread_attr_init (&attr);
+  pthread_attr_setstacksize (&attr, STACK_SIZE);
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  while (r == 0 && pool->nr_threads < wanted) {
+    worker = &pool->workers[pool->nr_threads];
+    worker->pool = pool;
+    r = pthread_create (&worker->thread, &attr, work, worker);
+    pool->nr_threads += r == 0;
+  }
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  pthread_attr_destroy (&attr);
+  return pool->nr_threads > 0 ? 0 : -r;
+}
+
+static void
+stop_threads (struct pool *pool)
+{
+  struct worker *worker;
+  unsigned i;
+
+  pthread_mutex_lock (&pool->lock);
+  pool->stop = true;
+  while ((worker = pool->idle) != NULL) {
+    pool->idle = worker->next;
+    worker->job = NULL;
+    worker_go (worker);
+  }
+  pthread_mutex_unlock (&pool->lock);
+  for (i = 0; i < pool->nr_threads; i++)
+    pthread_join (pool->workers[i].thread, NULL);
+}
+
+/* -------------------------------------------------------------- the engine */
+
+static void
+pool_free (struct pool *pool)
+{
+  pthread_mutex_destroy (&pool->lock);
+  free (pool->workers);
+  free (pool->jobs);
+  free (pool);
+}
+
+static struct pool *
+pool_new (struct store_file *sf, unsigned depth)
+{
+  struct pool *pool = calloc (1, sizeof *pool);
+  unsigned i;
+
+  if (pool == NULL)
+    return NULL;
+  pool->sf = sf;
+  pthread_mutex_init (&pool->lock, NULL);
+  list_init (&pool->added);
+  list_init (&pool->todo);
+  list_init (&pool->done);
+  pool->jobs = calloc (depth, sizeof *pool->jobs);
+  pool->workers = calloc (depth, sizeof *pool->workers);
+  if (pool->jobs == NULL || pool->workers == NULL) {
+    pool_free (pool);
+    return NULL;
+  }
+  for (i = 0; i < depth; i++) {
+    pool->jobs[i].next = pool->unused;
+    pool->unused = &pool->jobs[i];
+  }
+  return pool;
+}
+
+static int
+threads_start (struct store_file *sf)
+{
+  unsigned depth =
+    sf->queue.depth < MAX_THREADS ? sf->queue.depth : MAX_THREADS;
+  struct pool *pool = pool_new (sf, depth);
+  int r;
+
+  if (pool == NULL)
+    return -ENOMEM;
+  r = start_threads (pool, depth);
+  if (r < 0) {
+    pool_free (pool);
+    return r;
+  }
+  sf->queue.depth = pool->nr_threads;
+  sf->backend = pool;
+  return 0;
+}
+
+static void
+threads_stop (struct store_file *sf)
+{
+  stop_threads (sf->backend);
+  pool_free (sf->backend);
+}
+
+static void
+threads_add (struct store_file *sf, struct store_req *req,
+             const struct file_call *call)
+{
+  struct pool *pool = sf->backend;
+  struct job *job = pool->unused;
+
+  pool->unused = job->next;
+  job->call = *call;
+  job->req = req;
+  list_add (&pool->added, job);
+}
+
+/* Each job has its thread.  There are as many threads as jobs, so that if none is
+ * idle, one is about to look for more.
+ */
+static void
+threads_kick (struct store_file *sf)
+{
+  struct pool *pool = sf->backend;
+  struct worker *worker, *woken = NULL;
+  struct job *job;
+
+  if (pool->added.head == NULL)
+    return;
+  pthread_mutex_lock (&pool->lock);
+  while ((job = list_take (&pool->added)) != NULL) {
+    worker = pool->idle;
+    if (worker == NULL) {
+      list_add (&pool->todo, job);
+      continue;
+    }
+    pool->idle = worker->next;
+    worker->job = job;
+    worker->next = woken;
+    woken = worker;
+  }
+  pthread_mutex_unlock (&pool->lock);
+  while ((worker = woken) != NULL) {
+    woken = worker->next; /* its own again once it goes */
+    worker_go (worker);
+  }
+}
+
+static unsigned
+threads_reap (struct store_file *sf, struct file_result *results, unsigned max)
+{
+  struct pool *pool = sf->backend;
+  struct job *job;
+  unsigned n;
+
+  pthread_mutex_lock (&pool->lock);
+  for (n = 0; n < max && (job = list_take (&pool->done)) != NULL; n++) {
+    results[n] = (struct file_result) { job->req, job->res };
+    job->next = pool->unused;
+    pool->unused = job;
+  }
+  pthread_mutex_unlock (&pool->lock);
+  return n;
+}
+
+static bool
+threads_ready (struct store_file *sf)
+{
+  struct pool *pool = sf->backend;
+  bool yes;
+
+  pthread_mutex_lock (&pool->lock);
+  yes = pool->done.head != NULL;
+  pthread_mutex_unlock (&pool->lock);
+  return yes;
+}
+
+const struct file_engine file_threads = {
+  .name = "threads",
+  .start = threads_start,
+  .stop = threads_stop,
+  .add = threads_add,
+  .kick = threads_kick,
+  .reap = threads_reap,
+  .ready = threads_ready,
+};

@@ -1,0 +1,329 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: requests in pieces, each of which is one command that the
+ * server can take.  Mostly there is one.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/nbd/nbd-impl.h"
+
+/* Of a command that zeroes, bytes: a server that has to write them is to answer
+ * in time.
+ */
+#define MAX_ZERO (UINT64_C (512) << 20)
+
+/* Of a question, bytes: 32 bits hold no more. */
+#define MAX_STATUS (UINT64_C (0xffff0000))
+
+/* req->state: written, and now to be flushed. */
+#define SYNC 1
+
+/* req->state: sums up by how much it was late when a session was lost for that:
+ * below TOO_LATE, and MOST_LATE more.
+ */
+#define LATE 0x10
+
+/* req->state: counts the sessions that were lost with it in flight, though the
+ * server did not say that it shuts down.
+ */
+#define LOSS 0x100
+
+/* There may be so many of them. */
+#define MAX_LOSSES 16
+
+/* Where the request ends, but not past the store's end. */
+static uint64_t
+req_end (const struct remote_cmd *cmd)
+{
+  const struct store_req *req = cmd->req;
+  uint64_t size = cmd->sn->store.geo.size;
+
+  if (req->offset >= size)
+    return req->offset;
+  return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+static void
+limit (struct remote_cmd *cmd, uint64_t most)
+{
+  if (cmd->length > most)
+    cmd->length = most;
+}
+
+/* ------------------------------------------------------- memory of requests */
+
+enum direction { GATHER, SCATTER, CLEAR };
+
+/* Copy length bytes from skip on between a request's memory and buf. */
+static void
+copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
+      enum direction direction)
+{
+  const struct iovec *iov = req->iov;
+  uint64_t n;
+
+  for (; length > 0 && iov < req->iov + req->niov; iov++) {
+    if (skip >= iov->iov_len) {
+      skip -= iov->iov_len;
+      continue;
+    }
+    n = iov->iov_len - skip < length ? iov->iov_len - skip : length;
+    switch (direction) {
+    case GATHER: memcpy (buf, (char *) iov->iov_base + skip, n); break;
+    case SCATTER: memcpy ((char *) iov->iov_base + skip, buf, n); break;
+    case CLEAR: memset ((char *) iov->iov_base + skip, 0, n); break;
+    }
+    buf += direction == CLEAR ? 0 : n;
+    length -= n;
+    skip = 0;
+  }
+}
+
+/* A command takes contiguous memory.  If the request's is in elements that are
+ * small, as many of them as its bounce buffer holds are copied; a large one
+ * goes as it is.
+ */
+static int
+prepare_memory (struct remote_cmd *cmd)
+{
+  const struct store_nbd *sn = cmd->sn;
+  const struct store_req *req = cmd->req;
+  const struct iovec *iov = req->iov;
+  uint64_t skip = req->progress, here;
+
+  while (skip >= iov->iov_len)
+    skip -= iov++->iov_len;
+  here = (iov->iov_len - skip) / sn->store.geo.min_io * sn->store.geo.min_io;
+  cmd->buf = (char *) iov->iov_base + skip;
+  if (iov->iov_len - skip >= cmd->length)
+    return REMOTE_AGAIN;
+  if (here >= sn->bounce_size) {
+    cmd->length = here;
+    return REMOTE_AGAIN;
+  }
+  limit (cmd, sn->bounce_size);
+  cmd->buf = cmd->bounce;
+  if (cmd->kind == REMOTE_WRITE)
+    copy (req, req->progress, cmd->buf, cmd->length, GATHER);
+  return REMOTE_AGAIN;
+}
+
+/* ------------------------------------------------------- pieces, by request */
+
+static const struct remote_facts *
+facts_of (const struct remote_cmd *cmd)
+{
+  return &cmd->conn->session->facts;
+}
+
+static uint32_t
+fua_flag (const struct remote_cmd *cmd)
+{
+  return remote_wants_fua (facts_of (cmd), cmd->req) ? LIBNBD_CMD_FLAG_FUA : 0;
+}
+
+static int
+prepare_rw (struct remote_cmd *cmd)
+{
+  bool write = cmd->req->op == STORE_WRITE;
+
+  cmd->kind = write ? REMOTE_WRITE : REMOTE_READ;
+  cmd->flags = write ? fua_flag (cmd) : 0;
+  limit (cmd, remote_max_io (facts_of (cmd)));
+  return prepare_memory (cmd);
+}
+
+/* NBD's TRIM promises nothing of what is read afterwards; zeroing that may make
+ * holes does.
+ */
+static int
+prepare_zero (struct remote_cmd *cmd)
+{
+  const struct remote_facts *facts = facts_of (cmd);
+  const struct store_req *req = cmd->req;
+  bool fast = req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO);
+  bool holes = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
+
+  if (fast && !(facts->zero && facts->fast_zero))
+    return -ENOTSUP;
+  cmd->flags = fua_flag (cmd);
+  if (!facts->zero) {
+    cmd->kind = REMOTE_WRITE;
+    cmd->buf = cmd->sn->zeroes;
+    limit (cmd, remote_max_io (facts));
+    limit (cmd, ZEROES_SIZE);
+    return REMOTE_AGAIN;
+  }
+  cmd->kind = REMOTE_ZERO;
+  cmd->flags |= (holes ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) |
+                (fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+  limit (cmd, MAX_ZERO);
+  return REMOTE_AGAIN;
+}
+
+/* A server that cannot flush was sent everything with FUA; or there is nothing
+ * that can be done, and the user knows (store_nbd_options.unsafe_no_flush).
+ */
+static int
+prepare_flush (struct remote_cmd *cmd)
+{
+  cmd->kind = REMOTE_FLUSH;
+  cmd->length = 0;
+  return facts_of (cmd)->flush ? REMOTE_AGAIN : 0;
+}
+
+/* A server may have lost the ability meanwhile: nothing is known then. */
+static int
+prepare_status (struct remote_cmd *cmd)
+{
+  struct remote_status *status = cmd->req->iov->iov_base;
+
+  cmd->kind = REMOTE_STATUS;
+  status->n = 0;
+  limit (cmd, MAX_STATUS);
+  return facts_of (cmd)->extents ? REMOTE_AGAIN : 0;
+}
+
+/* All of it that lies inside the store is done. */
+static int
+prepare_end (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+
+  if (req->op == STORE_READ)
+    copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
+  else if ((req->flags & STORE_FUA) && !facts_of (cmd)->fua &&
+           req->progress > 0) {
+    req->state |= SYNC;
+    return prepare_flush (cmd);
+  }
+  return 0;
+}
+
+int
+remote_piece_prepare (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+  uint64_t end = req_end (cmd);
+
+  cmd->offset = req->offset + req->progress;
+  cmd->flags = 0;
+  if (req->op == STORE_FLUSH || (req->state & SYNC))
+    return prepare_flush (cmd);
+  if (cmd->offset >= end)
+    return prepare_end (cmd);
+  cmd->length = end - cmd->offset;
+  if (req->flags & REMOTE_STATUS_FLAG)
+    return prepare_status (cmd);
+  if (req->op == STORE_READ || req->op == STORE_WRITE)
+    return prepare_rw (cmd);
+  return prepare_zero (cmd);
+}
+
+/* ----------------------------------------------------------------- commands */
+
+/* libnbd's callback for each chunk of a read. */
+static int
+on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
+          unsigned status, int *error)
+{
+  struct remote_cmd *cmd = opaque;
+
+  (void) data;
+  (void) offset;
+  (void) status;
+  (void) error;
+  cmd->got += n;
+  return 0;
+}
+
+bool
+remote_piece_whole (const struct remote_cmd *cmd)
+{
+  return cmd->kind != REMOTE_READ || cmd->got >= cmd->length;
+}
+
+static struct remote_ticket *
+new_ticket (struct remote_cmd *cmd)
+{
+  struct remote_ticket *ticket = malloc (sizeof *ticket);
+
+  if (ticket)
+    *ticket = (struct remote_ticket) {
+      .cmd = cmd,
+      .conn = cmd->conn,
+      .change = cmd->kind == REMOTE_WRITE || cmd->kind == REMOTE_ZERO,
+    };
+  return ticket;
+}
+
+int
+remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
+{
+  nbd_completion_callback done = { .callback = on_answer, .free = free };
+  nbd_extent_callback extents = { .callback = remote_on_extents };
+  nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = cmd };
+  struct nbd_handle *h = cmd->conn->handle;
+  int64_t r = -1;
+  int e;
+
+  done.user_data = cmd->ticket = new_ticket (cmd);
+  if (cmd->ticket == NULL)
+    return -ENOMEM;
+  switch (cmd->kind) {
+  case REMOTE_READ:
+    cmd->got = 0;
+    r = nbd_aio_pread_structured (h, cmd->buf, cmd->length, cmd->offset, chunk,
+                                  done, 0);
+    break;
+  case REMOTE_WRITE:
+    r =
+      nbd_aio_pwrite (h, cmd->buf, cmd->length, cmd->offset, done, cmd->flags);
+    break;
+  case REMOTE_ZERO:
+    r = nbd_aio_zero (h, cmd->length, cmd->offset, done, cmd->flags);
+    break;
+  case REMOTE_FLUSH: r = nbd_aio_flush (h, done, 0); break;
+  case REMOTE_STATUS:
+    extents.user_data = cmd->req->iov->iov_base;
+    r = nbd_aio_block_status (h, cmd->length, cmd->offset, extents, done, 0);
+    break;
+  }
+  if (r >= 0)
+    return 0;
+  cmd->ticket = NULL;
+  e = nbd_get_errno ();
+  return e > 0 ? -e : -EIO;
+}
+
+int
+remote_piece_advance (struct remote_cmd *cmd)
+{
+  struct store_req *req = cmd->req;
+
+  if (cmd->error)
+    return -cmd->error;
+  if (cmd->kind == REMOTE_READ && cmd->buf == cmd->bounce)
+    copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
+  if (cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_STATUS)
+    return 0;
+  req->progress += cmd->length;
+  return remote_piece_prepare (cmd);
+}
+
+bool
+remote_piece_reset (struct remote_cmd *cmd, int *losses)
+{
+  struct store_req *req = cmd->req;
+
+  req->progress = 0;
+  req->state = (req->state & ~SYNC) + (int) cmd->late * LATE;
+  if (!cmd->conn->session->shut_down)
+    req->state += LOSS;
+  *losses = req->state / LOSS;
+  return *losses < MAX_LOSSES && req->state % LOSS / LATE < TOO_LATE;
+}

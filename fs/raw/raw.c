@@ -1,0 +1,415 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw: the disk is the store, byte for byte.
+ *
+ * MAPPED is always a safe answer: reading it gives what the store holds.  Only
+ * where fs->zeroed knows of a zero that the store may have lost it is not, so
+ * that has the last word.  (For a report it is safe there too, and the other is
+ * not: what was written over the zero may be unsaved, but no longer dirty.)
+ * HOLE and UNWRITTEN are promises that the store's bytes are zero, so they
+ * are made only when that is sure, and taken back before and after every store
+ * write: before it is submitted, lest a reader skip what is about to be there;
+ * after it is done, since the range may have been forgotten meanwhile and
+ * asked for again before the bytes arrived.  Hence also:
+ *
+ *   unknown                  treated as MAPPED, but for a report, which asks;
+ *                            a read has it asked for behind its back
+ *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
+ *   any        -> MAPPED     a store write is about to begin, or has ended
+ *   unknown, DELALLOC -> MAPPED  zeroing is about to begin
+ *   any        -> HOLE       trimmed, or zeroed giving space back
+ *   any        -> UNWRITTEN  zeroed
+ *   any        -> unknown    forgotten, for lack of room
+ *   MAPPED, DELALLOC -> unknown  zeroing failed (what read as zero still does)
+ *
+ * What is to be zeroed again reads as zero even before and if that fails: the
+ * store may hold what was there before the first time.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/raw/raw-impl.h"
+
+#define MAX_EXTENTS 65536
+
+/* Runs that an answer to a report should hold: so many that the round trip is
+ * little beside finding them, and so few that the map keeps several answers.
+ */
+#define WANTED_RUNS 2048
+
+/* Ranges that are looked at for one mapping. */
+#define MAX_LOOKS 128
+
+static struct raw *
+raw_of (struct fs *fs)
+{
+  return (struct raw *) fs; /* its first member */
+}
+
+/* Both only grow, so the sum is the same only if both are. */
+static uint64_t
+cookie_now (struct raw *raw)
+{
+  return extents_cookie (raw->extents) + atomic_load (&raw->fs.zeroed_cookie);
+}
+
+/* ------------------------------------------------------------ operations */
+
+/* Exactly what is known; this alone waits for an answer.  What could not be kept of
+ * that is not used: nobody would be told if it was written meanwhile.
+ */
+static void
+begin_report (struct raw *raw, uint64_t pos, uint64_t length,
+              struct iomap *iomap)
+{
+  struct raw_found found;
+  uint64_t n;
+  bool known;
+
+  iomap->length = length;
+  known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
+  if (!known && raw->fs.store->geo.can_extents) {
+    /* Should pos still be unknown, it is of no use to ask again before n. */
+    raw_ask (raw, &raw->reports, pos, &found);
+    n = found.pos_end > pos ? found.pos_end - pos : length;
+    iomap->length = n < length ? n : length;
+    known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
+  }
+  if (!known)
+    iomap->type = IOMAP_MAPPED;
+}
+
+/* Never waits for an answer: a read of what is not known reads the store, where a
+ * question would take as long, and longer the more there is to say.
+ */
+static void
+begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
+{
+  uint64_t end = pos + length, at = pos, data_end = pos, n;
+  uint64_t unknown = NOWHERE;
+  enum iomap_type type, first = IOMAP_MAPPED;
+  unsigned looks;
+
+  for (looks = 0; looks < MAX_LOOKS && at < end && at - data_end < WORTH_A_CUT;
+       looks++) {
+    n = end - at;
+    if (!extents_lookup (raw->extents, at, &n, &type)) {
+      type = IOMAP_MAPPED;
+      unknown = at < unknown ? at : unknown;
+    }
+    first = looks == 0 ? type : first;
+    at += n;
+    data_end = type == IOMAP_MAPPED ? at : data_end;
+  }
+  if (data_end > pos) {
+    first = IOMAP_MAPPED;
+    at = data_end;
+  }
+  iomap->type = first;
+  iomap->length = at - pos;
+  if (unknown != NOWHERE)
+    raw_lookahead_hint (raw, unknown);
+}
+
+/* A write that goes on behind its mapping goes on in another step, and what it
+ * wrote before may be written back between the two.  So mappings do not end in the
+ * middle of a block, lest a sector be torn; what is known of the disk may.  A
+ * block of which it is not all the same counts as MAPPED.
+ */
+static void
+end_with_block (const struct raw *raw, uint64_t pos, uint64_t length,
+                struct iomap *iomap)
+{
+  uint64_t bs = raw->fs.block_size, end = pos + iomap->length;
+  uint64_t block = end & ~(bs - 1);
+
+  if (iomap->length == length || block == end)
+    return;
+  if (block > pos) {
+    iomap->length = block - pos;
+    return;
+  }
+  iomap->length = block + bs - pos < length ? block + bs - pos : length;
+  iomap->type = IOMAP_MAPPED;
+  extents_reserve (raw->extents, pos, iomap->length);
+}
+
+static void
+begin_write (struct raw *raw, uint64_t pos, uint64_t length,
+             struct iomap *iomap)
+{
+  iomap->length = length;
+  if (!extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
+    iomap->type = IOMAP_MAPPED;
+  if (iomap->length > length)
+    iomap->length = length;
+  end_with_block (raw, pos, length, iomap);
+  if (iomap->type == IOMAP_HOLE) {
+    extents_reserve (raw->extents, pos, iomap->length);
+    iomap->type = IOMAP_DELALLOC;
+  }
+}
+
+static void
+begin_direct_write (struct raw *raw, uint64_t pos, uint64_t length,
+                    struct iomap *iomap)
+{
+  extents_set (raw->extents, pos, length, IOMAP_MAPPED);
+  iomap->length = length;
+  iomap->type = IOMAP_MAPPED;
+  iomap->cookie = cookie_now (raw);
+}
+
+static bool
+is_direct_write (unsigned flags)
+{
+  return (flags & IOMAP_WRITE) && (flags & IOMAP_DIRECT);
+}
+
+/* What is MAPPED reads as zero if the fs's user knows that it does. */
+static void
+begin_zeroed (struct raw *raw, uint64_t pos, struct iomap *iomap)
+{
+  struct fs *fs = &raw->fs;
+
+  if (iomap->type != IOMAP_MAPPED || fs->zeroed == NULL)
+    return;
+  iomap->zeroed = fs->zeroed (fs->zeroed_opaque, pos, &iomap->length);
+  if (iomap->zeroed)
+    iomap->type = IOMAP_UNWRITTEN;
+}
+
+static int
+raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+           struct iomap *iomap)
+{
+  struct raw *raw = raw_of (fs);
+
+  if (pos >= fs->size || length == 0)
+    return -EINVAL;
+  if (length > fs->size - pos)
+    length = fs->size - pos;
+
+  /* Before anything is looked up: a change from here on is seen. */
+  iomap->cookie = cookie_now (raw);
+  iomap->zeroed = false;
+  if (is_direct_write (flags))
+    begin_direct_write (raw, pos, length, iomap);
+  else if (flags & IOMAP_WRITE)
+    begin_write (raw, pos, length, iomap);
+  else if (flags & IOMAP_REPORT)
+    begin_report (raw, pos, length, iomap);
+  else
+    begin_read (raw, pos, length, iomap);
+  if (!is_direct_write (flags) && !(flags & IOMAP_REPORT))
+    begin_zeroed (raw, pos, iomap);
+  iomap->offset = pos;
+  iomap->addr = pos;
+  return 0;
+}
+
+static void
+raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+         unsigned flags, const struct iomap *iomap)
+{
+  (void) written; /* what failed half way may have reached the store too */
+  (void) iomap;
+  if (is_direct_write (flags))
+    extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
+}
+
+/* Does the fs's user still say so of all of the mapping? */
+static bool
+still_zeroed (struct fs *fs, const struct iomap *iomap)
+{
+  uint64_t pos = iomap->offset, end = pos + iomap->length, n;
+
+  for (; pos < end; pos += n) {
+    n = end - pos;
+    if (!fs->zeroed (fs->zeroed_opaque, pos, &n))
+      return false;
+  }
+  return true;
+}
+
+/* What was written over a zero, and written back, before begin has changed no
+ * cookie since.  It may have left the cache before it was looked for there, but
+ * not before the zero was flushed.
+ */
+static bool
+raw_valid (struct fs *fs, const struct iomap *iomap)
+{
+  return cookie_now (raw_of (fs)) == iomap->cookie &&
+         (!iomap->zeroed || still_zeroed (fs, iomap));
+}
+
+static int
+raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
+                       struct iomap *iomap)
+{
+  struct raw *raw = raw_of (fs);
+
+  if (offset >= fs->size || length == 0)
+    return -EINVAL;
+  if (length > fs->size - offset)
+    length = fs->size - offset;
+  extents_set (raw->extents, offset, length, IOMAP_MAPPED);
+  *iomap = (struct iomap) {
+    .type = IOMAP_MAPPED,
+    .offset = offset,
+    .length = length,
+    .addr = offset,
+    .cookie = cookie_now (raw),
+  };
+  return 0;
+}
+
+static void
+raw_ioend_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
+{
+  (void) error; /* a failed write may have written a part */
+  extents_set (raw_of (fs)->extents, offset, length, IOMAP_MAPPED);
+}
+
+/* Is all of the range a hole already? */
+static bool
+is_hole (struct raw *raw, uint64_t offset, uint64_t length)
+{
+  enum iomap_type type;
+  uint64_t known = length;
+
+  return extents_lookup (raw->extents, offset, &known, &type) &&
+         type == IOMAP_HOLE && known >= length;
+}
+
+/* Of the range, what is not known to read as zero in the store is MAPPED, if
+ * the range is about to be zeroed: nothing is to be learned of it before that
+ * is over, for the store may still lose it.  If zeroing has failed, half way
+ * perhaps, it is unknown.  What read as zero before still does, and must: the
+ * store may have lost what made it so.
+ */
+static void
+mark_data (struct raw *raw, uint64_t offset, uint64_t length, bool failed)
+{
+  enum iomap_type type;
+  uint64_t n;
+
+  for (; length > 0; offset += n, length -= n) {
+    uint64_t known = length;
+    bool found = extents_lookup (raw->extents, offset, &known, &type);
+
+    n = known < length ? known : length;
+    if (found && (type == IOMAP_HOLE || type == IOMAP_UNWRITTEN))
+      continue;
+    if (failed)
+      extents_forget (raw->extents, offset, n);
+    else
+      extents_set (raw->extents, offset, n, IOMAP_MAPPED);
+  }
+}
+
+static int
+raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
+          bool trim)
+{
+  struct raw *raw = raw_of (fs);
+  const struct store_geometry *geo = &fs->store->geo;
+  bool give_back = trim || (flags & STORE_MAY_TRIM);
+  bool again = flags & IOMAP_ZERO_AGAIN;
+  struct store_req req = {
+    .op = trim ? STORE_TRIM : STORE_ZERO,
+    .flags = flags & ~IOMAP_ZERO_AGAIN,
+    .offset = offset,
+    .length = length,
+  };
+  int r;
+
+  if (offset > fs->size || length > fs->size - offset)
+    return -EINVAL;
+  if (length == 0)
+    return 0;
+  if (again)
+    extents_set (raw->extents, offset, length, IOMAP_UNWRITTEN);
+  else if (give_back && is_hole (raw, offset, length))
+    return 0;
+  else
+    mark_data (raw, offset, length, false);
+  r = store_submit_wait (fs->store, &req);
+  if (r < 0) {
+    mark_data (raw, offset, length, true);
+    return r;
+  }
+  extents_set (raw->extents, offset, length,
+               give_back && geo->can_trim && geo->can_extents
+                 ? IOMAP_HOLE
+                 : IOMAP_UNWRITTEN);
+  return 0;
+}
+
+static void
+raw_flush (struct fs *fs, struct store_req *req)
+{
+  req->op = STORE_FLUSH;
+  fs->store->ops->submit (fs->store, &req, 1);
+}
+
+static void
+raw_work (struct fs *fs)
+{
+  raw_lookahead (raw_of (fs));
+}
+
+static void
+raw_stop_work (struct fs *fs)
+{
+  raw_lookahead_stop (raw_of (fs));
+}
+
+static void
+raw_close (struct fs *fs)
+{
+  struct raw *raw = raw_of (fs);
+
+  extents_destroy (raw->extents);
+  free (raw);
+}
+
+static const struct iomap_ops raw_ops = {
+  .name = "raw",
+  .begin = raw_begin,
+  .end = raw_end,
+  .valid = raw_valid,
+  .map_for_writeback = raw_map_for_writeback,
+  .ioend_done = raw_ioend_done,
+  .zero = raw_zero,
+  .flush = raw_flush,
+  .work = raw_work,
+  .stop_work = raw_stop_work,
+  .close = raw_close,
+};
+
+int
+raw_open (struct store *store, struct fs **fs)
+{
+  struct raw *raw = calloc (1, sizeof *raw);
+
+  if (raw == NULL)
+    return -ENOMEM;
+  raw->extents = extents_create (MAX_EXTENTS);
+  if (raw->extents == NULL) {
+    free (raw);
+    return -ENOMEM;
+  }
+  atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
+  raw->reports.wanted = WANTED_RUNS;
+  raw->fs.ops = &raw_ops;
+  raw->fs.store = store;
+  raw->fs.size = store->geo.size;
+  raw->fs.block_size = store->geo.min_io;
+  raw_lookahead_init (raw);
+  *fs = &raw->fs;
+  return 0;
+}
