@@ -59,15 +59,8 @@ extern struct extent *extents_next (struct extent *x);
 extern struct extent *extents_prev (struct extent *x);
 extern struct extent *extents_last (struct extents *e);
 
-/* The first range that ends at or after offset. */
-extern struct extent *extents_ending_from (struct extents *e, uint64_t offset);
-
 /* The first range with a byte at offset or after it. */
-static inline struct extent *
-extents_reaching (struct extents *e, uint64_t offset)
-{
-  return extents_ending_from (e, offset + 1);
-}
+extern struct extent *extents_reaching (struct extents *e, uint64_t offset);
 
 /* See to it that `need' ranges can be added: forget others, but none that
  * overlaps or adjoins [start, end).

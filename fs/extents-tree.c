@@ -78,13 +78,20 @@ drop (struct extents *e, struct extent *x)
   e->count--;
 }
 
-struct extent *
-extents_ending_from (struct extents *e, uint64_t offset)
+/* The first range that ends at or after offset. */
+static struct extent *
+ending_from (struct extents *e, uint64_t offset)
 {
   struct extent key;
 
   key.end = offset;
   return RB_NFIND (extent_tree, &e->tree, &key);
+}
+
+struct extent *
+extents_reaching (struct extents *e, uint64_t offset)
+{
+  return ending_from (e, offset + 1);
 }
 
 struct extent *
@@ -215,7 +222,7 @@ bool
 extents_fill (struct extents *e, uint64_t start, uint64_t end,
               enum iomap_type type)
 {
-  struct extent *left = extents_ending_from (e, start), *right = left;
+  struct extent *left = ending_from (e, start), *right = left;
 
   recent_forget (&e->recent);
   if (left && left->end == start)
