@@ -24,6 +24,15 @@ UNIT_TESTS = \
 	unit/failure-split-test \
 	unit/failure-test \
 	unit/failure-zero-test \
+	unit/file-cut-test \
+	unit/file-open-test \
+	unit/file-pieces-test \
+	unit/file-retry-test \
+	unit/file-short-test \
+	unit/file-test \
+	unit/file-turns-test \
+	unit/file-untouched-test \
+	unit/file-zero-test \
 	unit/fill-length-test \
 	unit/fill-test \
 	unit/folio-test \
@@ -40,6 +49,7 @@ UNIT_TESTS = \
 	unit/loss-moments-test \
 	unit/loss-test \
 	unit/loss-zero-test \
+	unit/nbd-uri-test \
 	unit/nowait-test \
 	unit/parse-test \
 	unit/priority-test \
@@ -61,35 +71,25 @@ UNIT_TESTS = \
 	unit/signals-test \
 	unit/stats-log-test \
 	unit/stats-test \
-	unit/store-file-cut-test \
-	unit/store-file-open-test \
-	unit/store-file-pieces-test \
-	unit/store-file-retry-test \
-	unit/store-file-short-test \
-	unit/store-file-test \
-	unit/store-file-turns-test \
-	unit/store-file-untouched-test \
-	unit/store-file-zero-test \
-	unit/store-nbd-uri-test \
 	unit/store-queue-test \
 	unit/sync-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
-	unit/write-mapping-test \
 	unit/use-test \
+	unit/write-mapping-test \
 	unit/write-test \
 	unit/zero-race-test \
 	unit/zero-test \
 	$(NULL)
 if HAVE_LIBNBD
 UNIT_TESTS += \
-	unit/store-nbd-change-test \
-	unit/store-nbd-connect-test \
-	unit/store-nbd-drain-test \
-	unit/store-nbd-durable-test \
-	unit/store-nbd-loss-test \
-	unit/store-nbd-slow-test \
-	unit/store-nbd-test \
+	unit/nbd-change-test \
+	unit/nbd-connect-test \
+	unit/nbd-drain-test \
+	unit/nbd-durable-test \
+	unit/nbd-loss-test \
+	unit/nbd-slow-test \
+	unit/nbd-test \
 	$(NULL)
 endif
 
@@ -100,16 +100,16 @@ NO_THREADS = \
 	unit/balance-settle-test \
 	unit/cmdline-test \
 	unit/config-test \
+	unit/file-pieces-test \
+	unit/file-short-test \
 	unit/index-test \
 	unit/iomap-test \
 	unit/log-test \
+	unit/nbd-uri-test \
 	unit/parse-test \
 	unit/progress-test \
 	unit/ranges-test \
 	unit/signals-test \
-	unit/store-file-pieces-test \
-	unit/store-file-short-test \
-	unit/store-nbd-uri-test \
 	unit/store-queue-test \
 	unit/throttle-law-test \
 	$(NULL)
@@ -119,9 +119,9 @@ check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 TSAN_TESTS += $(filter-out $(NO_THREADS), $(UNIT_TESTS))
 WAITING_TESTS += \
-	unit/store-file-open-test \
-	unit/store-file-retry-test \
-	unit/store-nbd-loss-test \
+	unit/file-open-test \
+	unit/file-retry-test \
+	unit/nbd-loss-test \
 	$(NULL)
 else
 check-local: no-cmocka
@@ -212,40 +212,40 @@ unit_raw_lookahead_test_SOURCES = \
 unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
 FILE_RIG = unit/file-rig.c unit/file-rig.h
-unit_store_file_cut_test_SOURCES = unit/store-file-cut-test.c $(FILE_RIG)
-unit_store_file_open_test_SOURCES = unit/store-file-open-test.c $(FILE_RIG)
-unit_store_file_pieces_test_SOURCES = \
+unit_file_cut_test_SOURCES = unit/file-cut-test.c $(FILE_RIG)
+unit_file_open_test_SOURCES = unit/file-open-test.c $(FILE_RIG)
+unit_file_pieces_test_SOURCES = \
 	unit/seed.h \
-	unit/store-file-pieces-test.c \
+	unit/file-pieces-test.c \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_store_file_retry_test_SOURCES = unit/store-file-retry-test.c $(FILE_RIG)
-unit_store_file_short_test_SOURCES = unit/store-file-short-test.c $(FILE_RIG)
-unit_store_file_test_SOURCES = \
+unit_file_retry_test_SOURCES = unit/file-retry-test.c $(FILE_RIG)
+unit_file_short_test_SOURCES = unit/file-short-test.c $(FILE_RIG)
+unit_file_test_SOURCES = \
 	unit/seed.h \
-	unit/store-file-test.c \
+	unit/file-test.c \
 	$(FILE_RIG) \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_store_file_turns_test_SOURCES = unit/store-file-turns-test.c $(FILE_RIG)
-unit_store_file_untouched_test_SOURCES = \
-	unit/store-file-untouched-test.c \
+unit_file_turns_test_SOURCES = unit/file-turns-test.c $(FILE_RIG)
+unit_file_untouched_test_SOURCES = \
+	unit/file-untouched-test.c \
 	$(FILE_RIG) \
 	$(NULL)
-unit_store_file_zero_test_SOURCES = unit/store-file-zero-test.c $(FILE_RIG)
+unit_file_zero_test_SOURCES = unit/file-zero-test.c $(FILE_RIG)
 NBD_RIG = \
 	unit/nbd-load.c unit/nbd-load.h \
 	unit/nbd-rig.c unit/nbd-rig.h \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
-unit_store_nbd_change_test_SOURCES = unit/store-nbd-change-test.c $(NBD_RIG)
-unit_store_nbd_connect_test_SOURCES = unit/store-nbd-connect-test.c $(NBD_RIG)
-unit_store_nbd_drain_test_SOURCES = unit/store-nbd-drain-test.c $(NBD_RIG)
-unit_store_nbd_durable_test_SOURCES = unit/store-nbd-durable-test.c $(NBD_RIG)
-unit_store_nbd_loss_test_SOURCES = unit/store-nbd-loss-test.c $(NBD_RIG)
-unit_store_nbd_slow_test_SOURCES = unit/store-nbd-slow-test.c $(NBD_RIG)
-unit_store_nbd_test_SOURCES = unit/store-nbd-test.c $(NBD_RIG)
+unit_nbd_change_test_SOURCES = unit/nbd-change-test.c $(NBD_RIG)
+unit_nbd_connect_test_SOURCES = unit/nbd-connect-test.c $(NBD_RIG)
+unit_nbd_drain_test_SOURCES = unit/nbd-drain-test.c $(NBD_RIG)
+unit_nbd_durable_test_SOURCES = unit/nbd-durable-test.c $(NBD_RIG)
+unit_nbd_loss_test_SOURCES = unit/nbd-loss-test.c $(NBD_RIG)
+unit_nbd_slow_test_SOURCES = unit/nbd-slow-test.c $(NBD_RIG)
+unit_nbd_test_SOURCES = unit/nbd-test.c $(NBD_RIG)
 
 CACHE_FIXTURE = \
 	unit/cache-fixture.c unit/cache-fixture.h \

@@ -490,7 +490,7 @@ test_random (void **state)
   struct model m;
 
   (void) state;
-  model_init (&m, test_rng ("store-file-pieces-test"));
+  model_init (&m, test_rng ("file-pieces-test"));
   for (i = 0; i < 1000; i++) {
     random_request (&m);
     run (&m, 0);
