@@ -180,9 +180,9 @@ config_file_store (const struct config *config, bool readonly,
 
 void
 config_nbd_store (const struct config *config, bool readonly,
-                  struct store_nbd_options *options)
+                  struct nbd_store_options *options)
 {
-  *options = (struct store_nbd_options) {
+  *options = (struct nbd_store_options) {
     .uri = config->store,
     .readonly = readonly,
     .unsafe_no_flush = config->unsafe_no_flush,

@@ -355,7 +355,7 @@ check_store (const char *value)
 
   if (has_prefix (value, "file:"))
     return value[5] ? NULL : "no path given";
-  if (store_nbd_is_uri (value))
+  if (nbd_store_is_uri (value))
     return check_nbd ();
   if (has_prefix (value, "nbd:"))
     return "that is QEMU's name for an NBD server";
@@ -374,7 +374,7 @@ set_store (struct config *config, const struct param *param, const char *value,
 
   if (wrong)
     return refuse (err, param, value, wrong);
-  config->nbd = store_nbd_is_uri (value);
+  config->nbd = nbd_store_is_uri (value);
   if (has_prefix (value, "file:"))
     value += 5;
   config->store = strdup (value);

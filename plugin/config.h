@@ -83,7 +83,7 @@ extern void config_mapping (const struct config *config,
 extern void config_file_store (const struct config *config, bool readonly,
                                struct store_file_options *options);
 extern void config_nbd_store (const struct config *config, bool readonly,
-                              struct store_nbd_options *options);
+                              struct nbd_store_options *options);
 
 /* The text of --help. */
 extern const char config_help[];

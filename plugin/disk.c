@@ -102,10 +102,10 @@ static int
 open_nbd (struct disk *disk, const struct config *config, bool readonly,
           char *err)
 {
-  struct store_nbd_options options;
+  struct nbd_store_options options;
 
   config_nbd_store (config, readonly, &options);
-  return store_nbd_open (&disk->env, &options, &disk->store, err,
+  return nbd_store_open (&disk->env, &options, &disk->store, err,
                          CONFIG_ERROR_MAX);
 }
 #endif

@@ -69,7 +69,7 @@ make_absolute (void)
   char *absolute;
 
   if (config.nbd) {
-    absolute = store_nbd_absolute_uri (config.store);
+    absolute = nbd_store_absolute_uri (config.store);
     if (absolute == NULL)
       nbdkit_error ("store=%s: cannot make its paths absolute: %m",
                     config.store);

@@ -22,7 +22,7 @@
 #define GOODBYE_TIMEOUT (NSEC_PER_SEC / 2)
 
 void
-remote_explain (char *why, const char *def)
+handle_explain (char *why, const char *def)
 {
   const char *s = nbd_get_error ();
   const char *colon = s ? strstr (s, ": ") : NULL;
@@ -162,7 +162,7 @@ demand_authority (struct nbd_handle *h, const char *uri, char **dir, char *why)
   if (strncmp (uri, "nbds", 4) != 0)
     return 0;
   snprintf (why, WHY_MAX, "out of memory");
-  if (store_nbd_tls_paths (uri, dir, &psk) < 0)
+  if (nbd_store_tls_paths (uri, dir, &psk) < 0)
     return -ENOMEM;
   if (psk)
     return 0;
@@ -175,28 +175,28 @@ demand_authority (struct nbd_handle *h, const char *uri, char **dir, char *why)
   /* Also a default: where it is may have been decided otherwise there. */
   if (nbd_set_tls_certificates (h, *dir) == 0)
     return 0;
-  remote_explain (why, "out of memory");
+  handle_explain (why, "out of memory");
   return -ENOMEM;
 }
 
 /* --------------------------------------------------------------- connecting */
 
 static int
-negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
+negotiate (const struct nbd_store *nbd, struct nbd_handle *h, uint64_t deadline,
            int cancel_fd, char *why)
 {
-  uint64_t begun = sn->store.env->now (sn->store.env);
+  uint64_t begun = nbd->store.env->now (nbd->store.env);
   int r = 1;
 
   if (nbd_set_uri_allow_local_file (h, true) < 0 ||
       nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-      nbd_aio_connect_uri (h, sn->uri) < 0)
+      nbd_aio_connect_uri (h, nbd->uri) < 0)
     r = -1;
   while (r > 0 && !nbd_aio_is_ready (h)) {
     if (nbd_aio_is_dead (h) || nbd_aio_is_closed (h))
       r = -1;
     else
-      r = step (sn->store.env, h, deadline, cancel_fd);
+      r = step (nbd->store.env, h, deadline, cancel_fd);
   }
   if (r > 0)
     return 0;
@@ -205,12 +205,12 @@ negotiate (const struct store_nbd *sn, struct nbd_handle *h, uint64_t deadline,
               deadline > begun ? (deadline - begun) / NSEC_PER_SEC : 0);
     return -ETIMEDOUT;
   }
-  remote_explain (why, "the server closed the connection");
+  handle_explain (why, "the server closed the connection");
   return last_error ();
 }
 
 int
-remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
+handle_connect (const struct nbd_store *nbd, uint64_t deadline, int cancel_fd,
                 struct nbd_handle **handle, char *why)
 {
   struct nbd_handle *h = nbd_create ();
@@ -218,12 +218,12 @@ remote_connect (const struct store_nbd *sn, uint64_t deadline, int cancel_fd,
   int r;
 
   if (h == NULL) {
-    remote_explain (why, "out of memory");
+    handle_explain (why, "out of memory");
     return -ENOMEM;
   }
-  r = demand_authority (h, sn->uri, &dir, why);
+  r = demand_authority (h, nbd->uri, &dir, why);
   if (r == 0)
-    r = negotiate (sn, h, deadline, cancel_fd, why);
+    r = negotiate (nbd, h, deadline, cancel_fd, why);
   /* It may have vanished before libnbd looked. */
   if (r == 0 && dir && !has_authority (dir, why))
     r = -ENOKEY;
@@ -249,15 +249,15 @@ block_size (struct nbd_handle *h, int which, uint32_t def)
 }
 
 int
-remote_learn (struct nbd_handle *h, struct remote_facts *facts, char *why)
+export_learn (struct nbd_handle *h, struct export_facts *facts, char *why)
 {
   int64_t size = nbd_get_size (h);
 
   if (size < 0) {
-    remote_explain (why, "its size is not known");
+    handle_explain (why, "its size is not known");
     return last_error ();
   }
-  *facts = (struct remote_facts) {
+  *facts = (struct export_facts) {
     .min_block = block_size (h, LIBNBD_SIZE_MINIMUM, 1),
     .max_block = block_size (h, LIBNBD_SIZE_MAXIMUM, MAX_PAYLOAD),
     .readonly = nbd_is_read_only (h) > 0,
@@ -288,7 +288,7 @@ still (const char *what, bool was, bool is, char *why)
 
 /* Whatever is asked of a disk of that size and those blocks, it takes. */
 static bool
-blocks_fit (const struct remote_facts *was, const struct remote_facts *is,
+blocks_fit (const struct export_facts *was, const struct export_facts *is,
             char *why)
 {
   uint32_t granted = was->min_block < 512 ? 512 : was->min_block;
@@ -311,7 +311,7 @@ blocks_fit (const struct remote_facts *was, const struct remote_facts *is,
 
 /* All of what it was is there; what is behind it is not touched. */
 static bool
-large_enough (const struct remote_facts *was, const struct remote_facts *is,
+large_enough (const struct export_facts *was, const struct export_facts *is,
               char *why)
 {
   if (is->size >= was->size)
@@ -327,7 +327,7 @@ large_enough (const struct remote_facts *was, const struct remote_facts *is,
  * that trim, and may fill what lies under the server.
  */
 static bool
-still_written_to (const struct remote_facts *was, const struct remote_facts *is,
+still_written_to (const struct export_facts *was, const struct export_facts *is,
                   char *why)
 {
   if (is->readonly && !was->readonly) {
@@ -340,13 +340,13 @@ still_written_to (const struct remote_facts *was, const struct remote_facts *is,
 }
 
 bool
-remote_same (const struct store_nbd *sn, const struct remote_facts *is,
+export_fits (const struct nbd_store *nbd, const struct export_facts *is,
              char *why)
 {
-  const struct remote_facts *was = &sn->facts;
+  const struct export_facts *was = &nbd->facts;
 
   return blocks_fit (was, is, why) && large_enough (was, is, why) &&
-         (sn->store.geo.readonly || still_written_to (was, is, why));
+         (nbd->store.geo.readonly || still_written_to (was, is, why));
 }
 
 static uint32_t
@@ -356,7 +356,7 @@ smaller (uint32_t a, uint32_t b)
 }
 
 void
-remote_join (struct remote_facts *facts, const struct remote_facts *other)
+export_join (struct export_facts *facts, const struct export_facts *other)
 {
   if (other->size < facts->size) {
     facts->size = other->size;
@@ -375,7 +375,7 @@ remote_join (struct remote_facts *facts, const struct remote_facts *other)
 }
 
 void
-remote_goodbye (struct env *env, struct nbd_handle **handles, unsigned n)
+handle_goodbye (struct env *env, struct nbd_handle **handles, unsigned n)
 {
   uint64_t deadline = env->now (env) + GOODBYE_TIMEOUT;
   unsigned i;

@@ -48,7 +48,7 @@ ended (int fd)
 
 /* The socket stays, since conn->fd is a duplicate. */
 static void
-close_handle (struct remote_conn *conn)
+close_handle (struct connection *conn)
 {
   if (conn->handle)
     nbd_close (conn->handle);
@@ -56,9 +56,9 @@ close_handle (struct remote_conn *conn)
 }
 
 static void
-end (struct remote_conn *conn)
+end (struct connection *conn)
 {
-  ev_io_stop (conn->session->sn->loop, &conn->watcher);
+  ev_io_stop (conn->session->nbd->loop, &conn->watcher);
   close_handle (conn);
   close (conn->fd);
   conn->fd = -1;
@@ -66,7 +66,7 @@ end (struct remote_conn *conn)
 
 /* Take an answer, or a part of one, if libnbd still can. */
 static void
-receive (struct remote_conn *conn)
+receive (struct connection *conn)
 {
   if (conn->handle == NULL)
     return;
@@ -76,7 +76,7 @@ receive (struct remote_conn *conn)
 }
 
 static bool
-drained (struct remote_conn *conn)
+drained (struct connection *conn)
 {
   return conn->changes == 0 || (conn->handle == NULL && ended (conn->fd));
 }
@@ -84,8 +84,8 @@ drained (struct remote_conn *conn)
 static void
 on_drain (struct ev_loop *loop, ev_io *watcher, int revents)
 {
-  struct remote_conn *conn = watcher->data;
-  struct store_nbd *sn = conn->session->sn;
+  struct connection *conn = watcher->data;
+  struct nbd_store *nbd = conn->session->nbd;
 
   (void) loop;
   (void) revents;
@@ -93,15 +93,15 @@ on_drain (struct ev_loop *loop, ev_io *watcher, int revents)
   if (!drained (conn))
     return;
   end (conn);
-  remote_drain_sweep (sn);
-  remote_wake (sn);
+  drain_sweep (nbd);
+  nbd_store_wake (nbd);
 }
 
 /* libnbd is ready only if it has nothing more to send. */
 static void
-begin (struct remote_conn *conn)
+begin (struct connection *conn)
 {
-  struct ev_loop *loop = conn->session->sn->loop;
+  struct ev_loop *loop = conn->session->nbd->loop;
 
   ev_io_stop (loop, &conn->watcher);
   if (conn->receiving || nbd_aio_is_ready (conn->handle) <= 0)
@@ -120,50 +120,50 @@ begin (struct remote_conn *conn)
  * The lock is held.
  */
 static void
-take_over (struct store_nbd *sn)
+take_over (struct nbd_store *nbd)
 {
-  struct remote_cmd *cmd;
+  struct command *cmd;
 
-  for (cmd = sn->oldest; cmd; cmd = cmd->next) {
+  for (cmd = nbd->oldest; cmd; cmd = cmd->next) {
     if (cmd->ticket)
       cmd->ticket->cmd = NULL;
     cmd->ticket = NULL;
     if (cmd->weight == 0)
       continue; /* the last piece was answered */
-    if (cmd->kind == REMOTE_WRITE || cmd->kind == REMOTE_ZERO)
+    if (cmd->kind == COMMAND_WRITE || cmd->kind == COMMAND_ZERO)
       cmd->conn->changes++;
-    else if (cmd->kind != REMOTE_FLUSH)
+    else if (cmd->kind != COMMAND_FLUSH)
       cmd->conn->receiving = true;
   }
 }
 
 void
-remote_drain_begin (struct store_nbd *sn, struct remote_session *session)
+drain_begin (struct nbd_store *nbd, struct session *session)
 {
-  uint64_t patience = sn->retry < NSEC_PER_SEC ? NSEC_PER_SEC : sn->retry;
+  uint64_t patience = nbd->retry < NSEC_PER_SEC ? NSEC_PER_SEC : nbd->retry;
   unsigned i;
 
-  session->drain_until = sn->store.env->now (sn->store.env) + patience;
-  session->next = sn->draining;
-  sn->draining = session;
-  pthread_mutex_lock (&sn->lock);
-  take_over (sn);
-  pthread_mutex_unlock (&sn->lock);
+  session->drain_until = nbd->store.env->now (nbd->store.env) + patience;
+  session->next = nbd->draining;
+  nbd->draining = session;
+  pthread_mutex_lock (&nbd->lock);
+  take_over (nbd);
+  pthread_mutex_unlock (&nbd->lock);
   for (i = 0; i < session->n; i++)
     begin (&session->conns[i]);
 }
 
 void
-remote_drain_answered (const struct remote_ticket *ticket)
+drain_answered (const struct ticket *ticket)
 {
   if (ticket->change)
     ticket->conn->changes--;
 }
 
 void
-remote_drain_sweep (struct store_nbd *sn)
+drain_sweep (struct nbd_store *nbd)
 {
-  struct remote_session **p = &sn->draining, *session;
+  struct session **p = &nbd->draining, *session;
   unsigned i;
 
   while ((session = *p) != NULL) {
@@ -176,15 +176,15 @@ remote_drain_sweep (struct store_nbd *sn)
     *p = session->next;
     free (session);
   }
-  if (sn->draining)
+  if (nbd->draining)
     return;
-  pthread_mutex_lock (&sn->lock);
-  remote_unhold (sn);
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_lock (&nbd->lock);
+  requests_unhold (nbd);
+  pthread_mutex_unlock (&nbd->lock);
 }
 
 static void
-drop (struct remote_session *session)
+drop (struct session *session)
 {
   unsigned i;
 
@@ -194,34 +194,34 @@ drop (struct remote_session *session)
 }
 
 void
-remote_drain_check (struct store_nbd *sn, uint64_t now)
+drain_check (struct nbd_store *nbd, uint64_t now)
 {
-  struct remote_session *session;
+  struct session *session;
   bool late = false;
 
-  for (session = sn->draining; session; session = session->next) {
+  for (session = nbd->draining; session; session = session->next) {
     if (now < session->drain_until)
       continue;
     late = true;
     drop (session);
-    env_log (sn->store.env, LOG_ERROR,
+    env_log (nbd->store.env, LOG_ERROR,
              "%s: an old connection does not end; should a write be stalled "
              "there, it could still land on a newer one",
-             sn->uri);
+             nbd->uri);
   }
   if (!late)
     return;
-  remote_drain_sweep (sn);
-  remote_collect (sn);
+  drain_sweep (nbd);
+  requests_collect (nbd);
 }
 
 void
-remote_drain_stop (struct store_nbd *sn)
+drain_stop (struct nbd_store *nbd)
 {
-  struct remote_session *session;
+  struct session *session;
 
-  while ((session = sn->draining) != NULL) {
-    sn->draining = session->next;
+  while ((session = nbd->draining) != NULL) {
+    nbd->draining = session->next;
     drop (session);
     free (session);
   }

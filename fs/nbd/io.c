@@ -17,10 +17,10 @@
 /* ------------------------------------------------------ lists of requests */
 
 static void
-done_add (struct store_nbd *sn, struct done_list *done, struct store_req *req,
+done_add (struct nbd_store *nbd, struct done_list *done, struct store_req *req,
           int error)
 {
-  sn->wanted--;
+  nbd->wanted--;
   req->state = error;
   req->next = NULL;
   *done->tail = req;
@@ -28,7 +28,7 @@ done_add (struct store_nbd *sn, struct done_list *done, struct store_req *req,
 }
 
 void
-remote_done_call (struct done_list *done)
+done_call (struct done_list *done)
 {
   struct store_req *req;
 
@@ -39,24 +39,24 @@ remote_done_call (struct done_list *done)
 }
 
 static void
-hold (struct store_nbd *sn, struct store_req *req)
+hold (struct nbd_store *nbd, struct store_req *req)
 {
   req->next = NULL;
-  if (sn->held.tail)
-    sn->held.tail->next = req;
+  if (nbd->held.tail)
+    nbd->held.tail->next = req;
   else
-    sn->held.head = req;
-  sn->held.tail = req;
+    nbd->held.head = req;
+  nbd->held.tail = req;
 }
 
 /* Each goes before all others, so the last goes first. */
 void
-remote_unhold (struct store_nbd *sn)
+requests_unhold (struct nbd_store *nbd)
 {
-  struct store_req *req = sn->held.head, *next, *reversed = NULL;
+  struct store_req *req = nbd->held.head, *next, *reversed = NULL;
 
-  sn->holding = false;
-  sn->held.head = sn->held.tail = NULL;
+  nbd->holding = false;
+  nbd->held.head = nbd->held.tail = NULL;
   for (; req; req = next) {
     next = req->next;
     req->next = reversed;
@@ -64,22 +64,22 @@ remote_unhold (struct store_nbd *sn)
   }
   for (; reversed; reversed = next) {
     next = reversed->next;
-    store_queue_add_first (&sn->queue, reversed);
+    store_queue_add_first (&nbd->queue, reversed);
   }
 }
 
 void
-remote_fail_waiting (struct store_nbd *sn, int error, struct done_list *done)
+requests_fail_waiting (struct nbd_store *nbd, int error, struct done_list *done)
 {
-  struct store_list *lists[] = { &sn->held, &sn->queue.urgent,
-                                 &sn->queue.rest };
+  struct store_list *lists[] = { &nbd->held, &nbd->queue.urgent,
+                                 &nbd->queue.rest };
   struct store_req *req;
   size_t i;
 
   for (i = 0; i < sizeof lists / sizeof lists[0]; i++) {
     while ((req = lists[i]->head) != NULL) {
       lists[i]->head = req->next;
-      done_add (sn, done, req, error);
+      done_add (nbd, done, req, error);
     }
     lists[i]->tail = NULL;
   }
@@ -87,41 +87,41 @@ remote_fail_waiting (struct store_nbd *sn, int error, struct done_list *done)
 
 /* --------------------------------------------- commands; the lock is held */
 
-static struct remote_cmd *
-cmd_take (struct store_nbd *sn, struct store_req *req)
+static struct command *
+cmd_take (struct nbd_store *nbd, struct store_req *req)
 {
-  struct remote_cmd *cmd = sn->free_slots;
+  struct command *cmd = nbd->free_slots;
 
-  sn->free_slots = cmd->next;
+  nbd->free_slots = cmd->next;
   cmd->req = req;
   cmd->next = NULL;
-  cmd->prev = sn->newest;
-  if (sn->newest)
-    sn->newest->next = cmd;
+  cmd->prev = nbd->newest;
+  if (nbd->newest)
+    nbd->newest->next = cmd;
   else
-    sn->oldest = cmd;
-  sn->newest = cmd;
+    nbd->oldest = cmd;
+  nbd->newest = cmd;
   return cmd;
 }
 
 static void
-cmd_free (struct store_nbd *sn, struct remote_cmd *cmd)
+cmd_free (struct nbd_store *nbd, struct command *cmd)
 {
   if (cmd->prev)
     cmd->prev->next = cmd->next;
   else
-    sn->oldest = cmd->next;
+    nbd->oldest = cmd->next;
   if (cmd->next)
     cmd->next->prev = cmd->prev;
   else
-    sn->newest = cmd->prev;
-  store_queue_done (&sn->queue, cmd->req);
-  cmd->next = sn->free_slots;
-  sn->free_slots = cmd;
+    nbd->newest = cmd->prev;
+  store_queue_done (&nbd->queue, cmd->req);
+  cmd->next = nbd->free_slots;
+  nbd->free_slots = cmd;
 }
 
 static void
-cmd_done (struct store_nbd *sn, struct remote_cmd *cmd, int error,
+cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
           struct done_list *done)
 {
   struct store_req *req = cmd->req;
@@ -129,17 +129,17 @@ cmd_done (struct store_nbd *sn, struct remote_cmd *cmd, int error,
   if (cmd->conn)
     cmd->conn->weight -= cmd->weight;
   cmd->conn = NULL;
-  cmd_free (sn, cmd);
-  done_add (sn, done, req, error);
+  cmd_free (nbd, cmd);
+  done_add (nbd, done, req, error);
 }
 
 /* The connection with the least to do. */
 static void
-choose_conn (struct remote_session *session, struct remote_cmd *cmd,
-             uint64_t bytes, bool slow)
+choose_conn (struct session *session, struct command *cmd, uint64_t bytes,
+             bool slow)
 {
-  struct env *env = session->sn->store.env;
-  struct remote_conn *best = &session->conns[0];
+  struct env *env = session->nbd->store.env;
+  struct connection *best = &session->conns[0];
   unsigned i;
 
   for (i = 1; i < session->n; i++)
@@ -157,35 +157,35 @@ choose_conn (struct remote_session *session, struct remote_cmd *cmd,
 
 /* Does it make the server write what came before, or zeroes, however many? */
 static bool
-slow_req (const struct remote_facts *facts, const struct store_req *req)
+slow_req (const struct export_facts *facts, const struct store_req *req)
 {
-  if (req->op == STORE_FLUSH || remote_wants_fua (facts, req))
+  if (req->op == STORE_FLUSH || export_wants_fua (facts, req))
     return true;
   return facts->zero && req->op != STORE_READ && req->op != STORE_WRITE;
 }
 
 static bool
-slow_piece (const struct remote_cmd *cmd)
+slow_piece (const struct command *cmd)
 {
-  return cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_ZERO ||
+  return cmd->kind == COMMAND_FLUSH || cmd->kind == COMMAND_ZERO ||
          (cmd->flags & LIBNBD_CMD_FLAG_FUA);
 }
 
 /* The next whose turn it is, on a connection, or NULL. */
-static struct remote_cmd *
-next_cmd (struct store_nbd *sn, struct remote_session *session)
+static struct command *
+next_cmd (struct nbd_store *nbd, struct session *session)
 {
-  uint64_t max_io = remote_max_io (&session->facts), bytes = 0;
-  struct remote_cmd *cmd;
+  uint64_t max_io = export_max_io (&session->facts), bytes = 0;
+  struct command *cmd;
   struct store_req *req;
 
-  while ((req = store_queue_take (&sn->queue)) != NULL) {
-    if (sn->holding && req->op != STORE_READ) {
-      store_queue_done (&sn->queue, req);
-      hold (sn, req);
+  while ((req = store_queue_take (&nbd->queue)) != NULL) {
+    if (nbd->holding && req->op != STORE_READ) {
+      store_queue_done (&nbd->queue, req);
+      hold (nbd, req);
       continue;
     }
-    cmd = cmd_take (sn, req);
+    cmd = cmd_take (nbd, req);
     if (req->op == STORE_READ || req->op == STORE_WRITE)
       bytes = req->length < max_io ? req->length : max_io;
     choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
@@ -198,16 +198,16 @@ next_cmd (struct store_nbd *sn, struct remote_session *session)
 
 /* The lock is held. */
 static void
-finish_cmd (struct remote_cmd *cmd, int error)
+finish_cmd (struct command *cmd, int error)
 {
-  struct store_nbd *sn = cmd->sn;
+  struct nbd_store *nbd = cmd->nbd;
 
   cmd->error = error;
-  if (error == 0 && !remote_piece_whole (cmd))
+  if (error == 0 && !piece_whole (cmd))
     cmd->error = EIO;
   cmd->finished = NULL;
-  *sn->finished_tail = cmd;
-  sn->finished_tail = &cmd->finished;
+  *nbd->finished_tail = cmd;
+  nbd->finished_tail = &cmd->finished;
 }
 
 /* libnbd's callback, in any thread.  ENOTCONN is no answer: no server can give
@@ -216,236 +216,235 @@ finish_cmd (struct remote_cmd *cmd, int error)
 static int
 on_answer (void *opaque, int *error)
 {
-  struct remote_ticket *ticket = opaque;
-  struct remote_cmd *cmd;
-  struct store_nbd *sn = ticket->conn->session->sn;
+  struct ticket *ticket = opaque;
+  struct command *cmd;
+  struct nbd_store *nbd = ticket->conn->session->nbd;
   bool wake;
 
-  pthread_mutex_lock (&sn->lock);
+  pthread_mutex_lock (&nbd->lock);
   cmd = ticket->cmd;
   if (cmd)
     cmd->ticket = NULL;
   if (cmd && *error == ENOTCONN)
-    remote_lose (ticket->conn->session, NULL);
+    session_lose (ticket->conn->session, NULL);
   else if (cmd)
     finish_cmd (cmd, *error);
   else if (*error != ENOTCONN)
-    remote_drain_answered (ticket);
-  wake = cmd && !sn->collecting;
-  pthread_mutex_unlock (&sn->lock);
+    drain_answered (ticket);
+  wake = cmd && !nbd->collecting;
+  pthread_mutex_unlock (&nbd->lock);
   if (wake)
-    remote_wake (sn);
+    nbd_store_wake (nbd);
   return 1; /* libnbd forgets it */
 }
 
 static bool
-conn_dead (const struct remote_conn *conn)
+conn_dead (const struct connection *conn)
 {
   return nbd_aio_is_dead (conn->handle) || nbd_aio_is_closed (conn->handle);
 }
 
-/* Without the lock, with the command prepared.  Returns REMOTE_AGAIN: it is
+/* Without the lock, with the command prepared.  Returns PIECE_AGAIN: it is
  * sent, or its session is lost, else its result.
  */
 static int
-send_cmd (struct remote_cmd *cmd)
+send_cmd (struct command *cmd)
 {
-  struct remote_conn *conn = cmd->conn;
-  struct store_nbd *sn = cmd->sn;
+  struct connection *conn = cmd->conn;
+  struct nbd_store *nbd = cmd->nbd;
   char why[WHY_MAX];
   int r;
 
   /* Once it is sent it may be answered, and be another's, at once. */
-  r = remote_piece_send (cmd, on_answer);
+  r = piece_send (cmd, on_answer);
   if (r < 0 && !conn_dead (conn))
     return r;
   if (r < 0) {
-    remote_explain (why, "the connection is closed");
-    pthread_mutex_lock (&sn->lock);
-    remote_lose (conn->session, why);
-    pthread_mutex_unlock (&sn->lock);
-    remote_wake (sn);
+    handle_explain (why, "the connection is closed");
+    pthread_mutex_lock (&nbd->lock);
+    session_lose (conn->session, why);
+    pthread_mutex_unlock (&nbd->lock);
+    nbd_store_wake (nbd);
   }
   else if (nbd_aio_get_direction (conn->handle) & LIBNBD_AIO_DIRECTION_WRITE)
-    remote_wake (sn);
-  return REMOTE_AGAIN;
+    nbd_store_wake (nbd);
+  return PIECE_AGAIN;
 }
 
 void
-remote_pump (struct store_nbd *sn, struct done_list *done)
+requests_pump (struct nbd_store *nbd, struct done_list *done)
 {
-  struct remote_session *session = sn->session;
-  struct remote_cmd *cmd;
+  struct session *session = nbd->session;
+  struct command *cmd;
   int r;
 
   if (session == NULL)
     return;
   session->users++;
-  while (!session->lost && (cmd = next_cmd (sn, session)) != NULL) {
-    pthread_mutex_unlock (&sn->lock);
-    r = remote_piece_prepare (cmd);
-    if (r == REMOTE_AGAIN)
+  while (!session->lost && (cmd = next_cmd (nbd, session)) != NULL) {
+    pthread_mutex_unlock (&nbd->lock);
+    r = piece_prepare (cmd);
+    if (r == PIECE_AGAIN)
       r = send_cmd (cmd);
-    pthread_mutex_lock (&sn->lock);
-    if (r != REMOTE_AGAIN)
-      cmd_done (sn, cmd, r, done);
+    pthread_mutex_lock (&nbd->lock);
+    if (r != PIECE_AGAIN)
+      cmd_done (nbd, cmd, r, done);
   }
   if (--session->users == 0 && session->lost)
-    remote_wake (sn);
+    nbd_store_wake (nbd);
 }
 
 static int
-refuse (const struct store_nbd *sn, const struct store_req *req)
+refuse (const struct nbd_store *nbd, const struct store_req *req)
 {
-  if (sn->given_up)
-    return sn->give_up_error;
-  if (sn->store.geo.readonly && req->op != STORE_READ && req->op != STORE_FLUSH)
+  if (nbd->given_up)
+    return nbd->give_up_error;
+  if (nbd->store.geo.readonly && req->op != STORE_READ &&
+      req->op != STORE_FLUSH)
     return -EROFS;
   return 0;
 }
 
 void
-remote_submit (struct store *store, struct store_req **reqs, unsigned n)
+nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
 {
-  struct store_nbd *sn = store_nbd_of (store);
+  struct nbd_store *nbd = nbd_store_of (store);
   struct done_list done = { NULL, &done.head };
   bool was_idle;
   unsigned i;
   int r;
 
-  pthread_mutex_lock (&sn->lock);
+  pthread_mutex_lock (&nbd->lock);
   for (i = 0; i < n; i++) {
     reqs[i]->progress = 0;
     reqs[i]->state = 0;
-    if (sn->wanted++ == 0 && sn->session)
-      sn->quiet_since = store->env->now (store->env);
-    r = refuse (sn, reqs[i]);
+    if (nbd->wanted++ == 0 && nbd->session)
+      nbd->quiet_since = store->env->now (store->env);
+    r = refuse (nbd, reqs[i]);
     if (r < 0)
-      done_add (sn, &done, reqs[i], r);
+      done_add (nbd, &done, reqs[i], r);
     else
-      store_queue_add (&sn->queue, reqs[i]);
+      store_queue_add (&nbd->queue, reqs[i]);
   }
-  was_idle = sn->idle;
-  sn->idle = false;
+  was_idle = nbd->idle;
+  nbd->idle = false;
   if (was_idle)
-    remote_wake (sn);
-  remote_pump (sn, &done);
-  pthread_mutex_unlock (&sn->lock);
-  remote_done_call (&done);
+    nbd_store_wake (nbd);
+  requests_pump (nbd, &done);
+  pthread_mutex_unlock (&nbd->lock);
+  done_call (&done);
 }
 
 /* ------------------------------------------- after the answer: loop thread */
 
 static const char *
-name_of (const struct remote_cmd *cmd)
+name_of (const struct command *cmd)
 {
   switch (cmd->kind) {
-  case REMOTE_READ: return "reading";
-  case REMOTE_WRITE: return "writing";
-  case REMOTE_ZERO: return "zeroing";
-  case REMOTE_FLUSH: return "flushing";
+  case COMMAND_READ: return "reading";
+  case COMMAND_WRITE: return "writing";
+  case COMMAND_ZERO: return "zeroing";
+  case COMMAND_FLUSH: return "flushing";
   default: return "asking for the extents of";
   }
 }
 
 /* At most one a second. */
 static void
-log_error (struct store_nbd *sn, const struct remote_cmd *cmd)
+log_error (struct nbd_store *nbd, const struct command *cmd)
 {
-  struct env *env = sn->store.env;
+  struct env *env = nbd->store.env;
   uint64_t now = env->now (env);
   char more[48] = "";
 
   if (cmd->error == ENOTSUP && (cmd->flags & LIBNBD_CMD_FLAG_FAST_ZERO))
     return;
-  if (sn->logged && now - sn->logged < NSEC_PER_SEC) {
-    sn->unlogged++;
+  if (nbd->logged && now - nbd->logged < NSEC_PER_SEC) {
+    nbd->unlogged++;
     return;
   }
-  if (sn->unlogged > 0)
-    snprintf (more, sizeof more, " (and %u more errors before)", sn->unlogged);
-  sn->logged = now;
-  sn->unlogged = 0;
+  if (nbd->unlogged > 0)
+    snprintf (more, sizeof more, " (and %u more errors before)", nbd->unlogged);
+  nbd->logged = now;
+  nbd->unlogged = 0;
   env_log (env, LOG_ERROR,
            "%s: the server failed %s %" PRIu64 " bytes at offset %" PRIu64
            ": %s%s",
-           sn->uri, name_of (cmd), cmd->length, cmd->offset,
+           nbd->uri, name_of (cmd), cmd->length, cmd->offset,
            strerror (cmd->error), more);
 }
 
 /* The server said something: it is alive.  The lock is held. */
 static void
-answered (struct store_nbd *sn, struct remote_cmd *cmd)
+answered (struct nbd_store *nbd, struct command *cmd)
 {
-  uint64_t now = sn->store.env->now (sn->store.env);
-  uint64_t *answered_sent =
-    &cmd->conn->answered_sent[remote_line_of (cmd->req)];
+  uint64_t now = nbd->store.env->now (nbd->store.env);
+  uint64_t *answered_sent = &cmd->conn->answered_sent[line_of (cmd->req)];
 
   cmd->conn->weight -= cmd->weight;
   cmd->weight = 0;
   cmd->late = 0;
   if (cmd->error == ESHUTDOWN) {
-    sn->said = -ESHUTDOWN;
+    nbd->said = -ESHUTDOWN;
     cmd->conn->session->shut_down = true;
-    remote_lose (cmd->conn->session, "the server is shutting down");
+    session_lose (cmd->conn->session, "the server is shutting down");
   }
   else {
-    sn->said = 0;
-    sn->quiet_since = cmd->conn->quiet_since = now;
+    nbd->said = 0;
+    nbd->quiet_since = cmd->conn->quiet_since = now;
     if (*answered_sent < cmd->sent)
       *answered_sent = cmd->sent;
-    if (cmd->slow && now - cmd->sent >= sn->retry)
-      sn->slow_end = now;
-    sn->backoff = 0;
+    if (cmd->slow && now - cmd->sent >= nbd->retry)
+      nbd->slow_end = now;
+    nbd->backoff = 0;
     cmd->conn->session->heard = true;
   }
 }
 
 /* One answered command; the lock is held, but not all of the time. */
 static void
-collect_one (struct store_nbd *sn, struct remote_cmd *cmd,
-             struct done_list *done)
+collect_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
 {
-  struct remote_session *session = cmd->conn->session;
+  struct session *session = cmd->conn->session;
   int r;
 
-  answered (sn, cmd);
+  answered (nbd, cmd);
   if (cmd->error == ESHUTDOWN)
     return; /* in flight until the session ends */
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
   if (cmd->error)
-    log_error (sn, cmd);
-  r = remote_piece_advance (cmd);
-  pthread_mutex_lock (&sn->lock);
-  if (r == REMOTE_AGAIN && session->lost)
+    log_error (nbd, cmd);
+  r = piece_advance (cmd);
+  pthread_mutex_lock (&nbd->lock);
+  if (r == PIECE_AGAIN && session->lost)
     return;
-  if (r == REMOTE_AGAIN) {
+  if (r == PIECE_AGAIN) {
     choose_conn (session, cmd, cmd->length, slow_piece (cmd));
-    pthread_mutex_unlock (&sn->lock);
+    pthread_mutex_unlock (&nbd->lock);
     r = send_cmd (cmd);
-    pthread_mutex_lock (&sn->lock);
+    pthread_mutex_lock (&nbd->lock);
   }
-  if (r != REMOTE_AGAIN)
-    cmd_done (sn, cmd, r, done);
+  if (r != PIECE_AGAIN)
+    cmd_done (nbd, cmd, r, done);
 }
 
 void
-remote_collect (struct store_nbd *sn)
+requests_collect (struct nbd_store *nbd)
 {
   struct done_list done = { NULL, &done.head };
-  struct remote_cmd *cmd;
+  struct command *cmd;
 
-  pthread_mutex_lock (&sn->lock);
-  sn->collecting = false;
-  while ((cmd = sn->finished) != NULL) {
-    sn->finished = cmd->finished;
-    if (sn->finished == NULL)
-      sn->finished_tail = &sn->finished;
-    collect_one (sn, cmd, &done);
+  pthread_mutex_lock (&nbd->lock);
+  nbd->collecting = false;
+  while ((cmd = nbd->finished) != NULL) {
+    nbd->finished = cmd->finished;
+    if (nbd->finished == NULL)
+      nbd->finished_tail = &nbd->finished;
+    collect_one (nbd, cmd, &done);
   }
-  remote_pump (sn, &done);
-  pthread_mutex_unlock (&sn->lock);
-  remote_done_call (&done);
+  requests_pump (nbd, &done);
+  pthread_mutex_unlock (&nbd->lock);
+  done_call (&done);
 }
 
 /* The session was lost once more with this request in flight.  If that happens
@@ -453,35 +452,34 @@ remote_collect (struct store_nbd *sn)
  * was lost because the request was late, it is.
  */
 static void
-requeue_one (struct store_nbd *sn, struct remote_cmd *cmd,
-             struct done_list *done)
+requeue_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
 {
   struct store_req *req = cmd->req;
-  bool question = req->flags & REMOTE_STATUS_FLAG;
+  bool question = req->flags & STATUS_QUESTION;
   int losses;
-  bool again = remote_piece_reset (cmd, &losses);
+  bool again = piece_reset (cmd, &losses);
 
   cmd->conn = NULL;
-  cmd_free (sn, cmd);
+  cmd_free (nbd, cmd);
   if (req->op == STORE_FLUSH)
-    done_add (sn, done, req, -ECONNRESET);
-  else if (remote_status_hopeless (req) || (question && !again))
-    done_add (sn, done, req, 0);
+    done_add (nbd, done, req, -ECONNRESET);
+  else if (status_hopeless (req) || (question && !again))
+    done_add (nbd, done, req, 0);
   else if (again)
-    store_queue_add_first (&sn->queue, req);
+    store_queue_add_first (&nbd->queue, req);
   else {
-    env_log (sn->store.env, LOG_ERROR,
+    env_log (nbd->store.env, LOG_ERROR,
              "%s: the connection was lost %d times with %s at offset %" PRIu64
              " under way, which is given up",
-             sn->uri, losses, name_of (cmd), req->offset);
-    done_add (sn, done, req, -EIO);
+             nbd->uri, losses, name_of (cmd), req->offset);
+    done_add (nbd, done, req, -EIO);
   }
 }
 
 /* The newest goes back first, so the oldest is first in the queue. */
 void
-remote_requeue (struct store_nbd *sn, struct done_list *done)
+requests_requeue (struct nbd_store *nbd, struct done_list *done)
 {
-  while (sn->newest)
-    requeue_one (sn, sn->newest, done);
+  while (nbd->newest)
+    requeue_one (nbd, nbd->newest, done);
 }

@@ -17,22 +17,22 @@
 #define OVERSLEPT 3 /* ticks: then the thread had not been running */
 
 void
-remote_wake (struct store_nbd *sn)
+nbd_store_wake (struct nbd_store *nbd)
 {
-  ev_async_send (sn->loop, &sn->wake);
+  ev_async_send (nbd->loop, &nbd->wake);
 }
 
 /* What every event ends with. */
 static void
-look_at_everything (struct store_nbd *sn)
+look_at_everything (struct nbd_store *nbd)
 {
-  remote_collect (sn);
-  remote_session_end (sn);
-  remote_session_install (sn);
+  requests_collect (nbd);
+  session_end (nbd);
+  session_install (nbd);
 }
 
 static int
-events_of (const struct remote_conn *conn)
+events_of (const struct connection *conn)
 {
   unsigned direction = nbd_aio_get_direction (conn->handle);
 
@@ -44,7 +44,7 @@ events_of (const struct remote_conn *conn)
  * meanwhile, never less.
  */
 static int
-notify (struct remote_conn *conn, int revents)
+notify (struct connection *conn, int revents)
 {
   int wants = events_of (conn) & revents;
 
@@ -58,34 +58,34 @@ notify (struct remote_conn *conn, int revents)
 static void
 on_socket (struct ev_loop *loop, ev_io *watcher, int revents)
 {
-  struct remote_conn *conn = watcher->data;
-  struct store_nbd *sn = conn->session->sn;
+  struct connection *conn = watcher->data;
+  struct nbd_store *nbd = conn->session->nbd;
   char why[WHY_MAX] = "";
   int r;
 
   (void) loop;
-  pthread_mutex_lock (&sn->lock);
-  sn->collecting = true;
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_lock (&nbd->lock);
+  nbd->collecting = true;
+  pthread_mutex_unlock (&nbd->lock);
   r = notify (conn, revents);
   if (r < 0)
-    remote_explain (why, "the server closed it");
+    handle_explain (why, "the server closed it");
   if (r < 0 || nbd_aio_is_dead (conn->handle) ||
       nbd_aio_is_closed (conn->handle)) {
-    ev_io_stop (sn->loop, watcher); /* or it would fire until the end */
-    pthread_mutex_lock (&sn->lock);
-    remote_lose (conn->session, why[0] ? why : NULL);
-    pthread_mutex_unlock (&sn->lock);
+    ev_io_stop (nbd->loop, watcher); /* or it would fire until the end */
+    pthread_mutex_lock (&nbd->lock);
+    session_lose (conn->session, why[0] ? why : NULL);
+    pthread_mutex_unlock (&nbd->lock);
   }
   else
-    remote_watch (conn);
-  look_at_everything (sn);
+    connection_watch (conn);
+  look_at_everything (nbd);
 }
 
 void
-remote_watch (struct remote_conn *conn)
+connection_watch (struct connection *conn)
 {
-  struct ev_loop *loop = conn->session->sn->loop;
+  struct ev_loop *loop = conn->session->nbd->loop;
   int events = events_of (conn);
 
   if (ev_is_active (&conn->watcher) &&
@@ -100,56 +100,56 @@ remote_watch (struct remote_conn *conn)
 
 /* The session is set and cleared by this thread only. */
 static void
-watch_all (struct store_nbd *sn)
+watch_all (struct nbd_store *nbd)
 {
-  struct remote_session *session;
+  struct session *session;
   bool lost;
   unsigned i;
 
-  pthread_mutex_lock (&sn->lock);
-  session = sn->session;
+  pthread_mutex_lock (&nbd->lock);
+  session = nbd->session;
   lost = session && session->lost;
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
   for (i = 0; session && !lost && i < session->n; i++)
-    remote_watch (&session->conns[i]);
+    connection_watch (&session->conns[i]);
 }
 
 /* Start the tick again if it has stopped and something is wanted. */
 static void
-start_tick (struct store_nbd *sn)
+start_tick (struct nbd_store *nbd)
 {
   bool idle;
 
-  pthread_mutex_lock (&sn->lock);
-  idle = sn->idle;
-  pthread_mutex_unlock (&sn->lock);
-  if (!idle && !ev_is_active (&sn->tick))
-    ev_timer_again (sn->loop, &sn->tick);
+  pthread_mutex_lock (&nbd->lock);
+  idle = nbd->idle;
+  pthread_mutex_unlock (&nbd->lock);
+  if (!idle && !ev_is_active (&nbd->tick))
+    ev_timer_again (nbd->loop, &nbd->tick);
 }
 
 static void
 on_wake (struct ev_loop *loop, ev_async *watcher, int revents)
 {
-  struct store_nbd *sn = watcher->data;
+  struct nbd_store *nbd = watcher->data;
 
   (void) loop;
   (void) revents;
-  look_at_everything (sn);
-  watch_all (sn);
-  start_tick (sn);
+  look_at_everything (nbd);
+  watch_all (nbd);
+  start_tick (nbd);
 }
 
 /* Nothing is wanted and nothing can go wrong unnoticed. */
 static void
-stop_tick_if_idle (struct store_nbd *sn)
+stop_tick_if_idle (struct nbd_store *nbd)
 {
-  pthread_mutex_lock (&sn->lock);
-  sn->idle = sn->wanted == 0 && sn->session && sn->draining == NULL;
-  if (sn->idle) {
-    ev_timer_stop (sn->loop, &sn->tick);
-    sn->last_tick = 0;
+  pthread_mutex_lock (&nbd->lock);
+  nbd->idle = nbd->wanted == 0 && nbd->session && nbd->draining == NULL;
+  if (nbd->idle) {
+    ev_timer_stop (nbd->loop, &nbd->tick);
+    nbd->last_tick = 0;
   }
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
 }
 
 static void
@@ -162,37 +162,37 @@ add_until (uint64_t *time, uint64_t more, uint64_t last)
  * server's silence meanwhile.
  */
 static void
-forgive_own_sleep (struct store_nbd *sn, uint64_t now)
+forgive_own_sleep (struct nbd_store *nbd, uint64_t now)
 {
-  uint64_t slept = sn->last_tick ? now - sn->last_tick : 0;
-  struct remote_cmd *cmd;
+  uint64_t slept = nbd->last_tick ? now - nbd->last_tick : 0;
+  struct command *cmd;
   unsigned i;
 
-  sn->last_tick = now;
-  if (slept < (uint64_t) (OVERSLEPT * sn->tick.repeat * NSEC_PER_SEC))
+  nbd->last_tick = now;
+  if (slept < (uint64_t) (OVERSLEPT * nbd->tick.repeat * NSEC_PER_SEC))
     return;
-  pthread_mutex_lock (&sn->lock);
-  add_until (&sn->quiet_since, slept, now);
-  for (i = 0; sn->session && i < sn->session->n; i++)
-    add_until (&sn->session->conns[i].quiet_since, slept, now);
-  for (cmd = sn->oldest; cmd; cmd = cmd->next)
+  pthread_mutex_lock (&nbd->lock);
+  add_until (&nbd->quiet_since, slept, now);
+  for (i = 0; nbd->session && i < nbd->session->n; i++)
+    add_until (&nbd->session->conns[i].quiet_since, slept, now);
+  for (cmd = nbd->oldest; cmd; cmd = cmd->next)
     add_until (&cmd->sent, slept, now);
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
 }
 
 static void
 on_tick (struct ev_loop *loop, ev_timer *watcher, int revents)
 {
-  struct store_nbd *sn = watcher->data;
-  uint64_t now = sn->store.env->now (sn->store.env);
+  struct nbd_store *nbd = watcher->data;
+  uint64_t now = nbd->store.env->now (nbd->store.env);
 
   (void) loop;
   (void) revents;
-  forgive_own_sleep (sn, now);
-  remote_drain_check (sn, now);
-  remote_outage_check (sn, now);
-  look_at_everything (sn);
-  stop_tick_if_idle (sn);
+  forgive_own_sleep (nbd, now);
+  drain_check (nbd, now);
+  outage_check (nbd, now);
+  look_at_everything (nbd);
+  stop_tick_if_idle (nbd);
 }
 
 static double
@@ -206,52 +206,52 @@ tick_length (uint64_t retry)
 }
 
 int
-remote_attach (struct store *store, struct ev_loop *loop)
+nbd_store_attach (struct store *store, struct ev_loop *loop)
 {
-  struct store_nbd *sn = store_nbd_of (store);
+  struct nbd_store *nbd = nbd_store_of (store);
   int r;
 
-  sn->loop = loop;
-  sn->quiet_since = store->env->now (store->env);
-  ev_async_init (&sn->wake, on_wake);
-  sn->wake.data = sn;
-  ev_async_start (loop, &sn->wake);
-  ev_timer_init (&sn->tick, on_tick, 0., tick_length (sn->retry));
-  sn->tick.data = sn;
-  ev_timer_again (loop, &sn->tick);
-  r = remote_connector_start (sn);
+  nbd->loop = loop;
+  nbd->quiet_since = store->env->now (store->env);
+  ev_async_init (&nbd->wake, on_wake);
+  nbd->wake.data = nbd;
+  ev_async_start (loop, &nbd->wake);
+  ev_timer_init (&nbd->tick, on_tick, 0., tick_length (nbd->retry));
+  nbd->tick.data = nbd;
+  ev_timer_again (loop, &nbd->tick);
+  r = connector_start (nbd);
   if (r == 0)
     return 0;
-  ev_timer_stop (loop, &sn->tick);
-  ev_async_stop (loop, &sn->wake);
-  env_log (store->env, LOG_ERROR, "%s: cannot start a thread: %s", sn->uri,
+  ev_timer_stop (loop, &nbd->tick);
+  ev_async_stop (loop, &nbd->wake);
+  env_log (store->env, LOG_ERROR, "%s: cannot start a thread: %s", nbd->uri,
            strerror (-r));
   return r;
 }
 
 static void
-end_session (struct store_nbd *sn, struct remote_session *session)
+end_session (struct nbd_store *nbd, struct session *session)
 {
   unsigned i;
 
   for (i = 0; i < session->n; i++)
-    ev_io_stop (sn->loop, &session->conns[i].watcher);
-  remote_session_close (session);
+    ev_io_stop (nbd->loop, &session->conns[i].watcher);
+  session_close (session);
 }
 
 void
-remote_detach (struct store *store)
+nbd_store_detach (struct store *store)
 {
-  struct store_nbd *sn = store_nbd_of (store);
+  struct nbd_store *nbd = nbd_store_of (store);
 
-  assert (sn->wanted == 0);
-  remote_connector_stop (sn);
-  remote_drain_stop (sn);
-  if (sn->made)
-    remote_session_close (sn->made);
-  if (sn->session)
-    end_session (sn, sn->session);
-  sn->made = sn->session = NULL;
-  ev_timer_stop (sn->loop, &sn->tick);
-  ev_async_stop (sn->loop, &sn->wake);
+  assert (nbd->wanted == 0);
+  connector_stop (nbd);
+  drain_stop (nbd);
+  if (nbd->made)
+    session_close (nbd->made);
+  if (nbd->session)
+    end_session (nbd, nbd->session);
+  nbd->made = nbd->session = NULL;
+  ev_timer_stop (nbd->loop, &nbd->tick);
+  ev_async_stop (nbd->loop, &nbd->wake);
 }

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The NBD store: sessions begin and end, and outages that last too long are given
- * up.  All of it is the loop thread's, but for remote_lose.
+ * up.  All of it is the loop thread's, but for session_lose.
  */
 
 #include <inttypes.h>
@@ -19,7 +19,7 @@
 #define SLOW_PASSED_PATIENCE 32
 
 void
-remote_lose (struct remote_session *session, const char *why)
+session_lose (struct session *session, const char *why)
 {
   session->lost = true;
   if (why && session->why[0] == '\0')
@@ -27,72 +27,72 @@ remote_lose (struct remote_session *session, const char *why)
 }
 
 static uint64_t
-now_of (const struct store_nbd *sn)
+now_of (const struct nbd_store *nbd)
 {
-  return sn->store.env->now (sn->store.env);
+  return nbd->store.env->now (nbd->store.env);
 }
 
 static void
-tell_changed (struct store_nbd *sn)
+tell_changed (struct nbd_store *nbd)
 {
-  if (sn->store.changed)
-    sn->store.changed (sn->store.opaque);
+  if (nbd->store.changed)
+    nbd->store.changed (nbd->store.opaque);
 }
 
 /* --------------------------------------------------------------- a beginning */
 
 static void
-say_up (struct store_nbd *sn, const struct remote_session *session)
+say_up (struct nbd_store *nbd, const struct session *session)
 {
-  struct env *env = sn->store.env;
-  uint64_t ms = (now_of (sn) - sn->down_since) / NSEC_PER_MSEC;
+  struct env *env = nbd->store.env;
+  uint64_t ms = (now_of (nbd) - nbd->down_since) / NSEC_PER_MSEC;
 
-  if (sn->down_since)
+  if (nbd->down_since)
     env_log (env, LOG_ERROR,
              "%s: connected again after %" PRIu64 ".%" PRIu64 " seconds",
-             sn->uri, ms / 1000, ms % 1000 / 100);
-  env_log (env, LOG_DEBUG, "%s: %u connections", sn->uri, session->n);
-  sn->down_since = 0;
-  sn->was_up = true;
+             nbd->uri, ms / 1000, ms % 1000 / 100);
+  env_log (env, LOG_DEBUG, "%s: %u connections", nbd->uri, session->n);
+  nbd->down_since = 0;
+  nbd->was_up = true;
 }
 
 void
-remote_session_install (struct store_nbd *sn)
+session_install (struct nbd_store *nbd)
 {
-  struct remote_session *session;
+  struct session *session;
   bool was_given_up;
   unsigned i;
 
-  pthread_mutex_lock (&sn->lock);
-  session = sn->made;
-  sn->made = NULL;
-  was_given_up = session && sn->given_up;
+  pthread_mutex_lock (&nbd->lock);
+  session = nbd->made;
+  nbd->made = NULL;
+  was_given_up = session && nbd->given_up;
   if (session) {
-    sn->session = session;
-    sn->given_up = false;
-    if (was_given_up || !sn->was_up || sn->wanted == 0)
-      sn->quiet_since = now_of (sn);
+    nbd->session = session;
+    nbd->given_up = false;
+    if (was_given_up || !nbd->was_up || nbd->wanted == 0)
+      nbd->quiet_since = now_of (nbd);
   }
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
   if (session == NULL)
     return;
   for (i = 0; i < session->n; i++)
-    remote_watch (&session->conns[i]);
-  say_up (sn, session);
+    connection_watch (&session->conns[i]);
+  say_up (nbd, session);
   if (was_given_up)
-    tell_changed (sn);
-  remote_collect (sn);
+    tell_changed (nbd);
+  requests_collect (nbd);
 }
 
 /* ------------------------------------------------------------------ patience */
 
 /* The lock is held. */
 static bool
-slow_in_flight (const struct store_nbd *sn)
+slow_in_flight (const struct nbd_store *nbd)
 {
-  const struct remote_cmd *cmd;
+  const struct command *cmd;
 
-  for (cmd = sn->oldest; cmd; cmd = cmd->next)
+  for (cmd = nbd->oldest; cmd; cmd = cmd->next)
     if (cmd->slow)
       return true;
   return false;
@@ -106,47 +106,47 @@ slow_in_flight (const struct store_nbd *sn)
  * set_keepalive.)  The lock is held.
  */
 static uint64_t
-patience_of (const struct store_nbd *sn, uint64_t now)
+patience_of (const struct nbd_store *nbd, uint64_t now)
 {
-  bool held_up = sn->slow_end && now < sn->slow_end + sn->retry;
+  bool held_up = nbd->slow_end && now < nbd->slow_end + nbd->retry;
 
-  return sn->retry * (held_up || slow_in_flight (sn) ? SLOW_PATIENCE : 1);
+  return nbd->retry * (held_up || slow_in_flight (nbd) ? SLOW_PATIENCE : 1);
 }
 
 /* -------------------------------------------------------------------- an end */
 
 static void
-say_lost (struct store_nbd *sn, const struct remote_session *session)
+say_lost (struct nbd_store *nbd, const struct session *session)
 {
-  uint64_t now = now_of (sn);
+  uint64_t now = now_of (nbd);
   bool tell =
-    session->heard || sn->loss_told == 0 || now - sn->loss_told >= TELL_AGAIN;
+    session->heard || nbd->loss_told == 0 || now - nbd->loss_told >= TELL_AGAIN;
 
-  env_log (sn->store.env, tell ? LOG_ERROR : LOG_DEBUG,
-           "%s: the connection is lost: %s; connecting again", sn->uri,
+  env_log (nbd->store.env, tell ? LOG_ERROR : LOG_DEBUG,
+           "%s: the connection is lost: %s; connecting again", nbd->uri,
            session->why[0] ? session->why : "the server closed it");
   if (!tell)
     return;
-  sn->loss_told = now;
-  if (sn->down_since == 0)
-    sn->down_since = now;
+  nbd->loss_told = now;
+  if (nbd->down_since == 0)
+    nbd->down_since = now;
 }
 
 /* The lost session that no thread uses, taken from everybody; or NULL. */
-static struct remote_session *
-take_lost (struct store_nbd *sn)
+static struct session *
+take_lost (struct nbd_store *nbd)
 {
-  struct remote_session *session;
+  struct session *session;
 
-  pthread_mutex_lock (&sn->lock);
-  session = sn->session;
+  pthread_mutex_lock (&nbd->lock);
+  session = nbd->session;
   if (session && (!session->lost || session->users > 0))
     session = NULL;
   if (session) {
-    sn->session = NULL;
-    sn->holding = true;
+    nbd->session = NULL;
+    nbd->holding = true;
   }
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_unlock (&nbd->lock);
   return session;
 }
 
@@ -155,57 +155,57 @@ take_lost (struct store_nbd *sn)
  * still be at it: the silence of an outage begins now, and may be a long one.
  */
 void
-remote_session_end (struct store_nbd *sn)
+session_end (struct nbd_store *nbd)
 {
   struct done_list done = { NULL, &done.head };
-  struct remote_session *session = take_lost (sn);
+  struct session *session = take_lost (nbd);
   bool busy;
 
   if (session == NULL)
     return;
-  say_lost (sn, session);
-  remote_collect (sn);
-  remote_drain_begin (sn, session);
-  atomic_fetch_add (&sn->store.losses, 1);
-  pthread_mutex_lock (&sn->lock);
-  busy = session->heard && slow_in_flight (sn);
-  remote_requeue (sn, &done);
-  if (sn->given_up)
-    remote_fail_waiting (sn, sn->give_up_error, &done);
-  if (sn->wanted == 0 || busy)
-    sn->quiet_since = now_of (sn);
+  say_lost (nbd, session);
+  requests_collect (nbd);
+  drain_begin (nbd, session);
+  atomic_fetch_add (&nbd->store.losses, 1);
+  pthread_mutex_lock (&nbd->lock);
+  busy = session->heard && slow_in_flight (nbd);
+  requests_requeue (nbd, &done);
+  if (nbd->given_up)
+    requests_fail_waiting (nbd, nbd->give_up_error, &done);
+  if (nbd->wanted == 0 || busy)
+    nbd->quiet_since = now_of (nbd);
   if (busy)
-    sn->slow_end = sn->quiet_since + (SLOW_PATIENCE - 1) * sn->retry;
-  remote_connector_want (sn, sn->said != 0);
-  pthread_mutex_unlock (&sn->lock);
-  remote_drain_sweep (sn);
-  remote_done_call (&done);
-  tell_changed (sn);
-  remote_outage_check (sn, now_of (sn));
+    nbd->slow_end = nbd->quiet_since + (SLOW_PATIENCE - 1) * nbd->retry;
+  connector_want (nbd, nbd->said != 0);
+  pthread_mutex_unlock (&nbd->lock);
+  drain_sweep (nbd);
+  done_call (&done);
+  tell_changed (nbd);
+  outage_check (nbd, now_of (nbd));
 }
 
 /* ------------------------------------------------------------------- outages */
 
 /* The lock is held. */
 static void
-give_up (struct store_nbd *sn, uint64_t silent, struct done_list *done)
+give_up (struct nbd_store *nbd, uint64_t silent, struct done_list *done)
 {
-  sn->given_up = true;
-  sn->give_up_error = sn->said ? sn->said : -EHOSTDOWN;
-  remote_fail_waiting (sn, sn->give_up_error, done);
-  env_log (sn->store.env, LOG_ERROR,
+  nbd->given_up = true;
+  nbd->give_up_error = nbd->said ? nbd->said : -EHOSTDOWN;
+  requests_fail_waiting (nbd, nbd->give_up_error, done);
+  env_log (nbd->store.env, LOG_ERROR,
            "%s: no answer for %" PRIu64 ".%" PRIu64 " seconds%s%s; requests "
            "fail until it is back",
-           sn->uri, silent / NSEC_PER_SEC,
+           nbd->uri, silent / NSEC_PER_SEC,
            silent % NSEC_PER_SEC / (NSEC_PER_SEC / 10),
-           sn->trouble[0] ? "; " : "", sn->trouble);
+           nbd->trouble[0] ? "; " : "", nbd->trouble);
 }
 
 /* A session is to be lost for its sake.  The lock is held. */
 static void
-blame (struct remote_cmd *cmd, uint64_t waited)
+blame (struct command *cmd, uint64_t waited)
 {
-  uint64_t late = waited / cmd->sn->retry;
+  uint64_t late = waited / cmd->nbd->retry;
 
   cmd->late = late < MOST_LATE ? (unsigned) late : MOST_LATE;
 }
@@ -215,15 +215,15 @@ blame (struct remote_cmd *cmd, uint64_t waited)
  * in a line.  The lock is held.
  */
 static void
-blame_all (const struct remote_conn *conn, uint64_t now)
+blame_all (const struct connection *conn, uint64_t now)
 {
-  struct remote_cmd *cmd;
+  struct command *cmd;
   bool slow = false;
   uint64_t since;
 
-  for (cmd = conn->session->sn->oldest; cmd; cmd = cmd->next)
+  for (cmd = conn->session->nbd->oldest; cmd; cmd = cmd->next)
     slow |= cmd->conn == conn && cmd->weight > 0 && cmd->slow;
-  for (cmd = conn->session->sn->oldest; cmd; cmd = cmd->next) {
+  for (cmd = conn->session->nbd->oldest; cmd; cmd = cmd->next) {
     since = cmd->sent > conn->quiet_since ? cmd->sent : conn->quiet_since;
     if (cmd->conn == conn && cmd->weight > 0 && cmd->slow == slow &&
         now > since)
@@ -235,15 +235,15 @@ blame_all (const struct remote_conn *conn, uint64_t now)
  * is held.
  */
 static void
-lose_if_one_hangs (struct remote_session *session, uint64_t now)
+lose_if_one_hangs (struct session *session, uint64_t now)
 {
-  struct store_nbd *sn = session->sn;
-  uint64_t patience = patience_of (sn, now);
+  struct nbd_store *nbd = session->nbd;
+  uint64_t patience = patience_of (nbd, now);
   char why[80];
   unsigned i;
 
-  for (i = 0; i < session->n && sn->retry > 0; i++) {
-    const struct remote_conn *conn = &session->conns[i];
+  for (i = 0; i < session->n && nbd->retry > 0; i++) {
+    const struct connection *conn = &session->conns[i];
 
     if (conn->weight == 0 || now < conn->quiet_since + patience)
       continue;
@@ -251,7 +251,7 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
               "one of %u has not answered for %" PRIu64 " seconds", session->n,
               (now - conn->quiet_since) / NSEC_PER_SEC);
     blame_all (conn, now);
-    remote_lose (session, why);
+    session_lose (session, why);
     return;
   }
 }
@@ -260,10 +260,10 @@ lose_if_one_hangs (struct remote_session *session, uint64_t now)
  * command; 0 if that proves nothing yet.
  */
 static uint64_t
-passed_over (const struct remote_cmd *cmd)
+passed_over (const struct command *cmd)
 {
-  enum remote_line line = remote_line_of (cmd->req), i;
-  uint64_t retry = cmd->sn->retry, most, later;
+  enum line line = line_of (cmd->req), i;
+  uint64_t retry = cmd->nbd->retry, most, later;
 
   for (i = 0; i < NR_LINES; i++) {
     later = cmd->conn->answered_sent[i] > cmd->sent
@@ -281,14 +281,14 @@ passed_over (const struct remote_cmd *cmd)
  * lock is held.
  */
 static void
-lose_if_passed_over (struct remote_session *session)
+lose_if_passed_over (struct session *session)
 {
-  struct store_nbd *sn = session->sn;
-  struct remote_cmd *cmd;
+  struct nbd_store *nbd = session->nbd;
+  struct command *cmd;
   uint64_t later;
   char why[80];
 
-  for (cmd = sn->retry > 0 ? sn->oldest : NULL; cmd; cmd = cmd->next) {
+  for (cmd = nbd->retry > 0 ? nbd->oldest : NULL; cmd; cmd = cmd->next) {
     later = cmd->weight > 0 ? passed_over (cmd) : 0;
     if (later == 0)
       continue;
@@ -297,7 +297,7 @@ lose_if_passed_over (struct remote_session *session)
               "a request is not answered, but one sent %" PRIu64
               " seconds later is",
               later / NSEC_PER_SEC);
-    remote_lose (session, why);
+    session_lose (session, why);
   }
 }
 
@@ -309,35 +309,35 @@ lose_if_passed_over (struct remote_session *session)
  * so.  One that was asked for much may be silent for longer.
  */
 void
-remote_outage_check (struct store_nbd *sn, uint64_t now)
+outage_check (struct nbd_store *nbd, uint64_t now)
 {
-  uint64_t patience = sn->retry;
+  uint64_t patience = nbd->retry;
   struct done_list done = { NULL, &done.head };
   char why[64];
   uint64_t silent;
   bool up;
 
-  if (!sn->was_up && patience < CONNECT_TIMEOUT)
+  if (!nbd->was_up && patience < CONNECT_TIMEOUT)
     patience = CONNECT_TIMEOUT;
-  pthread_mutex_lock (&sn->lock);
-  up = sn->session && !sn->session->lost;
+  pthread_mutex_lock (&nbd->lock);
+  up = nbd->session && !nbd->session->lost;
   if (up) {
-    patience = patience_of (sn, now);
-    if (sn->oldest == NULL)
-      sn->quiet_since = now;
+    patience = patience_of (nbd, now);
+    if (nbd->oldest == NULL)
+      nbd->quiet_since = now;
   }
-  silent = now > sn->quiet_since ? now - sn->quiet_since : 0;
-  if (!sn->given_up && silent >= patience && (!up || sn->retry > 0)) {
+  silent = now > nbd->quiet_since ? now - nbd->quiet_since : 0;
+  if (!nbd->given_up && silent >= patience && (!up || nbd->retry > 0)) {
     snprintf (why, sizeof why, "no answer for %" PRIu64 " seconds",
               silent / NSEC_PER_SEC);
     if (up)
-      remote_lose (sn->session, why);
-    give_up (sn, silent, &done);
+      session_lose (nbd->session, why);
+    give_up (nbd, silent, &done);
   }
   else if (up) {
-    lose_if_one_hangs (sn->session, now);
-    lose_if_passed_over (sn->session);
+    lose_if_one_hangs (nbd->session, now);
+    lose_if_passed_over (nbd->session);
   }
-  pthread_mutex_unlock (&sn->lock);
-  remote_done_call (&done);
+  pthread_mutex_unlock (&nbd->lock);
+  done_call (&done);
 }

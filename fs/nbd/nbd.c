@@ -3,14 +3,14 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The NBD store: opening, geometry, closing.  The rest is in
- * store-nbd-uri.c      URIs
- * store-nbd-connect.c  one connection
- * store-nbd-session.c  the thread that makes them
- * store-nbd-loop.c     watchers
- * store-nbd-loss.c     sessions that begin and end; outages
- * store-nbd-io.c       requests, sent and answered
- * store-nbd-piece.c    what is sent for a request
- * store-nbd-status.c   holes
+ * uri.c      URIs
+ * connect.c  one connection
+ * session.c  the thread that makes them
+ * loop.c     watchers
+ * loss.c     sessions that begin and end; outages
+ * io.c       requests, sent and answered
+ * piece.c    what is sent for a request
+ * status.c   holes
  */
 
 #include <inttypes.h>
@@ -38,26 +38,26 @@
 static void
 nbd_store_close (struct store *store)
 {
-  struct store_nbd *sn = store_nbd_of (store);
+  struct nbd_store *nbd = nbd_store_of (store);
 
-  if (sn->probe)
-    remote_goodbye (store->env, &sn->probe, 1);
-  if (sn->zeroes)
-    munmap (sn->zeroes, ZEROES_SIZE);
-  if (sn->bounces)
-    munmap (sn->bounces, sn->bounces_size);
-  pthread_mutex_destroy (&sn->lock);
-  free (sn->slots);
-  free (sn->uri);
-  free (sn);
+  if (nbd->probe)
+    handle_goodbye (store->env, &nbd->probe, 1);
+  if (nbd->zeroes)
+    munmap (nbd->zeroes, ZEROES_SIZE);
+  if (nbd->bounces)
+    munmap (nbd->bounces, nbd->bounces_size);
+  pthread_mutex_destroy (&nbd->lock);
+  free (nbd->slots);
+  free (nbd->uri);
+  free (nbd);
 }
 
 static const struct store_ops nbd_store_ops = {
   .name = "nbd",
-  .attach = remote_attach,
-  .detach = remote_detach,
-  .submit = remote_submit,
-  .block_status = remote_block_status,
+  .attach = nbd_store_attach,
+  .detach = nbd_store_detach,
+  .submit = nbd_store_submit,
+  .block_status = nbd_store_block_status,
   .close = nbd_store_close,
 };
 
@@ -79,76 +79,76 @@ map (size_t size, int protection)
 }
 
 static void
-make_slots (struct store_nbd *sn, unsigned depth)
+make_slots (struct nbd_store *nbd, unsigned depth)
 {
   unsigned i;
 
   for (i = 0; i < depth; i++) {
-    sn->slots[i].sn = sn;
-    sn->slots[i].bounce = (char *) sn->bounces + i * sn->bounce_size;
-    sn->slots[i].next = sn->free_slots;
-    sn->free_slots = &sn->slots[i];
+    nbd->slots[i].nbd = nbd;
+    nbd->slots[i].bounce = (char *) nbd->bounces + i * nbd->bounce_size;
+    nbd->slots[i].next = nbd->free_slots;
+    nbd->free_slots = &nbd->slots[i];
   }
 }
 
-static struct store_nbd *
-new_store (struct env *env, const struct store_nbd_options *options)
+static struct nbd_store *
+new_store (struct env *env, const struct nbd_store_options *options)
 {
   unsigned depth = clamp (options->io_depth, MAX_DEPTH);
-  struct store_nbd *sn = calloc (1, sizeof *sn);
+  struct nbd_store *nbd = calloc (1, sizeof *nbd);
 
-  if (sn == NULL)
+  if (nbd == NULL)
     return NULL;
-  sn->store.ops = &nbd_store_ops;
-  sn->store.env = env;
-  sn->connections = clamp (options->connections, MAX_CONNECTIONS);
-  sn->retry = options->retry;
-  sn->finished_tail = &sn->finished;
-  pthread_mutex_init (&sn->lock, NULL);
-  store_queue_init (&sn->queue, depth);
-  sn->uri = strdup (options->uri);
-  sn->zeroes = map (ZEROES_SIZE, PROT_READ);
-  sn->bounce_size = MAX_BOUNCES / depth / MAX_MIN_IO * MAX_MIN_IO;
-  sn->bounces_size = depth * sn->bounce_size;
-  sn->bounces = map (sn->bounces_size, PROT_READ | PROT_WRITE);
-  sn->slots = calloc (depth, sizeof *sn->slots);
-  if (sn->uri && sn->zeroes && sn->bounces && sn->slots) {
-    make_slots (sn, depth);
-    return sn;
+  nbd->store.ops = &nbd_store_ops;
+  nbd->store.env = env;
+  nbd->connections = clamp (options->connections, MAX_CONNECTIONS);
+  nbd->retry = options->retry;
+  nbd->finished_tail = &nbd->finished;
+  pthread_mutex_init (&nbd->lock, NULL);
+  store_queue_init (&nbd->queue, depth);
+  nbd->uri = strdup (options->uri);
+  nbd->zeroes = map (ZEROES_SIZE, PROT_READ);
+  nbd->bounce_size = MAX_BOUNCES / depth / MAX_MIN_IO * MAX_MIN_IO;
+  nbd->bounces_size = depth * nbd->bounce_size;
+  nbd->bounces = map (nbd->bounces_size, PROT_READ | PROT_WRITE);
+  nbd->slots = calloc (depth, sizeof *nbd->slots);
+  if (nbd->uri && nbd->zeroes && nbd->bounces && nbd->slots) {
+    make_slots (nbd, depth);
+    return nbd;
   }
-  nbd_store_close (&sn->store);
+  nbd_store_close (&nbd->store);
   return NULL;
 }
 
 static bool
-nothing_is_durable (const struct remote_facts *facts, bool readonly)
+nothing_is_durable (const struct export_facts *facts, bool readonly)
 {
   return !readonly && !facts->flush && !facts->fua;
 }
 
 static int
-check_export (const struct store_nbd *sn,
-              const struct store_nbd_options *options,
+check_export (const struct nbd_store *nbd,
+              const struct nbd_store_options *options,
               const struct store_message *m)
 {
-  const struct remote_facts *facts = &sn->facts;
+  const struct export_facts *facts = &nbd->facts;
 
   if (facts->readonly && !options->readonly)
     return store_refuse (m, -EROFS,
                          "%s: the export is read-only; use -r to serve it "
                          "read-only",
-                         sn->uri);
+                         nbd->uri);
   if (facts->min_block > MAX_MIN_IO ||
       (facts->min_block & (facts->min_block - 1)))
     return store_refuse (m, -EINVAL,
                          "%s: the export takes requests of %" PRIu32
                          " bytes or multiples only; at most %u can be used",
-                         sn->uri, facts->min_block, MAX_MIN_IO);
+                         nbd->uri, facts->min_block, MAX_MIN_IO);
   if (facts->max_block < MAX_MIN_IO)
     return store_refuse (m, -EINVAL,
                          "%s: the export takes requests of at most %" PRIu32
                          " bytes; at least %u are needed",
-                         sn->uri, facts->max_block, MAX_MIN_IO);
+                         nbd->uri, facts->max_block, MAX_MIN_IO);
   if (nothing_is_durable (facts, options->readonly) &&
       !options->unsafe_no_flush)
     return store_refuse (m, -ENOTSUP,
@@ -156,20 +156,20 @@ check_export (const struct store_nbd *sn,
                          "nothing written would ever be known to be durable; "
                          "have it offer flush, or use unsafe-no-flush=yes to "
                          "serve it nevertheless, or -r to serve it read-only",
-                         sn->uri);
+                         nbd->uri);
   return 0;
 }
 
 static void
-fill_geometry (struct store_nbd *sn, bool readonly)
+fill_geometry (struct nbd_store *nbd, bool readonly)
 {
-  const struct remote_facts *facts = &sn->facts;
-  struct store_geometry *geo = &sn->store.geo;
+  const struct export_facts *facts = &nbd->facts;
+  struct store_geometry *geo = &nbd->store.geo;
 
   *geo = (struct store_geometry) {
     .size = facts->size,
     .min_io = facts->min_block < MIN_IO ? MIN_IO : facts->min_block,
-    .max_io = remote_max_io (facts),
+    .max_io = export_max_io (facts),
     .readonly = readonly,
     .rotational = facts->rotational,
     .can_fua = !readonly && facts->fua,
@@ -182,13 +182,13 @@ fill_geometry (struct store_nbd *sn, bool readonly)
 }
 
 static int
-try_to_connect (struct store_nbd *sn, char *why)
+try_to_connect (struct nbd_store *nbd, char *why)
 {
-  struct env *env = sn->store.env;
+  struct env *env = nbd->store.env;
   uint64_t begun = env->now (env);
-  int r = remote_connect (sn, begun + CONNECT_TIMEOUT, -1, &sn->probe, why);
+  int r = handle_connect (nbd, begun + CONNECT_TIMEOUT, -1, &nbd->probe, why);
 
-  sn->took = env->now (env) - begun;
+  nbd->took = env->now (env) - begun;
   return r;
 }
 
@@ -203,96 +203,97 @@ sleep_until (struct env *env, uint64_t deadline)
 
 /* A server that is not there yet is waited for, if at all, in one line. */
 static int
-connect_at_start (struct store_nbd *sn, uint64_t patience, char *why)
+connect_at_start (struct nbd_store *nbd, uint64_t patience, char *why)
 {
-  struct env *env = sn->store.env;
+  struct env *env = nbd->store.env;
   uint64_t begun = env->now (env), until = begun + patience;
   uint64_t pause = MIN_PAUSE, next;
-  int r = try_to_connect (sn, why);
+  int r = try_to_connect (nbd, why);
 
   if (r == 0 || patience == 0)
     return r;
   env_log (env, LOG_ERROR,
-           "%s: cannot connect: %s; trying again for %g seconds", sn->uri, why,
+           "%s: cannot connect: %s; trying again for %g seconds", nbd->uri, why,
            (double) patience / NSEC_PER_SEC);
   while (r < 0 && env->now (env) < until) {
     next = env->now (env) + pause;
     sleep_until (env, next < until ? next : until);
     if (pause < MAX_PAUSE)
       pause *= 2;
-    r = try_to_connect (sn, why);
+    r = try_to_connect (nbd, why);
   }
   if (r == 0)
-    env_log (env, LOG_INFO, "%s: connected after %" PRIu64 " seconds", sn->uri,
+    env_log (env, LOG_INFO, "%s: connected after %" PRIu64 " seconds", nbd->uri,
              (env->now (env) - begun) / NSEC_PER_SEC);
   return r;
 }
 
 static int
-probe (struct store_nbd *sn, uint64_t patience, const struct store_message *m)
+probe (struct nbd_store *nbd, uint64_t patience, const struct store_message *m)
 {
   char why[WHY_MAX];
-  int r = connect_at_start (sn, patience, why);
+  int r = connect_at_start (nbd, patience, why);
 
   if (r < 0)
-    return store_refuse (m, r, "%s: cannot connect: %s", sn->uri, why);
-  r = remote_learn (sn->probe, &sn->facts, why);
-  return r < 0 ? store_refuse (m, r, "%s: %s", sn->uri, why) : 0;
+    return store_refuse (m, r, "%s: cannot connect: %s", nbd->uri, why);
+  r = export_learn (nbd->probe, &nbd->facts, why);
+  return r < 0 ? store_refuse (m, r, "%s: %s", nbd->uri, why) : 0;
 }
 
 /* What of the wishes cannot be had. */
 static void
-settle_for (struct store_nbd *sn)
+settle_for (struct nbd_store *nbd)
 {
-  const struct remote_facts *facts = &sn->facts;
-  struct env *env = sn->store.env;
+  const struct export_facts *facts = &nbd->facts;
+  struct env *env = nbd->store.env;
 
-  if (!facts->multi_conn && sn->connections > 1) {
+  if (!facts->multi_conn && nbd->connections > 1) {
     env_log (env, LOG_DEBUG,
              "%s: one connection only: the server does not announce "
              "multi-conn",
-             sn->uri);
-    sn->connections = 1;
+             nbd->uri);
+    nbd->connections = 1;
   }
   if (facts->tail)
     env_log (env, LOG_ERROR,
              "warning: %s: its last %" PRIu32 " bytes are not served: it has "
              "%" PRIu64 " bytes, and takes requests of %" PRIu32
              " bytes or multiples only",
-             sn->uri, facts->tail, facts->size + facts->tail, facts->min_block);
-  if (nothing_is_durable (facts, sn->store.geo.readonly))
+             nbd->uri, facts->tail, facts->size + facts->tail,
+             facts->min_block);
+  if (nothing_is_durable (facts, nbd->store.geo.readonly))
     env_log (env, LOG_ERROR,
              "warning: %s: the server can neither flush nor do FUA, and "
              "unsafe-no-flush=yes: what clients flush may be lost when the "
              "server goes down",
-             sn->uri);
-  else if (!facts->flush && !sn->store.geo.readonly)
+             nbd->uri);
+  else if (!facts->flush && !nbd->store.geo.readonly)
     env_log (env, LOG_INFO,
              "%s: the server cannot flush: everything is written with FUA",
-             sn->uri);
+             nbd->uri);
 }
 
 int
-store_nbd_open (struct env *env, const struct store_nbd_options *options,
+nbd_store_open (struct env *env, const struct nbd_store_options *options,
                 struct store **store, char *err, size_t errlen)
 {
   const struct store_message m = { err, errlen };
-  struct store_nbd *sn;
+  struct nbd_store *nbd;
   char why[WHY_MAX];
   int r;
 
-  if (!store_nbd_check_uri (options->uri, why, sizeof why))
+  if (!nbd_store_check_uri (options->uri, why, sizeof why))
     return store_refuse (&m, -EINVAL, "%s: %s", options->uri, why);
-  sn = new_store (env, options);
-  if (sn == NULL)
+  nbd = new_store (env, options);
+  if (nbd == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
-  if ((r = probe (sn, options->patience, &m)) < 0 ||
-      (r = check_export (sn, options, &m)) < 0) {
-    nbd_store_close (&sn->store);
+  if ((r = probe (nbd, options->patience, &m)) < 0 ||
+      (r = check_export (nbd, options, &m)) < 0) {
+    nbd_store_close (&nbd->store);
     return r;
   }
-  fill_geometry (sn, options->readonly);
-  settle_for (sn);
-  *store = &sn->store;
+  fill_geometry (nbd, options->readonly);
+  settle_for (nbd);
+  *store = &nbd->store;
   return 0;
 }

@@ -29,14 +29,14 @@
  * server, land on a newer one.
  */
 
-#ifndef FOLIO_STORE_NBD_H
-#define FOLIO_STORE_NBD_H
+#ifndef FOLIO_NBD_H
+#define FOLIO_NBD_H
 
 #include <stddef.h>
 
 #include "fs/store.h"
 
-struct store_nbd_options {
+struct nbd_store_options {
   const char *uri; /* nbd://, nbds://, nbd+unix:// or nbds+unix:// */
   bool readonly;
   bool unsafe_no_flush; /* one that can make nothing durable is served too */
@@ -47,24 +47,24 @@ struct store_nbd_options {
 };
 
 /* Is this store named by such a URI? */
-extern bool store_nbd_is_uri (const char *name);
+extern bool nbd_store_is_uri (const char *name);
 
 /* The URI with its relative paths (of a socket, of certificates, of a file of
  * keys) made absolute, since a server that goes into the background leaves its
  * directory; to be freed.  NULL, and errno: out of memory, or the current
  * directory has no path.
  */
-extern char *store_nbd_absolute_uri (const char *uri);
+extern char *nbd_store_absolute_uri (const char *uri);
 
 /* Has it no parameters but those that there are, each where it means something?
  * If not, says in why (size bytes) what is wrong and what is allowed.
  */
-extern bool store_nbd_check_uri (const char *uri, char *why, size_t size);
+extern bool nbd_store_check_uri (const char *uri, char *why, size_t size);
 
 /* Of a URI that was checked: the directory of certificates that it names (to be
  * freed) or NULL, and whether it names a file of keys.  Returns 0 or -ENOMEM.
  */
-extern int store_nbd_tls_paths (const char *uri, char **certificates,
+extern int nbd_store_tls_paths (const char *uri, char **certificates,
                                 bool *psk);
 
 /* Make one connection, of which the first session is made later, and learn
@@ -76,8 +76,8 @@ extern int store_nbd_tls_paths (const char *uri, char **certificates,
  * can neither flush nor do FUA without options->unsafe_no_flush, sizes of blocks
  * that the cache cannot serve (a smallest one of more than 4096 bytes).
  */
-extern int store_nbd_open (struct env *env,
-                           const struct store_nbd_options *options,
+extern int nbd_store_open (struct env *env,
+                           const struct nbd_store_options *options,
                            struct store **store, char *err, size_t errlen);
 
-#endif /* FOLIO_STORE_NBD_H */
+#endif /* FOLIO_NBD_H */

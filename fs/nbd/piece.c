@@ -37,10 +37,10 @@
 
 /* Where the request ends, but not past the store's end. */
 static uint64_t
-req_end (const struct remote_cmd *cmd)
+req_end (const struct command *cmd)
 {
   const struct store_req *req = cmd->req;
-  uint64_t size = cmd->sn->store.geo.size;
+  uint64_t size = cmd->nbd->store.geo.size;
 
   if (req->offset >= size)
     return req->offset;
@@ -48,7 +48,7 @@ req_end (const struct remote_cmd *cmd)
 }
 
 static void
-limit (struct remote_cmd *cmd, uint64_t most)
+limit (struct command *cmd, uint64_t most)
 {
   if (cmd->length > most)
     cmd->length = most;
@@ -88,52 +88,52 @@ copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
  * goes as it is.
  */
 static int
-prepare_memory (struct remote_cmd *cmd)
+prepare_memory (struct command *cmd)
 {
-  const struct store_nbd *sn = cmd->sn;
+  const struct nbd_store *nbd = cmd->nbd;
   const struct store_req *req = cmd->req;
   const struct iovec *iov = req->iov;
   uint64_t skip = req->progress, here;
 
   while (skip >= iov->iov_len)
     skip -= iov++->iov_len;
-  here = (iov->iov_len - skip) / sn->store.geo.min_io * sn->store.geo.min_io;
+  here = (iov->iov_len - skip) / nbd->store.geo.min_io * nbd->store.geo.min_io;
   cmd->buf = (char *) iov->iov_base + skip;
   if (iov->iov_len - skip >= cmd->length)
-    return REMOTE_AGAIN;
-  if (here >= sn->bounce_size) {
+    return PIECE_AGAIN;
+  if (here >= nbd->bounce_size) {
     cmd->length = here;
-    return REMOTE_AGAIN;
+    return PIECE_AGAIN;
   }
-  limit (cmd, sn->bounce_size);
+  limit (cmd, nbd->bounce_size);
   cmd->buf = cmd->bounce;
-  if (cmd->kind == REMOTE_WRITE)
+  if (cmd->kind == COMMAND_WRITE)
     copy (req, req->progress, cmd->buf, cmd->length, GATHER);
-  return REMOTE_AGAIN;
+  return PIECE_AGAIN;
 }
 
 /* ------------------------------------------------------- pieces, by request */
 
-static const struct remote_facts *
-facts_of (const struct remote_cmd *cmd)
+static const struct export_facts *
+facts_of (const struct command *cmd)
 {
   return &cmd->conn->session->facts;
 }
 
 static uint32_t
-fua_flag (const struct remote_cmd *cmd)
+fua_flag (const struct command *cmd)
 {
-  return remote_wants_fua (facts_of (cmd), cmd->req) ? LIBNBD_CMD_FLAG_FUA : 0;
+  return export_wants_fua (facts_of (cmd), cmd->req) ? LIBNBD_CMD_FLAG_FUA : 0;
 }
 
 static int
-prepare_rw (struct remote_cmd *cmd)
+prepare_rw (struct command *cmd)
 {
   bool write = cmd->req->op == STORE_WRITE;
 
-  cmd->kind = write ? REMOTE_WRITE : REMOTE_READ;
+  cmd->kind = write ? COMMAND_WRITE : COMMAND_READ;
   cmd->flags = write ? fua_flag (cmd) : 0;
-  limit (cmd, remote_max_io (facts_of (cmd)));
+  limit (cmd, export_max_io (facts_of (cmd)));
   return prepare_memory (cmd);
 }
 
@@ -141,9 +141,9 @@ prepare_rw (struct remote_cmd *cmd)
  * holes does.
  */
 static int
-prepare_zero (struct remote_cmd *cmd)
+prepare_zero (struct command *cmd)
 {
-  const struct remote_facts *facts = facts_of (cmd);
+  const struct export_facts *facts = facts_of (cmd);
   const struct store_req *req = cmd->req;
   bool fast = req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO);
   bool holes = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
@@ -152,45 +152,45 @@ prepare_zero (struct remote_cmd *cmd)
     return -ENOTSUP;
   cmd->flags = fua_flag (cmd);
   if (!facts->zero) {
-    cmd->kind = REMOTE_WRITE;
-    cmd->buf = cmd->sn->zeroes;
-    limit (cmd, remote_max_io (facts));
+    cmd->kind = COMMAND_WRITE;
+    cmd->buf = cmd->nbd->zeroes;
+    limit (cmd, export_max_io (facts));
     limit (cmd, ZEROES_SIZE);
-    return REMOTE_AGAIN;
+    return PIECE_AGAIN;
   }
-  cmd->kind = REMOTE_ZERO;
+  cmd->kind = COMMAND_ZERO;
   cmd->flags |= (holes ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) |
                 (fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
   limit (cmd, MAX_ZERO);
-  return REMOTE_AGAIN;
+  return PIECE_AGAIN;
 }
 
 /* A server that cannot flush was sent everything with FUA; or there is nothing
- * that can be done, and the user knows (store_nbd_options.unsafe_no_flush).
+ * that can be done, and the user knows (nbd_store_options.unsafe_no_flush).
  */
 static int
-prepare_flush (struct remote_cmd *cmd)
+prepare_flush (struct command *cmd)
 {
-  cmd->kind = REMOTE_FLUSH;
+  cmd->kind = COMMAND_FLUSH;
   cmd->length = 0;
-  return facts_of (cmd)->flush ? REMOTE_AGAIN : 0;
+  return facts_of (cmd)->flush ? PIECE_AGAIN : 0;
 }
 
 /* A server may have lost the ability meanwhile: nothing is known then. */
 static int
-prepare_status (struct remote_cmd *cmd)
+prepare_status (struct command *cmd)
 {
-  struct remote_status *status = cmd->req->iov->iov_base;
+  struct status_answer *status = cmd->req->iov->iov_base;
 
-  cmd->kind = REMOTE_STATUS;
+  cmd->kind = COMMAND_STATUS;
   status->n = 0;
   limit (cmd, MAX_STATUS);
-  return facts_of (cmd)->extents ? REMOTE_AGAIN : 0;
+  return facts_of (cmd)->extents ? PIECE_AGAIN : 0;
 }
 
 /* All of it that lies inside the store is done. */
 static int
-prepare_end (struct remote_cmd *cmd)
+prepare_end (struct command *cmd)
 {
   struct store_req *req = cmd->req;
 
@@ -205,7 +205,7 @@ prepare_end (struct remote_cmd *cmd)
 }
 
 int
-remote_piece_prepare (struct remote_cmd *cmd)
+piece_prepare (struct command *cmd)
 {
   struct store_req *req = cmd->req;
   uint64_t end = req_end (cmd);
@@ -217,7 +217,7 @@ remote_piece_prepare (struct remote_cmd *cmd)
   if (cmd->offset >= end)
     return prepare_end (cmd);
   cmd->length = end - cmd->offset;
-  if (req->flags & REMOTE_STATUS_FLAG)
+  if (req->flags & STATUS_QUESTION)
     return prepare_status (cmd);
   if (req->op == STORE_READ || req->op == STORE_WRITE)
     return prepare_rw (cmd);
@@ -231,7 +231,7 @@ static int
 on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
           unsigned status, int *error)
 {
-  struct remote_cmd *cmd = opaque;
+  struct command *cmd = opaque;
 
   (void) data;
   (void) offset;
@@ -242,30 +242,30 @@ on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
 }
 
 bool
-remote_piece_whole (const struct remote_cmd *cmd)
+piece_whole (const struct command *cmd)
 {
-  return cmd->kind != REMOTE_READ || cmd->got >= cmd->length;
+  return cmd->kind != COMMAND_READ || cmd->got >= cmd->length;
 }
 
-static struct remote_ticket *
-new_ticket (struct remote_cmd *cmd)
+static struct ticket *
+new_ticket (struct command *cmd)
 {
-  struct remote_ticket *ticket = malloc (sizeof *ticket);
+  struct ticket *ticket = malloc (sizeof *ticket);
 
   if (ticket)
-    *ticket = (struct remote_ticket) {
+    *ticket = (struct ticket) {
       .cmd = cmd,
       .conn = cmd->conn,
-      .change = cmd->kind == REMOTE_WRITE || cmd->kind == REMOTE_ZERO,
+      .change = cmd->kind == COMMAND_WRITE || cmd->kind == COMMAND_ZERO,
     };
   return ticket;
 }
 
 int
-remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
+piece_send (struct command *cmd, int (*on_answer) (void *, int *))
 {
   nbd_completion_callback done = { .callback = on_answer, .free = free };
-  nbd_extent_callback extents = { .callback = remote_on_extents };
+  nbd_extent_callback extents = { .callback = status_on_extents };
   nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = cmd };
   struct nbd_handle *h = cmd->conn->handle;
   int64_t r = -1;
@@ -275,20 +275,20 @@ remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
   if (cmd->ticket == NULL)
     return -ENOMEM;
   switch (cmd->kind) {
-  case REMOTE_READ:
+  case COMMAND_READ:
     cmd->got = 0;
     r = nbd_aio_pread_structured (h, cmd->buf, cmd->length, cmd->offset, chunk,
                                   done, 0);
     break;
-  case REMOTE_WRITE:
+  case COMMAND_WRITE:
     r =
       nbd_aio_pwrite (h, cmd->buf, cmd->length, cmd->offset, done, cmd->flags);
     break;
-  case REMOTE_ZERO:
+  case COMMAND_ZERO:
     r = nbd_aio_zero (h, cmd->length, cmd->offset, done, cmd->flags);
     break;
-  case REMOTE_FLUSH: r = nbd_aio_flush (h, done, 0); break;
-  case REMOTE_STATUS:
+  case COMMAND_FLUSH: r = nbd_aio_flush (h, done, 0); break;
+  case COMMAND_STATUS:
     extents.user_data = cmd->req->iov->iov_base;
     r = nbd_aio_block_status (h, cmd->length, cmd->offset, extents, done, 0);
     break;
@@ -301,22 +301,22 @@ remote_piece_send (struct remote_cmd *cmd, int (*on_answer) (void *, int *))
 }
 
 int
-remote_piece_advance (struct remote_cmd *cmd)
+piece_advance (struct command *cmd)
 {
   struct store_req *req = cmd->req;
 
   if (cmd->error)
     return -cmd->error;
-  if (cmd->kind == REMOTE_READ && cmd->buf == cmd->bounce)
+  if (cmd->kind == COMMAND_READ && cmd->buf == cmd->bounce)
     copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
-  if (cmd->kind == REMOTE_FLUSH || cmd->kind == REMOTE_STATUS)
+  if (cmd->kind == COMMAND_FLUSH || cmd->kind == COMMAND_STATUS)
     return 0;
   req->progress += cmd->length;
-  return remote_piece_prepare (cmd);
+  return piece_prepare (cmd);
 }
 
 bool
-remote_piece_reset (struct remote_cmd *cmd, int *losses)
+piece_reset (struct command *cmd, int *losses)
 {
   struct store_req *req = cmd->req;
 

@@ -21,10 +21,10 @@
  * kept of an answer.  Returns how many there is room for.
  */
 static size_t
-make_room (struct remote_status *status, size_t more)
+make_room (struct status_answer *status, size_t more)
 {
   size_t room = MAX_RUNS - status->n < more ? MAX_RUNS : status->n + more;
-  struct remote_run *run;
+  struct status_run *run;
 
   if (room > status->room &&
       (run = reallocarray (status->run, room, sizeof *run)) != NULL) {
@@ -36,10 +36,10 @@ make_room (struct remote_status *status, size_t more)
 }
 
 int
-remote_on_extents (void *opaque, const char *context, uint64_t offset,
+status_on_extents (void *opaque, const char *context, uint64_t offset,
                    uint32_t *entries, size_t n, int *error)
 {
-  struct remote_status *status = opaque;
+  struct status_answer *status = opaque;
   size_t i, more;
 
   (void) offset;
@@ -49,7 +49,7 @@ remote_on_extents (void *opaque, const char *context, uint64_t offset,
   more = make_room (status, n / 2);
   for (i = 0; i < more; i++)
     status->run[status->n++] =
-      (struct remote_run) { entries[2 * i], entries[2 * i + 1] };
+      (struct status_run) { entries[2 * i], entries[2 * i + 1] };
   return 0;
 }
 
@@ -65,7 +65,7 @@ type_of (uint32_t state)
  * [offset, end); all is data if there is none.
  */
 static void
-report (const struct remote_status *status, uint64_t from, uint64_t offset,
+report (const struct status_answer *status, uint64_t from, uint64_t offset,
         uint64_t end, store_extent_fn *fn, void *opaque)
 {
   uint64_t pos = offset, to = from;
@@ -94,11 +94,11 @@ whole_blocks (const struct store *store, uint64_t end)
 }
 
 bool
-remote_status_hopeless (struct store_req *req)
+status_hopeless (struct store_req *req)
 {
-  struct remote_status *status;
+  struct status_answer *status;
 
-  if ((req->flags & REMOTE_STATUS_FLAG) == 0)
+  if ((req->flags & STATUS_QUESTION) == 0)
     return false;
   status = req->iov->iov_base;
   status->n = 0;
@@ -106,14 +106,14 @@ remote_status_hopeless (struct store_req *req)
 }
 
 int
-remote_block_status (struct store *store, uint64_t offset, uint64_t length,
-                     store_extent_fn *fn, void *opaque)
+nbd_store_block_status (struct store *store, uint64_t offset, uint64_t length,
+                        store_extent_fn *fn, void *opaque)
 {
-  struct remote_status status = { 0 };
+  struct status_answer status = { 0 };
   struct iovec iov = { &status, 0 };
   struct store_req req = {
     .op = STORE_READ,
-    .flags = REMOTE_STATUS_FLAG,
+    .flags = STATUS_QUESTION,
     .offset = offset - offset % store->geo.min_io,
     .iov = &iov,
     .niov = 1,

@@ -27,7 +27,7 @@ static const char *const paths[NR_PATHS] = { "socket", "tls-certificates",
 #define LENGTH(array) (sizeof (array) / sizeof (array)[0])
 
 bool
-store_nbd_is_uri (const char *name)
+nbd_store_is_uri (const char *name)
 {
   size_t i;
 
@@ -164,7 +164,7 @@ print_absolute (FILE *fp, const char *uri)
 }
 
 char *
-store_nbd_absolute_uri (const char *uri)
+nbd_store_absolute_uri (const char *uri)
 {
   char *absolute = NULL;
   size_t size;
@@ -233,7 +233,7 @@ fault_of (const struct parameter *p, bool tls, bool again, bool needs_tls)
 }
 
 bool
-store_nbd_check_uri (const char *uri, char *why, size_t size)
+nbd_store_check_uri (const char *uri, char *why, size_t size)
 {
   bool tls = strncmp (uri, "nbds", 4) == 0, seen[NR_PATHS] = { false };
   const char *text = query_of (uri), *fault;
@@ -260,7 +260,7 @@ store_nbd_check_uri (const char *uri, char *why, size_t size)
 }
 
 int
-store_nbd_tls_paths (const char *uri, char **certificates, bool *psk)
+nbd_store_tls_paths (const char *uri, char **certificates, bool *psk)
 {
   const char *text = query_of (uri), *from;
   struct parameter p;

@@ -224,7 +224,7 @@ test_store (void **state)
 static void
 test_nbd_store (void **state)
 {
-  struct store_nbd_options options;
+  struct nbd_store_options options;
   struct config config;
   char err[CONFIG_ERROR_MAX];
 

@@ -23,7 +23,7 @@
 static void
 start (struct nbd_rig *rig)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   nbd_rig_init (rig);
   nbd_rig_serve_disk (rig, LOAD_DISK);
@@ -79,7 +79,7 @@ one_that_does_less_is_asked_for_less (void **state)
   (void) state;
   start (&rig);
   load_while_it_becomes (&rig, &rng, args);
-  assert_int_equal (store_nbd_of (rig.store)->session->n, 1);
+  assert_int_equal (nbd_store_of (rig.store)->session->n, 1);
   assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 512), 0);
   assert_int_equal (
     nbd_rig_io (&rig, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);

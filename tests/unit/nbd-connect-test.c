@@ -24,7 +24,7 @@
 
 /* ------------------------------------------------------- an export comes back */
 
-static const struct remote_facts all = {
+static const struct export_facts all = {
   .size = MIB,
   .min_block = 1,
   .max_block = MAX_PAYLOAD,
@@ -35,7 +35,7 @@ static const struct remote_facts all = {
   .multi_conn = true,
   .extents = true,
 };
-static const struct remote_facts least = {
+static const struct export_facts least = {
   .size = MIB,
   .min_block = 512,
   .max_block = MIB,
@@ -43,21 +43,21 @@ static const struct remote_facts least = {
 };
 
 static void
-taken (const struct store_nbd *sn, struct remote_facts now)
+taken (const struct nbd_store *nbd, struct export_facts now)
 {
   char why[WHY_MAX] = "";
 
-  if (!remote_same (sn, &now, why))
+  if (!export_fits (nbd, &now, why))
     fail_msg ("%s", why);
 }
 
 static void
-refused (const struct store_nbd *sn, struct remote_facts now,
+refused (const struct nbd_store *nbd, struct export_facts now,
          const char *reason)
 {
   char why[WHY_MAX] = "";
 
-  assert_false (remote_same (sn, &now, why));
+  assert_false (export_fits (nbd, &now, why));
   if (strstr (why, reason) == NULL)
     fail_msg ("%s", why);
 }
@@ -65,25 +65,25 @@ refused (const struct store_nbd *sn, struct remote_facts now,
 static void
 more_than_before_is_no_obstacle (void **state)
 {
-  struct store_nbd sn = { .facts = least, .connections = 1 };
+  struct nbd_store nbd = { .facts = least, .connections = 1 };
 
   (void) state;
-  taken (&sn, least);
-  taken (&sn, all);
-  sn.store.geo.readonly = true;
-  taken (&sn, all);
+  taken (&nbd, least);
+  taken (&nbd, all);
+  nbd.store.geo.readonly = true;
+  taken (&nbd, all);
 }
 
 static void
 less_than_before_is_refused (void **state)
 {
-  const struct store_nbd sn = { .facts = all, .connections = 4 };
-  struct remote_facts now;
+  const struct nbd_store nbd = { .facts = all, .connections = 4 };
+  struct export_facts now;
 
   (void) state;
-  taken (&sn, all);
+  taken (&nbd, all);
 #define REFUSED(field, value, reason)                                          \
-  (now = all, now.field = (value), refused (&sn, now, reason))
+  (now = all, now.field = (value), refused (&nbd, now, reason))
   REFUSED (readonly, true, "read-only");
   REFUSED (flush, false, "flush");
   REFUSED (zero, false, "able to zero");
@@ -96,11 +96,11 @@ less_than_before_is_refused (void **state)
 static void
 what_makes_no_more_difference_than_time_may_be_lost (void **state)
 {
-  struct store_nbd sn = { .facts = all, .connections = 4 };
-  struct remote_facts now;
+  struct nbd_store nbd = { .facts = all, .connections = 4 };
+  struct export_facts now;
 
   (void) state;
-#define TAKEN(field, value) (now = all, now.field = (value), taken (&sn, now))
+#define TAKEN(field, value) (now = all, now.field = (value), taken (&nbd, now))
   TAKEN (fua, false);
   TAKEN (fast_zero, false);
   TAKEN (multi_conn, false);
@@ -109,78 +109,78 @@ what_makes_no_more_difference_than_time_may_be_lost (void **state)
   TAKEN (max_block, 4096);
   TAKEN (min_block, 512);
   /* One that cannot flush is written to with FUA. */
-  sn.facts.flush = false;
+  nbd.facts.flush = false;
   TAKEN (fua, false);
   now.flush = false;
-  refused (&sn, now, "able to do FUA");
+  refused (&nbd, now, "able to do FUA");
 }
 
 static void
 what_is_not_used_may_be_lost (void **state)
 {
-  struct store_nbd sn = { .facts = all, .connections = 1 };
-  struct remote_facts now = all;
+  struct nbd_store nbd = { .facts = all, .connections = 1 };
+  struct export_facts now = all;
 
   (void) state;
   now = least;
   now.max_block = MAX_PAYLOAD;
-  refused (&sn, now, "read-only");
-  sn.store.geo.readonly = true;
-  taken (&sn, now);
+  refused (&nbd, now, "read-only");
+  nbd.store.geo.readonly = true;
+  taken (&nbd, now);
 }
 
 /* What is behind what it was is not used. */
 static void
 a_larger_one_is_taken (void **state)
 {
-  struct store_nbd sn = { .facts = all, .connections = 1 };
-  struct remote_facts now = all;
+  struct nbd_store nbd = { .facts = all, .connections = 1 };
+  struct export_facts now = all;
 
   (void) state;
   now.size = MIB + 512;
-  taken (&sn, now);
-  sn.facts.min_block = 4096;
+  taken (&nbd, now);
+  nbd.facts.min_block = 4096;
   now.size = MIB + 100;
-  taken (&sn, now);
-  sn.store.geo.readonly = true;
+  taken (&nbd, now);
+  nbd.store.geo.readonly = true;
   now.size = MIB + 4096;
-  taken (&sn, now);
+  taken (&nbd, now);
   now.size = MIB - 1;
-  refused (&sn, now, "had 1048576 bytes, and now has 1048575");
+  refused (&nbd, now, "had 1048576 bytes, and now has 1048575");
 }
 
 /* Its last part could not be written. */
 static void
 larger_blocks_have_to_fit_the_size (void **state)
 {
-  struct store_nbd sn = { .facts = all, .connections = 1 };
-  struct remote_facts now = all;
+  struct nbd_store nbd = { .facts = all, .connections = 1 };
+  struct export_facts now = all;
 
   (void) state;
-  sn.facts.size = MIB + 100;
+  nbd.facts.size = MIB + 100;
   now.size = 2 * MIB;
   now.min_block = 4;
-  taken (&sn, now);
+  taken (&nbd, now);
   now.min_block = 512;
-  refused (&sn, now, "512 or multiples");
+  refused (&nbd, now, "512 or multiples");
 }
 
 static void
 two_connections_have_what_both_have (void **state)
 {
-  struct remote_facts facts = all;
+  struct export_facts facts = all;
 
   (void) state;
-  remote_join (&facts, &least);
+  export_join (&facts, &least);
   assert_memory_equal (
     &facts,
-    (&(struct remote_facts) {
+    (&(struct export_facts) {
       .size = MIB, .min_block = 512, .max_block = MIB, .readonly = true }),
     sizeof facts);
   facts = least;
   facts.size = MIB / 2;
   facts.tail = 100;
-  remote_join (&facts, &all);
+  export_join (&facts, &all);
   assert_true (facts.size == MIB / 2 && facts.tail == 100);
   assert_false (facts.flush || facts.zero || facts.multi_conn);
 }
@@ -315,7 +315,7 @@ static void
 a_silent_host_is_asked_whether_it_lives (void **state)
 {
   struct server server = { .early = false };
-  struct store_nbd sn = { .retry = NSEC_PER_SEC };
+  struct nbd_store nbd = { .retry = NSEC_PER_SEC };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
   struct nbd_rig rig;
@@ -325,9 +325,9 @@ a_silent_host_is_asked_whether_it_lives (void **state)
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   start_server (&server, &rig);
-  sn.store.env = &rig.env;
-  sn.uri = rig.uri;
-  if (remote_connect (&sn, rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1,
+  nbd.store.env = &rig.env;
+  nbd.uri = rig.uri;
+  if (handle_connect (&nbd, rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1,
                       &handle, why) < 0)
     fail_msg ("%s", why);
   fd = nbd_aio_get_fd (handle);
@@ -364,7 +364,7 @@ static void
 a_server_that_talks_is_not_listened_to_for_ever (void **state)
 {
   struct server server = { .early = true };
-  struct store_nbd sn = { .retry = NSEC_PER_SEC };
+  struct nbd_store nbd = { .retry = NSEC_PER_SEC };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
   struct nbd_rig rig;
@@ -374,9 +374,9 @@ a_server_that_talks_is_not_listened_to_for_ever (void **state)
   talker = &server;
   start_server (&server, &rig);
   rig.env.now = late_now;
-  sn.store.env = &rig.env;
-  sn.uri = rig.uri;
-  assert_int_equal (remote_connect (&sn, NSEC_PER_SEC, -1, &handle, why),
+  nbd.store.env = &rig.env;
+  nbd.uri = rig.uri;
+  assert_int_equal (handle_connect (&nbd, NSEC_PER_SEC, -1, &handle, why),
                     -ETIMEDOUT);
   assert_string_equal (why, "no answer within 1 seconds");
   end_server (&server);

@@ -271,7 +271,7 @@ start (bool choke)
 {
   struct server *server = calloc (1, sizeof *server);
   struct sockaddr_un address = { .sun_family = AF_UNIX };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   assert_non_null (server);
   nbd_rig_init (&server->rig);

@@ -68,7 +68,7 @@ asked (struct nbd_rig *rig, const char *want)
 static void
 without_flush_all_is_written_with_fua (void **state)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[8192] = "";
 
@@ -94,7 +94,7 @@ without_flush_all_is_written_with_fua (void **state)
 static void
 with_flush_fua_is_what_was_asked_for (void **state)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[512] = "";
 
@@ -114,14 +114,14 @@ static void
 without_either_it_is_refused (void **state)
 {
   char message[600] = "";
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
   serve_without_either (&rig);
   o = nbd_rig_options (&rig);
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
     -ENOTSUP);
   assert_non_null (strstr (message, "can neither flush nor do FUA"));
   assert_non_null (strstr (message, "unsafe-no-flush=yes"));
@@ -136,7 +136,7 @@ without_either_it_is_refused (void **state)
 static void
 without_either_it_is_used_if_the_user_knows (void **state)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[512] = "";
 
@@ -160,7 +160,7 @@ without_either_it_is_used_if_the_user_knows (void **state)
 static void
 no_warning_if_it_can (void **state)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;

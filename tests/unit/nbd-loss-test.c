@@ -26,7 +26,7 @@
 static void
 start (struct nbd_rig *rig, uint64_t retry)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   nbd_rig_init (rig);
   nbd_rig_serve_disk (rig, LOAD_DISK);
@@ -165,7 +165,7 @@ exists (struct nbd_rig *rig, const char *name)
 static void
 nothing_is_written_before_the_old_connection_has_ended (void **state)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct pending write;
   struct nbd_rig rig;
   uint8_t byte;
@@ -218,7 +218,7 @@ a_request_that_kills_the_server_is_given_up (void **state)
   char pread[400];
   const char *args[] = { "eval", "thread_model=echo parallel",
                          "get_size=echo 16M", pread, NULL };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   struct pending p;
   int i;
@@ -254,7 +254,7 @@ a_request_that_kills_the_server_is_given_up (void **state)
 static void
 start_without_time (struct nbd_rig *rig)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   nbd_rig_init (rig);
   nbd_rig_stop_clock (rig);
@@ -324,7 +324,7 @@ start_shutting_down (struct nbd_rig *rig, uint64_t retry)
   char pread[400];
   const char *args[] = { "eval", "thread_model=echo parallel",
                          "get_size=echo 16M", pread, NULL };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   snprintf (pread, sizeof pread,
             "pread=if [ -e %s ]; then echo ESHUTDOWN x >&2; exit 1; fi;"

@@ -118,10 +118,10 @@ nbd_rig_freeze (struct nbd_rig *rig)
   assert_true (WIFSTOPPED (status));
 }
 
-struct store_nbd_options
+struct nbd_store_options
 nbd_rig_options (struct nbd_rig *rig)
 {
-  return (struct store_nbd_options) {
+  return (struct nbd_store_options) {
     .uri = rig->uri,
     .connections = 4,
     .io_depth = 16,
@@ -152,7 +152,7 @@ on_pass (struct ev_loop *loop, ev_async *async, int revents)
   struct nbd_rig *rig = async->data;
 
   (void) revents;
-  ev_invoke (loop, &store_nbd_of (rig->store)->tick, EV_TIMER);
+  ev_invoke (loop, &nbd_store_of (rig->store)->tick, EV_TIMER);
   completion_signal (&rig->env, &rig->passed);
 }
 
@@ -166,12 +166,12 @@ run_loop (void *opaque)
 }
 
 void
-nbd_rig_open (struct nbd_rig *rig, const struct store_nbd_options *options)
+nbd_rig_open (struct nbd_rig *rig, const struct nbd_store_options *options)
 {
   char message[300] = "";
 
   rig->tick = options->retry / TICKS_PER_RETRY;
-  if (store_nbd_open (&rig->env, options, &rig->store, message,
+  if (nbd_store_open (&rig->env, options, &rig->store, message,
                       sizeof message) < 0)
     fail_msg ("%s", message);
   rig->store->changed = on_changed;
@@ -340,13 +340,13 @@ pending_wait (struct pending *p)
 void
 nbd_rig_lose (struct nbd_rig *rig)
 {
-  struct store_nbd *sn = store_nbd_of (rig->store);
+  struct nbd_store *nbd = nbd_store_of (rig->store);
   uint32_t losses = rig->store->losses;
 
-  pthread_mutex_lock (&sn->lock);
-  remote_lose (sn->session, "for a test");
-  pthread_mutex_unlock (&sn->lock);
-  remote_wake (sn);
+  pthread_mutex_lock (&nbd->lock);
+  session_lose (nbd->session, "for a test");
+  pthread_mutex_unlock (&nbd->lock);
+  nbd_store_wake (nbd);
   UNTIL (rig->store->losses > losses);
 }
 

@@ -71,11 +71,11 @@ extern void nbd_rig_await_end (struct nbd_rig *rig);
 extern void nbd_rig_freeze (struct nbd_rig *rig);
 
 /* Four connections, 16 in flight, an hour's retry. */
-extern struct store_nbd_options nbd_rig_options (struct nbd_rig *rig);
+extern struct nbd_store_options nbd_rig_options (struct nbd_rig *rig);
 
 /* Open, attach and run the loop; the test fails if one does. */
 extern void nbd_rig_open (struct nbd_rig *rig,
-                          const struct store_nbd_options *options);
+                          const struct nbd_store_options *options);
 
 /* Stop the store's clock, so that nothing takes any time but what the test lets
  * pass.  To be called before the store is opened.

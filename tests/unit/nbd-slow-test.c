@@ -35,7 +35,7 @@
 static void
 start (struct nbd_rig *rig, const char *const *args, unsigned connections)
 {
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   char pid[20];
 
   nbd_rig_init (rig);
@@ -107,12 +107,12 @@ ticks (struct nbd_rig *rig, unsigned n)
 static bool
 has_session (struct nbd_rig *rig)
 {
-  struct store_nbd *sn = store_nbd_of (rig->store);
+  struct nbd_store *nbd = nbd_store_of (rig->store);
   bool has;
 
-  pthread_mutex_lock (&sn->lock);
-  has = sn->session && !sn->session->lost;
-  pthread_mutex_unlock (&sn->lock);
+  pthread_mutex_lock (&nbd->lock);
+  has = nbd->session && !nbd->session->lost;
+  pthread_mutex_unlock (&nbd->lock);
   return has;
 }
 

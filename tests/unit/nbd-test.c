@@ -24,7 +24,7 @@ check_with (const char *const *args, unsigned connections, unsigned rounds)
 {
   struct rng rng = test_rng ("random requests");
   struct nbd_rig rig;
-  struct store_nbd_options o;
+  struct nbd_store_options o;
 
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
@@ -81,7 +81,7 @@ an_odd_end_is_kept (void **state)
 {
   static const char *const args[] = { "memory", "10001", NULL };
   uint8_t buf[16384], zero[16384] = { 0 };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
@@ -136,7 +136,7 @@ holes_are_reported (void **state)
   static const char *const args[] = { "memory", "16M", NULL };
   struct found found = { .pos = MIB };
   uint8_t buf[65536];
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
@@ -169,7 +169,7 @@ a_read_only_export_needs_to_be_asked_for (void **state)
 {
   static const char *const args[] = { "-r", "memory", "1M", NULL };
   char message[300] = "", buf[512];
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
@@ -177,7 +177,7 @@ a_read_only_export_needs_to_be_asked_for (void **state)
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message), -EROFS);
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), -EROFS);
   assert_non_null (strstr (message, "-r"));
   o.readonly = true;
   nbd_rig_open (&rig, &o);
@@ -205,14 +205,14 @@ static void
 nobody_there_is_said_at_once (void **state)
 {
   char message[300] = "";
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
   nbd_rig_init (&rig);
   o = nbd_rig_options (&rig);
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
     -ENOENT);
   assert_non_null (strstr (message, rig.uri));
   assert_non_null (strstr (message, "No such file"));
@@ -240,7 +240,7 @@ static void
 a_server_that_starts_later_is_waited_for (void **state)
 {
   char message[300] = "";
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
@@ -251,7 +251,7 @@ a_server_that_starts_later_is_waited_for (void **state)
   o = nbd_rig_options (&rig);
   o.patience = 120 * NSEC_PER_SEC;
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
   assert_int_equal (pauses, 3);
   assert_int_equal (rig.errors, 1);
   assert_non_null (strstr (rig.last_error, "No such file or directory; trying "
@@ -264,7 +264,7 @@ static void
 but_not_for_ever (void **state)
 {
   char message[300] = "";
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   uint64_t begun;
 
@@ -276,7 +276,7 @@ but_not_for_ever (void **state)
   o = nbd_rig_options (&rig);
   o.patience = 2500 * NSEC_PER_MSEC;
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
     -ENOENT);
   assert_true (rig.clock - begun == o.patience);
   assert_int_equal (rig.errors, 1);
@@ -290,7 +290,7 @@ a_store_closes_without_having_been_attached (void **state)
 {
   static const char *const args[] = { "memory", "1M", NULL };
   char message[300] = "";
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;
@@ -298,7 +298,7 @@ a_store_closes_without_having_been_attached (void **state)
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
   assert_int_equal (
-    store_nbd_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
+    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
   rig.store->ops->close (rig.store);
   nbd_rig_exit (&rig);
 }
@@ -317,7 +317,7 @@ errors_of_the_server_are_passed_on (void **state)
     "can_fast_zero=exit 0",
     NULL
   };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[512] = "";
 
@@ -353,7 +353,7 @@ zeroes_are_asked_for_in_pieces (void **state)
     "zero=if [ $3 -gt 536870912 ]; then echo ENOSPC >&2; exit 1; fi",
     NULL
   };
-  struct store_nbd_options o;
+  struct nbd_store_options o;
   struct nbd_rig rig;
 
   (void) state;

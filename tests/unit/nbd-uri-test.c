@@ -25,17 +25,17 @@ static void
 test_is_uri (void **state)
 {
   (void) state;
-  assert_true (store_nbd_is_uri ("nbd://localhost"));
-  assert_true (store_nbd_is_uri ("nbds://localhost:10810/export"));
-  assert_true (store_nbd_is_uri ("nbd+unix:///?socket=x"));
-  assert_true (store_nbd_is_uri ("nbds+unix://alice@/?socket=x"));
+  assert_true (nbd_store_is_uri ("nbd://localhost"));
+  assert_true (nbd_store_is_uri ("nbds://localhost:10810/export"));
+  assert_true (nbd_store_is_uri ("nbd+unix:///?socket=x"));
+  assert_true (nbd_store_is_uri ("nbds+unix://alice@/?socket=x"));
 
-  assert_false (store_nbd_is_uri (""));
-  assert_false (store_nbd_is_uri ("nbd"));
-  assert_false (store_nbd_is_uri ("nbd:localhost:10809"));
-  assert_false (store_nbd_is_uri ("nbd+vsock://2"));
-  assert_false (store_nbd_is_uri ("./nbd://x"));
-  assert_false (store_nbd_is_uri ("http://localhost"));
+  assert_false (nbd_store_is_uri (""));
+  assert_false (nbd_store_is_uri ("nbd"));
+  assert_false (nbd_store_is_uri ("nbd:localhost:10809"));
+  assert_false (nbd_store_is_uri ("nbd+vsock://2"));
+  assert_false (nbd_store_is_uri ("./nbd://x"));
+  assert_false (nbd_store_is_uri ("http://localhost"));
 }
 
 /* In the directory /tmp/..., whose last part is in this. */
@@ -63,7 +63,7 @@ leave_directory (void **state)
 static void
 becomes (const char *uri, const char *expected)
 {
-  char *absolute = store_nbd_absolute_uri (uri);
+  char *absolute = nbd_store_absolute_uri (uri);
 
   assert_non_null (absolute);
   assert_string_equal (absolute, expected);
@@ -149,7 +149,7 @@ test_no_directory (void **state)
   assert_int_equal (mkdir ("gone", 0700), 0);
   assert_int_equal (chdir ("gone"), 0);
   assert_int_equal (rmdir ("../gone"), 0);
-  assert_null (store_nbd_absolute_uri ("nbd+unix:///?socket=x"));
+  assert_null (nbd_store_absolute_uri ("nbd+unix:///?socket=x"));
   assert_int_equal (errno, ENOENT);
   same ("nbd+unix:///?socket=/x");
   assert_int_equal (chdir (directory), 0);
@@ -160,7 +160,7 @@ allowed (const char *uri)
 {
   char why[256] = "";
 
-  if (!store_nbd_check_uri (uri, why, sizeof why))
+  if (!nbd_store_check_uri (uri, why, sizeof why))
     fail_msg ("%s: %s", uri, why);
 }
 
@@ -169,7 +169,7 @@ refused (const char *uri, const char *reason)
 {
   char why[256] = "";
 
-  assert_false (store_nbd_check_uri (uri, why, sizeof why));
+  assert_false (nbd_store_check_uri (uri, why, sizeof why));
   if (strstr (why, reason) == NULL)
     fail_msg ("%s: %s", uri, why);
 }
