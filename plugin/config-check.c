@@ -164,11 +164,11 @@ config_mapping (const struct config *config, struct mapping_config *mapping)
 
 void
 config_file_store (const struct config *config, bool readonly,
-                   struct store_file_options *options)
+                   struct file_store_options *options)
 {
   bool create = config_given (config, "create");
 
-  *options = (struct store_file_options) {
+  *options = (struct file_store_options) {
     .path = config->store,
     .readonly = readonly,
     .create = create ? (int64_t) config->create : -1,

@@ -81,7 +81,7 @@ extern bool config_given (const struct config *config, const char *key);
 extern void config_mapping (const struct config *config,
                             struct mapping_config *mapping);
 extern void config_file_store (const struct config *config, bool readonly,
-                               struct store_file_options *options);
+                               struct file_store_options *options);
 extern void config_nbd_store (const struct config *config, bool readonly,
                               struct nbd_store_options *options);
 

@@ -90,10 +90,10 @@ static int
 open_file (struct disk *disk, const struct config *config, bool readonly,
            char *err)
 {
-  struct store_file_options options;
+  struct file_store_options options;
 
   config_file_store (config, readonly, &options);
-  return store_file_open (&disk->env, &options, &disk->store, err,
+  return file_store_open (&disk->env, &options, &disk->store, err,
                           CONFIG_ERROR_MAX);
 }
 

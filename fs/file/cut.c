@@ -27,53 +27,53 @@
 #include "fs/file/file-impl.h"
 
 void
-file_note_end (struct store_file *sf, uint64_t end)
+file_note_end (struct file_store *file, uint64_t end)
 {
-  uint64_t known = atomic_load (&sf->end);
+  uint64_t known = atomic_load (&file->end);
 
   do
     if (end >= known)
       return;
-  while (!atomic_compare_exchange_weak (&sf->end, &known, end));
-  atomic_store (&sf->cut_unreported, true);
-  env_log (sf->store.env, LOG_ERROR,
+  while (!atomic_compare_exchange_weak (&file->end, &known, end));
+  atomic_store (&file->cut_unreported, true);
+  env_log (file->store.env, LOG_ERROR,
            "%s was cut off at %" PRIu64 " of its %" PRIu64
            " bytes while it is served: the rest is lost, and an error until "
            "the server is started anew",
-           sf->path, end, sf->store.geo.size);
+           file->path, end, file->store.geo.size);
 }
 
 /* What is known of the size here, without a question to a server on the
  * network, and without writing back what the kernel has of the file.
  */
 static bool
-size_now (const struct store_file *sf, uint64_t *size)
+size_now (const struct file_store *file, uint64_t *size)
 {
   struct statx stx;
   struct stat st;
 
-  if (sf->block_device)
-    return ioctl (sf->fd, BLKGETSIZE64, size) == 0;
-  if (statx (sf->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE,
+  if (file->block_device)
+    return ioctl (file->fd, BLKGETSIZE64, size) == 0;
+  if (statx (file->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE,
              &stx) == 0) {
     *size = stx.stx_size;
     return true;
   }
-  if (fstat (sf->fd, &st) < 0)
+  if (fstat (file->fd, &st) < 0)
     return false;
   *size = (uint64_t) st.st_size;
   return true;
 }
 
 void
-file_look (struct store_file *sf)
+file_look (struct file_store *file)
 {
   uint64_t size;
 
-  if (!size_now (sf, &size))
+  if (!size_now (file, &size))
     return;
-  if (size == 0 && sf->fixed_medium)
-    atomic_store (&sf->cut_unreported, true);
+  if (size == 0 && file->fixed_medium)
+    atomic_store (&file->cut_unreported, true);
   else
-    file_note_end (sf, size);
+    file_note_end (file, size);
 }

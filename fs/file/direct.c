@@ -111,77 +111,77 @@ test_read (int fd, uint32_t align)
 
 /* Set align and mem_align; false if direct I/O does not work. */
 static bool
-learn_alignment (struct store_file *sf, int fd, const struct stat *st)
+learn_alignment (struct file_store *file, int fd, const struct stat *st)
 {
   uint32_t align, mem_align = 0;
 
-  align = sf->block_device ? device_alignment (fd)
-                           : file_alignment (fd, st->st_dev, &mem_align);
+  align = file->block_device ? device_alignment (fd)
+                             : file_alignment (fd, st->st_dev, &mem_align);
   if (align == 0 || align > MAX_ALIGN || (align & (align - 1)))
     return false;
   align = test_read (fd, align < MIN_ALIGN ? MIN_ALIGN : align);
   if (align == 0)
     return false;
-  sf->align = align;
-  sf->mem_align = mem_align ? mem_align : align;
+  file->align = align;
+  file->mem_align = mem_align ? mem_align : align;
   return true;
 }
 
 static int
-try_direct (struct store_file *sf, const struct stat *st)
+try_direct (struct file_store *file, const struct stat *st)
 {
-  int flags = O_DIRECT | (sf->store.geo.readonly ? O_RDONLY : O_RDWR);
+  int flags = O_DIRECT | (file->store.geo.readonly ? O_RDONLY : O_RDWR);
   int fd;
 
-  if (only_in_memory (sf->fd) && !sf->block_device)
+  if (only_in_memory (file->fd) && !file->block_device)
     return -EINVAL;
-  fd = file_reopen (sf->path, flags, st);
+  fd = file_reopen (file->path, flags, st);
   if (fd < 0)
     return fd;
-  if (!learn_alignment (sf, fd, st)) {
+  if (!learn_alignment (file, fd, st)) {
     close (fd);
     return -EINVAL;
   }
-  sf->direct_fd = fd;
+  file->direct_fd = fd;
   return 0;
 }
 
 /* The smallest unit of a device is that of its sectors, direct or not. */
 static uint32_t
-find_min_io (const struct store_file *sf)
+find_min_io (const struct file_store *file)
 {
   uint32_t sector;
 
-  if (sf->direct_fd >= 0)
-    return sf->align;
-  sector = sf->block_device ? device_alignment (sf->fd) : 0;
+  if (file->direct_fd >= 0)
+    return file->align;
+  sector = file->block_device ? device_alignment (file->fd) : 0;
   if (sector < MIN_ALIGN)
     return MIN_ALIGN;
   return sector < MAX_ALIGN ? sector : MAX_ALIGN;
 }
 
 int
-file_open_direct (struct store_file *sf, enum direct_mode mode,
+file_open_direct (struct file_store *file, enum direct_mode mode,
                   const struct stat *st, const struct store_message *m)
 {
-  uint64_t size = sf->store.geo.size;
+  uint64_t size = file->store.geo.size;
   int r = 0;
 
   if (mode != DIRECT_OFF)
-    r = try_direct (sf, st);
+    r = try_direct (file, st);
   if (r < 0 && mode == DIRECT_ON)
     return store_refuse (m, r,
                          "%s cannot be used with direct=on: its file "
                          "system or device has no direct I/O (O_DIRECT) that "
                          "works here; use direct=auto or direct=off",
-                         sf->path);
+                         file->path);
 
-  sf->store.geo.min_io = find_min_io (sf);
+  file->store.geo.min_io = find_min_io (file);
   /* An odd tail goes through the page cache, and then all of its page does:
    * mixing both within one page makes the kernel report false errors.
    */
-  sf->direct_end = size;
-  if (size % sf->store.geo.min_io != 0)
-    sf->direct_end = size & ~(uint64_t) (MAX_ALIGN - 1);
+  file->direct_end = size;
+  if (size % file->store.geo.min_io != 0)
+    file->direct_end = size & ~(uint64_t) (MAX_ALIGN - 1);
   return 0;
 }

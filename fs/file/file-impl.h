@@ -2,11 +2,11 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The file store's inside, shared by fs/store-file*.c only.
+ * The inside of the file store, for fs/file/ only.
  */
 
-#ifndef FOLIO_STORE_FILE_IMPL_H
-#define FOLIO_STORE_FILE_IMPL_H
+#ifndef FOLIO_FILE_IMPL_H
+#define FOLIO_FILE_IMPL_H
 
 #include <errno.h>
 #include <pthread.h>
@@ -21,7 +21,7 @@
 /* Zeroes that are written where nothing better works, bytes at once. */
 #define ZEROES_SIZE ((size_t) 4 << 20)
 
-struct store_file;
+struct file_store;
 
 /* One call to the kernel, the next of a request.  A read or write is of n whole
  * elements, or, if n is 0, of length bytes at base.
@@ -43,34 +43,34 @@ struct file_result {
 };
 
 /* How calls get to the kernel, and what comes of them back.  No more requests
- * have one under way than sf->queue has depth.  All but start and stop need the
+ * have one under way than file->queue has depth.  All but start and stop need the
  * lock.
  */
 struct file_engine {
   const char *name;
 
-  /* Make sf->backend.  start may reduce the queue's depth, and returns 0 or a
+  /* Make file->backend.  start may reduce the queue's depth, and returns 0 or a
    * negative errno.  When stop is called nothing is under way.
    */
-  int (*start) (struct store_file *sf);
-  void (*stop) (struct store_file *sf);
+  int (*start) (struct file_store *file);
+  void (*stop) (struct file_store *file);
 
   /* One more call, which stays this request's only one until it is reaped.  It
    * need not begin before the next kick.
    */
-  void (*add) (struct store_file *sf, struct store_req *req,
+  void (*add) (struct file_store *file, struct store_req *req,
                const struct file_call *call);
-  void (*kick) (struct store_file *sf);
+  void (*kick) (struct file_store *file);
 
   /* Take as many results as there are, up to max.  When there is one, and none
-   * was before, sf->event_fd becomes readable.
+   * was before, file->event_fd becomes readable.
    */
-  unsigned (*reap) (struct store_file *sf, struct file_result *results,
+  unsigned (*reap) (struct file_store *file, struct file_result *results,
                     unsigned max);
-  bool (*ready) (struct store_file *sf); /* is there one? */
+  bool (*ready) (struct file_store *file); /* is there one? */
 };
 
-struct store_file {
+struct file_store {
   struct store store;
   char *path;
   bool block_device;
@@ -115,17 +115,17 @@ struct store_file {
   struct store_req *later; /* in flight, by req->next: when retry ends */
 };
 
-static inline struct store_file *
-store_file_of (struct store *store)
+static inline struct file_store *
+file_store_of (struct store *store)
 {
-  return (struct store_file *) store; /* its first member */
+  return (struct file_store *) store; /* its first member */
 }
 
 /* Where the request ends, but not past the store's end. */
 static inline uint64_t
-file_req_end (const struct store_file *sf, const struct store_req *req)
+file_req_end (const struct file_store *file, const struct store_req *req)
 {
-  uint64_t size = sf->store.geo.size;
+  uint64_t size = file->store.geo.size;
 
   if (req->offset >= size)
     return req->offset;
@@ -134,39 +134,39 @@ file_req_end (const struct store_file *sf, const struct store_req *req)
 
 /* Is some of the request's range cut off? */
 static inline bool
-file_is_cut (const struct store_file *sf, const struct store_req *req)
+file_is_cut (const struct file_store *file, const struct store_req *req)
 {
-  uint64_t end = atomic_load_explicit (&sf->end, memory_order_relaxed);
+  uint64_t end = atomic_load_explicit (&file->end, memory_order_relaxed);
 
-  return end < sf->store.geo.size && req->op != STORE_FLUSH &&
-         file_req_end (sf, req) > end;
+  return end < file->store.geo.size && req->op != STORE_FLUSH &&
+         file_req_end (file, req) > end;
 }
 
-/* ---- store-file-lock.c */
+/* ---- lock.c */
 
 /* Lock sync_fd against other servers and QEMU, exclusively unless the store is
  * read-only; waits for up to a second.  Returns 0 or a negative errno with a message.
  */
-extern int file_lock (const struct store_file *sf,
+extern int file_lock (const struct file_store *file,
                       const struct store_message *m);
 
-/* ---- store-file-open.c: all return 0 or a negative errno with a message */
+/* ---- open.c: all return 0 or a negative errno with a message */
 
 /* Open (or make) sync_fd and fd, lock them, fill in st and the size. */
-extern int file_open (struct store_file *sf,
-                      const struct store_file_options *options, struct stat *st,
+extern int file_open (struct file_store *file,
+                      const struct file_store_options *options, struct stat *st,
                       const struct store_message *m);
 
 /* Remove the file that was created, unless another is there by now. */
-extern void file_uncreate (const struct store_file *sf);
+extern void file_uncreate (const struct file_store *file);
 
 /* Open the file of st again, with more flags.  Returns the descriptor. */
 extern int file_reopen (const char *path, int flags, const struct stat *st);
 
-/* ---- store-file-direct.c */
+/* ---- direct.c */
 
 /* Open direct_fd if that works here and find out its alignment. */
-extern int file_open_direct (struct store_file *sf, enum direct_mode mode,
+extern int file_open_direct (struct file_store *file, enum direct_mode mode,
                              const struct stat *st,
                              const struct store_message *m);
 
@@ -174,7 +174,7 @@ extern int file_open_direct (struct store_file *sf, enum direct_mode mode,
 extern uint64_t file_queue_attribute (dev_t dev, const char *name,
                                       uint64_t def);
 
-/* ---- store-file-run.c */
+/* ---- run.c */
 
 extern int file_attach (struct store *store, struct ev_loop *loop);
 extern void file_detach (struct store *store);
@@ -182,9 +182,9 @@ extern void file_submit (struct store *store, struct store_req **reqs,
                          unsigned n);
 
 /* For engines: have the loop thread look for results.  Any thread. */
-extern void file_wake_loop (const struct store_file *sf);
+extern void file_wake_loop (const struct file_store *file);
 
-/* ---- store-file-ring.c */
+/* ---- ring.c */
 
 extern const struct file_engine file_ring;
 
@@ -194,11 +194,11 @@ extern int file_ring_probe (const struct store_message *m);
 /* Why start failed, as a clause. */
 extern const char *file_ring_explain (int error);
 
-/* ---- store-file-threads.c */
+/* ---- threads.c */
 
 extern const struct file_engine file_threads;
 
-/* ---- store-file-request.c
+/* ---- request.c
  *
  * A request goes through begin once, then prepare and advance in turn, as long
  * as advance says FILE_AGAIN, or, not before FILE_PAUSE later, FILE_LATER; 0 or
@@ -214,12 +214,13 @@ extern const struct file_engine file_threads;
 /* What fails for no reason of its own is tried again for so long. */
 #define FILE_PATIENCE (10 * NSEC_PER_SEC)
 
-extern int file_begin (struct store_file *sf, struct store_req *req);
-extern void file_prepare (struct store_file *sf, struct store_req *req,
+extern int file_begin (struct file_store *file, struct store_req *req);
+extern void file_prepare (struct file_store *file, struct store_req *req,
                           struct file_call *call);
-extern int file_advance (struct store_file *sf, struct store_req *req, int res);
+extern int file_advance (struct file_store *file, struct store_req *req,
+                         int res);
 
-/* ---- store-file-io.c: reads and writes, one piece at a time */
+/* ---- io.c: reads and writes, one piece at a time */
 
 /* req->state: this request is not to be tried with O_DIRECT (again). */
 #define FILE_BUFFERED 0x100
@@ -227,30 +228,30 @@ extern int file_advance (struct store_file *sf, struct store_req *req, int res);
 /* req->state: this request failed with EFAULT once. */
 #define FILE_RETRIED 0x200
 
-extern void file_rw_prepare (struct store_file *sf, struct store_req *req,
+extern void file_rw_prepare (struct file_store *file, struct store_req *req,
                              struct file_call *call);
-extern int file_rw_advance (struct store_file *sf, struct store_req *req,
+extern int file_rw_advance (struct file_store *file, struct store_req *req,
                             int res);
 
 /* The next write of zeroes from req->progress on. */
-extern void file_write_zeroes_prepare (struct store_file *sf,
+extern void file_write_zeroes_prepare (struct file_store *file,
                                        struct store_req *req,
                                        struct file_call *call);
 
-/* ---- store-file-zero.c: zero and trim */
+/* ---- zero.c: zero and trim */
 
 /* What zeroing can do here, into geo; the file is not touched. */
-extern void file_zero_probe (struct store_file *sf, const struct stat *st);
-extern int file_zero_begin (struct store_file *sf, struct store_req *req);
-extern void file_zero_prepare (struct store_file *sf, struct store_req *req,
+extern void file_zero_probe (struct file_store *file, const struct stat *st);
+extern int file_zero_begin (struct file_store *file, struct store_req *req);
+extern void file_zero_prepare (struct file_store *file, struct store_req *req,
                                struct file_call *call);
-extern int file_zero_advance (struct store_file *sf, struct store_req *req,
+extern int file_zero_advance (struct file_store *file, struct store_req *req,
                               int res);
 
 /* Is its next call the sync of STORE_FUA? */
 extern bool file_zero_syncs (const struct store_req *req);
 
-/* ---- store-file-punch.c */
+/* ---- punch.c */
 
 /* Is the file on a file system that is known to punch holes? */
 extern bool file_punches (int fd);
@@ -260,20 +261,20 @@ extern bool file_punches (int fd);
  */
 extern bool file_mount_punches (const char *mount);
 
-/* ---- store-file-cut.c: any thread */
+/* ---- cut.c: any thread */
 
 /* The store ends here, or did. */
-extern void file_note_end (struct store_file *sf, uint64_t end);
+extern void file_note_end (struct file_store *file, uint64_t end);
 
 /* Note where it ends now.  Does not block. */
-extern void file_look (struct store_file *sf);
+extern void file_look (struct file_store *file);
 
-/* ---- store-file-status.c */
+/* ---- status.c */
 
 /* Can SEEK_DATA and SEEK_HOLE tell anything here? */
-extern bool file_status_probe (const struct store_file *sf);
+extern bool file_status_probe (const struct file_store *file);
 extern int file_block_status (struct store *store, uint64_t offset,
                               uint64_t length, store_extent_fn *fn,
                               void *opaque);
 
-#endif /* FOLIO_STORE_FILE_IMPL_H */
+#endif /* FOLIO_FILE_IMPL_H */

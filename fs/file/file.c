@@ -3,17 +3,17 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The file store: opening, geometry, closing.  The rest is in
- * store-file-open.c    finding, making and locking the file
- * store-file-direct.c  O_DIRECT and its alignment
- * store-file-run.c     requests into an engine and out of it
- * store-file-ring.c    the engine that is an io_uring
- * store-file-threads.c the engine that is some threads
- * store-file-request.c what calls to the kernel a request takes
- * store-file-io.c      reads and writes
- * store-file-zero.c    zero and trim
- * store-file-punch.c   whether holes can be punched
- * store-file-cut.c     what is cut off while it is served
- * store-file-status.c  holes
+ * open.c    finding, making and locking the file
+ * direct.c  O_DIRECT and its alignment
+ * run.c     requests into an engine and out of it
+ * ring.c    the engine that is an io_uring
+ * threads.c the engine that is some threads
+ * request.c what calls to the kernel a request takes
+ * io.c      reads and writes
+ * zero.c    zero and trim
+ * punch.c   whether holes can be punched
+ * cut.c     what is cut off while it is served
+ * status.c  holes
  */
 
 #include <errno.h>
@@ -31,21 +31,21 @@
 static void
 file_close (struct store *store)
 {
-  struct store_file *sf = store_file_of (store);
+  struct file_store *file = file_store_of (store);
 
-  if (sf->created)
-    file_uncreate (sf);
-  if (sf->direct_fd >= 0)
-    close (sf->direct_fd);
-  if (sf->fd >= 0)
-    close (sf->fd);
-  if (sf->sync_fd >= 0)
-    close (sf->sync_fd);
-  if (sf->zeroes)
-    munmap (sf->zeroes, ZEROES_SIZE);
-  pthread_mutex_destroy (&sf->lock);
-  free (sf->path);
-  free (sf);
+  if (file->created)
+    file_uncreate (file);
+  if (file->direct_fd >= 0)
+    close (file->direct_fd);
+  if (file->fd >= 0)
+    close (file->fd);
+  if (file->sync_fd >= 0)
+    close (file->sync_fd);
+  if (file->zeroes)
+    munmap (file->zeroes, ZEROES_SIZE);
+  pthread_mutex_destroy (&file->lock);
+  free (file->path);
+  free (file);
 }
 
 /* From now on the file is there to stay. */
@@ -55,7 +55,7 @@ attach_and_keep (struct store *store, struct ev_loop *loop)
   int r = file_attach (store, loop);
 
   if (r == 0)
-    store_file_of (store)->created = false;
+    file_store_of (store)->created = false;
   return r;
 }
 
@@ -86,63 +86,63 @@ map_zeroes (void)
   return p == MAP_FAILED ? NULL : p;
 }
 
-static struct store_file *
-new_store (struct env *env, const struct store_file_options *options)
+static struct file_store *
+new_store (struct env *env, const struct file_store_options *options)
 {
-  struct store_file *sf = calloc (1, sizeof *sf);
+  struct file_store *file = calloc (1, sizeof *file);
 
-  if (sf == NULL)
+  if (file == NULL)
     return NULL;
-  sf->store.ops = &file_ops;
-  sf->store.env = env;
-  sf->store.geo.readonly = options->readonly;
-  sf->sync_fd = sf->fd = sf->direct_fd = -1;
-  sf->io = options->io;
-  store_queue_init (&sf->queue, clamp_depth (options->io_depth));
-  pthread_mutex_init (&sf->lock, NULL);
-  sf->path = strdup (options->path);
-  sf->zeroes = map_zeroes ();
-  if (sf->path && sf->zeroes)
-    return sf;
-  file_close (&sf->store);
+  file->store.ops = &file_ops;
+  file->store.env = env;
+  file->store.geo.readonly = options->readonly;
+  file->sync_fd = file->fd = file->direct_fd = -1;
+  file->io = options->io;
+  store_queue_init (&file->queue, clamp_depth (options->io_depth));
+  pthread_mutex_init (&file->lock, NULL);
+  file->path = strdup (options->path);
+  file->zeroes = map_zeroes ();
+  if (file->path && file->zeroes)
+    return file;
+  file_close (&file->store);
   return NULL;
 }
 
 static void
-fill_geometry (struct store_file *sf, const struct stat *st)
+fill_geometry (struct file_store *file, const struct stat *st)
 {
-  struct store_geometry *geo = &sf->store.geo;
-  dev_t disk = sf->block_device ? st->st_rdev : st->st_dev;
+  struct store_geometry *geo = &file->store.geo;
+  dev_t disk = file->block_device ? st->st_rdev : st->st_dev;
 
-  sf->end = geo->size;
-  sf->fixed_medium =
-    sf->block_device && file_queue_attribute (disk, "../removable", 1) == 0;
+  file->end = geo->size;
+  file->fixed_medium =
+    file->block_device && file_queue_attribute (disk, "../removable", 1) == 0;
   geo->best_io = BEST_IO;
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;
   geo->can_fua = !geo->readonly;
-  geo->can_extents = file_status_probe (sf);
-  file_zero_probe (sf, st);
+  geo->can_extents = file_status_probe (file);
+  file_zero_probe (file, st);
 }
 
 int
-store_file_open (struct env *env, const struct store_file_options *options,
+file_store_open (struct env *env, const struct file_store_options *options,
                  struct store **store, char *err, size_t errlen)
 {
   const struct store_message m = { err, errlen };
-  struct store_file *sf = new_store (env, options);
+  struct file_store *file = new_store (env, options);
   struct stat st;
   int r;
 
-  if (sf == NULL)
+  if (file == NULL)
     return store_refuse (&m, -ENOMEM, "out of memory");
-  if ((sf->io == FILE_IO_URING && (r = file_ring_probe (&m)) < 0) ||
-      (r = file_open (sf, options, &st, &m)) < 0 ||
-      (r = file_open_direct (sf, options->direct, &st, &m)) < 0) {
-    file_close (&sf->store);
+  if ((file->io == FILE_IO_URING && (r = file_ring_probe (&m)) < 0) ||
+      (r = file_open (file, options, &st, &m)) < 0 ||
+      (r = file_open_direct (file, options->direct, &st, &m)) < 0) {
+    file_close (&file->store);
     return r;
   }
-  fill_geometry (sf, &st);
-  *store = &sf->store;
+  fill_geometry (file, &st);
+  *store = &file->store;
   return 0;
 }

@@ -5,8 +5,8 @@
  * The file store: a regular file or a block device, by io_uring or by threads.
  */
 
-#ifndef FOLIO_STORE_FILE_H
-#define FOLIO_STORE_FILE_H
+#ifndef FOLIO_FILE_H
+#define FOLIO_FILE_H
 
 #include <stddef.h>
 
@@ -19,7 +19,7 @@ enum direct_mode { DIRECT_AUTO, DIRECT_ON, DIRECT_OFF };
  */
 enum file_io { FILE_IO_AUTO, FILE_IO_URING, FILE_IO_THREADS };
 
-struct store_file_options {
+struct file_store_options {
   const char *path;
   bool readonly;
   int64_t create; /* make a sparse file of this many bytes if there is
@@ -37,8 +37,8 @@ struct store_file_options {
  * that was made is removed again when that fails, or when the store is closed without
  * having been attached.
  */
-extern int store_file_open (struct env *env,
-                            const struct store_file_options *options,
+extern int file_store_open (struct env *env,
+                            const struct file_store_options *options,
                             struct store **store, char *err, size_t errlen);
 
-#endif /* FOLIO_STORE_FILE_H */
+#endif /* FOLIO_FILE_H */

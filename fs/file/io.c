@@ -25,22 +25,22 @@ struct piece {
  * where direct I/O ends: see file_open_direct.
  */
 static uint64_t
-bytes_left (const struct store_file *sf, const struct store_req *req)
+bytes_left (const struct file_store *file, const struct store_req *req)
 {
   uint64_t offset = req->offset + req->progress;
-  uint64_t left = file_req_end (sf, req) - offset;
+  uint64_t left = file_req_end (file, req) - offset;
 
-  if (sf->direct_fd >= 0 && offset < sf->direct_end &&
-      left > sf->direct_end - offset)
-    left = sf->direct_end - offset;
+  if (file->direct_fd >= 0 && offset < file->direct_end &&
+      left > file->direct_end - offset)
+    left = file->direct_end - offset;
   return left;
 }
 
 static void
-next_piece (const struct store_file *sf, const struct store_req *req,
+next_piece (const struct file_store *file, const struct store_req *req,
             struct piece *piece)
 {
-  uint64_t left = bytes_left (sf, req);
+  uint64_t left = bytes_left (file, req);
   uint64_t skip = req->progress;
   const struct iovec *iov = req->iov;
   const struct iovec *end = req->iov + req->niov;
@@ -62,33 +62,33 @@ next_piece (const struct store_file *sf, const struct store_req *req,
 
 /* Can this piece, at offset, go by O_DIRECT? */
 static bool
-suits_direct (const struct store_file *sf, const struct store_req *req,
+suits_direct (const struct file_store *file, const struct store_req *req,
               uint64_t offset, const struct piece *piece)
 {
   uintptr_t memory = (uintptr_t) piece->base;
   uint64_t bytes = offset | piece->length;
   unsigned i;
 
-  if (sf->direct_fd < 0 || (req->state & FILE_BUFFERED) ||
-      offset + piece->length > sf->direct_end)
+  if (file->direct_fd < 0 || (req->state & FILE_BUFFERED) ||
+      offset + piece->length > file->direct_end)
     return false;
   for (i = 0; i < piece->n; i++) {
     memory |= (uintptr_t) piece->iov[i].iov_base;
     bytes |= piece->iov[i].iov_len;
   }
-  return memory % sf->mem_align == 0 && bytes % sf->align == 0;
+  return memory % file->mem_align == 0 && bytes % file->align == 0;
 }
 
 static void
-prepare_piece (struct store_file *sf, struct store_req *req, bool write,
+prepare_piece (struct file_store *file, struct store_req *req, bool write,
                const struct piece *piece, struct file_call *call)
 {
   uint64_t offset = req->offset + req->progress;
-  int fd = sf->direct_fd;
+  int fd = file->direct_fd;
 
-  if (!suits_direct (sf, req, offset, piece)) {
+  if (!suits_direct (file, req, offset, piece)) {
     req->state |= FILE_BUFFERED;
-    fd = sf->fd;
+    fd = file->fd;
   }
   *call = (struct file_call) {
     .kind = write ? CALL_WRITE : CALL_READ,
@@ -102,29 +102,29 @@ prepare_piece (struct store_file *sf, struct store_req *req, bool write,
 }
 
 void
-file_rw_prepare (struct store_file *sf, struct store_req *req,
+file_rw_prepare (struct file_store *file, struct store_req *req,
                  struct file_call *call)
 {
   bool write = req->op == STORE_WRITE;
   struct piece piece;
 
-  next_piece (sf, req, &piece);
-  prepare_piece (sf, req, write, &piece, call);
+  next_piece (file, req, &piece);
+  prepare_piece (file, req, write, &piece, call);
   if (write && (req->flags & STORE_FUA))
     call->flags = RWF_DSYNC;
 }
 
 void
-file_write_zeroes_prepare (struct store_file *sf, struct store_req *req,
+file_write_zeroes_prepare (struct file_store *file, struct store_req *req,
                            struct file_call *call)
 {
-  uint64_t left = bytes_left (sf, req);
+  uint64_t left = bytes_left (file, req);
   struct piece piece = {
-    .base = sf->zeroes,
+    .base = file->zeroes,
     .length = left < ZEROES_SIZE ? left : ZEROES_SIZE,
   };
 
-  prepare_piece (sf, req, true, &piece, call);
+  prepare_piece (file, req, true, &piece, call);
 }
 
 /* Fill with zeroes what of the request's memory is past the store's end. */
@@ -150,18 +150,18 @@ zero_rest (const struct store_req *req)
  * tell that from one that is out of reach: see file_look.)
  */
 static int
-ends_early (struct store_file *sf, const struct store_req *req)
+ends_early (struct file_store *file, const struct store_req *req)
 {
-  file_look (sf);
-  if (req->op == STORE_READ && !sf->fixed_medium)
-    file_note_end (sf, req->offset + req->progress);
+  file_look (file);
+  if (req->op == STORE_READ && !file->fixed_medium)
+    file_note_end (file, req->offset + req->progress);
   return -EIO;
 }
 
 int
-file_rw_advance (struct store_file *sf, struct store_req *req, int res)
+file_rw_advance (struct file_store *file, struct store_req *req, int res)
 {
-  uint64_t wanted = file_req_end (sf, req) - req->offset;
+  uint64_t wanted = file_req_end (file, req) - req->offset;
 
   if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
     req->state |= FILE_BUFFERED; /* more particular than it told us */
@@ -170,7 +170,7 @@ file_rw_advance (struct store_file *sf, struct store_req *req, int res)
   if (res < 0)
     return res;
   if (res == 0 && req->progress < wanted)
-    return ends_early (sf, req);
+    return ends_early (file, req);
   req->progress += (unsigned) res;
   if (res > 0 && req->progress < wanted)
     return FILE_AGAIN;

@@ -73,10 +73,10 @@ try_to_share (int fd)
 }
 
 static int
-try_to_lock (const struct store_file *sf)
+try_to_lock (const struct file_store *file)
 {
-  return sf->store.geo.readonly ? try_to_share (sf->sync_fd)
-                                : set_lock (sf->sync_fd, F_WRLCK, 0, 0);
+  return file->store.geo.readonly ? try_to_share (file->sync_fd)
+                                  : set_lock (file->sync_fd, F_WRLCK, 0, 0);
 }
 
 /* A server that was killed holds its lock until the kernel is through with the
@@ -84,26 +84,26 @@ try_to_lock (const struct store_file *sf)
  * some patience with it.
  */
 int
-file_lock (const struct store_file *sf, const struct store_message *m)
+file_lock (const struct file_store *file, const struct store_message *m)
 {
-  struct env *env = sf->store.env;
+  struct env *env = file->store.env;
   uint64_t deadline = env->now (env) + LOCK_PATIENCE;
   _Atomic uint32_t never = 0;
   int r;
 
-  while (((r = try_to_lock (sf)) == -EAGAIN || r == -ETXTBSY) &&
+  while (((r = try_to_lock (file)) == -EAGAIN || r == -ETXTBSY) &&
          env->now (env) < deadline)
     env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
   if (r == -EAGAIN)
     return store_refuse (m, r, "%s is locked by another server or process",
-                         sf->path);
+                         file->path);
   if (r == -ETXTBSY)
     return store_refuse (m, -EAGAIN,
                          "%s is locked by another process, such as QEMU, which "
                          "may write to it",
-                         sf->path);
+                         file->path);
   if (r < 0)
-    return store_refuse (m, r, "%s cannot be locked: %s", sf->path,
+    return store_refuse (m, r, "%s cannot be locked: %s", file->path,
                          strerror (-r));
   return 0;
 }

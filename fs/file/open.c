@@ -106,7 +106,7 @@ refuse_missing (const char *path, const struct store_message *m)
 
 /* Open path, or make it if it is missing and should be made. */
 static int
-open_or_create (const struct store_file_options *options, bool *created,
+open_or_create (const struct file_store_options *options, bool *created,
                 const struct store_message *m)
 {
   const char *path = options->path;
@@ -148,77 +148,77 @@ sync_parent (const char *path)
 }
 
 void
-file_uncreate (const struct store_file *sf)
+file_uncreate (const struct file_store *file)
 {
   struct stat made, there;
 
-  if (fstat (sf->sync_fd, &made) == 0 && lstat (sf->path, &there) == 0 &&
+  if (fstat (file->sync_fd, &made) == 0 && lstat (file->path, &there) == 0 &&
       made.st_dev == there.st_dev && made.st_ino == there.st_ino)
-    unlink (sf->path);
+    unlink (file->path);
 }
 
 static int
-size_new (const struct store_file *sf, int64_t size,
+size_new (const struct file_store *file, int64_t size,
           const struct store_message *m)
 {
   int error;
 
-  if (ftruncate (sf->sync_fd, size) == 0) {
-    fsync (sf->sync_fd);
-    sync_parent (sf->path);
+  if (ftruncate (file->sync_fd, size) == 0) {
+    fsync (file->sync_fd);
+    sync_parent (file->path);
     return 0;
   }
   error = errno;
   return store_refuse (m, -error,
                        "%s cannot be made %" PRIi64 " bytes large: "
                        "%s",
-                       sf->path, size, strerror (error));
+                       file->path, size, strerror (error));
 }
 
 static int
-find_size (struct store_file *sf, const struct stat *st,
+find_size (struct file_store *file, const struct stat *st,
            const struct store_message *m)
 {
-  uint64_t *size = &sf->store.geo.size;
+  uint64_t *size = &file->store.geo.size;
 
   if (S_ISREG (st->st_mode))
     *size = (uint64_t) st->st_size;
-  else if (ioctl (sf->sync_fd, BLKGETSIZE64, size) < 0)
+  else if (ioctl (file->sync_fd, BLKGETSIZE64, size) < 0)
     return store_refuse (m, -errno, "%s: its size cannot be found out: %s",
-                         sf->path, strerror (errno));
+                         file->path, strerror (errno));
   return 0;
 }
 
 static int
-check_size (const struct store_file *sf, int64_t wanted,
+check_size (const struct file_store *file, int64_t wanted,
             const struct store_message *m)
 {
-  uint64_t size = sf->store.geo.size;
+  uint64_t size = file->store.geo.size;
 
   if (wanted < 0 || (uint64_t) wanted == size)
     return 0;
   return store_refuse (m, -EEXIST,
                        "%s exists and has %" PRIu64 " bytes, but "
                        "create=%" PRIi64 " was asked for",
-                       sf->path, size, wanted);
+                       file->path, size, wanted);
 }
 
 /* A block device that is set read-only can be opened for writing all the same,
  * and fails every write.
  */
 static int
-check_writable (const struct store_file *sf, const struct stat *st,
+check_writable (const struct file_store *file, const struct stat *st,
                 const struct store_message *m)
 {
   int readonly = 0;
 
-  if (sf->store.geo.readonly || !S_ISBLK (st->st_mode) ||
-      ioctl (sf->sync_fd, BLKROGET, &readonly) < 0 || !readonly)
+  if (file->store.geo.readonly || !S_ISBLK (st->st_mode) ||
+      ioctl (file->sync_fd, BLKROGET, &readonly) < 0 || !readonly)
     return 0;
   return store_refuse (m, -EROFS,
                        "%s is a read-only block device; use -r to serve it "
                        "read-only",
-                       sf->path);
+                       file->path);
 }
 
 int
@@ -237,31 +237,32 @@ file_reopen (const char *path, int flags, const struct stat *st)
 }
 
 int
-file_open (struct store_file *sf, const struct store_file_options *options,
+file_open (struct file_store *file, const struct file_store_options *options,
            struct stat *st, const struct store_message *m)
 {
   bool created;
   int r;
 
-  sf->sync_fd = r = open_or_create (options, &created, m);
+  file->sync_fd = r = open_or_create (options, &created, m);
   if (r < 0)
     return r;
-  if ((r = file_lock (sf, m)) < 0)
+  if ((r = file_lock (file, m)) < 0)
     return r;
-  sf->created = created; /* and nobody else's, since it is locked */
-  if (created && (r = size_new (sf, options->create, m)) < 0)
+  file->created = created; /* and nobody else's, since it is locked */
+  if (created && (r = size_new (file, options->create, m)) < 0)
     return r;
-  if (fstat (sf->sync_fd, st) < 0)
-    return store_refuse (m, -errno, "%s: %s", sf->path, strerror (errno));
-  if ((r = check_type (sf->path, st->st_mode, m)) < 0 ||
-      (r = check_writable (sf, st, m)) < 0 || (r = find_size (sf, st, m)) < 0 ||
-      (r = check_size (sf, options->create, m)) < 0)
+  if (fstat (file->sync_fd, st) < 0)
+    return store_refuse (m, -errno, "%s: %s", file->path, strerror (errno));
+  if ((r = check_type (file->path, st->st_mode, m)) < 0 ||
+      (r = check_writable (file, st, m)) < 0 ||
+      (r = find_size (file, st, m)) < 0 ||
+      (r = check_size (file, options->create, m)) < 0)
     return r;
-  sf->block_device = S_ISBLK (st->st_mode);
-  sf->fd = r =
-    file_reopen (sf->path, options->readonly ? O_RDONLY : O_RDWR, st);
+  file->block_device = S_ISBLK (st->st_mode);
+  file->fd = r =
+    file_reopen (file->path, options->readonly ? O_RDONLY : O_RDWR, st);
   if (r < 0)
-    return store_refuse (m, r, "%s cannot be opened again: %s", sf->path,
+    return store_refuse (m, r, "%s cannot be opened again: %s", file->path,
                          strerror (-r));
   return 0;
 }

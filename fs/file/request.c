@@ -11,38 +11,38 @@
 #include "fs/file/file-impl.h"
 
 int
-file_begin (struct store_file *sf, struct store_req *req)
+file_begin (struct file_store *file, struct store_req *req)
 {
-  bool empty = file_req_end (sf, req) == req->offset;
+  bool empty = file_req_end (file, req) == req->offset;
 
   req->progress = 0;
   req->state = 0;
   req->failing = 0;
   switch (req->op) {
-  case STORE_FLUSH: req->progress = sf->flush_errors; return FILE_AGAIN;
-  case STORE_READ: return empty ? file_rw_advance (sf, req, 0) : FILE_AGAIN;
+  case STORE_FLUSH: req->progress = file->flush_errors; return FILE_AGAIN;
+  case STORE_READ: return empty ? file_rw_advance (file, req, 0) : FILE_AGAIN;
   case STORE_WRITE:
-    if (sf->store.geo.readonly)
+    if (file->store.geo.readonly)
       return -EROFS;
     return empty ? 0 : FILE_AGAIN;
   default:
-    if (sf->store.geo.readonly)
+    if (file->store.geo.readonly)
       return -EROFS;
-    return empty ? 0 : file_zero_begin (sf, req);
+    return empty ? 0 : file_zero_begin (file, req);
   }
 }
 
 void
-file_prepare (struct store_file *sf, struct store_req *req,
+file_prepare (struct file_store *file, struct store_req *req,
               struct file_call *call)
 {
   switch (req->op) {
   case STORE_FLUSH:
-    *call = (struct file_call) { .kind = CALL_SYNC, .fd = sf->sync_fd };
+    *call = (struct file_call) { .kind = CALL_SYNC, .fd = file->sync_fd };
     break;
   case STORE_READ:
-  case STORE_WRITE: file_rw_prepare (sf, req, call); break;
-  default: file_zero_prepare (sf, req, call);
+  case STORE_WRITE: file_rw_prepare (file, req, call); break;
+  default: file_zero_prepare (file, req, call);
   }
 }
 
@@ -74,9 +74,9 @@ is_sync (const struct store_req *req)
 
 /* At once, the first time, and then with pauses until patience ends. */
 static int
-try_again (const struct store_file *sf, struct store_req *req)
+try_again (const struct file_store *file, struct store_req *req)
 {
-  struct env *env = sf->store.env;
+  struct env *env = file->store.env;
   uint64_t now = env->now (env);
 
   if (req->failing == 0) {
@@ -91,25 +91,25 @@ try_again (const struct store_file *sf, struct store_req *req)
  * which went what had been written and not flushed.
  */
 static int
-flush_advance (struct store_file *sf, struct store_req *req, int res)
+flush_advance (struct file_store *file, struct store_req *req, int res)
 {
-  if (res == 0 && atomic_exchange (&sf->cut_unreported, false))
+  if (res == 0 && atomic_exchange (&file->cut_unreported, false))
     res = -EIO;
   if (res < 0) {
-    sf->flush_errors++;
+    file->flush_errors++;
     return res;
   }
-  return req->progress == sf->flush_errors ? 0 : -EIO;
+  return req->progress == file->flush_errors ? 0 : -EIO;
 }
 
 static int
-advance (struct store_file *sf, struct store_req *req, int res)
+advance (struct file_store *file, struct store_req *req, int res)
 {
   switch (req->op) {
-  case STORE_FLUSH: return flush_advance (sf, req, res);
+  case STORE_FLUSH: return flush_advance (file, req, res);
   case STORE_READ:
-  case STORE_WRITE: return file_rw_advance (sf, req, res);
-  default: return file_zero_advance (sf, req, res);
+  case STORE_WRITE: return file_rw_advance (file, req, res);
+  default: return file_zero_advance (file, req, res);
   }
 }
 
@@ -119,17 +119,17 @@ advance (struct store_file *sf, struct store_req *req, int res)
  * would prove nothing.
  */
 int
-file_advance (struct store_file *sf, struct store_req *req, int res)
+file_advance (struct file_store *file, struct store_req *req, int res)
 {
   int r = 0;
 
   if (is_transient (req, res))
-    r = is_sync (req) && res != -ECANCELED ? -EIO : try_again (sf, req);
+    r = is_sync (req) && res != -ECANCELED ? -EIO : try_again (file, req);
   else
     req->failing = 0;
   if (r < 0)
     res = r; /* as if the kernel had said so */
   if (r <= 0)
-    r = advance (sf, req, res);
-  return file_is_cut (sf, req) ? -EIO : r;
+    r = advance (file, req, res);
+  return file_is_cut (file, req) ? -EIO : r;
 }

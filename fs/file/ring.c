@@ -16,9 +16,9 @@
 #include "fs/file/file-impl.h"
 
 static struct io_uring *
-ring_of (const struct store_file *sf)
+ring_of (const struct file_store *file)
 {
-  return sf->backend;
+  return file->backend;
 }
 
 static void
@@ -49,10 +49,10 @@ prepare_sqe (struct io_uring_sqe *sqe, const struct file_call *call)
 }
 
 static void
-ring_add (struct store_file *sf, struct store_req *req,
+ring_add (struct file_store *file, struct store_req *req,
           const struct file_call *call)
 {
-  struct io_uring_sqe *sqe = io_uring_get_sqe (ring_of (sf));
+  struct io_uring_sqe *sqe = io_uring_get_sqe (ring_of (file));
 
   assert (sqe); /* the queue has depth entries */
   prepare_sqe (sqe, call);
@@ -63,21 +63,21 @@ ring_add (struct store_file *sf, struct store_req *req,
  * memory, it is offered again by the loop thread.
  */
 static void
-ring_kick (struct store_file *sf)
+ring_kick (struct file_store *file)
 {
-  struct io_uring *ring = ring_of (sf);
+  struct io_uring *ring = ring_of (file);
   int r = 0;
 
   while (io_uring_sq_ready (ring) > 0 && r >= 0)
     r = io_uring_submit (ring);
   if (r < 0)
-    file_wake_loop (sf);
+    file_wake_loop (file);
 }
 
 static unsigned
-ring_reap (struct store_file *sf, struct file_result *results, unsigned max)
+ring_reap (struct file_store *file, struct file_result *results, unsigned max)
 {
-  struct io_uring *ring = ring_of (sf);
+  struct io_uring *ring = ring_of (file);
   struct io_uring_cqe *cqe;
   unsigned n;
 
@@ -90,9 +90,9 @@ ring_reap (struct store_file *sf, struct file_result *results, unsigned max)
 }
 
 static bool
-ring_ready (struct store_file *sf)
+ring_ready (struct file_store *file)
 {
-  return io_uring_cq_ready (ring_of (sf)) > 0;
+  return io_uring_cq_ready (ring_of (file)) > 0;
 }
 
 const char *
@@ -173,18 +173,18 @@ file_ring_probe (const struct store_message *m)
 }
 
 static int
-ring_start (struct store_file *sf)
+ring_start (struct file_store *file)
 {
   struct io_uring *ring = malloc (sizeof *ring);
   int r;
 
   if (ring == NULL)
     return -ENOMEM;
-  r = make_ring (ring, sf->queue.depth);
+  r = make_ring (ring, file->queue.depth);
   if (r == 0) {
-    r = io_uring_register_eventfd (ring, sf->event_fd);
+    r = io_uring_register_eventfd (ring, file->event_fd);
     if (r == 0) {
-      sf->backend = ring;
+      file->backend = ring;
       return 0;
     }
     io_uring_queue_exit (ring);
@@ -194,10 +194,10 @@ ring_start (struct store_file *sf)
 }
 
 static void
-ring_stop (struct store_file *sf)
+ring_stop (struct file_store *file)
 {
-  io_uring_queue_exit (ring_of (sf));
-  free (sf->backend);
+  io_uring_queue_exit (ring_of (file));
+  free (file->backend);
 }
 
 const struct file_engine file_ring = {

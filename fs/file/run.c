@@ -46,9 +46,9 @@ done_call (struct done_list *done)
 }
 
 void
-file_wake_loop (const struct store_file *sf)
+file_wake_loop (const struct file_store *file)
 {
-  ssize_t n = eventfd_write (sf->event_fd, 1);
+  ssize_t n = eventfd_write (file->event_fd, 1);
 
   (void) n; /* fails only when the counter is full: it is awake then */
 }
@@ -56,19 +56,19 @@ file_wake_loop (const struct store_file *sf)
 /* -------------------------------------------------------- under the lock */
 
 static void
-add_call (struct store_file *sf, struct store_req *req)
+add_call (struct file_store *file, struct store_req *req)
 {
   struct file_call call;
 
-  file_prepare (sf, req, &call);
-  sf->engine->add (sf, req, &call);
+  file_prepare (file, req, &call);
+  file->engine->add (file, req, &call);
 }
 
 static void
-finish (struct store_file *sf, struct store_req *req, int error,
+finish (struct file_store *file, struct store_req *req, int error,
         struct done_list *done)
 {
-  store_queue_done (&sf->queue, req);
+  store_queue_done (&file->queue, req);
   done_add (done, req, error);
 }
 
@@ -76,7 +76,7 @@ finish (struct store_file *sf, struct store_req *req, int error,
  * but those that change something not without a look at the store's size.
  */
 static void
-start (struct store_file *sf, struct store_req *reqs, struct done_list *done)
+start (struct file_store *file, struct store_req *reqs, struct done_list *done)
 {
   struct store_req *req;
   bool looked = false;
@@ -84,56 +84,56 @@ start (struct store_file *sf, struct store_req *reqs, struct done_list *done)
   while ((req = reqs) != NULL) {
     reqs = req->next;
     if (req->op != STORE_READ && !looked) {
-      file_look (sf);
+      file_look (file);
       looked = true;
     }
-    if (file_is_cut (sf, req))
-      finish (sf, req, -EIO, done);
+    if (file_is_cut (file, req))
+      finish (file, req, -EIO, done);
     else
-      add_call (sf, req);
+      add_call (file, req);
   }
-  sf->engine->kick (sf);
+  file->engine->kick (file);
 }
 
 static void
-start_waiting (struct store_file *sf, struct done_list *done)
+start_waiting (struct file_store *file, struct done_list *done)
 {
   struct store_req *reqs = NULL, **end = &reqs;
 
-  while ((*end = store_queue_take (&sf->queue)) != NULL)
+  while ((*end = store_queue_take (&file->queue)) != NULL)
     end = &(*end)->next;
-  start (sf, reqs, done);
+  start (file, reqs, done);
 }
 
 static void
-put_off (struct store_file *sf, struct store_req *req)
+put_off (struct file_store *file, struct store_req *req)
 {
-  req->next = sf->later;
-  sf->later = req;
-  if (ev_is_active (&sf->retry))
+  req->next = file->later;
+  file->later = req;
+  if (ev_is_active (&file->retry))
     return;
-  ev_timer_set (&sf->retry, (double) FILE_PAUSE / NSEC_PER_SEC, 0);
-  ev_timer_start (sf->loop, &sf->retry);
+  ev_timer_set (&file->retry, (double) FILE_PAUSE / NSEC_PER_SEC, 0);
+  ev_timer_start (file->loop, &file->retry);
 }
 
 /* On the loop thread, which owns the timer. */
 static void
-take_result (struct store_file *sf, const struct file_result *result,
+take_result (struct file_store *file, const struct file_result *result,
              struct done_list *done)
 {
   struct store_req *req = result->req;
-  int r = file_advance (sf, req, result->res);
+  int r = file_advance (file, req, result->res);
 
   switch (r) {
-  case FILE_AGAIN: add_call (sf, req); break;
-  case FILE_LATER: put_off (sf, req); break;
-  default: finish (sf, req, r, done);
+  case FILE_AGAIN: add_call (file, req); break;
+  case FILE_LATER: put_off (file, req); break;
+  default: finish (file, req, r, done);
   }
 }
 
 /* The store's size, as it was after all that is now taken was done. */
 static void
-look_after (struct store_file *sf, const struct file_result *results,
+look_after (struct file_store *file, const struct file_result *results,
             unsigned n)
 {
   unsigned i;
@@ -141,20 +141,20 @@ look_after (struct store_file *sf, const struct file_result *results,
   for (i = 0; i < n; i++) {
     if (results[i].req->op == STORE_READ)
       continue;
-    file_look (sf);
+    file_look (file);
     return;
   }
 }
 
 static void
-take_results (struct store_file *sf, struct done_list *done)
+take_results (struct file_store *file, struct done_list *done)
 {
   struct file_result results[BUDGET];
-  unsigned i, n = sf->engine->reap (sf, results, BUDGET);
+  unsigned i, n = file->engine->reap (file, results, BUDGET);
 
-  look_after (sf, results, n);
+  look_after (file, results, n);
   for (i = 0; i < n; i++)
-    take_result (sf, &results[i], done);
+    take_result (file, &results[i], done);
 }
 
 /* ------------------------------------------------------------ entry points */
@@ -162,19 +162,20 @@ take_results (struct store_file *sf, struct done_list *done)
 static void
 on_event (struct ev_loop *loop, ev_io *watcher, int revents)
 {
-  struct store_file *sf = watcher->data;
+  struct file_store *file = watcher->data;
   struct done_list done = { NULL, &done.head };
   eventfd_t value;
 
   (void) loop;
   (void) revents;
-  eventfd_read (sf->event_fd, &value); /* before looking, lest one be missed */
-  pthread_mutex_lock (&sf->lock);
-  take_results (sf, &done);
-  start_waiting (sf, &done);
-  if (sf->engine->ready (sf))
-    file_wake_loop (sf);
-  pthread_mutex_unlock (&sf->lock);
+  eventfd_read (file->event_fd,
+                &value); /* before looking, lest one be missed */
+  pthread_mutex_lock (&file->lock);
+  take_results (file, &done);
+  start_waiting (file, &done);
+  if (file->engine->ready (file))
+    file_wake_loop (file);
+  pthread_mutex_unlock (&file->lock);
   done_call (&done);
 }
 
@@ -182,111 +183,111 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
 static void
 on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
 {
-  struct store_file *sf = timer->data;
+  struct file_store *file = timer->data;
   struct done_list done = { NULL, &done.head };
   struct store_req *reqs;
 
   (void) loop;
   (void) revents;
-  pthread_mutex_lock (&sf->lock);
-  reqs = sf->later;
-  sf->later = NULL;
-  start (sf, reqs, &done);
-  start_waiting (sf, &done);
-  pthread_mutex_unlock (&sf->lock);
+  pthread_mutex_lock (&file->lock);
+  reqs = file->later;
+  file->later = NULL;
+  start (file, reqs, &done);
+  start_waiting (file, &done);
+  pthread_mutex_unlock (&file->lock);
   done_call (&done);
 }
 
 void
 file_submit (struct store *store, struct store_req **reqs, unsigned n)
 {
-  struct store_file *sf = store_file_of (store);
+  struct file_store *file = file_store_of (store);
   struct done_list done = { NULL, &done.head };
   unsigned i;
   int r;
 
-  pthread_mutex_lock (&sf->lock);
+  pthread_mutex_lock (&file->lock);
   for (i = 0; i < n; i++) {
-    r = file_begin (sf, reqs[i]);
+    r = file_begin (file, reqs[i]);
     if (r == FILE_AGAIN)
-      store_queue_add (&sf->queue, reqs[i]);
+      store_queue_add (&file->queue, reqs[i]);
     else
       done_add (&done, reqs[i], r);
   }
-  start_waiting (sf, &done);
-  pthread_mutex_unlock (&sf->lock);
+  start_waiting (file, &done);
+  pthread_mutex_unlock (&file->lock);
   done_call (&done);
 }
 
 static int
-start_engine (struct store_file *sf, const struct file_engine *engine)
+start_engine (struct file_store *file, const struct file_engine *engine)
 {
-  int r = engine->start (sf);
+  int r = engine->start (file);
 
   if (r == 0)
-    sf->engine = engine;
+    file->engine = engine;
   return r;
 }
 
 static int
-cannot_attach (struct store_file *sf, int error, const char *why)
+cannot_attach (struct file_store *file, int error, const char *why)
 {
-  env_log (sf->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
-           sf->path, why);
+  env_log (file->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
+           file->path, why);
   return error;
 }
 
 static int
-choose_engine (struct store_file *sf)
+choose_engine (struct file_store *file)
 {
   int r;
 
-  if (sf->io != FILE_IO_THREADS) {
-    r = start_engine (sf, &file_ring);
+  if (file->io != FILE_IO_THREADS) {
+    r = start_engine (file, &file_ring);
     if (r == 0)
       return 0;
-    if (sf->io == FILE_IO_URING)
-      return cannot_attach (sf, r, file_ring_explain (r));
-    env_log (sf->store.env, LOG_INFO, "%s: io=auto goes without io_uring: %s",
-             sf->path, file_ring_explain (r));
+    if (file->io == FILE_IO_URING)
+      return cannot_attach (file, r, file_ring_explain (r));
+    env_log (file->store.env, LOG_INFO, "%s: io=auto goes without io_uring: %s",
+             file->path, file_ring_explain (r));
   }
-  r = start_engine (sf, &file_threads);
-  return r < 0 ? cannot_attach (sf, r, strerror (-r)) : 0;
+  r = start_engine (file, &file_threads);
+  return r < 0 ? cannot_attach (file, r, strerror (-r)) : 0;
 }
 
 int
 file_attach (struct store *store, struct ev_loop *loop)
 {
-  struct store_file *sf = store_file_of (store);
+  struct file_store *file = file_store_of (store);
   int r;
 
-  sf->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (sf->event_fd < 0)
-    return cannot_attach (sf, -errno, strerror (errno));
-  r = choose_engine (sf);
+  file->event_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (file->event_fd < 0)
+    return cannot_attach (file, -errno, strerror (errno));
+  r = choose_engine (file);
   if (r < 0) {
-    close (sf->event_fd);
+    close (file->event_fd);
     return r;
   }
-  env_log (sf->store.env, LOG_DEBUG, "%s: I/O by %s, %u requests at once",
-           sf->path, sf->engine->name, sf->queue.depth);
-  sf->loop = loop;
-  ev_io_init (&sf->watcher, on_event, sf->event_fd, EV_READ);
-  sf->watcher.data = sf;
-  ev_io_start (loop, &sf->watcher);
-  ev_init (&sf->retry, on_retry);
-  sf->retry.data = sf;
+  env_log (file->store.env, LOG_DEBUG, "%s: I/O by %s, %u requests at once",
+           file->path, file->engine->name, file->queue.depth);
+  file->loop = loop;
+  ev_io_init (&file->watcher, on_event, file->event_fd, EV_READ);
+  file->watcher.data = file;
+  ev_io_start (loop, &file->watcher);
+  ev_init (&file->retry, on_retry);
+  file->retry.data = file;
   return 0;
 }
 
 void
 file_detach (struct store *store)
 {
-  struct store_file *sf = store_file_of (store);
+  struct file_store *file = file_store_of (store);
 
-  assert (sf->queue.in_flight == 0 && store_queue_empty (&sf->queue));
-  ev_io_stop (sf->loop, &sf->watcher);
-  ev_timer_stop (sf->loop, &sf->retry);
-  sf->engine->stop (sf);
-  close (sf->event_fd);
+  assert (file->queue.in_flight == 0 && store_queue_empty (&file->queue));
+  ev_io_stop (file->loop, &file->watcher);
+  ev_timer_stop (file->loop, &file->retry);
+  file->engine->stop (file);
+  close (file->event_fd);
 }

@@ -22,7 +22,7 @@
 #define MAX_RUNS 256     /* reported by one call, about */
 
 struct status {
-  struct store_file *sf;
+  struct file_store *file;
   store_extent_fn *fn;
   void *opaque;
   uint64_t pos, end;
@@ -68,7 +68,7 @@ report_batch (struct status *s, struct fiemap *fm, uint64_t end)
     .fm_length = end - s->pos,
     .fm_extent_count = FIEMAP_BATCH,
   };
-  if (ioctl (s->sf->fd, FS_IOC_FIEMAP, fm) < 0) {
+  if (ioctl (s->file->fd, FS_IOC_FIEMAP, fm) < 0) {
     /* Without FIEMAP there is nothing to tell apart. */
     report (s, end,
             errno == EOPNOTSUPP || errno == ENOTTY ? STORE_HOLE : STORE_DATA);
@@ -101,7 +101,7 @@ report_hole (struct status *s, uint64_t end)
 static int64_t
 seek (const struct status *s, int whence)
 {
-  off_t r = lseek (s->sf->fd, (off_t) s->pos, whence);
+  off_t r = lseek (s->file->fd, (off_t) s->pos, whence);
 
   if (r < 0 && errno != ENXIO)
     return -errno;
@@ -118,10 +118,10 @@ file_end (const struct status *s)
   struct stat st;
   uint64_t end;
 
-  if (fstat (s->sf->fd, &st) < 0)
+  if (fstat (s->file->fd, &st) < 0)
     return -errno;
-  file_note_end (s->sf, (uint64_t) st.st_size);
-  end = atomic_load (&s->sf->end);
+  file_note_end (s->file, (uint64_t) st.st_size);
+  end = atomic_load (&s->file->end);
   return (int64_t) (end < s->end ? end : s->end);
 }
 
@@ -173,7 +173,7 @@ file_block_status (struct store *store, uint64_t offset, uint64_t length,
                    store_extent_fn *fn, void *opaque)
 {
   struct status s = {
-    .sf = store_file_of (store),
+    .file = file_store_of (store),
     .fn = fn,
     .opaque = opaque,
     .pos = offset,
@@ -191,8 +191,8 @@ file_block_status (struct store *store, uint64_t offset, uint64_t length,
 }
 
 bool
-file_status_probe (const struct store_file *sf)
+file_status_probe (const struct file_store *file)
 {
-  return !sf->block_device &&
-         (lseek (sf->fd, 0, SEEK_DATA) >= 0 || errno == ENXIO);
+  return !file->block_device &&
+         (lseek (file->fd, 0, SEEK_DATA) >= 0 || errno == ENXIO);
 }

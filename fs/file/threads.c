@@ -44,7 +44,7 @@ struct worker {
 };
 
 struct pool {
-  struct store_file *sf;
+  struct file_store *file;
   struct job *jobs; /* as many as there are threads */
   struct worker *workers;
   unsigned nr_threads;
@@ -141,7 +141,7 @@ make_call (const struct file_call *call)
 static void
 worker_go (struct worker *worker)
 {
-  struct env *env = worker->pool->sf->store.env;
+  struct env *env = worker->pool->file->store.env;
 
   atomic_store_explicit (&worker->go, 1, memory_order_release);
   env->wake (env, &worker->go);
@@ -150,7 +150,7 @@ worker_go (struct worker *worker)
 static struct job *
 worker_sleep (struct worker *worker)
 {
-  struct env *env = worker->pool->sf->store.env;
+  struct env *env = worker->pool->file->store.env;
 
   while (atomic_load_explicit (&worker->go, memory_order_acquire) == 0)
     env->wait (env, &worker->go, 0, ENV_FOREVER);
@@ -181,7 +181,7 @@ next_job (struct worker *worker, struct job *done)
   }
   pthread_mutex_unlock (&pool->lock);
   if (first)
-    file_wake_loop (pool->sf);
+    file_wake_loop (pool->file);
   return idle ? worker_sleep (worker) : job;
 }
 
@@ -252,14 +252,14 @@ pool_free (struct pool *pool)
 }
 
 static struct pool *
-pool_new (struct store_file *sf, unsigned depth)
+pool_new (struct file_store *file, unsigned depth)
 {
   struct pool *pool = calloc (1, sizeof *pool);
   unsigned i;
 
   if (pool == NULL)
     return NULL;
-  pool->sf = sf;
+  pool->file = file;
   pthread_mutex_init (&pool->lock, NULL);
   list_init (&pool->added);
   list_init (&pool->todo);
@@ -278,11 +278,11 @@ pool_new (struct store_file *sf, unsigned depth)
 }
 
 static int
-threads_start (struct store_file *sf)
+threads_start (struct file_store *file)
 {
   unsigned depth =
-    sf->queue.depth < MAX_THREADS ? sf->queue.depth : MAX_THREADS;
-  struct pool *pool = pool_new (sf, depth);
+    file->queue.depth < MAX_THREADS ? file->queue.depth : MAX_THREADS;
+  struct pool *pool = pool_new (file, depth);
   int r;
 
   if (pool == NULL)
@@ -292,23 +292,23 @@ threads_start (struct store_file *sf)
     pool_free (pool);
     return r;
   }
-  sf->queue.depth = pool->nr_threads;
-  sf->backend = pool;
+  file->queue.depth = pool->nr_threads;
+  file->backend = pool;
   return 0;
 }
 
 static void
-threads_stop (struct store_file *sf)
+threads_stop (struct file_store *file)
 {
-  stop_threads (sf->backend);
-  pool_free (sf->backend);
+  stop_threads (file->backend);
+  pool_free (file->backend);
 }
 
 static void
-threads_add (struct store_file *sf, struct store_req *req,
+threads_add (struct file_store *file, struct store_req *req,
              const struct file_call *call)
 {
-  struct pool *pool = sf->backend;
+  struct pool *pool = file->backend;
   struct job *job = pool->unused;
 
   pool->unused = job->next;
@@ -321,9 +321,9 @@ threads_add (struct store_file *sf, struct store_req *req,
  * idle, one is about to look for more.
  */
 static void
-threads_kick (struct store_file *sf)
+threads_kick (struct file_store *file)
 {
-  struct pool *pool = sf->backend;
+  struct pool *pool = file->backend;
   struct worker *worker, *woken = NULL;
   struct job *job;
 
@@ -349,9 +349,10 @@ threads_kick (struct store_file *sf)
 }
 
 static unsigned
-threads_reap (struct store_file *sf, struct file_result *results, unsigned max)
+threads_reap (struct file_store *file, struct file_result *results,
+              unsigned max)
 {
-  struct pool *pool = sf->backend;
+  struct pool *pool = file->backend;
   struct job *job;
   unsigned n;
 
@@ -366,9 +367,9 @@ threads_reap (struct store_file *sf, struct file_result *results, unsigned max)
 }
 
 static bool
-threads_ready (struct store_file *sf)
+threads_ready (struct file_store *file)
 {
-  struct pool *pool = sf->backend;
+  struct pool *pool = file->backend;
   bool yes;
 
   pthread_mutex_lock (&pool->lock);

@@ -45,19 +45,19 @@ set_phase (struct store_req *req, enum phase phase)
 }
 
 static bool
-lacks (const struct store_file *sf, enum phase phase)
+lacks (const struct file_store *file, enum phase phase)
 {
   switch (phase) {
-  case PUNCH: return sf->no_punch;
-  case PUNCH_KEEP: return sf->no_punch || sf->block_device;
-  case RANGE: return sf->no_zero_range;
+  case PUNCH: return file->no_punch;
+  case PUNCH_KEEP: return file->no_punch || file->block_device;
+  case RANGE: return file->no_zero_range;
   default: return false;
   }
 }
 
 /* What to try after phase (NO_PHASE: first). */
 static enum phase
-next_phase (const struct store_file *sf, const struct store_req *req,
+next_phase (const struct file_store *file, const struct store_req *req,
             enum phase phase)
 {
   static const enum phase giving_back[] = { PUNCH, RANGE, WRITE };
@@ -68,7 +68,7 @@ next_phase (const struct store_file *sf, const struct store_req *req,
   if (phase != NO_PHASE)
     while (*order++ != phase)
       ;
-  while (lacks (sf, *order))
+  while (lacks (file, *order))
     order++;
   return *order;
 }
@@ -83,38 +83,38 @@ enter (struct store_req *req, enum phase phase)
 }
 
 int
-file_zero_begin (struct store_file *sf, struct store_req *req)
+file_zero_begin (struct file_store *file, struct store_req *req)
 {
   if (req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO) &&
-      !sf->store.geo.can_fast_zero)
+      !file->store.geo.can_fast_zero)
     return -ENOTSUP;
-  return enter (req, next_phase (sf, req, NO_PHASE));
+  return enter (req, next_phase (file, req, NO_PHASE));
 }
 
 /* The end of the part that is done at once. */
 static uint64_t
-chunk_end (const struct store_file *sf, const struct store_req *req)
+chunk_end (const struct file_store *file, const struct store_req *req)
 {
   uint64_t from = req->offset + req->progress;
-  uint64_t end = file_req_end (sf, req);
+  uint64_t end = file_req_end (file, req);
 
-  if (sf->block_device && end - from > DEVICE_CHUNK)
+  if (file->block_device && end - from > DEVICE_CHUNK)
     end = from + DEVICE_CHUNK;
   return end;
 }
 
 void
-file_zero_prepare (struct store_file *sf, struct store_req *req,
+file_zero_prepare (struct file_store *file, struct store_req *req,
                    struct file_call *call)
 {
   uint64_t from = req->offset + req->progress;
 
   *call = (struct file_call) {
     .kind = CALL_ALLOCATE,
-    .fd = sf->sync_fd,
+    .fd = file->sync_fd,
     .flags = FALLOC_FL_KEEP_SIZE,
     .offset = from,
-    .length = chunk_end (sf, req) - from,
+    .length = chunk_end (file, req) - from,
   };
   switch (phase_of (req)) {
   case PUNCH:
@@ -122,12 +122,12 @@ file_zero_prepare (struct store_file *sf, struct store_req *req,
   case RANGE: call->flags |= FALLOC_FL_ZERO_RANGE; break;
   case ALLOCATE:
     call->offset = req->offset;
-    call->length = file_req_end (sf, req) - req->offset;
+    call->length = file_req_end (file, req) - req->offset;
     break;
   case SYNC:
-    *call = (struct file_call) { .kind = CALL_SYNC, .fd = sf->fd };
+    *call = (struct file_call) { .kind = CALL_SYNC, .fd = file->fd };
     break;
-  default: file_write_zeroes_prepare (sf, req, call);
+  default: file_write_zeroes_prepare (file, req, call);
   }
 }
 
@@ -142,7 +142,7 @@ zeroed (struct store_req *req)
 }
 
 static int
-advance_write (struct store_file *sf, struct store_req *req, int res)
+advance_write (struct file_store *file, struct store_req *req, int res)
 {
   if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
     req->state |= FILE_BUFFERED;
@@ -151,7 +151,7 @@ advance_write (struct store_file *sf, struct store_req *req, int res)
   if (res <= 0)
     return res < 0 ? res : -EIO;
   req->progress += (unsigned) res;
-  if (req->offset + req->progress < file_req_end (sf, req))
+  if (req->offset + req->progress < file_req_end (file, req))
     return FILE_AGAIN;
   return zeroed (req);
 }
@@ -166,28 +166,28 @@ unsupported (int res)
  * next.
  */
 static int
-try_next (struct store_file *sf, struct store_req *req, int res)
+try_next (struct file_store *file, struct store_req *req, int res)
 {
   enum phase phase = phase_of (req);
 
   if (unsupported (res) && phase == RANGE)
-    sf->no_zero_range = true;
+    file->no_zero_range = true;
   else if (unsupported (res))
-    sf->no_punch = true;
-  return enter (req, next_phase (sf, req, phase));
+    file->no_punch = true;
+  return enter (req, next_phase (file, req, phase));
 }
 
 static int
-advance_fallocate (struct store_file *sf, struct store_req *req, int res)
+advance_fallocate (struct file_store *file, struct store_req *req, int res)
 {
   if (unsupported (res) || res == -EINVAL || res == -EBUSY)
-    return try_next (sf, req, res);
+    return try_next (file, req, res);
   if (res < 0)
     return res;
-  req->progress = chunk_end (sf, req) - req->offset;
-  if (req->offset + req->progress < file_req_end (sf, req))
+  req->progress = chunk_end (file, req) - req->offset;
+  if (req->offset + req->progress < file_req_end (file, req))
     return FILE_AGAIN;
-  if (phase_of (req) == PUNCH_KEEP && !sf->no_allocate) {
+  if (phase_of (req) == PUNCH_KEEP && !file->no_allocate) {
     set_phase (req, ALLOCATE);
     return FILE_AGAIN;
   }
@@ -201,33 +201,33 @@ file_zero_syncs (const struct store_req *req)
 }
 
 int
-file_zero_advance (struct store_file *sf, struct store_req *req, int res)
+file_zero_advance (struct file_store *file, struct store_req *req, int res)
 {
   switch (phase_of (req)) {
-  case WRITE: return advance_write (sf, req, res);
+  case WRITE: return advance_write (file, req, res);
   case SYNC: return res;
   case ALLOCATE:
     if (unsupported (res))
-      sf->no_allocate = true;
+      file->no_allocate = true;
     else if (res < 0)
       return res;
     return zeroed (req);
-  default: return advance_fallocate (sf, req, res);
+  default: return advance_fallocate (file, req, res);
   }
 }
 
 void
-file_zero_probe (struct store_file *sf, const struct stat *st)
+file_zero_probe (struct file_store *file, const struct stat *st)
 {
-  struct store_geometry *geo = &sf->store.geo;
+  struct store_geometry *geo = &file->store.geo;
   bool fast;
 
   if (geo->readonly)
     return;
-  if (sf->block_device)
+  if (file->block_device)
     fast = file_queue_attribute (st->st_rdev, "write_zeroes_max_bytes", 0) > 0;
   else
-    fast = file_punches (sf->fd);
+    fast = file_punches (file->fd);
   geo->can_zero = true;
   geo->can_fast_zero = geo->can_trim = fast;
 }

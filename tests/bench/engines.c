@@ -129,7 +129,7 @@ static uint8_t *memory;
 static void
 open_store (struct rig *rig, enum file_io io)
 {
-  const struct store_file_options o = {
+  const struct file_store_options o = {
     .path = path,
     .create = (int64_t) FILE_SIZE,
     .direct = DIRECT_ON,

@@ -56,7 +56,7 @@ refused (const char *key, const char *value, ...)
 static void
 test_defaults (void **state)
 {
-  struct store_file_options options;
+  struct file_store_options options;
   struct mapping_config mapping;
   struct config config;
   char err[CONFIG_ERROR_MAX];
@@ -95,7 +95,7 @@ test_defaults (void **state)
 static void
 test_values (void **state)
 {
-  struct store_file_options options;
+  struct file_store_options options;
   struct mapping_config mapping;
   struct config config;
 

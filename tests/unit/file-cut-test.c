@@ -84,7 +84,7 @@ io (struct cut *cut, enum store_op op, unsigned flags, uint64_t offset,
 static void
 cut_open (struct cut *cut, struct place *place, enum direct_mode mode)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   uint64_t pos;
 
   memset (cut, 0, sizeof *cut);
@@ -264,7 +264,7 @@ single_done (struct store_req *req, int error)
 static void
 check_late (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (4096, 0xaa);
   struct iovec iov = { buf, 4096 };
   struct single single = {
@@ -284,7 +284,7 @@ check_late (struct place *place)
   assert_int_equal (cut.rig.store->ops->attach (cut.rig.store, cut.rig.loop),
                     0);
   cut.rig.store->ops->submit (cut.rig.store, reqs, 1);
-  event.fd = store_file_of (cut.rig.store)->event_fd;
+  event.fd = file_store_of (cut.rig.store)->event_fd;
   while (poll (&event, 1, -1) != 1)
     ;
   resize (&cut, CUT);

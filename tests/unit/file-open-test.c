@@ -26,7 +26,7 @@
 /* --------------------------------------------------------------- refusals */
 
 static void
-expect_refusal (const struct store_file_options *o, int error,
+expect_refusal (const struct file_store_options *o, int error,
                 const char *words)
 {
   struct env env;
@@ -34,7 +34,7 @@ expect_refusal (const struct store_file_options *o, int error,
   char message[300] = "";
 
   env_init (&env);
-  assert_int_equal (store_file_open (&env, o, &store, message, sizeof message),
+  assert_int_equal (file_store_open (&env, o, &store, message, sizeof message),
                     error);
   if (strstr (message, words) == NULL)
     fail_msg ("\"%s\" does not say \"%s\"", message, words);
@@ -44,7 +44,7 @@ expect_refusal (const struct store_file_options *o, int error,
 static void
 wrong_files_are_refused (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
 
   (void) state;
   o.create = -1;
@@ -73,7 +73,7 @@ wrong_files_are_refused (void **state)
 static void
 an_unwritable_file_is_refused_but_with_r (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   struct rig rig;
   char path[512];
   ssize_t n = readlink ("/proc/self/exe", path, sizeof path - 1);
@@ -107,7 +107,7 @@ set_device_readonly (struct place *place, int readonly)
 static void
 check_readonly_device (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   char message[300] = "";
   struct store *store;
   struct rig rig;
@@ -118,7 +118,7 @@ check_readonly_device (struct place *place)
     return;
   env_init (&env);
   set_device_readonly (place, 1);
-  r = store_file_open (&env, &o, &store, message, sizeof message);
+  r = file_store_open (&env, &o, &store, message, sizeof message);
   set_device_readonly (place, 0);
   if (r == 0)
     store->ops->close (store);
@@ -138,7 +138,7 @@ a_read_only_device_is_refused (void **state)
 static void
 check_locks (struct place *place)
 {
-  struct store_file_options o = options_for (place), ro;
+  struct file_store_options o = options_for (place), ro;
   struct rig rig, second;
 
   ro = o;
@@ -169,7 +169,7 @@ only_one_writer (void **state)
 static void
 check_create (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct stat st;
   struct rig rig;
   int round;
@@ -199,13 +199,13 @@ check_create (struct place *place)
 static void
 check_what_is_not_used_is_not_left (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   char message[300] = "", other[600];
   struct store *store;
   struct env env;
 
   env_init (&env);
-  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+  assert_int_equal (file_store_open (&env, &o, &store, message, sizeof message),
                     0);
   assert_int_equal (access (place->file, F_OK), 0);
   store->ops->close (store);
@@ -217,7 +217,7 @@ check_what_is_not_used_is_not_left (struct place *place)
     o.direct = DIRECT_AUTO;
   }
   /* What somebody else has put in its place stays, and what there was. */
-  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+  assert_int_equal (file_store_open (&env, &o, &store, message, sizeof message),
                     0);
   snprintf (other, sizeof other, "%s.other", place->file);
   assert_int_equal (rename (place->file, other), 0);
@@ -225,7 +225,7 @@ check_what_is_not_used_is_not_left (struct place *place)
   store->ops->close (store);
   assert_int_equal (access (place->file, F_OK), 0);
   o.path = other;
-  assert_int_equal (store_file_open (&env, &o, &store, message, sizeof message),
+  assert_int_equal (file_store_open (&env, &o, &store, message, sizeof message),
                     0);
   store->ops->close (store);
   assert_int_equal (access (other, F_OK), 0);
@@ -252,14 +252,14 @@ create_makes_a_missing_file_only (void **state)
 static void
 check_direct (struct place *place)
 {
-  struct store_file_options o = options_for (place);
-  struct store_file *sf;
+  struct file_store_options o = options_for (place);
+  struct file_store *file;
   struct rig rig;
 
   if (place->tmpfs) {
     rig_open (&rig, &o);
     assert_int_equal (rig.store->geo.min_io, 512);
-    assert_int_equal (store_file_of (rig.store)->direct_fd, -1);
+    assert_int_equal (file_store_of (rig.store)->direct_fd, -1);
     rig_close (&rig);
     o.direct = DIRECT_ON;
     expect_refusal (&o, -EINVAL, "direct=on");
@@ -267,15 +267,15 @@ check_direct (struct place *place)
   }
   for (o.direct = DIRECT_AUTO; o.direct <= DIRECT_OFF; o.direct++) {
     rig_open (&rig, &o);
-    sf = store_file_of (rig.store);
+    file = file_store_of (rig.store);
     if (place->sector)
       assert_int_equal (rig.store->geo.min_io, place->sector);
     else
       assert_true (rig.store->geo.min_io >= 512);
     if (o.direct == DIRECT_ON)
-      assert_true (sf->direct_fd >= 0);
+      assert_true (file->direct_fd >= 0);
     if (o.direct == DIRECT_OFF)
-      assert_int_equal (sf->direct_fd, -1);
+      assert_int_equal (file->direct_fd, -1);
     rig_close (&rig);
   }
 }

@@ -34,7 +34,7 @@ enum outcome { ALL, PART, NOTHING, FAILURE };
 struct model {
   struct rng rng;
   struct env env;
-  struct store_file sf;
+  struct file_store store;
   struct store_req req;
   struct iovec iov[MAX_ELEMENTS];
   uint8_t *memory, *expected_memory;
@@ -84,16 +84,16 @@ model_init (struct model *m, struct rng rng)
   m->rng = rng;
   env_init (&m->env);
   m->env.log = log_nothing;
-  m->sf.store.env = &m->env;
+  m->store.store.env = &m->env;
   m->memory = allocate (MEMORY_SIZE);
   m->expected_memory = allocate (MEMORY_SIZE);
   m->file = allocate (MAX_SIZE);
   m->expected_file = allocate (MAX_SIZE);
-  m->sf.zeroes = allocate (ZEROES_SIZE);
-  memset (m->sf.zeroes, 0, ZEROES_SIZE);
-  m->sf.fd = BUFFERED_FD;
-  m->sf.sync_fd = SYNC_FD;
-  m->sf.no_punch = m->sf.no_zero_range = true; /* zeroes are written */
+  m->store.zeroes = allocate (ZEROES_SIZE);
+  memset (m->store.zeroes, 0, ZEROES_SIZE);
+  m->store.fd = BUFFERED_FD;
+  m->store.sync_fd = SYNC_FD;
+  m->store.no_punch = m->store.no_zero_range = true; /* zeroes are written */
 }
 
 static void
@@ -103,7 +103,7 @@ model_free (struct model *m)
   free (m->expected_memory);
   free (m->file);
   free (m->expected_file);
-  free (m->sf.zeroes);
+  free (m->store.zeroes);
 }
 
 /* A file of size bytes, anything in it and behind it, and so much memory. */
@@ -112,11 +112,11 @@ set_file (struct model *m, uint64_t size, size_t memory_size, bool direct)
 {
   m->memory_size = memory_size;
   m->file_size = size + 4096 < MAX_SIZE ? size + 4096 : MAX_SIZE;
-  m->sf.store.geo.size = size;
-  m->sf.end = size;
-  m->sf.direct_fd = direct ? DIRECT_FD : -1;
-  m->sf.align = m->sf.mem_align = ALIGN;
-  m->sf.direct_end = size % ALIGN == 0 ? size : size & ~UINT64_C (4095);
+  m->store.store.geo.size = size;
+  m->store.end = size;
+  m->store.direct_fd = direct ? DIRECT_FD : -1;
+  m->store.align = m->store.mem_align = ALIGN;
+  m->store.direct_end = size % ALIGN == 0 ? size : size & ~UINT64_C (4095);
   fill_random (&m->rng, m->file, m->file_size);
   memcpy (m->expected_file, m->file, m->file_size);
   fill_random (&m->rng, m->memory, memory_size);
@@ -128,7 +128,7 @@ set_file (struct model *m, uint64_t size, size_t memory_size, bool direct)
 static uint64_t
 bytes_in_file (const struct model *m)
 {
-  return file_req_end (&m->sf, &m->req) - m->req.offset;
+  return file_req_end (&m->store, &m->req) - m->req.offset;
 }
 
 /* Bytes [from, to) of the request have been transferred, or, by a read, lie
@@ -218,9 +218,9 @@ check_piece (const struct model *m, const struct piece *p)
   if (p->fd == BUFFERED_FD)
     return;
   assert_false (m->buffered);
-  assert_int_equal (p->fd, m->sf.direct_fd);
+  assert_int_equal (p->fd, m->store.direct_fd);
   assert_int_equal (p->offset % ALIGN, 0);
-  assert_true (p->offset + p->length <= m->sf.direct_end);
+  assert_true (p->offset + p->length <= m->store.direct_end);
   for (i = 0; i < p->n; i++) {
     assert_int_equal ((uintptr_t) p->iov[i].iov_base % ALIGN, 0);
     assert_int_equal (p->iov[i].iov_len % ALIGN, 0);
@@ -321,7 +321,7 @@ prepare (struct model *m, struct piece *p)
   struct file_call call;
   bool fua = m->req.op == STORE_WRITE && (m->req.flags & STORE_FUA);
 
-  file_prepare (&m->sf, &m->req, &call);
+  file_prepare (&m->store, &m->req, &call);
   decode (&call, p);
   if (!p->fsync)
     assert_int_equal (call.flags, fua ? RWF_DSYNC : 0);
@@ -330,7 +330,7 @@ prepare (struct model *m, struct piece *p)
 static int
 advance (struct model *m, int res)
 {
-  return file_advance (&m->sf, &m->req, res);
+  return file_advance (&m->store, &m->req, res);
 }
 
 /* As the driver begins it.  Returns whether it goes to the kernel. */
@@ -341,11 +341,11 @@ begin (struct model *m)
   m->error = 0;
   m->pieces = 0;
   if (bytes_in_file (m) > 0) {
-    assert_int_equal (file_begin (&m->sf, &m->req), FILE_AGAIN);
+    assert_int_equal (file_begin (&m->store, &m->req), FILE_AGAIN);
     return true;
   }
   expect_end (m, 0);
-  assert_int_equal (file_begin (&m->sf, &m->req), 0);
+  assert_int_equal (file_begin (&m->store, &m->req), 0);
   return false;
 }
 

@@ -38,9 +38,9 @@ struct attempt {
 
 /* The store's env is the first member of its rig, and that of the attempt. */
 static struct attempt *
-attempt_of (struct store_file *sf)
+attempt_of (struct file_store *file)
 {
-  return (struct attempt *) sf->store.env;
+  return (struct attempt *) file->store.env;
 }
 
 static uint64_t
@@ -54,50 +54,51 @@ test_now (struct env *env)
 static const struct file_engine *real;
 
 static void
-failing_add (struct store_file *sf, struct store_req *req,
+failing_add (struct file_store *file, struct store_req *req,
              const struct file_call *call)
 {
-  struct attempt *a = attempt_of (sf);
+  struct attempt *a = attempt_of (file);
 
   a->calls++;
   if (a->failures == 0) {
-    real->add (sf, req, call);
+    real->add (file, req, call);
     return;
   }
   a->failures--;
   a->failed = true;
   a->now += a->step;
-  file_wake_loop (sf);
+  file_wake_loop (file);
 }
 
 static void
-failing_kick (struct store_file *sf)
+failing_kick (struct file_store *file)
 {
-  real->kick (sf);
+  real->kick (file);
 }
 
 static unsigned
-failing_reap (struct store_file *sf, struct file_result *results, unsigned max)
+failing_reap (struct file_store *file, struct file_result *results,
+              unsigned max)
 {
-  struct attempt *a = attempt_of (sf);
+  struct attempt *a = attempt_of (file);
 
   if (!a->failed)
-    return real->reap (sf, results, max);
+    return real->reap (file, results, max);
   a->failed = false;
   results[0] = (struct file_result) { &a->req, a->result };
   return 1;
 }
 
 static bool
-failing_ready (struct store_file *sf)
+failing_ready (struct file_store *file)
 {
-  return attempt_of (sf)->failed || real->ready (sf);
+  return attempt_of (file)->failed || real->ready (file);
 }
 
 static void
-failing_stop (struct store_file *sf)
+failing_stop (struct file_store *file)
 {
-  real->stop (sf);
+  real->stop (file);
 }
 
 static const struct file_engine failing = {
@@ -124,8 +125,8 @@ attempt_done (struct store_req *req, int error)
 static void
 attempt_begin (struct attempt *a)
 {
-  struct store_file_options o = options_for (first_place ());
-  struct store_file *sf;
+  struct file_store_options o = options_for (first_place ());
+  struct file_store *file;
 
   memset (a, 0, sizeof *a);
   a->now = 1;
@@ -134,9 +135,9 @@ attempt_begin (struct attempt *a)
   rig_open (&a->rig, &o);
   a->rig.env.now = test_now;
   assert_int_equal (a->rig.store->ops->attach (a->rig.store, a->rig.loop), 0);
-  sf = store_file_of (a->rig.store);
-  real = sf->engine;
-  sf->engine = &failing;
+  file = file_store_of (a->rig.store);
+  real = file->engine;
+  file->engine = &failing;
 }
 
 /* What becomes of a request when the next n calls fail with this result, each
@@ -253,19 +254,19 @@ a_flush_that_fails_has_failed (void **state)
 static void
 a_sync_of_zeroes_that_fails_has_failed (void **state)
 {
-  struct store_file *sf;
+  struct file_store *file;
   struct attempt a;
 
   (void) state;
   attempt_begin (&a);
-  sf = store_file_of (a.rig.store);
+  file = file_store_of (a.rig.store);
   a.req =
     (struct store_req) { .op = STORE_TRIM, .flags = STORE_FUA, .length = 4096 };
-  assert_int_equal (file_begin (sf, &a.req), FILE_AGAIN);
-  assert_int_equal (file_advance (sf, &a.req, -EAGAIN), FILE_AGAIN);
-  assert_int_equal (file_advance (sf, &a.req, 0), FILE_AGAIN);
-  assert_int_equal (file_advance (sf, &a.req, -ECANCELED), FILE_AGAIN);
-  assert_int_equal (file_advance (sf, &a.req, -EAGAIN), -EIO);
+  assert_int_equal (file_begin (file, &a.req), FILE_AGAIN);
+  assert_int_equal (file_advance (file, &a.req, -EAGAIN), FILE_AGAIN);
+  assert_int_equal (file_advance (file, &a.req, 0), FILE_AGAIN);
+  assert_int_equal (file_advance (file, &a.req, -ECANCELED), FILE_AGAIN);
+  assert_int_equal (file_advance (file, &a.req, -EAGAIN), -EIO);
   attempt_end (&a);
 }
 
@@ -290,20 +291,20 @@ it_pauses (void **state)
 static void
 progress_is_given_time (void **state)
 {
-  struct store_file *sf;
+  struct file_store *file;
   struct attempt a;
 
   (void) state;
   attempt_begin (&a);
-  sf = store_file_of (a.rig.store);
+  file = file_store_of (a.rig.store);
   a.req = (struct store_req) {
     .op = STORE_WRITE, .length = 4096, .iov = &a.iov, .niov = 1
   };
-  assert_int_equal (file_begin (sf, &a.req), FILE_AGAIN);
+  assert_int_equal (file_begin (file, &a.req), FILE_AGAIN);
   for (a.now = 1; a.now < 40 * NSEC_PER_SEC; a.now += 8 * NSEC_PER_SEC) {
-    assert_int_equal (file_advance (sf, &a.req, -EAGAIN), FILE_AGAIN);
-    assert_int_equal (file_advance (sf, &a.req, -EAGAIN), FILE_LATER);
-    assert_int_equal (file_advance (sf, &a.req, 512), FILE_AGAIN);
+    assert_int_equal (file_advance (file, &a.req, -EAGAIN), FILE_AGAIN);
+    assert_int_equal (file_advance (file, &a.req, -EAGAIN), FILE_LATER);
+    assert_int_equal (file_advance (file, &a.req, 512), FILE_AGAIN);
   }
   attempt_end (&a);
 }

@@ -138,10 +138,10 @@ remove_places (void **state)
   return 0;
 }
 
-struct store_file_options
+struct file_store_options
 options_for (const struct place *place)
 {
-  return (struct store_file_options) {
+  return (struct file_store_options) {
     .path = place->file,
     .create = place->sector ? -1 : (int64_t) (16 * MIB),
     .direct = DIRECT_AUTO,
@@ -211,14 +211,14 @@ run_loop (void *opaque)
 }
 
 void
-rig_open (struct rig *rig, const struct store_file_options *o)
+rig_open (struct rig *rig, const struct file_store_options *o)
 {
   char message[200] = "";
   int r;
 
   memset (rig, 0, sizeof *rig);
   env_init (&rig->env);
-  r = store_file_open (&rig->env, o, &rig->store, message, sizeof message);
+  r = file_store_open (&rig->env, o, &rig->store, message, sizeof message);
   if (r < 0)
     fail_msg ("%s", message);
   rig->loop = ev_loop_new (EVFLAG_AUTO);

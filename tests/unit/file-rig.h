@@ -62,7 +62,7 @@ extern int run_with_engines (const struct CMUnitTest *tests, size_t n);
 /* Make a file of 16 MiB there, or use the device, direct=auto, with the engine
  * whose turn it is (else, io=auto).
  */
-extern struct store_file_options options_for (const struct place *place);
+extern struct file_store_options options_for (const struct place *place);
 
 /* An open store.  The loop runs in a thread of its own between start and
  * stop.
@@ -77,7 +77,7 @@ struct rig {
 };
 
 /* Open; the test fails if that does. */
-extern void rig_open (struct rig *rig, const struct store_file_options *o);
+extern void rig_open (struct rig *rig, const struct file_store_options *o);
 
 /* Attach and run the loop. */
 extern void rig_start (struct rig *rig);

@@ -130,7 +130,7 @@ transfer_done (struct store_req *req, int error)
 static void
 transfer_begin (struct transfer *t, struct place *place, enum direct_mode mode)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   unsigned i;
 
   o.direct = mode;
@@ -170,13 +170,13 @@ transfer_submit (struct transfer *t, enum store_op op, uint64_t offset)
 static void
 await_kernel (struct transfer *t)
 {
-  struct store_file *sf = store_file_of (t->rig.store);
-  struct pollfd event = { .fd = sf->event_fd, .events = POLLIN };
+  struct file_store *file = file_store_of (t->rig.store);
+  struct pollfd event = { .fd = file->event_fd, .events = POLLIN };
   int r;
 
   do
     r = poll (&event, 1, 1000);
-  while (r <= 0 || !sf->engine->ready (sf));
+  while (r <= 0 || !file->engine->ready (file));
 }
 
 /* The store looks at it. */
@@ -189,7 +189,7 @@ take_turn (struct transfer *t)
 static bool
 is_direct (const struct transfer *t)
 {
-  return store_file_of (t->rig.store)->direct_fd >= 0 &&
+  return file_store_of (t->rig.store)->direct_fd >= 0 &&
          !(t->req.state & FILE_BUFFERED);
 }
 
@@ -240,7 +240,7 @@ write_in_cuts (struct place *place, enum direct_mode mode, bool direct,
   unsigned i;
 
   transfer_begin (&t, place, mode);
-  direct = direct && store_file_of (t.rig.store)->direct_fd >= 0;
+  direct = direct && file_store_of (t.rig.store)->direct_fd >= 0;
   limit_files (cuts[0]);
   transfer_submit (&t, STORE_WRITE, offset);
   for (i = 0; i < n; i++) {

@@ -140,7 +140,7 @@ random_io (struct rig *rig, struct job *jobs, int rounds)
 static void
 check_random_io (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct job *jobs = xcalloc (SLOTS, sizeof *jobs);
   uint8_t *all = aligned_memory (16 * MIB, 0);
   struct rig rig;
@@ -180,7 +180,7 @@ random_requests_agree_with_a_shadow (void **state)
 static void
 check_odd_end (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (16384, 0xaa), *zero = aligned_memory (4096, 0);
   struct rig rig;
   struct stat st;
@@ -223,7 +223,7 @@ an_odd_end_is_kept (void **state)
 static void
 a_read_only_store_is_not_changed (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   char buf[512] = "";
   struct rig rig;
 
@@ -245,7 +245,7 @@ a_read_only_store_is_not_changed (void **state)
 static void
 a_full_file_system_is_reported (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   char dir[64] = "/tmp/folio-test.XXXXXX", path[80];
   uint8_t *buf = aligned_memory (2 * MIB, 0xaa);
   struct rig rig;
@@ -276,7 +276,7 @@ a_full_file_system_is_reported (void **state)
 static void
 bad_memory_is_reported (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   struct rig rig;
 
   (void) state;
@@ -293,25 +293,25 @@ bad_memory_is_reported (void **state)
 static void
 flushes_that_meet_a_failed_one_fail_too (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   struct job job = { .req = { .op = STORE_FLUSH, .done = job_done } };
   struct store_req *reqs[] = { &job.req };
-  struct store_file *sf;
+  struct file_store *file;
   struct rig rig;
 
   (void) state;
   rig_open (&rig, &o);
   rig_start (&rig);
   job.rig = &rig;
-  sf = store_file_of (rig.store);
-  pthread_mutex_lock (&sf->lock);
-  sf->queue.depth = 0;
-  pthread_mutex_unlock (&sf->lock);
+  file = file_store_of (rig.store);
+  pthread_mutex_lock (&file->lock);
+  file->queue.depth = 0;
+  pthread_mutex_unlock (&file->lock);
   rig.store->ops->submit (rig.store, reqs, 1);
-  pthread_mutex_lock (&sf->lock);
-  sf->flush_errors++;
-  sf->queue.depth = 8;
-  pthread_mutex_unlock (&sf->lock);
+  pthread_mutex_lock (&file->lock);
+  file->flush_errors++;
+  file->queue.depth = 8;
+  pthread_mutex_unlock (&file->lock);
   assert_int_equal (rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
   completion_wait (&rig.env, &job.done);
   assert_int_equal (job.error, -EIO);
@@ -379,7 +379,7 @@ crowd_fill (struct crowd *crowd, struct rig *rig, void *buf)
 static void
 completions_leave_the_loop_to_others_now_and_then (void **state)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   struct store_req *reqs[128];
   struct crowd crowd;
   ev_prepare prepare;
@@ -424,7 +424,7 @@ hit_and_run (void *opaque)
 static void
 check_hit_and_run (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct rng rng = test_rng ("check_hit_and_run");
   struct job *jobs = xcalloc (SLOTS, sizeof *jobs);
   uint8_t *memory = aligned_memory (SLOTS * 2 * (SLOT + 64), 0);

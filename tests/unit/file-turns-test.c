@@ -63,7 +63,7 @@ turns_submit (struct turns *turns, struct rig *rig, int first, int n,
 static void
 turns_begin (struct turns *turns, struct rig *rig, unsigned io_depth, void *buf)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   size_t i;
 
   o.io_depth = io_depth;
@@ -113,7 +113,7 @@ background_writes_leave_room_for_reads (void **state)
 
   (void) state;
   turns_begin (&turns, &rig, 4, buf);
-  queue = &store_file_of (rig.store)->queue;
+  queue = &file_store_of (rig.store)->queue;
   turns_submit (&turns, &rig, 0, 6, STORE_WRITE, STORE_BACKGROUND);
   assert_int_equal (queue->in_flight, 3);
   turns_submit (&turns, &rig, 6, 1, STORE_READ, 0);

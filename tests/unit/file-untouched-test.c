@@ -62,7 +62,7 @@ ignore_run (void *opaque, uint64_t offset, uint64_t length,
 }
 
 static void
-use (const struct store_file_options *o)
+use (const struct file_store_options *o)
 {
   uint8_t *buf = aligned_memory (16 * MIB, 0);
   const struct store_ops *ops;
@@ -82,7 +82,7 @@ use (const struct store_file_options *o)
 static void
 check_untouched (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   char path[sizeof place->file];
   struct stat before, after;
   int readonly;
@@ -115,7 +115,7 @@ nothing_is_changed_unasked (void **state)
 static void
 check_promises (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct rig rig;
 
   rig_open (&rig, &o);

@@ -46,17 +46,17 @@ check_zero (struct rig *rig, unsigned flags, bool trim, int expected)
 static void
 check_zero_means (struct place *place)
 {
-  struct store_file_options o = options_for (place);
-  struct store_file *sf;
+  struct file_store_options o = options_for (place);
+  struct file_store *file;
   struct rig rig;
   int lacking, fast;
 
   for (lacking = 0; lacking < 8; lacking++) {
     rig_open (&rig, &o);
-    sf = store_file_of (rig.store);
-    sf->no_punch = sf->no_punch || (lacking & 1);
-    sf->no_zero_range = lacking & 2;
-    sf->no_allocate = lacking & 4;
+    file = file_store_of (rig.store);
+    file->no_punch = file->no_punch || (lacking & 1);
+    file->no_zero_range = lacking & 2;
+    file->no_allocate = lacking & 4;
     rig_start (&rig);
     check_zero (&rig, 0, false, 0);
     check_zero (&rig, STORE_MAY_TRIM | STORE_FUA, false, 0);
@@ -131,7 +131,7 @@ ask (struct rig *rig, uint64_t offset, uint64_t length, struct runs *runs)
 static void
 check_extents (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   enum store_extent unwritten = place->tmpfs ? STORE_HOLE : STORE_UNWRITTEN;
   uint8_t *buf = aligned_memory (MIB, 0xaa);
   struct runs runs;
@@ -147,7 +147,7 @@ check_extents (struct place *place)
 
     assert_int_equal (rig_io (&rig, STORE_WRITE, 0, MIB, buf, MIB), 0);
     assert_int_equal (
-      fallocate (store_file_of (rig.store)->fd, 0, 4 * MIB, MIB), 0);
+      fallocate (file_store_of (rig.store)->fd, 0, 4 * MIB, MIB), 0);
     ask (&rig, 0, 16 * MIB, &runs);
     expect_run (&runs, 0, MIB, STORE_HOLE);
     expect_run (&runs, 1, MIB, STORE_DATA);
@@ -182,7 +182,7 @@ holes_and_unwritten_are_told_from_data (void **state)
 static void
 check_many_extents (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (4096, 0xaa);
   struct runs runs;
   struct rig rig;
@@ -212,7 +212,7 @@ many_extents_are_all_told (void **state)
 static void
 check_huge (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct runs runs;
   struct rig rig;
 
@@ -236,7 +236,7 @@ a_huge_hole_is_one_report (void **state)
 static void
 check_cut_off (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (MIB, 0xaa);
   struct runs runs;
   struct rig rig;
@@ -275,7 +275,7 @@ what_was_cut_off_is_no_hole (void **state)
 static void
 check_device_extents (struct place *place)
 {
-  struct store_file_options o = options_for (place);
+  struct file_store_options o = options_for (place);
   struct runs runs;
   struct rig rig;
 

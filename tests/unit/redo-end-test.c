@@ -64,7 +64,7 @@ struct stack {
 static void
 stack_start (struct stack *s)
 {
-  struct store_file_options o = options_for (first_place ());
+  struct file_store_options o = options_for (first_place ());
   struct mapping_config config = {
     .dirty_limit = 4 * MIB,
     .dirty_background = 2 * MIB,
@@ -75,7 +75,7 @@ stack_start (struct stack *s)
   char err[200] = "";
 
   env_init (&s->env);
-  if (store_file_open (&s->env, &o, &s->store, err, sizeof err) < 0)
+  if (file_store_open (&s->env, &o, &s->store, err, sizeof err) < 0)
     fail_msg ("%s", err);
   file_ops = s->store->ops;
   s->ops = *file_ops;
