@@ -98,6 +98,12 @@ is_zeroed (void *opaque, uint64_t pos, uint64_t *length)
   return zeroes_at (&mapping->zeroes, pos, length);
 }
 
+static void
+bell (void *opaque)
+{
+  writeback_kick (opaque);
+}
+
 int
 mapping_create (struct cache *cache, struct fs *fs,
                 const struct mapping_config *config, struct mapping **ret)
@@ -128,6 +134,8 @@ mapping_create (struct cache *cache, struct fs *fs,
   zeroes_init (&m->zeroes, m->env);
   fs->zeroed = is_zeroed;
   fs->zeroed_opaque = m;
+  fs->bell = bell;
+  fs->bell_opaque = m;
   throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
   balance_init (&m->balance, m->throttle.limit, m->throttle.background,
                 config->flush_target);
@@ -209,6 +217,7 @@ mapping_destroy (struct mapping *mapping)
     arena_destroy (mapping->bounce);
   fill_pool_destroy (&mapping->fills);
   mapping->fs->zeroed = NULL;
+  mapping->fs->bell = NULL;
   zeroes_destroy (&mapping->zeroes);
   ranges_destroy (&mapping->ranges);
   stats_destroy (mapping->stats);

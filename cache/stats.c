@@ -184,7 +184,7 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
     read_histogram (&mapping->stats->histograms[i], &s->histograms[i]);
   s->readahead_wasted = reclaim_wasted_readahead (reclaim);
   s->evicted = reclaim_evicted (reclaim);
-  s->losses = atomic_load (&mapping->fs->store->losses);
+  s->losses = store_losses (mapping->fs->store);
 
   s->dirty = bytes_of (atomic_load (&mapping->nr_dirty));
   s->writeback = bytes_of (atomic_load (&mapping->nr_writeback));

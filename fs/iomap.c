@@ -2,7 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The iterator over a range of the disk, after Linux's fs/iomap/iter.c.
+ * The iterator over a range of the disk, after Linux's fs/iomap/iter.c; and what
+ * is the same for all formats.
  */
 
 #include <assert.h>
@@ -56,4 +57,58 @@ iomap_iter_next (struct iomap_iter *iter)
           iter->pos - iter->iomap.offset < iter->iomap.length);
   iter->active = true;
   return 1;
+}
+
+int
+fs_attach (struct fs *fs, struct ev_loop *loop, uint64_t expire)
+{
+  struct store *store = fs->store;
+  int r = store->ops->attach (store, loop);
+
+  if (r < 0 || fs->ops->attach == NULL)
+    return r;
+  r = fs->ops->attach (fs, expire);
+  if (r < 0)
+    store->ops->detach (store);
+  return r;
+}
+
+void
+fs_detach (struct fs *fs)
+{
+  if (fs->ops->detach)
+    fs->ops->detach (fs);
+  fs->store->ops->detach (fs->store);
+}
+
+bool
+fs_step (struct fs *fs, uint64_t now)
+{
+  return fs->ops->step && fs->ops->step (fs, now);
+}
+
+uint64_t
+fs_deadline (struct fs *fs)
+{
+  return fs->ops->deadline ? fs->ops->deadline (fs) : ENV_FOREVER;
+}
+
+bool
+fs_idle (struct fs *fs)
+{
+  return fs->ops->idle == NULL || fs->ops->idle (fs);
+}
+
+void
+fs_lost (struct fs *fs)
+{
+  if (fs->ops->lost)
+    fs->ops->lost (fs);
+}
+
+void
+fs_retry (struct fs *fs)
+{
+  if (fs->ops->retry)
+    fs->ops->retry (fs);
 }

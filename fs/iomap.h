@@ -97,14 +97,57 @@ struct iomap_ops {
                bool trim);
 
   /* Make all that has completed durable, data and mapping: a STORE_FLUSH,
-   * submitted like one; req->done is called when it is.
+   * submitted like one, after what the fs has to have done by the store first,
+   * which takes its time like the flush itself; req->done is called when all is
+   * over, with the first error.  If the store loses something meanwhile it
+   * proves nothing, and may end with any.  Loop thread; one at a time.
    */
   void (*flush) (struct fs *fs, struct store_req *req);
 
-  /* What the fs does by itself: called once the store is attached, on a thread of
-   * its own with signals blocked, and returns after stop_work, which does not wait
-   * for that.  The store's loop runs until then.  Without it, and before and
-   * after, all else works.  Optional, both.
+  /* --- A life of its own, all of it optional, and on the loop thread: the fs
+   * has the store do something for itself, and looks after that in steps, which
+   * never wait.  What a request's done finds out it leaves for the next step,
+   * and rings for it (fs_ring).
+   *
+   *   attach --> step, step, ... until idle --> detach
+   */
+
+  /* The store is attached, the loop not running yet: begin.  What need not be
+   * done at once should be done when it is this old (ns).  Returns 0 or a
+   * negative errno.
+   */
+  int (*attach) (struct fs *fs, uint64_t expire);
+
+  /* Do a bounded amount of what there is to do; now is env's time.  Returns true if
+   * there is more that can be done at once; else it is called again after
+   * fs_ring, at the deadline (ns, or ENV_FOREVER), and now and then besides.
+   */
+  bool (*step) (struct fs *fs, uint64_t now);
+  uint64_t (*deadline) (struct fs *fs);
+
+  /* Is nothing of its own in flight?  Then the store may be detached; what is
+   * still to be done is lost, as at a power cut.
+   */
+  bool (*idle) (struct fs *fs);
+
+  /* The loop runs no more. */
+  void (*detach) (struct fs *fs);
+
+  /* The store may have lost whatever it did that was not flushed (see losses in
+   * store.h): what is the fs's own it must do again before the next flush.
+   * Data is its user's to write again.  Called before the step that follows the
+   * loss, so what is found done as a step begins was done before any loss that
+   * the fs has not been told of.
+   */
+  void (*lost) (struct fs *fs);
+
+  /* The store is better now, perhaps: what failed is to be tried at once. */
+  void (*retry) (struct fs *fs);
+
+  /* What can't be a step, since it may block in a question to the store: called
+   * once the store is attached, on a thread of its own with signals blocked, and
+   * returns after stop_work, which does not wait for that.  The store's loop
+   * runs until then.  Without it, and before and after, all else works.
    */
   void (*work) (struct fs *fs);
   void (*stop_work) (struct fs *fs);
@@ -130,7 +173,34 @@ struct fs {
   bool (*zeroed) (void *opaque, uint64_t pos, uint64_t *length);
   void *zeroed_opaque;
   _Atomic uint64_t zeroed_cookie; /* see fs_note_zeroed */
+
+  /* How to have the loop thread take a step soon; any thread.  Set before attach
+   * by whoever uses the fs, or NULL.
+   */
+  void (*bell) (void *opaque);
+  void *bell_opaque;
 };
+
+/* Have ops->step called soon.  Any thread, with any lock held. */
+static inline void
+fs_ring (struct fs *fs)
+{
+  if (fs->bell)
+    fs->bell (fs->bell_opaque);
+}
+
+/* Attach the store to the loop, and the fs to both.  Returns 0; or a negative
+ * errno, with nothing attached.
+ */
+extern int fs_attach (struct fs *fs, struct ev_loop *loop, uint64_t expire);
+extern void fs_detach (struct fs *fs);
+
+/* The operations of these names, where the fs has them. */
+extern bool fs_step (struct fs *fs, uint64_t now);
+extern uint64_t fs_deadline (struct fs *fs);
+extern bool fs_idle (struct fs *fs);
+extern void fs_lost (struct fs *fs);
+extern void fs_retry (struct fs *fs);
 
 /* A range was added to what fs->zeroed knows: mappings given out before do not
  * hold any more.  To be called before what is cached of the range is dropped.

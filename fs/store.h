@@ -142,6 +142,13 @@ struct store {
   void *opaque;
 };
 
+/* The store's losses so far.  Any thread. */
+static inline uint32_t
+store_losses (const struct store *store)
+{
+  return atomic_load (&store->losses);
+}
+
 /* Submit one request and wait until it is done.  Not on the loop thread.
  * req->done is overwritten.  Returns 0 or the request's negative errno.
  */

@@ -168,7 +168,7 @@ write_kept (struct mapping *mapping, const struct range *range,
 
   atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
   do {
-    losses = atomic_load (&mapping->fs->store->losses);
+    losses = store_losses (mapping->fs->store);
     r = write_held (mapping, range, buffer);
   } while (!sync_direct_kept (mapping, losses) && r == 0);
   writeback_note_unflushed (mapping);

@@ -48,7 +48,7 @@ write_direct_once (struct conn *conn, const void *buf, uint32_t count,
 {
   struct mapping *mapping = conn->mapping;
   struct store *store = mapping->fs->store;
-  uint32_t losses = atomic_load (&store->losses);
+  uint32_t losses = store_losses (store);
   uint32_t lost = atomic_load (&mapping->lost_writes);
   int r = direct_write (conn, buf, count, offset);
 
@@ -57,7 +57,7 @@ write_direct_once (struct conn *conn, const void *buf, uint32_t count,
   *again = false;
   if (r < 0 || !(flags & CACHE_FUA))
     return r;
-  *again = atomic_load (&store->losses) != losses;
+  *again = store_losses (store) != losses;
   /* A flush that failed meanwhile may have lost it. */
   return !*again && atomic_load (&mapping->lost_writes) != lost ? -EIO : 0;
 }

@@ -204,7 +204,6 @@ add_watchers (struct flusher *flusher)
 int
 flusher_start (struct mapping *mapping, struct flusher **ret)
 {
-  struct store *store = mapping->fs->store;
   struct flusher *flusher = calloc (1, sizeof *flusher);
   int r;
 
@@ -217,7 +216,7 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
     return -ENOMEM;
   }
   add_watchers (flusher);
-  r = store->ops->attach (store, flusher->loop);
+  r = fs_attach (mapping->fs, flusher->loop, mapping->config.dirty_expire);
   if (r < 0) {
     flusher_free (flusher);
     return r;
@@ -226,7 +225,7 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
   r = start_threads (flusher);
   if (r < 0) {
     *ret = NULL;
-    store->ops->detach (store);
+    fs_detach (mapping->fs);
     flusher_free (flusher);
   }
   return r;
@@ -235,15 +234,13 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
 void
 flusher_stop (struct flusher *flusher)
 {
-  struct store *store = flusher->mapping->fs->store;
-
   /* They may wait for the store, and so for the loop, until they end. */
   stop_fs (flusher);
   stop_redoer (flusher);
   atomic_store (&flusher->stopping, true);
   flusher_kick (flusher);
   pthread_join (flusher->thread, NULL);
-  store->ops->detach (store);
+  fs_detach (flusher->mapping->fs);
 }
 
 void

@@ -12,13 +12,13 @@
 struct flusher;
 struct mapping;
 
-/* Attach the mapping's store to a new event loop and start a thread, with all
- * signals blocked, to run it, and one for the work of the mapping's fs.  Returns 0
- * or a negative errno.
+/* Attach the mapping's fs and store to a new event loop and start a thread, with
+ * all signals blocked, to run it, and one for the work of the fs.  Returns 0 or a
+ * negative errno.
  */
 extern int flusher_start (struct mapping *mapping, struct flusher **flusher);
 
-/* When nothing is in flight any more, end the thread and detach the store. */
+/* When nothing is in flight any more, end the thread, detach fs and store. */
 extern void flusher_stop (struct flusher *flusher);
 
 /* Free one that was stopped, when nobody will kick it any more. */

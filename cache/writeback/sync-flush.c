@@ -35,7 +35,7 @@ sync_direct_kept (struct mapping *mapping, uint32_t losses)
 
   /* Under the lock, so that lost_direct sees what was kept before the loss. */
   pthread_mutex_lock (&wb->lock);
-  kept = atomic_load (&mapping->fs->store->losses) == losses;
+  kept = store_losses (mapping->fs->store) == losses;
   if (kept && !atomic_exchange (&wb->direct_unflushed, true))
     wb->direct_losses = losses;
   pthread_mutex_unlock (&wb->lock);
@@ -229,7 +229,7 @@ void
 sync_see_losses (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
-  uint32_t losses = atomic_load (&mapping->fs->store->losses);
+  uint32_t losses = store_losses (mapping->fs->store);
 
   if (losses == wb->losses)
     return;
@@ -242,6 +242,7 @@ sync_see_losses (struct mapping *mapping)
    */
   if (wb->flush_state == FLUSH_SENT)
     atomic_store (&wb->unflushed, true);
+  fs_lost (mapping->fs);
   zeroes_lost (&mapping->zeroes);
   if (lost_direct (wb))
     atomic_fetch_add (&mapping->lost_writes, 1);

@@ -53,7 +53,7 @@ writeback_init (struct mapping *mapping)
   wb->max_io = choose_max_io (mapping);
   wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
-  wb->losses = atomic_load (&mapping->fs->store->losses);
+  wb->losses = store_losses (mapping->fs->store);
 
   wb->ioends = calloc (depth, sizeof *wb->ioends);
   if (wb->ioends == NULL)
@@ -253,8 +253,10 @@ queue_own_sync (struct mapping *mapping, uint64_t now)
 static void
 see_change (struct mapping *mapping)
 {
-  if (atomic_exchange (&mapping->wb.store_changed, false))
+  if (atomic_exchange (&mapping->wb.store_changed, false)) {
     writeback_hope (mapping);
+    fs_retry (mapping->fs);
+  }
   sync_see_losses (mapping);
 }
 
@@ -275,10 +277,11 @@ writeback_step (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
   uint64_t now = mapping->env->now (mapping->env);
-  bool more = false;
+  bool more;
 
   balance_step (mapping, now);
   see_change (mapping);
+  more = fs_step (mapping->fs, now);
   if (ioend_reap (mapping))
     more = true;
   if (sync_flush_step (mapping))
@@ -305,9 +308,10 @@ uint64_t
 writeback_deadline (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
-  uint64_t next = sync_awaits_flush (mapping) ? wb->flush_at : ENV_FOREVER;
-  uint64_t now;
+  uint64_t next = fs_deadline (mapping->fs), now;
 
+  if (sync_awaits_flush (mapping))
+    next = min_u64 (next, wb->flush_at);
   if (held_back (mapping) ||
       (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
     return next;
@@ -330,7 +334,7 @@ writeback_idle (struct mapping *mapping)
   pthread_mutex_unlock (&wb->lock);
   return idle && wb->in_flight == 0 && wb->flush_state == FLUSH_IDLE &&
          !wb->writing.head && !wb->draining.head && !wb->ready.head &&
-         !wb->again.head;
+         !wb->again.head && fs_idle (mapping->fs);
 }
 
 /* --- any thread --- */

@@ -191,7 +191,9 @@ extern void writeback_destroy (struct mapping *mapping);
 extern bool writeback_step (struct mapping *mapping);
 extern uint64_t writeback_deadline (struct mapping *mapping);
 
-/* Nothing is in flight and no sync is waiting or under way. */
+/* Nothing is in flight, of the fs's own neither, and no sync is waiting or under
+ * way.
+ */
 extern bool writeback_idle (struct mapping *mapping);
 
 /* --- any thread --- */

@@ -55,9 +55,8 @@ work_of_fs (void *opaque)
 int
 flusher_start (struct mapping *mapping, struct flusher **ret)
 {
-  struct store *store = mapping->fs->store;
   struct flusher *flusher = xcalloc (1, sizeof *flusher);
-  int r = store->ops->attach (store, NULL);
+  int r = fs_attach (mapping->fs, NULL, mapping->config.dirty_expire);
 
   if (r < 0) {
     free (flusher);
@@ -73,7 +72,8 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
   };
   flusher->world->loop = &flusher->loop;
   fiber_start (flusher->world, "redoer", redoer, flusher);
-  fiber_start (flusher->world, "fs", work_of_fs, flusher);
+  if (mapping->fs->ops->work)
+    fiber_start (flusher->world, "fs", work_of_fs, flusher);
   *ret = flusher;
   return 0;
 }
@@ -81,11 +81,12 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
 void
 flusher_stop (struct flusher *flusher)
 {
-  struct store *store = flusher->mapping->fs->store;
+  struct fs *fs = flusher->mapping->fs;
   struct world *w = flusher->world;
 
-  flusher->mapping->fs->ops->stop_work (flusher->mapping->fs);
-  while (!flusher->fs_ended)
+  if (fs->ops->work)
+    fs->ops->stop_work (fs);
+  while (fs->ops->work && !flusher->fs_ended)
     world_turn (w);
   zeroes_stop (&flusher->mapping->zeroes);
   while (!flusher->redoer_ended)
@@ -93,7 +94,7 @@ flusher_stop (struct flusher *flusher)
   flusher_kick (flusher);
   while (flusher->loop.ready || !writeback_idle (flusher->mapping))
     world_turn (w);
-  store->ops->detach (store);
+  fs_detach (fs);
   w->loop = NULL;
 }
 

@@ -36,6 +36,7 @@ UNIT_TESTS = \
 	unit/fill-length-test \
 	unit/fill-test \
 	unit/folio-test \
+	unit/fs-life-test \
 	unit/full-store-test \
 	unit/gone-test \
 	unit/gone-zero-test \
@@ -294,6 +295,7 @@ unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_redo_test_SOURCES = unit/redo-test.c $(VOLATILE_FIXTURE)
+unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)

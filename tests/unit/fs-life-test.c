@@ -1,0 +1,375 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A mapping format that does something by itself, on the loop thread: its life
+ * from attach to detach, what wakes it, what it is told of, and flushes before
+ * which it has the store do something.
+ */
+
+#include <errno.h>
+
+#include "cache-fixture.h"
+
+/* What the fs has seen. */
+struct life {
+  struct fixture *f;
+  const struct iomap_ops *raw;
+  _Atomic unsigned steps, losses, retries, detached;
+  _Atomic uint64_t due;
+  _Atomic bool busy;
+  uint64_t expire;
+  pthread_t attached_by;
+  bool loop_known;
+  pthread_t loop;
+
+  /* A flush: first a zero, then the store's. */
+  struct store_req zero, *flush;
+  _Atomic int zero_done; /* 1, or a negative errno */
+};
+
+static struct life life;
+
+static void
+on_loop (void)
+{
+  if (!life.loop_known)
+    life.loop = pthread_self ();
+  life.loop_known = true;
+  assert_true (pthread_equal (life.loop, pthread_self ()));
+}
+
+static int
+attach (struct fs *fs, uint64_t expire)
+{
+  (void) fs;
+  assert_int_equal (atomic_load (&life.steps), 0);
+  life.expire = expire;
+  life.attached_by = pthread_self ();
+  return 0;
+}
+
+static void
+detach (struct fs *fs)
+{
+  (void) fs;
+  assert_false (atomic_load (&life.busy));
+  atomic_fetch_add (&life.detached, 1);
+}
+
+static bool
+idle (struct fs *fs)
+{
+  (void) fs;
+  return !atomic_load (&life.busy);
+}
+
+static uint64_t
+deadline (struct fs *fs)
+{
+  (void) fs;
+  return atomic_load (&life.due);
+}
+
+/* The second half of a flush. */
+static bool
+go_on (struct fs *fs)
+{
+  struct store_req *req = life.flush;
+  int zeroed = atomic_exchange (&life.zero_done, 0);
+
+  if (zeroed == 0)
+    return false;
+  life.flush = NULL;
+  if (zeroed < 0)
+    req->done (req, zeroed);
+  else
+    life.raw->flush (fs, req);
+  return true;
+}
+
+static bool
+step (struct fs *fs, uint64_t now)
+{
+  on_loop ();
+  if (now >= atomic_load (&life.due))
+    atomic_store (&life.due, ENV_FOREVER);
+  atomic_fetch_add (&life.steps, 1);
+  return go_on (fs);
+}
+
+static void
+zeroed (struct store_req *req, int error)
+{
+  (void) req;
+  atomic_store (&life.zero_done, error ? error : 1);
+  fs_ring (life.f->fs);
+}
+
+static void
+flush (struct fs *fs, struct store_req *req)
+{
+  struct store_req *reqs[] = { &life.zero };
+
+  on_loop ();
+  assert_null (life.flush);
+  life.flush = req;
+  life.zero = (struct store_req) {
+    .op = STORE_ZERO,
+    .length = 4096,
+    .done = zeroed,
+  };
+  fs->store->ops->submit (fs->store, reqs, 1);
+}
+
+static void
+lost (struct fs *fs)
+{
+  (void) fs;
+  on_loop ();
+  atomic_fetch_add (&life.losses, 1);
+}
+
+static void
+retry (struct fs *fs)
+{
+  (void) fs;
+  on_loop ();
+  atomic_fetch_add (&life.retries, 1);
+}
+
+static struct fixture *
+start (void)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .no_loop = true });
+
+  life = (struct life) { .f = f, .raw = f->raw_ops, .due = ENV_FOREVER };
+  f->ops.attach = attach;
+  f->ops.detach = detach;
+  f->ops.step = step;
+  f->ops.deadline = deadline;
+  f->ops.idle = idle;
+  f->ops.lost = lost;
+  f->ops.retry = retry;
+  assert_int_equal (mapping_start (f->mapping), 0);
+  return f;
+}
+
+static void
+stop (struct fixture *f)
+{
+  fixture_stop (f);
+  assert_int_equal (atomic_load (&life.detached), 1);
+}
+
+static void
+test_attach (void **state)
+{
+  struct fixture *f = start ();
+
+  (void) state;
+  assert_true (pthread_equal (life.attached_by, pthread_self ()));
+  assert_true (life.expire == 600 * NSEC_PER_SEC);
+  UNTIL (atomic_load (&life.steps) > 0);
+  stop (f);
+}
+
+static int
+refuse (struct fs *fs, uint64_t expire)
+{
+  (void) fs;
+  (void) expire;
+  return -EMFILE;
+}
+
+static void
+test_attach_fails (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .no_loop = true });
+
+  (void) state;
+  f->ops.attach = refuse;
+  assert_int_equal (mapping_start (f->mapping), -EMFILE);
+  fixture_stop (f);
+}
+
+/* Rung for by any thread; each ring has a step after it. */
+static void
+test_bell (void **state)
+{
+  struct fixture *f = start ();
+  unsigned i, seen;
+
+  (void) state;
+  for (i = 0; i < 100; i++) {
+    seen = atomic_load (&life.steps);
+    fs_ring (f->fs);
+    UNTIL (atomic_load (&life.steps) != seen);
+  }
+  stop (f);
+}
+
+/* At its deadline, though nothing else is to be done. */
+static void
+test_deadline (void **state)
+{
+  struct fixture *f = start ();
+  uint64_t due = f->env.now (&f->env) + 20 * NSEC_PER_MSEC;
+
+  (void) state;
+  atomic_store (&life.due, due);
+  fs_ring (f->fs);
+  UNTIL (atomic_load (&life.due) == ENV_FOREVER);
+  assert_true (f->env.now (&f->env) >= due);
+  stop (f);
+}
+
+static void *
+end_work (void *opaque)
+{
+  struct fixture *f = opaque;
+  unsigned seen = atomic_load (&life.steps);
+
+  /* The loop still turns. */
+  fs_ring (f->fs);
+  UNTIL (atomic_load (&life.steps) != seen);
+  assert_int_equal (atomic_load (&life.detached), 0);
+  atomic_store (&life.busy, false);
+  fs_ring (f->fs);
+  return NULL;
+}
+
+/* It is not detached before it is idle. */
+static void
+test_idle (void **state)
+{
+  struct fixture *f = start ();
+  pthread_t thread;
+
+  (void) state;
+  atomic_store (&life.busy, true);
+  assert_int_equal (pthread_create (&thread, NULL, end_work, f), 0);
+  stop (f);
+  pthread_join (thread, NULL);
+}
+
+/* Told of each loss once; and of it before a flush that may begin after it. */
+static void
+test_lost (void **state)
+{
+  struct fixture *f = start ();
+  struct job job = { .op = JOB_FLUSH };
+
+  (void) state;
+  put (f, 0, 8192, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_lose (f->fake, 0);
+  UNTIL (atomic_load (&life.losses) == 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (atomic_load (&life.losses), 1);
+  fake_store_lose (f->fake, 0);
+  flush_ok (f, 0);
+  assert_int_equal (atomic_load (&life.losses), 2);
+  stop (f);
+}
+
+static void
+test_retry (void **state)
+{
+  struct fixture *f = start ();
+
+  (void) state;
+  fake_store_back (f->fake);
+  UNTIL (atomic_load (&life.retries) == 1);
+  assert_int_equal (atomic_load (&life.losses), 0);
+  stop (f);
+}
+
+/* A flush is over when what the fs sends first is, and then the store's. */
+static void
+test_flush (void **state)
+{
+  struct fixture *f = start ();
+  struct job job = { .op = JOB_FLUSH };
+
+  (void) state;
+  f->ops.flush = flush;
+  put (f, 1 * MiB, 4096, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  /* Meanwhile all else goes on. */
+  put (f, 2 * MiB, 4096, 1);
+  expect (f, 1 * MiB, 4096, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  assert_false (atomic_load (&job.done));
+  fake_store_hold (f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_false (atomic_load (&job.done));
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&job), 0);
+  stop (f);
+}
+
+/* If that fails so does the flush, and nothing is taken to be durable. */
+static void
+test_flush_fails (void **state)
+{
+  struct fixture *f = start ();
+
+  (void) state;
+  f->ops.flush = flush;
+  put (f, 1 * MiB, 4096, 1);
+  fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  assert_int_not_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+  flush_ok (f, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
+  check_flushed (f);
+  stop (f);
+}
+
+/* A loss between the two: all is done again, the fs's part, too. */
+static void
+test_flush_loses (void **state)
+{
+  struct fixture *f = start ();
+  struct job job = { .op = JOB_FLUSH };
+
+  (void) state;
+  f->ops.flush = flush;
+  put (f, 1 * MiB, 4096, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 0, &job);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  fake_store_lose (f->fake, 0);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (atomic_load (&life.losses), 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
+  store_expect (f, 1 * MiB, 4096, 1);
+  stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_attach),      cmocka_unit_test (test_attach_fails),
+    cmocka_unit_test (test_bell),        cmocka_unit_test (test_deadline),
+    cmocka_unit_test (test_idle),        cmocka_unit_test (test_lost),
+    cmocka_unit_test (test_retry),       cmocka_unit_test (test_flush),
+    cmocka_unit_test (test_flush_fails), cmocka_unit_test (test_flush_loses),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
