@@ -166,7 +166,7 @@ changes_nothing (const struct arena *arena, const struct folio *folio,
 
   if (transition != FOLIO_WRITTEN || (last - 1) / SECTORS_PER_PAGE != page)
     return false;
-  mask = page_mask (page, first, last);
+  mask = folio_mask (first, last);
   want = mask | mask << STATE_DIRTY_SHIFT;
   return (atomic_load_explicit (page_state (arena, folio, page),
                                 memory_order_relaxed) &
@@ -254,10 +254,9 @@ folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
   return change_state (mapping, folio, first, last, transition);
 }
 
-/* Is the bit in the mask at shift set for all sectors [first, last)? */
-static inline bool
-all_set (const struct arena *arena, const struct folio *folio, unsigned first,
-         unsigned last, unsigned shift)
+bool
+folio_all_set (const struct arena *arena, const struct folio *folio,
+               unsigned first, unsigned last, unsigned shift)
 {
   unsigned page = first / SECTORS_PER_PAGE;
   unsigned end = (last + SECTORS_PER_PAGE - 1) / SECTORS_PER_PAGE;
@@ -271,20 +270,6 @@ all_set (const struct arena *arena, const struct folio *folio, unsigned first,
       return false;
   }
   return true;
-}
-
-bool
-folio_uptodate (const struct arena *arena, const struct folio *folio,
-                unsigned first, unsigned last)
-{
-  return all_set (arena, folio, first, last, STATE_UPTODATE_SHIFT);
-}
-
-bool
-folio_dirty (const struct arena *arena, const struct folio *folio,
-             unsigned first, unsigned last)
-{
-  return all_set (arena, folio, first, last, STATE_DIRTY_SHIFT);
 }
 
 /* The first sector in [first, last) whose bit in the state is value; with several

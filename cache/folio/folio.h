@@ -80,6 +80,14 @@ struct mapping;
 #define STATE_UNSTABLE_SHIFT 24
 #define STATE_UNSAVED UINT32_C (0xffffff00) /* any of the last three */
 
+/* Sectors [first, last) of one page, counted from anywhere, as a mask of 8. */
+static inline uint32_t
+folio_mask (unsigned first, unsigned last)
+{
+  return (2u << (last - 1) % SECTORS_PER_PAGE) -
+         (1u << first % SECTORS_PER_PAGE);
+}
+
 enum folio_transition {
   FOLIO_FILLED,
   FOLIO_WRITTEN,
@@ -101,18 +109,47 @@ extern bool folio_transition (struct mapping *mapping, struct folio *folio,
                               unsigned first, unsigned last,
                               enum folio_transition transition);
 
+/* Is the bit in the mask at shift set for all sectors [first, last)?  folio_all_set
+ * looks page by page; what lies in one page, as of most hits, is decided here.
+ */
+extern bool folio_all_set (const struct arena *arena, const struct folio *folio,
+                           unsigned first, unsigned last, unsigned shift);
+
+static inline bool
+folio_sectors_set (const struct arena *arena, const struct folio *folio,
+                   unsigned first, unsigned last, unsigned shift)
+{
+  unsigned page = first / SECTORS_PER_PAGE;
+  uint32_t mask;
+
+  if ((last - 1) / SECTORS_PER_PAGE != page)
+    return folio_all_set (arena, folio, first, last, shift);
+  mask = folio_mask (first, last) << shift;
+  /* Acquire, with change_state: who sees a sector uptodate sees its data. */
+  return (atomic_load_explicit (arena_state (arena, folio) + page,
+                                memory_order_acquire) &
+          mask) == mask;
+}
+
 /* Are all sectors [first, last) of the folio uptodate?  No lock: what is true
  * stays true while the folio is not dropped, and its data is visible.
  */
-extern bool folio_uptodate (const struct arena *arena,
-                            const struct folio *folio, unsigned first,
-                            unsigned last);
+static inline bool
+folio_uptodate (const struct arena *arena, const struct folio *folio,
+                unsigned first, unsigned last)
+{
+  return folio_sectors_set (arena, folio, first, last, STATE_UPTODATE_SHIFT);
+}
 
 /* Are all of them dirty?  Stable under the folio lock: no one else takes dirty
  * away.
  */
-extern bool folio_dirty (const struct arena *arena, const struct folio *folio,
-                         unsigned first, unsigned last);
+static inline bool
+folio_dirty (const struct arena *arena, const struct folio *folio,
+             unsigned first, unsigned last)
+{
+  return folio_sectors_set (arena, folio, first, last, STATE_DIRTY_SHIFT);
+}
 
 /* The first sector in [first, last) whose bit in the mask at shift is value;
  * last if there is none.

@@ -318,6 +318,53 @@ test_find_sector (void **state)
   fixture_stop (f);
 }
 
+/* What is asked of sectors [first, last) depends on them and on no other, in one
+ * page or in several.
+ */
+static void
+ask_all (struct arena *arena, struct folio *folio, unsigned first,
+         unsigned last)
+{
+  uint32_t range =
+    (uint32_t) ((UINT64_C (1) << last) - (UINT64_C (1) << first));
+  uint32_t kinds[] = { range, ~range, UINT32_MAX, 0 };
+  unsigned kind, missing, page;
+
+  for (kind = 0; kind < 4; kind++)
+    for (missing = first; missing <= last; missing++) {
+      /* Any of the range may be missing; at last, nothing. */
+      uint32_t hole = missing < last ? (uint32_t) (UINT64_C (1) << missing) : 0;
+      uint32_t uptodate = kinds[kind] & ~hole, dirty = kinds[3 - kind] & ~hole;
+
+      for (page = 0; page < 4; page++)
+        atomic_store (&arena_state (arena, folio)[page],
+                      (uptodate >> 8 * page & 0xff) | (dirty >> 8 * page & 0xff)
+                                                        << STATE_DIRTY_SHIFT);
+      assert_int_equal (folio_uptodate (arena, folio, first, last),
+                        (uptodate & range) == range);
+      assert_int_equal (folio_dirty (arena, folio, first, last),
+                        (dirty & range) == range);
+    }
+}
+
+static void
+test_all_set (void **state)
+{
+  struct fixture *f = start_large ();
+  struct folio *folio = make_folio (f, 0, 2);
+  struct arena *arena = f->mapping->arena;
+  unsigned first, last, page;
+
+  (void) state;
+  for (first = 0; first < folio_sectors (folio); first++)
+    for (last = first + 1; last <= folio_sectors (folio); last++)
+      ask_all (arena, folio, first, last);
+  for (page = 0; page < 4; page++)
+    atomic_store (&arena_state (arena, folio)[page], 0);
+  folio_put (arena, folio);
+  fixture_stop (f);
+}
+
 /* --- eviction --- */
 
 static bool
@@ -437,6 +484,7 @@ main (void)
     cmocka_unit_test (test_table),
     cmocka_unit_test (test_towrite),
     cmocka_unit_test (test_find_sector),
+    cmocka_unit_test (test_all_set),
     cmocka_unit_test (test_eviction_refuses),
     cmocka_unit_test (test_eviction_refuses_used),
     cmocka_unit_test (test_lock),
