@@ -18,6 +18,7 @@
 #include "cache/request/fill.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
+#include "cache/base/num.h"
 #include "cache/request/origin.h"
 #include "cache/folio/ranges.h"
 #include "cache/request/readahead.h"
@@ -193,31 +194,6 @@ balance_active (const struct mapping *mapping)
   return atomic_load (&mapping->nr_unsaved) >
          atomic_load_explicit (&mapping->balance.limits.freerun,
                                memory_order_relaxed);
-}
-
-static inline uint64_t
-min_u64 (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
-}
-
-static inline uint64_t
-max_u64 (uint64_t a, uint64_t b)
-{
-  return a > b ? a : b;
-}
-
-/* To a multiple of `to', a power of two. */
-static inline uint64_t
-round_down (uint64_t x, uint64_t to)
-{
-  return x & ~(to - 1);
-}
-
-static inline uint64_t
-round_up (uint64_t x, uint64_t to)
-{
-  return round_down (x + to - 1, to);
 }
 
 #endif /* FOLIO_MAPPING_H */
