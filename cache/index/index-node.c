@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The pool of an index's nodes.
+ * The pool of an index's nodes, and the index lock.
  *
  * Nodes never used are taken from low addresses up, used ones last in, first
  * out.  Nodes taken out of the tree go through one grace period in batches: one
@@ -14,6 +14,7 @@
 
 #include "cache/index/index-node.h"
 #include "cache/base/lazy-map.h"
+#include "cache/base/lock-order.h"
 
 size_t
 index_node_size (void)
@@ -33,6 +34,20 @@ add_free (struct index *index, uint32_t count)
   uint32_t n = atomic_load_explicit (&index->nr_free, memory_order_relaxed);
 
   atomic_store_explicit (&index->nr_free, n + count, memory_order_relaxed);
+}
+
+void
+index_lock (struct index *index)
+{
+  lock_order_took (RANK_INDEX);
+  pthread_mutex_lock (&index->lock);
+}
+
+void
+index_unlock (struct index *index)
+{
+  pthread_mutex_unlock (&index->lock);
+  lock_order_gave (RANK_INDEX);
 }
 
 /* --- lists --- */

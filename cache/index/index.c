@@ -32,7 +32,6 @@
 #include <stdlib.h>
 
 #include "cache/index/index-node.h"
-#include "cache/base/lock-order.h"
 
 #define TRIES_WITHOUT_LOCK 16
 #define ANY_TAG NR_TAGS /* with a tag or without */
@@ -287,20 +286,6 @@ index_get_tagged (struct index *index, uint64_t page, uint64_t last,
 }
 
 /* --- the index --- */
-
-void
-index_lock (struct index *index)
-{
-  lock_order_took (RANK_INDEX);
-  pthread_mutex_lock (&index->lock);
-}
-
-void
-index_unlock (struct index *index)
-{
-  pthread_mutex_unlock (&index->lock);
-  lock_order_gave (RANK_INDEX);
-}
 
 int
 index_create (struct arena *arena, uint16_t mapping, uint32_t max_nodes,
