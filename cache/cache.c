@@ -39,14 +39,14 @@ evict_from (struct mapping *mapping, struct folio *folio)
   uint32_t refs = 2; /* the index's and eviction's own */
   bool ok;
 
-  index_lock (mapping->index);
+  index_lock (mapping->folios.index);
   /* A folio that is locked is referenced by who locked it. */
   ok = atomic_load (&folio->mapping) == mapping->id &&
-       !folio_unsaved (mapping->arena, folio) &&
+       !folio_unsaved (mapping->folios.arena, folio) &&
        atomic_compare_exchange_strong (&folio->refs, &refs, 0);
   if (ok)
-    index_remove (mapping->index, folio);
-  index_unlock (mapping->index);
+    index_remove (mapping->folios.index, folio);
+  index_unlock (mapping->folios.index);
   return ok;
 }
 
@@ -91,21 +91,21 @@ copy_folio (struct arena *arena, const struct folio *from, struct folio *to)
 static bool
 move_in (struct mapping *mapping, struct folio *from, struct folio *to)
 {
-  struct reclaim *reclaim = mapping->cache->reclaim;
+  struct reclaim *reclaim = mapping->folios.reclaim;
   bool ok;
 
-  index_lock (mapping->index);
+  index_lock (mapping->folios.index);
   /* A folio that is locked is referenced by who locked it. */
   ok = atomic_load (&from->mapping) == mapping->id &&
        folio_order (from) == folio_order (to) &&
-       !folio_unsaved (mapping->arena, from) &&
+       !folio_unsaved (mapping->folios.arena, from) &&
        reclaim_begin_move (reclaim, from);
   if (ok) {
-    copy_folio (mapping->arena, from, to);
-    index_replace (mapping->index, from, to);
+    copy_folio (mapping->folios.arena, from, to);
+    index_replace (mapping->folios.index, from, to);
     reclaim_end_move (reclaim, from, to);
   }
-  index_unlock (mapping->index);
+  index_unlock (mapping->folios.index);
   return ok;
 }
 
@@ -136,7 +136,7 @@ need_clean (void *opaque)
   for (id = 1; id <= MAX_MAPPINGS; id++) {
     struct mapping *mapping = atomic_load (&cache->mappings[id]);
 
-    if (mapping && atomic_load (&mapping->nr_unsaved))
+    if (mapping && atomic_load (&mapping->folios.nr_unsaved))
       mapping_kick (mapping);
   }
   rcu_exit ();

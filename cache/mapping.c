@@ -16,7 +16,7 @@
 static struct folio *
 default_alloc (struct mapping *mapping, unsigned order, bool wait)
 {
-  return reclaim_alloc (mapping->cache->reclaim, order, wait);
+  return reclaim_alloc (mapping->folios.reclaim, order, wait);
 }
 
 static size_t
@@ -69,7 +69,7 @@ static int
 init_parts (struct mapping *mapping)
 {
   struct cache *cache = mapping->cache;
-  uint64_t copies = (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT;
+  uint64_t copies = (uint64_t) mapping->folios.arena->nr_pages << PAGE_SHIFT;
   int r = take_id (cache, mapping);
 
   copies = max_u64 (min_u64 (copies / 8, COPIES_MAX), COPIES_MIN);
@@ -77,8 +77,8 @@ init_parts (struct mapping *mapping)
     r = arena_create (mapping->env, copies, &mapping->bounce);
 
   if (r == 0)
-    r = index_create (mapping->arena, mapping->id, cache->max_nodes,
-                      &mapping->index);
+    r = index_create (mapping->folios.arena, mapping->id, cache->max_nodes,
+                      &mapping->folios.index);
   if (r == 0)
     r = fill_pool_init (&mapping->fills);
   if (r == 0)
@@ -115,22 +115,27 @@ mapping_create (struct cache *cache, struct fs *fs,
     return -ENOMEM;
   m->cache = cache;
   m->env = cache->env;
-  m->arena = cache->arena;
   m->fs = fs;
   m->config = *config;
   m->config.folio_max_order = cache_fit_order (
     (uint64_t) cache->arena->nr_pages << PAGE_SHIFT, config->folio_max_order);
   m->hooks.alloc = default_alloc;
   m->hooks.copy_in = default_copy_in;
-  m->size = fs->size;
-  m->nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
   m->readonly = fs->store->geo.readonly;
   m->stats = stats_create ();
   if (m->stats == NULL) {
     free (m);
     return -ENOMEM;
   }
-  ranges_init (&m->ranges, m->env);
+  m->folios = (struct folios) {
+    .env = cache->env,
+    .arena = cache->arena,
+    .reclaim = cache->reclaim,
+    .bell = &m->bell,
+    .size = fs->size,
+    .nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT,
+  };
+  ranges_init (&m->folios.ranges, m->env);
   zeroes_init (&m->zeroes, m->env);
   fs->zeroed = is_zeroed;
   fs->zeroed_opaque = m;
@@ -177,18 +182,19 @@ drop_all (struct mapping *mapping)
 {
   struct folio *folio;
 
-  while ((folio = index_get_next (mapping->index, 0, UINT64_MAX)) != NULL) {
+  while ((folio = index_get_next (mapping->folios.index, 0, UINT64_MAX)) !=
+         NULL) {
     bool mapped;
 
     folio_lock (mapping->env, folio);
     mapped = folio_mapped (folio);
     if (mapped) {
-      folio_transition (mapping, folio, 0, folio_sectors (folio),
+      folio_transition (&mapping->folios, folio, 0, folio_sectors (folio),
                         FOLIO_DROPPED);
       mapping_remove_folio (mapping, folio);
     }
-    folio_unlock (mapping, folio);
-    folio_put (mapping->arena, folio);
+    folio_unlock (&mapping->folios, folio);
+    folio_put (mapping->folios.arena, folio);
   }
 }
 
@@ -200,7 +206,7 @@ mapping_destroy (struct mapping *mapping)
     flusher_stop (mapping->flusher);
     mapping->fs->store->changed = NULL;
   }
-  if (mapping->index)
+  if (mapping->folios.index)
     drop_all (mapping);
   if (mapping->id) {
     pthread_mutex_lock (&mapping->cache->index_work);
@@ -210,8 +216,8 @@ mapping_destroy (struct mapping *mapping)
   }
   if (mapping->flusher)
     flusher_free (mapping->flusher);
-  if (mapping->index)
-    index_destroy (mapping->index);
+  if (mapping->folios.index)
+    index_destroy (mapping->folios.index);
   writeback_destroy (mapping);
   if (mapping->bounce)
     arena_destroy (mapping->bounce);
@@ -219,7 +225,7 @@ mapping_destroy (struct mapping *mapping)
   mapping->fs->zeroed = NULL;
   mapping->fs->bell = NULL;
   zeroes_destroy (&mapping->zeroes);
-  ranges_destroy (&mapping->ranges);
+  ranges_destroy (&mapping->folios.ranges);
   stats_destroy (mapping->stats);
   give_id_back (mapping);
   free (mapping);
@@ -256,19 +262,19 @@ grab_existing (struct mapping *mapping, uint64_t page, unsigned wait,
 {
   struct folio *folio;
 
-  while ((folio = index_get (mapping->index, page)) != NULL) {
+  while ((folio = index_get (mapping->folios.index, page)) != NULL) {
     if (wait & GRAB_WAIT_LOCK)
       *slept |= folio_lock (mapping->env, folio);
     else if (!folio_trylock (folio)) {
-      folio_put (mapping->arena, folio);
+      folio_put (mapping->folios.arena, folio);
       *err = -EAGAIN;
       return NULL;
     }
     if (folio_mapped (folio))
       return folio;
     /* It was dropped while we waited. */
-    folio_unlock (mapping, folio);
-    folio_put (mapping->arena, folio);
+    folio_unlock (&mapping->folios, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   *err = 0;
   return NULL;
@@ -279,7 +285,7 @@ static void
 discard_new (struct mapping *mapping, struct folio *folio)
 {
   atomic_store (&folio->lock, FOLIO_UNLOCKED);
-  folio_put (mapping->arena, folio);
+  folio_put (mapping->folios.arena, folio);
 }
 
 /* Put a new folio into the index, locked. */
@@ -291,15 +297,15 @@ insert_new (struct mapping *mapping, struct folio *folio, uint64_t page,
 
   atomic_store (&folio->index, page);
   atomic_store (&folio->lock, FOLIO_LOCKED);
-  index_lock (mapping->index);
-  r = index_insert (mapping->index, folio);
+  index_lock (mapping->folios.index);
+  r = index_insert (mapping->folios.index, folio);
   if (r == 0)
     atomic_fetch_add (&folio->refs, 1); /* the index's */
-  index_unlock (mapping->index);
+  index_unlock (mapping->folios.index);
   if (r == 0)
-    reclaim_add (mapping->cache->reclaim, folio, cold);
-  if (index_nodes_low (mapping->index))
-    reclaim_kick (mapping->cache->reclaim);
+    reclaim_add (mapping->folios.reclaim, folio, cold);
+  if (index_nodes_low (mapping->folios.index))
+    reclaim_kick (mapping->folios.reclaim);
   return r;
 }
 
@@ -382,11 +388,11 @@ void
 mapping_remove_folio (struct mapping *mapping, struct folio *folio)
 {
   assert (folio_locked (folio));
-  assert (!folio_unsaved (mapping->arena, folio));
+  assert (!folio_unsaved (mapping->folios.arena, folio));
 
-  index_lock (mapping->index);
-  index_remove (mapping->index, folio);
-  index_unlock (mapping->index);
-  reclaim_remove (mapping->cache->reclaim, folio);
-  folio_put (mapping->arena, folio);
+  index_lock (mapping->folios.index);
+  index_remove (mapping->folios.index, folio);
+  index_unlock (mapping->folios.index);
+  reclaim_remove (mapping->folios.reclaim, folio);
+  folio_put (mapping->folios.arena, folio);
 }

@@ -61,20 +61,15 @@ struct mapping_hooks {
 struct mapping {
   struct cache *cache;
   struct env *env;
-  struct arena *arena;  /* the cache's */
   struct arena *bounce; /* copies that write-back is sending */
   struct fs *fs;
-  struct index *index;
+  struct bell bell; /* wakes the loop thread */
+  struct folios folios;
   struct mapping_config config;
   struct mapping_hooks hooks;
-  uint64_t size;     /* bytes of the disk */
-  uint64_t nr_pages; /* pages, the last one may be partial */
   uint16_t id;
   bool readonly; /* the store's: here a hit finds it without a miss */
   _Atomic bool shutdown;
-
-  /* Pages with any such sector; changed under the index lock, read without. */
-  _Atomic uint32_t nr_dirty, nr_writeback, nr_unstable, nr_unsaved;
 
   /* Each connection reports once that a flush failed whose data could not be
    * kept (direct writes); counts those failures.
@@ -85,7 +80,6 @@ struct mapping {
 
   struct throttle throttle;
   struct balance balance;
-  struct ranges ranges;
   struct fill_pool fills;
   struct zeroes zeroes; /* zeroes and trims not flushed yet */
   struct writeback wb;
@@ -155,7 +149,7 @@ extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
 
 /* Drop what is cached of the byte range, which the store has replaced.  It
  * begins and ends at blocks or at the disk's end, and the caller holds it in
- * mapping->ranges.  If the origin's client is gone, what is unsaved may be newer
+ * mapping->folios.ranges.  If the origin's client is gone, what is unsaved may be newer
  * and of others: it stays, and is written over what the store has.  Returns 0 or
  * then, lest one that can still be told take it for done, -ECONNABORTED.
  */
@@ -181,7 +175,8 @@ static inline bool
 mapping_in_range (const struct mapping *mapping, uint64_t offset,
                   uint64_t count)
 {
-  return offset <= mapping->size && count <= mapping->size - offset;
+  return offset <= mapping->folios.size &&
+         count <= mapping->folios.size - offset;
 }
 
 /* Is there so much unsaved that writers are paced? */
@@ -191,7 +186,7 @@ balance_active (const struct mapping *mapping)
   /* Relaxed: the limit is a number, from which nothing else is concluded.  The
    * counter is not, for balance_wake: see count in folio.c.
    */
-  return atomic_load (&mapping->nr_unsaved) >
+  return atomic_load (&mapping->folios.nr_unsaved) >
          atomic_load_explicit (&mapping->balance.limits.freerun,
                                memory_order_relaxed);
 }

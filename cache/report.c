@@ -36,12 +36,12 @@ static bool
 next_unsaved (struct mapping *mapping, uint64_t pos, uint64_t end,
               uint64_t *first, uint64_t *last)
 {
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   struct folio *folio;
   unsigned sector, sectors;
 
   for (; pos < end; pos = *last) {
-    folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+    folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
                             (end - 1) >> PAGE_SHIFT);
     if (folio == NULL)
       return false;

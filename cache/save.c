@@ -10,15 +10,15 @@
 static uint64_t
 unsaved_bytes (struct mapping *mapping)
 {
-  return (uint64_t) atomic_load (&mapping->nr_unsaved) << PAGE_SHIFT;
+  return (uint64_t) atomic_load (&mapping->folios.nr_unsaved) << PAGE_SHIFT;
 }
 
 uint64_t
 mapping_work_left (struct mapping *mapping)
 {
-  return (uint64_t) atomic_load (&mapping->nr_dirty) +
-         atomic_load (&mapping->nr_writeback) +
-         atomic_load (&mapping->nr_unsaved);
+  return (uint64_t) atomic_load (&mapping->folios.nr_dirty) +
+         atomic_load (&mapping->folios.nr_writeback) +
+         atomic_load (&mapping->folios.nr_unsaved);
 }
 
 static void
@@ -65,7 +65,7 @@ static bool
 unsaved_run (struct mapping *mapping, const struct folio *folio, uint64_t *pos,
              uint64_t *end)
 {
-  const struct arena *arena = mapping->arena;
+  const struct arena *arena = mapping->folios.arena;
   uint64_t base = folio_pos (folio);
   unsigned sectors = folio_sectors (folio);
   unsigned from = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
@@ -87,8 +87,8 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
   struct folio *folio;
   unsigned i;
 
-  while ((folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
-                                  mapping->nr_pages)) != NULL) {
+  while ((folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
+                                  mapping->folios.nr_pages)) != NULL) {
     pos = max_u64 (pos, folio_pos (folio));
     while (pos < folio_end (folio) &&
            unsaved_run (mapping, folio, &pos, &end)) {
@@ -96,12 +96,12 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
         fn (opaque, run_start, run_end - run_start);
       if (pos != run_end)
         run_start = pos;
-      run_end = pos = min_u64 (end, mapping->size);
-      if (end > mapping->size)
+      run_end = pos = min_u64 (end, mapping->folios.size);
+      if (end > mapping->folios.size)
         pos = end;
     }
     pos = folio_end (folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   if (run_end > run_start)
     fn (opaque, run_start, run_end - run_start);

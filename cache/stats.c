@@ -174,7 +174,7 @@ bytes_of (uint32_t pages)
 void
 stats_read (struct mapping *mapping, struct stats_snapshot *s)
 {
-  struct reclaim *reclaim = mapping->cache->reclaim;
+  struct reclaim *reclaim = mapping->folios.reclaim;
   struct law_limits limits;
   unsigned i;
 
@@ -186,17 +186,17 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
   s->evicted = reclaim_evicted (reclaim);
   s->losses = store_losses (mapping->fs->store);
 
-  s->dirty = bytes_of (atomic_load (&mapping->nr_dirty));
-  s->writeback = bytes_of (atomic_load (&mapping->nr_writeback));
-  s->unstable = bytes_of (atomic_load (&mapping->nr_unstable));
-  s->unsaved = bytes_of (atomic_load (&mapping->nr_unsaved));
+  s->dirty = bytes_of (atomic_load (&mapping->folios.nr_dirty));
+  s->writeback = bytes_of (atomic_load (&mapping->folios.nr_writeback));
+  s->unstable = bytes_of (atomic_load (&mapping->folios.nr_unstable));
+  s->unsaved = bytes_of (atomic_load (&mapping->folios.nr_unsaved));
   balance_limits (mapping, &limits);
   s->limit = bytes_of (limits.limit);
   s->background = bytes_of (limits.background);
   s->setpoint = bytes_of (law_setpoint (&limits));
   s->bandwidth = bytes_of (limits.bandwidth);
-  s->cache_size = bytes_of (mapping->arena->nr_pages);
-  s->cache_free = bytes_of (atomic_load (&mapping->arena->nr_free));
+  s->cache_size = bytes_of (mapping->folios.arena->nr_pages);
+  s->cache_free = bytes_of (atomic_load (&mapping->folios.arena->nr_free));
 }
 
 const char *

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "cache/base/lock-order.h"
-#include "cache/mapping.h"
+#include "cache/base/num.h"
+#include "cache/folio/folio.h"
+#include "cache/index/index.h"
 
 static _Atomic uint32_t *
 page_state (const struct arena *arena, const struct folio *folio, unsigned page)
@@ -129,23 +131,23 @@ sync_tag (struct index *index, struct folio *folio, enum index_tag tag,
  * has become clean.
  */
 static bool
-account (struct mapping *mapping, struct folio *folio,
+account (struct folios *folios, struct folio *folio,
          const struct summary *before, const struct summary *after)
 {
-  struct index *index = mapping->index;
+  struct index *index = folios->index;
   uint32_t whole = after->any;
 
-  count (&mapping->nr_dirty, before->dirty, after->dirty);
-  count (&mapping->nr_writeback, before->writeback, after->writeback);
-  count (&mapping->nr_unstable, before->unstable, after->unstable);
-  count (&mapping->nr_unsaved, before->unsaved, after->unsaved);
+  count (&folios->nr_dirty, before->dirty, after->dirty);
+  count (&folios->nr_writeback, before->writeback, after->writeback);
+  count (&folios->nr_unstable, before->unstable, after->unstable);
+  count (&folios->nr_unsaved, before->unsaved, after->unsaved);
 
   if (before->any & ~after->any & STATE_UNSAVED)
-    whole = any_state (mapping->arena, folio);
+    whole = any_state (folios->arena, folio);
   /* What a page has become, a folio of one page has become. */
   if (after->dirty > before->dirty &&
       (folio_order (folio) == 0 || !index_has_tag (index, folio, TAG_DIRTY)))
-    folio->dirtied = folio_clock (mapping->env);
+    folio->dirtied = folio_clock (folios->env);
   sync_tag (index, folio, TAG_DIRTY, STATE_DIRTY_SHIFT, before->any, after->any,
             whole);
   sync_tag (index, folio, TAG_WRITEBACK, STATE_WRITEBACK_SHIFT, before->any,
@@ -175,11 +177,11 @@ changes_nothing (const struct arena *arena, const struct folio *folio,
 
 /* Debug builds: the table in folio.h holds for this folio.  Index lock held. */
 static void
-check (struct mapping *mapping, struct folio *folio)
+check (struct folios *folios, struct folio *folio)
 {
 #ifdef FOLIO_DEBUG
-  struct arena *arena = mapping->arena;
-  struct index *index = mapping->index;
+  struct arena *arena = folios->arena;
+  struct index *index = folios->index;
   unsigned page, nr_pages = 1u << folio_order (folio);
   uint32_t any = any_state (arena, folio);
 
@@ -202,7 +204,7 @@ check (struct mapping *mapping, struct folio *folio)
   assert (!index_has_tag (index, folio, TAG_TOWRITE) ||
           index_has_tag (index, folio, TAG_DIRTY));
 #else
-  (void) mapping;
+  (void) folios;
   (void) folio;
 #endif
 }
@@ -211,22 +213,22 @@ check (struct mapping *mapping, struct folio *folio)
  * that is written again short.
  */
 static __attribute__ ((noinline)) bool
-change_state (struct mapping *mapping, struct folio *folio, unsigned first,
+change_state (struct folios *folios, struct folio *folio, unsigned first,
               unsigned last, enum folio_transition transition)
 {
   struct summary before = { 0 }, after = { 0 };
   unsigned page;
   bool clean;
 
-  index_lock (mapping->index);
+  index_lock (folios->index);
   if (!folio_mapped (folio)) {
-    index_unlock (mapping->index);
+    index_unlock (folios->index);
     return false;
   }
-  check (mapping, folio);
+  check (folios, folio);
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last;
        page++) {
-    _Atomic uint32_t *word = page_state (mapping->arena, folio, page);
+    _Atomic uint32_t *word = page_state (folios->arena, folio, page);
     uint32_t state = atomic_load_explicit (word, memory_order_relaxed);
     uint32_t next =
       next_state (state, page_mask (page, first, last), transition);
@@ -237,21 +239,21 @@ change_state (struct mapping *mapping, struct folio *folio, unsigned first,
     if (next != state)
       atomic_store_explicit (word, next, memory_order_release);
   }
-  clean = account (mapping, folio, &before, &after);
-  check (mapping, folio);
-  index_unlock (mapping->index);
+  clean = account (folios, folio, &before, &after);
+  check (folios, folio);
+  index_unlock (folios->index);
 
   return clean;
 }
 
 bool
-folio_transition (struct mapping *mapping, struct folio *folio, unsigned first,
+folio_transition (struct folios *folios, struct folio *folio, unsigned first,
                   unsigned last, enum folio_transition transition)
 {
   assert (first < last && last <= folio_sectors (folio));
-  if (changes_nothing (mapping->arena, folio, first, last, transition))
+  if (changes_nothing (folios->arena, folio, first, last, transition))
     return false;
-  return change_state (mapping, folio, first, last, transition);
+  return change_state (folios, folio, first, last, transition);
 }
 
 bool
@@ -350,9 +352,9 @@ folio_lock (struct env *env, struct folio *folio)
 }
 
 void
-folio_unlock (struct mapping *mapping, struct folio *folio)
+folio_unlock (struct folios *folios, struct folio *folio)
 {
-  struct env *env = mapping->env;
+  struct env *env = folios->env;
   uint32_t was = atomic_exchange (&folio->lock, FOLIO_UNLOCKED);
 
   /* Sequentially consistent with the flusher, which sets the flag first and
@@ -360,7 +362,7 @@ folio_unlock (struct mapping *mapping, struct folio *folio)
    */
   if (atomic_load (&folio->flags) & FOLIO_WANTED) {
     atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_WANTED);
-    writeback_kick (mapping);
+    bell_ring (folios->bell);
   }
   if (was == FOLIO_CONTENDED)
     env->wake (env, &folio->lock);

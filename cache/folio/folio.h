@@ -63,9 +63,27 @@
 #include <stdint.h>
 
 #include "cache/base/arena.h"
+#include "cache/base/bell.h"
+#include "cache/folio/ranges.h"
 #include "fs/env.h"
 
-struct mapping;
+struct index;
+struct reclaim;
+
+/* All folios of a disk. */
+struct folios {
+  struct env *env;
+  struct arena *arena;     /* theirs */
+  struct index *index;     /* all that are in memory */
+  struct reclaim *reclaim; /* their eviction */
+  const struct bell *bell; /* of the disk's loop thread */
+  struct ranges ranges;    /* on which something is being done to the store */
+  uint64_t size;           /* bytes of the disk */
+  uint64_t nr_pages;       /* pages, the last one may be partial */
+
+  /* Pages with any such sector; changed under the index lock, read without. */
+  _Atomic uint32_t nr_dirty, nr_writeback, nr_unstable, nr_unsaved;
+};
 
 /* folio->flags */
 #define FOLIO_READAHEAD 0x1u /* hitting it starts the next readahead window */
@@ -100,12 +118,12 @@ enum folio_transition {
 };
 
 /* Make the transition for sectors [first, last) of the folio, counted from
- * its start, set and clear its tags and the mapping's counters to match.
+ * its start, set and clear its tags and the disk's counters to match.
  * Takes the index lock.  The caller holds a reference.  A folio that is no
  * longer in the index stays as it is: whoever has neither its lock nor the
  * range may come too late.  Returns true if the folio was not clean before and is now.
  */
-extern bool folio_transition (struct mapping *mapping, struct folio *folio,
+extern bool folio_transition (struct folios *folios, struct folio *folio,
                               unsigned first, unsigned last,
                               enum folio_transition transition);
 
@@ -253,7 +271,7 @@ folio_locked (const struct folio *folio)
 extern bool folio_lock (struct env *env, struct folio *folio);
 
 /* By whoever has the lock now, which need not be the thread that took it. */
-extern void folio_unlock (struct mapping *mapping, struct folio *folio);
+extern void folio_unlock (struct folios *folios, struct folio *folio);
 
 /* --- data --- */
 

@@ -135,7 +135,7 @@ balance_dirty_pages_ratelimited (struct mapping *mapping, struct pacing *pacing,
 static void
 charge (struct mapping *mapping, struct pace *pace, uint32_t pages)
 {
-  uint32_t unsaved = atomic_load (&mapping->nr_unsaved);
+  uint32_t unsaved = atomic_load (&mapping->folios.nr_unsaved);
   uint64_t now = mapping->env->now (mapping->env), clock, next;
   struct law_limits limits;
 
@@ -223,7 +223,7 @@ update (struct mapping *mapping)
   bool was_bound = balance->law.bound;
 
   sample->dirtied = atomic_exchange (&balance->dirtied, 0);
-  sample->unsaved = atomic_load (&mapping->nr_unsaved);
+  sample->unsaved = atomic_load (&mapping->folios.nr_unsaved);
   sample->conns = atomic_load (&mapping->nr_conns);
   law_update (&balance->law, sample);
   *sample = (struct law_sample) { .saturated = true };
@@ -285,7 +285,7 @@ balance_deadline (const struct mapping *mapping)
 bool
 balance_wants_flush (const struct mapping *mapping)
 {
-  return atomic_load (&mapping->nr_unstable) >
+  return atomic_load (&mapping->folios.nr_unstable) >
          atomic_load_explicit (&mapping->balance.limits.unstable,
                                memory_order_relaxed);
 }

@@ -44,7 +44,7 @@ uint32_t
 throttle_max_chunk (const struct mapping *mapping)
 {
   uint32_t unsaved =
-    atomic_load_explicit (&mapping->nr_unsaved, memory_order_relaxed);
+    atomic_load_explicit (&mapping->folios.nr_unsaved, memory_order_relaxed);
   uint32_t limit = soft_limit (mapping), pages = 1u << MAX_ORDER;
   uint32_t room = limit > unsaved ? limit - unsaved : 0;
 
@@ -84,7 +84,7 @@ try_reserve (struct mapping *mapping, uint32_t pages)
 
   for (;;) {
     /* Before anything is promised: others would fail for what is taken back. */
-    if (atomic_load (&mapping->nr_unsaved) + reserved + pages > limit)
+    if (atomic_load (&mapping->folios.nr_unsaved) + reserved + pages > limit)
       return false;
     if (!atomic_compare_exchange_weak (&throttle->reserved, &reserved,
                                        reserved + pages))
@@ -92,7 +92,7 @@ try_reserve (struct mapping *mapping, uint32_t pages)
     /* What was promised before is dirty before it is no longer promised: looked
      * at in this order, nothing is missed.
      */
-    if (atomic_load (&mapping->nr_unsaved) + reserved + pages <= limit)
+    if (atomic_load (&mapping->folios.nr_unsaved) + reserved + pages <= limit)
       return true;
     throttle_done (mapping, pages);
     reserved = atomic_load (&throttle->reserved);

@@ -52,11 +52,11 @@ read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
     r = r < 0 ? 0 : r;
   }
   else {
-    folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
+    folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
                             (pos + n - 1) >> PAGE_SHIFT);
     if (folio) {
       n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
-      folio_put (mapping->arena, folio);
+      folio_put (mapping->folios.arena, folio);
     }
     r = n ? bounce_read (mapping, &iter, buf, pos, n) : 0;
   }
@@ -142,7 +142,7 @@ hold_range (struct mapping *mapping, struct range *range)
   int r;
 
   for (;;) {
-    ranges_add_wait (&mapping->ranges, range);
+    ranges_add_wait (&mapping->folios.ranges, range);
     if (!zeroes_done_in (&mapping->zeroes, range->start, range->end))
       return 0;
     /* Not with the range: a flush may wait for others that need it. */
@@ -238,7 +238,8 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
       break;
     /* It waits for the store, so there is time to ask. */
     origin_waited (&origin);
-    whole = offset + count == mapping->size ? count : round_down (count, bs);
+    whole =
+      offset + count == mapping->folios.size ? count : round_down (count, bs);
     if (offset % bs == 0 && whole > 0)
       n = write_store (mapping, &origin, buf, offset, whole);
     else

@@ -140,11 +140,11 @@ fill_finish (struct fill *fill)
     struct fill_run *run = &fill->runs[i];
 
     if (fill->reqs[run->req].error == 0)
-      folio_transition (mapping, run->folio, run->first, run->last,
+      folio_transition (&mapping->folios, run->folio, run->first, run->last,
                         FOLIO_FILLED);
     if (last_of_folio (fill, i)) {
-      folio_unlock (mapping, run->folio);
-      folio_put (mapping->arena, run->folio);
+      folio_unlock (&mapping->folios, run->folio);
+      folio_put (mapping->folios.arena, run->folio);
     }
   }
   if (fill->pool)
@@ -214,8 +214,8 @@ add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
   if (i == FILL_RUNS || (alone && fill->nr_reqs == FILL_REQS))
     return false;
   fill->nr_runs++;
-  fill->iov[i].iov_base =
-    arena_data (fill->mapping->arena, folio) + ((size_t) first << SECTOR_SHIFT);
+  fill->iov[i].iov_base = arena_data (fill->mapping->folios.arena, folio) +
+                          ((size_t) first << SECTOR_SHIFT);
   fill->iov[i].iov_len = length;
   if (alone) {
     struct fill_req *new = &fill->reqs[fill->nr_reqs++];
@@ -248,7 +248,7 @@ static unsigned
 add_missing (struct fill *fill, const struct iomap_iter *iter,
              struct folio *folio, unsigned first, unsigned last)
 {
-  struct arena *arena = fill->mapping->arena;
+  struct arena *arena = fill->mapping->folios.arena;
   uint64_t max = fill->mapping->fs->store->geo.max_io >> SECTOR_SHIFT;
   unsigned end;
 
@@ -292,11 +292,11 @@ clip (const struct mapping *mapping, const struct iomap_iter *iter,
 static uint64_t
 page_after (struct mapping *mapping, uint64_t page)
 {
-  struct folio *folio = index_get (mapping->index, page);
+  struct folio *folio = index_get (mapping->folios.index, page);
 
   if (folio) {
     page = folio_index (folio) + folio_pages (folio) - 1;
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return page + 1;
 }
@@ -324,8 +324,8 @@ add_folio (struct fill *fill, const struct iomap_iter *iter,
       *page = next;
   }
   if (fill->nr_runs == runs) {
-    folio_unlock (mapping, folio);
-    folio_put (mapping->arena, folio);
+    folio_unlock (&mapping->folios, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return r;
 }

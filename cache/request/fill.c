@@ -72,7 +72,7 @@ fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
 {
   struct iomap_iter iter;
   struct folio *folio;
-  uint64_t end = min_u64 ((first + count) << PAGE_SHIFT, mapping->size);
+  uint64_t end = min_u64 ((first + count) << PAGE_SHIFT, mapping->folios.size);
   bool more = true;
 
   if (first << PAGE_SHIFT >= end)
@@ -89,10 +89,10 @@ fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
   }
   iomap_iter_stop (&iter);
 
-  folio = index_get (mapping->index, marker);
+  folio = index_get (mapping->folios.index, marker);
   if (folio) {
     atomic_fetch_or (&folio->flags, FOLIO_READAHEAD);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
 }
 
@@ -101,8 +101,8 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
               struct folio *folio, unsigned first, unsigned last)
 {
   struct iovec iov = {
-    .iov_base =
-      arena_data (mapping->arena, folio) + ((size_t) first << SECTOR_SHIFT),
+    .iov_base = arena_data (mapping->folios.arena, folio) +
+                ((size_t) first << SECTOR_SHIFT),
     .iov_len = (size_t) (last - first) << SECTOR_SHIFT,
   };
   struct store_req req = {
@@ -116,6 +116,6 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
   int r = stats_submit_wait (mapping, &req);
 
   if (r == 0)
-    folio_transition (mapping, folio, first, last, FOLIO_FILLED);
+    folio_transition (&mapping->folios, folio, first, last, FOLIO_FILLED);
   return r;
 }

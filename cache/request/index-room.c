@@ -19,11 +19,11 @@ static unsigned
 evict_sparse (struct mapping *mapping)
 {
   struct folio *folios[INDEX_SPARSE_MAX];
-  unsigned n = index_get_sparse (mapping->index, folios);
+  unsigned n = index_get_sparse (mapping->folios.index, folios);
 
-  n = reclaim_folios (mapping->cache->reclaim, folios, n);
+  n = reclaim_folios (mapping->folios.reclaim, folios, n);
   if (n > 0)
-    index_reclaim_nodes (mapping->index);
+    index_reclaim_nodes (mapping->folios.index);
   return n;
 }
 
@@ -46,15 +46,15 @@ mapping_index_room (struct mapping *mapping, bool wait)
 
   while (r == 0) {
     if (evict_sparse (mapping) == 0 &&
-        reclaim_pages (mapping->cache->reclaim, INDEX_SPARSE_MAX) == 0) {
+        reclaim_pages (mapping->folios.reclaim, INDEX_SPARSE_MAX) == 0) {
       if (!wait)
         return -ENOMEM;
       wait_for_clean (mapping);
     }
-    if (index_free_nodes (mapping->index) > 0)
+    if (index_free_nodes (mapping->folios.index) > 0)
       return 0;
-    index_reclaim_nodes (mapping->index);
-    if (index_free_nodes (mapping->index) > 0)
+    index_reclaim_nodes (mapping->folios.index);
+    if (index_free_nodes (mapping->folios.index) > 0)
       return 0;
     r = throttle_give_up (mapping, since);
   }
@@ -70,7 +70,8 @@ cache_index_work (void *opaque)
   pthread_mutex_lock (&cache->index_work);
   for (unsigned id = 1; id <= MAX_MAPPINGS; id++)
     if ((mapping = atomic_load (&cache->mappings[id])) != NULL)
-      while (index_nodes_low (mapping->index) && evict_sparse (mapping) > 0)
+      while (index_nodes_low (mapping->folios.index) &&
+             evict_sparse (mapping) > 0)
         ;
   pthread_mutex_unlock (&cache->index_work);
 }

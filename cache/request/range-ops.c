@@ -24,11 +24,12 @@ for_each_folio_of (struct mapping *mapping, struct origin *origin,
   struct folio *folio;
 
   while (page <= last &&
-         (folio = index_get_next (mapping->index, page, last)) != NULL) {
+         (folio = index_get_next (mapping->folios.index, page, last)) != NULL) {
     uint64_t base = folio_pos (folio);
     uint64_t lo = max_u64 (start, base);
-    uint64_t hi = end == mapping->size ? folio_end (folio)
-                                       : min_u64 (end, folio_end (folio));
+    uint64_t hi = end == mapping->folios.size
+                    ? folio_end (folio)
+                    : min_u64 (end, folio_end (folio));
 
     if (folio_lock (mapping->env, folio))
       origin_waited (origin);
@@ -38,8 +39,8 @@ for_each_folio_of (struct mapping *mapping, struct origin *origin,
         mapping, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
         (unsigned) ((hi - base) >> SECTOR_SHIFT));
     }
-    folio_unlock (mapping, folio);
-    folio_put (mapping->arena, folio);
+    folio_unlock (&mapping->folios, folio);
+    folio_put (mapping->folios.arena, folio);
     origin_progress (origin, hi - lo);
   }
 }
@@ -55,7 +56,7 @@ static void
 drop (struct mapping *mapping, struct folio *folio, unsigned first,
       unsigned last)
 {
-  folio_transition (mapping, folio, first, last, FOLIO_DROPPED);
+  folio_transition (&mapping->folios, folio, first, last, FOLIO_DROPPED);
   if (first == 0 && last == folio_sectors (folio))
     mapping_remove_folio (mapping, folio);
 }
@@ -65,7 +66,7 @@ static bool
 sector_unsaved (const struct mapping *mapping, const struct folio *folio,
                 unsigned sector)
 {
-  uint32_t state = atomic_load (arena_state (mapping->arena, folio) +
+  uint32_t state = atomic_load (arena_state (mapping->folios.arena, folio) +
                                 sector / SECTORS_PER_PAGE) >>
                    sector % SECTORS_PER_PAGE;
 
@@ -86,7 +87,7 @@ drop_clean (struct mapping *mapping, struct folio *folio, unsigned first,
       if (sector_unsaved (mapping, folio, end))
         break;
     if (first < end)
-      folio_transition (mapping, folio, first, end, FOLIO_DROPPED);
+      folio_transition (&mapping->folios, folio, first, end, FOLIO_DROPPED);
   }
 }
 
@@ -94,10 +95,10 @@ static void
 distrust (struct mapping *mapping, struct folio *folio, unsigned first,
           unsigned last)
 {
-  bool unstable = folio_find_sector (mapping->arena, folio, first, last,
+  bool unstable = folio_find_sector (mapping->folios.arena, folio, first, last,
                                      STATE_UNSTABLE_SHIFT, true) < last;
 
-  folio_transition (mapping, folio, first, last, FOLIO_LOST);
+  folio_transition (&mapping->folios, folio, first, last, FOLIO_LOST);
   if (unstable)
     sync_note_overwritten (mapping);
   drop_clean (mapping, folio, first, last);
@@ -116,7 +117,7 @@ mapping_drop_range (struct mapping *mapping, struct origin *origin,
 void
 mapping_forget_clean (struct mapping *mapping)
 {
-  for_each_folio (mapping, 0, mapping->size, drop_clean);
+  for_each_folio (mapping, 0, mapping->folios.size, drop_clean);
 }
 
 void
@@ -128,6 +129,6 @@ mapping_distrust_range (struct mapping *mapping, uint64_t start, uint64_t end)
 void
 mapping_end_range (struct mapping *mapping, struct range *range)
 {
-  if (ranges_remove (&mapping->ranges, range))
+  if (ranges_remove (&mapping->folios.ranges, range))
     writeback_kick (mapping);
 }

@@ -29,7 +29,7 @@ hit_flagged (struct conn *conn, struct folio *folio)
     stats_add (mapping->stats, STAT_READAHEAD_USED, folio_pages (folio));
   }
   if (flags & FOLIO_READAHEAD) {
-    readahead_marker (conn->ra, folio_index (folio), mapping->nr_pages,
+    readahead_marker (conn->ra, folio_index (folio), mapping->folios.nr_pages,
                       &window);
     if (window.count)
       fill_ahead (mapping, window.first, window.count, window.marker);
@@ -62,15 +62,16 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
   uint16_t flags;
   size_t from;
 
-  folio = index_get (mapping->index, offset >> PAGE_SHIFT);
+  folio = index_get (mapping->folios.index, offset >> PAGE_SHIFT);
   if (folio == NULL)
     return 0;
 
   from = offset - folio_pos (folio);
   count = min_u64 (count, folio_end (folio) - offset);
-  count = uptodate_bytes (mapping->arena, folio, from, count);
+  count = uptodate_bytes (mapping->folios.arena, folio, from, count);
   if (count > 0) {
-    folio_copy_out (buf, arena_data (mapping->arena, folio) + from, count);
+    folio_copy_out (buf, arena_data (mapping->folios.arena, folio) + from,
+                    count);
     flags = atomic_load_explicit (&folio->flags, memory_order_relaxed);
     if (use)
       reclaim_used (folio, (unsigned) (from >> SECTOR_SHIFT),
@@ -78,7 +79,7 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
     if (flags & (FOLIO_READAHEAD | FOLIO_UNREAD))
       hit_flagged (conn, folio);
   }
-  folio_put (mapping->arena, folio);
+  folio_put (mapping->folios.arena, folio);
   return count;
 }
 
@@ -90,7 +91,7 @@ static bool
 zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
               struct folio *folio, unsigned first, unsigned last)
 {
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   unsigned end;
   bool ok;
 
@@ -104,11 +105,11 @@ zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
     if (first < end) {
       folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
                   (size_t) (end - first) << SECTOR_SHIFT);
-      folio_transition (mapping, folio, first, end, FOLIO_FILLED);
+      folio_transition (&mapping->folios, folio, first, end, FOLIO_FILLED);
     }
     first = end;
   }
-  folio_unlock (mapping, folio);
+  folio_unlock (&mapping->folios, folio);
   return ok;
 }
 
@@ -125,7 +126,8 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
   struct folio *folio;
   unsigned first, last;
 
-  folio = index_get_next (mapping->index, page, (pos + n - 1) >> PAGE_SHIFT);
+  folio =
+    index_get_next (mapping->folios.index, page, (pos + n - 1) >> PAGE_SHIFT);
   if (folio && folio_pos (folio) <= pos) {
     /* Whole blocks, since a part of one can't be read later. */
     first =
@@ -142,7 +144,7 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
     memset (buf, 0, n);
   }
   if (folio)
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
 
   /* What was in the cache when the mapping was given out, and has left since,
    * has been written back and so has changed the mapping.
@@ -177,7 +179,7 @@ read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
   struct ra_window window;
 
   pass_on_waste (conn);
-  readahead_miss (conn->ra, first, last - first + 1, mapping->nr_pages,
+  readahead_miss (conn->ra, first, last - first + 1, mapping->folios.nr_pages,
                   &window);
   if (window.count)
     fill_ahead (mapping, window.first, window.count, window.marker);
@@ -190,8 +192,8 @@ read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
 static uint64_t
 max_fill (const struct mapping *mapping)
 {
-  return max_u64 (((uint64_t) mapping->arena->nr_pages << PAGE_SHIFT) / 64,
-                  PAGE_SIZE);
+  return max_u64 (
+    ((uint64_t) mapping->folios.arena->nr_pages << PAGE_SHIFT) / 64, PAGE_SIZE);
 }
 
 /* Get the mapping at offset, from the beginning of its page on if it reaches so
@@ -202,7 +204,8 @@ begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
             uint64_t offset)
 {
   uint64_t start = round_down (offset, PAGE_SIZE);
-  uint64_t end = min_u64 (round_up (offset + count, PAGE_SIZE), mapping->size);
+  uint64_t end =
+    min_u64 (round_up (offset + count, PAGE_SIZE), mapping->folios.size);
   int r;
 
   iomap_iter_init (iter, mapping->fs, start, end - start, 0);
@@ -221,12 +224,12 @@ static int64_t
 read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
                  void *buf, uint64_t pos, uint64_t n)
 {
-  struct folio *folio = index_get_next (mapping->index, pos >> PAGE_SHIFT,
-                                        (pos + n - 1) >> PAGE_SHIFT);
+  struct folio *folio = index_get_next (
+    mapping->folios.index, pos >> PAGE_SHIFT, (pos + n - 1) >> PAGE_SHIFT);
 
   if (folio) {
     n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
 }
@@ -297,7 +300,8 @@ prefetch (struct mapping *mapping, uint64_t count, uint64_t offset)
   int r, error = 0;
 
   /* More than the cache holds would only push out its own beginning. */
-  count = min_u64 (count, (uint64_t) mapping->arena->nr_pages << PAGE_SHIFT);
+  count =
+    min_u64 (count, (uint64_t) mapping->folios.arena->nr_pages << PAGE_SHIFT);
 
   iomap_iter_init (&iter, mapping->fs, offset, count, 0);
   while ((r = iomap_iter_next (&iter)) > 0) {

@@ -46,7 +46,7 @@ static int
 prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
 {
   struct mapping *mapping = w->mapping;
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   uint32_t bs = mapping->fs->block_size;
   unsigned first = sector_in (folio, round_down (pos, bs));
   unsigned last = first + (bs >> SECTOR_SHIFT);
@@ -58,7 +58,7 @@ prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
     return fill_sectors (mapping, &w->iter, folio, first, last);
   }
   folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), bs);
-  folio_transition (mapping, folio, first, last, FOLIO_FILLED);
+  folio_transition (&mapping->folios, folio, first, last, FOLIO_FILLED);
   return 0;
 }
 
@@ -74,7 +74,7 @@ prepare_ends (const struct write *w, const struct chunk *chunk)
 
   if (chunk->pos & (bs - 1))
     r = prepare_block (w, chunk->folio, chunk->pos);
-  if (r == 0 && (end & (bs - 1)) && end != w->mapping->size)
+  if (r == 0 && (end & (bs - 1)) && end != w->mapping->folios.size)
     r = prepare_block (w, chunk->folio, end);
   return r;
 }
@@ -95,7 +95,7 @@ static void
 forget_found (struct write *w)
 {
   if (w->found)
-    folio_put (w->mapping->arena, w->found);
+    folio_put (w->mapping->folios.arena, w->found);
   w->found = NULL;
 }
 
@@ -109,7 +109,7 @@ lock_found (struct write *w)
     origin_waited (w->pacing.origin);
   if (folio_mapped (w->found))
     return true;
-  folio_unlock (w->mapping, w->found);
+  folio_unlock (&w->mapping->folios, w->found);
   forget_found (w);
   return false;
 }
@@ -155,8 +155,8 @@ write_begin (struct write *w, struct chunk *chunk)
   if (r == 0 && origin_gone (w->pacing.origin))
     r = -ECONNABORTED;
   if (r < 0) {
-    folio_unlock (w->mapping, chunk->folio);
-    folio_put (w->mapping->arena, chunk->folio);
+    folio_unlock (&w->mapping->folios, chunk->folio);
+    folio_put (w->mapping->folios.arena, chunk->folio);
   }
   return r;
 }
@@ -167,8 +167,8 @@ set_written (struct mapping *mapping, struct chunk *chunk, unsigned first,
 {
   if (balance_active (mapping))
     chunk->dirtied =
-      folio_pages_not_dirty (mapping->arena, chunk->folio, first, last);
-  folio_transition (mapping, chunk->folio, first, last, FOLIO_WRITTEN);
+      folio_pages_not_dirty (mapping->folios.arena, chunk->folio, first, last);
+  folio_transition (&mapping->folios, chunk->folio, first, last, FOLIO_WRITTEN);
   reclaim_used (chunk->folio, first, last);
 }
 
@@ -185,7 +185,7 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
 
   if (copied < chunk->n && (end & (bs - 1))) {
     block = sector_in (folio, round_down (end, bs));
-    if (!folio_uptodate (mapping->arena, folio, block,
+    if (!folio_uptodate (mapping->folios.arena, folio, block,
                          block + (bs >> SECTOR_SHIFT)))
       end = round_down (end, bs);
   }
@@ -194,8 +194,8 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
                  sector_in (folio, round_up (end, bs)));
   else
     end = chunk->pos;
-  folio_unlock (mapping, folio);
-  folio_put (mapping->arena, folio);
+  folio_unlock (&mapping->folios, folio);
+  folio_put (mapping->folios.arena, folio);
   return end - chunk->pos;
 }
 
@@ -213,7 +213,7 @@ write_chunk (struct write *w, uint64_t done, uint64_t n, uint64_t *copied)
 
   if (r < 0)
     return r;
-  dst = arena_data (mapping->arena, chunk.folio) +
+  dst = arena_data (mapping->folios.arena, chunk.folio) +
         (chunk.pos - folio_pos (chunk.folio));
   *copied = mapping->hooks.copy_in (mapping, dst, w->src ? w->src + done : NULL,
                                     chunk.n);
@@ -333,7 +333,7 @@ overwrite_dirty (struct mapping *mapping, struct origin *origin,
                  struct folio *folio, const uint8_t *src, uint64_t pos,
                  uint64_t count)
 {
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   unsigned first = sector_in (folio, pos);
   unsigned last = sector_in (folio, pos + count - 1) + 1;
   uint64_t n = 0;
@@ -350,7 +350,7 @@ overwrite_dirty (struct mapping *mapping, struct origin *origin,
     n = mapping->hooks.copy_in (
       mapping, arena_data (arena, folio) + (pos - folio_pos (folio)), src,
       count);
-  folio_unlock (mapping, folio);
+  folio_unlock (&mapping->folios, folio);
   if (n > 0)
     reclaim_used (folio, first, last);
   return n;
@@ -366,12 +366,13 @@ write_buffered (struct mapping *mapping, struct origin *origin, const void *buf,
 
   /* Above freerun a connection that owes something pays, whatever it writes. */
   while (!balance_active (mapping) &&
-         (folio = index_get (mapping->index, offset >> PAGE_SHIFT)) != NULL) {
+         (folio = index_get (mapping->folios.index, offset >> PAGE_SHIFT)) !=
+           NULL) {
     n = overwrite_dirty (mapping, origin, folio, src, offset,
                          min_u64 (count, folio_end (folio) - offset));
     if (n == 0)
       return write_rest (mapping, origin, src, count, offset, folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
     if (n == count)
       return 0;
     src = src ? src + n : NULL;

@@ -41,7 +41,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
 
   if (slot < 0)
     return slot;
-  ranges_add_wait (&mapping->ranges, &range);
+  ranges_add_wait (&mapping->folios.ranges, &range);
   if (origin_gone (origin)) {
     zeroes_end (&mapping->zeroes, slot, false);
     mapping_end_range (mapping, &range);
@@ -74,7 +74,7 @@ zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
   uint32_t bs = mapping->fs->block_size;
   uint64_t end = offset + count;
   struct zero_op op = { .offset = round_up (offset, bs), .trim = trim };
-  uint64_t op_end = end == mapping->size ? end : round_down (end, bs);
+  uint64_t op_end = end == mapping->folios.size ? end : round_down (end, bs);
   int r = 0;
 
   if (op.offset >= op_end)

@@ -56,6 +56,15 @@ on_timer (struct ev_loop *loop, ev_timer *watcher, int events)
   (void) events;
 }
 
+/* Have the thread look for work, if it has not been stopped.  Any thread. */
+static void
+ring (void *opaque)
+{
+  struct flusher *flusher = opaque;
+
+  ev_async_send (flusher->loop, &flusher->wake);
+}
+
 /* Sleep until write-back has something to do again. */
 static void
 set_timer (struct flusher *flusher)
@@ -221,14 +230,16 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
     flusher_free (flusher);
     return r;
   }
-  *ret = flusher; /* the thread looks for it */
+  mapping->bell = (struct bell) { .ring = ring, .opaque = flusher };
   r = start_threads (flusher);
   if (r < 0) {
-    *ret = NULL;
+    mapping->bell.ring = NULL;
     fs_detach (mapping->fs);
     flusher_free (flusher);
+    return r;
   }
-  return r;
+  *ret = flusher;
+  return 0;
 }
 
 void
@@ -238,13 +249,7 @@ flusher_stop (struct flusher *flusher)
   stop_fs (flusher);
   stop_redoer (flusher);
   atomic_store (&flusher->stopping, true);
-  flusher_kick (flusher);
+  ring (flusher);
   pthread_join (flusher->thread, NULL);
   fs_detach (flusher->mapping->fs);
-}
-
-void
-flusher_kick (struct flusher *flusher)
-{
-  ev_async_send (flusher->loop, &flusher->wake);
 }

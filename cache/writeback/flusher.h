@@ -13,18 +13,15 @@ struct flusher;
 struct mapping;
 
 /* Attach the mapping's fs and store to a new event loop and start a thread, with
- * all signals blocked, to run it, and one for the work of the fs.  Returns 0 or a
- * negative errno.
+ * all signals blocked, to run it, which the mapping's bell then wakes, and one for
+ * the work of the fs.  Returns 0 or a negative errno.
  */
 extern int flusher_start (struct mapping *mapping, struct flusher **flusher);
 
 /* When nothing is in flight any more, end the thread, detach fs and store. */
 extern void flusher_stop (struct flusher *flusher);
 
-/* Free one that was stopped, when nobody will kick it any more. */
+/* Free one that was stopped, when nobody will ring the bell any more. */
 extern void flusher_free (struct flusher *flusher);
-
-/* Have the thread look for work, if it has not been stopped.  Any thread. */
-extern void flusher_kick (struct flusher *flusher);
 
 #endif /* FOLIO_FLUSHER_H */

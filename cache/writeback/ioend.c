@@ -32,13 +32,14 @@ void
 ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
                      unsigned last)
 {
-  if (folio_find_sector (mapping->arena, folio, last, folio_sectors (folio),
-                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
+  if (folio_find_sector (mapping->folios.arena, folio, last,
+                         folio_sectors (folio), STATE_DIRTY_SHIFT,
+                         true) < folio_sectors (folio))
     return;
-  index_lock (mapping->index);
+  index_lock (mapping->folios.index);
   if (folio_mapped (folio))
-    index_clear_tag (mapping->index, folio, TAG_TOWRITE);
-  index_unlock (mapping->index);
+    index_clear_tag (mapping->folios.index, folio, TAG_TOWRITE);
+  index_unlock (mapping->folios.index);
 }
 
 /* Copy the dirty run of the folio that begins at byte *pos, and goes on to
@@ -49,7 +50,7 @@ static bool
 take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
 {
   struct mapping *mapping = ioend->mapping;
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   uint64_t base = folio_pos (folio);
   unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
   unsigned last =
@@ -64,7 +65,7 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
   folio_copy_out (
     arena_data (mapping->bounce, ioend->buffer) + (*pos - ioend->range.start),
     arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
-  folio_transition (mapping, folio, first, last, FOLIO_WB_BEGIN);
+  folio_transition (&mapping->folios, folio, first, last, FOLIO_WB_BEGIN);
   if (ioend->kind == PASS_SYNC)
     ioend_clear_towrite (mapping, folio, last);
   *pos += length;
@@ -83,16 +84,16 @@ take_runs (struct ioend *ioend, bool *busy)
   bool more = true;
 
   while (more && pos < end) {
-    folio = index_get (mapping->index, pos >> PAGE_SHIFT);
+    folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT);
     if (folio == NULL)
       break;
     more = try_lock_wanted (folio);
     *busy = !more;
     if (more) {
       more = folio_mapped (folio) && take_run (ioend, folio, &pos, end);
-      folio_unlock (mapping, folio);
+      folio_unlock (&mapping->folios, folio);
     }
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return pos;
 }
@@ -123,7 +124,7 @@ static void
 prepare_req (struct ioend *ioend, uint64_t addr)
 {
   struct mapping *mapping = ioend->mapping;
-  uint64_t end = min_u64 (ioend->range.end, mapping->size);
+  uint64_t end = min_u64 (ioend->range.end, mapping->folios.size);
 
   ioend->iov.iov_base = arena_data (mapping->bounce, ioend->buffer);
   ioend->iov.iov_len = end - ioend->range.start;
@@ -164,19 +165,20 @@ trim_range (struct ioend *ioend)
   bool more = true;
 
   while (more && pos < end &&
-         (folio = index_get (mapping->index, pos >> PAGE_SHIFT)) != NULL) {
+         (folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT)) !=
+           NULL) {
     base = folio_pos (folio);
     last =
       (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
-    sector = folio_find_sector (mapping->arena, folio,
+    sector = folio_find_sector (mapping->folios.arena, folio,
                                 (unsigned) ((pos - base) >> SECTOR_SHIFT), last,
                                 STATE_DIRTY_SHIFT, false);
     pos = base + ((uint64_t) sector << SECTOR_SHIFT);
     more = sector == last;
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   if (pos < end)
-    ranges_shrink (&mapping->ranges, &ioend->range, pos);
+    ranges_shrink (&mapping->folios.ranges, &ioend->range, pos);
 }
 
 /* Ask where the ioend's range goes, and cut it to what the answer covers. */
@@ -189,9 +191,10 @@ map_range (struct ioend *ioend, struct iomap *iomap)
                                                iomap);
 
   /* The disk, and so the iomap, may end inside the last block. */
-  if (r == 0 && start + iomap->length < mapping->size &&
+  if (r == 0 && start + iomap->length < mapping->folios.size &&
       start + iomap->length < end)
-    ranges_shrink (&mapping->ranges, &ioend->range, start + iomap->length);
+    ranges_shrink (&mapping->folios.ranges, &ioend->range,
+                   start + iomap->length);
   return r;
 }
 
@@ -217,7 +220,7 @@ fill (struct ioend *ioend)
   if (end == start)
     return busy ? -EBUSY : 0;
   if (end < ioend->range.end)
-    ranges_shrink (&mapping->ranges, &ioend->range, end);
+    ranges_shrink (&mapping->folios.ranges, &ioend->range, end);
   prepare_req (ioend, iomap.addr + (start - iomap.offset));
   return 1;
 }
@@ -243,11 +246,11 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
   }
   wb->free = ioend->next;
   *r = -EBUSY;
-  if (ranges_try_add (&mapping->ranges, &ioend->range)) {
+  if (ranges_try_add (&mapping->folios.ranges, &ioend->range)) {
     *r = fill (ioend);
     if (*r > 0)
       return ioend;
-    ranges_cancel (&mapping->ranges, &ioend->range);
+    ranges_cancel (&mapping->folios.ranges, &ioend->range);
   }
   ioend_free (wb, ioend);
   return NULL;
@@ -285,16 +288,17 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
   unsigned folios = 0;
 
   while (pos < ioend->range.end) {
-    folio = index_get (mapping->index, pos >> PAGE_SHIFT);
+    folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT);
     assert (folio);
     base = folio_pos (folio);
     end = min_u64 (ioend->range.end, folio_end (folio));
     if (transition == FOLIO_WB_DONE)
       set_gen (folio, (pos - base) >> PAGE_SHIFT,
                (end - 1 - base) >> PAGE_SHIFT, mapping->wb.gen);
-    folio_transition (mapping, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
+    folio_transition (&mapping->folios, folio,
+                      (unsigned) ((pos - base) >> SECTOR_SHIFT),
                       (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
     pos = end;
     folios++;
   }
@@ -323,12 +327,13 @@ static void
 finish_written (struct ioend *ioend)
 {
   struct mapping *mapping = ioend->mapping;
-  uint32_t before = atomic_load (&mapping->nr_writeback);
+  uint32_t before = atomic_load (&mapping->folios.nr_writeback);
 
   writeback_note_unflushed (mapping);
   finish_folios (ioend, FOLIO_WB_DONE);
   /* This thread alone changes the counter. */
-  balance_written (mapping, before - atomic_load (&mapping->nr_writeback));
+  balance_written (mapping,
+                   before - atomic_load (&mapping->folios.nr_writeback));
   writeback_written (mapping, ioend->range.start, ioend->range.end);
 }
 

@@ -71,7 +71,7 @@ sector_at (const struct folio *folio, uint64_t pos)
 static uint64_t
 pass_end (const struct mapping *mapping, const struct wb_pass *pass)
 {
-  return pass->end ? pass->end : mapping->nr_pages << PAGE_SHIFT;
+  return pass->end ? pass->end : mapping->folios.nr_pages << PAGE_SHIFT;
 }
 
 /* Where the next thing to write begins: the first dirty sector from pass->pos
@@ -87,18 +87,18 @@ next_run (struct mapping *mapping, struct wb_pass *pass, unsigned *sector)
   unsigned first, last;
 
   while (pass->pos < end) {
-    folio = index_get_tagged (mapping->index, pass->pos >> PAGE_SHIFT,
+    folio = index_get_tagged (mapping->folios.index, pass->pos >> PAGE_SHIFT,
                               (end - 1) >> PAGE_SHIFT, tag);
     if (folio == NULL)
       break;
     first = sector_at (folio, max_u64 (pass->pos, folio_pos (folio)));
     last = sector_at (folio, end);
-    *sector = folio_find_sector (mapping->arena, folio, first, last,
+    *sector = folio_find_sector (mapping->folios.arena, folio, first, last,
                                  STATE_DIRTY_SHIFT, true);
     if (*sector < last)
       return folio;
     pass->pos = folio_end (folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return NULL;
 }
@@ -110,7 +110,7 @@ static uint64_t
 guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
                uint64_t max)
 {
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
   uint64_t end = start;
   unsigned sector;
@@ -123,7 +123,7 @@ guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
     if (end < folio_end (folio) || end - start >= max)
       break;
     folio_put (arena, folio);
-    folio = index_get (mapping->index, end >> PAGE_SHIFT);
+    folio = index_get (mapping->folios.index, end >> PAGE_SHIFT);
     if (folio == NULL)
       return end;
     first = 0;
@@ -217,7 +217,7 @@ next_ioend (struct mapping *mapping, struct wb_pass *pass,
       ioend = try_run (mapping, pass, folio, sector, r);
     else
       pass->pos = folio_end (folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return ioend;
 }

@@ -191,7 +191,7 @@ flush_ready (struct mapping *mapping, bool redo)
   if (redo)
     sync_complete_all (mapping, &wb->ready, error);
   else if (!atomic_load (&wb->unflushed) &&
-           !atomic_load (&mapping->nr_unstable))
+           !atomic_load (&mapping->folios.nr_unstable))
     sync_complete_all (mapping, &wb->ready, 0);
   else if (flush_held (mapping))
     return false;
@@ -216,7 +216,7 @@ sync_drain_step (struct mapping *mapping)
   if (wb->ready.head)
     return flush_ready (mapping, redo) || any;
   /* What could be written is to be durable all the same. */
-  if (failed && atomic_load (&mapping->nr_unstable))
+  if (failed && atomic_load (&mapping->folios.nr_unstable))
     sync_start_flush (mapping);
   return any;
 }

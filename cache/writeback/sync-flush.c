@@ -264,7 +264,7 @@ cleaned (struct mapping *mapping, struct folio *folio)
   atomic_store (&mapping->wb.cleaned_at, mapping->env->now (mapping->env));
   if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
       FOLIO_RECLAIM)
-    reclaim_rotate (mapping->cache->reclaim, folio);
+    reclaim_rotate (mapping->folios.reclaim, folio);
 }
 
 /* The flush covers those pages that were unstable before it began, not those
@@ -281,8 +281,9 @@ flushed (struct mapping *mapping, struct folio *folio, unsigned *budget)
     for (end = page; end < pages && folio[end].unstable_gen != gen; end++)
       ;
     if (end > page) {
-      clean |= folio_transition (mapping, folio, page * SECTORS_PER_PAGE,
-                                 end * SECTORS_PER_PAGE, FOLIO_FLUSHED);
+      clean |=
+        folio_transition (&mapping->folios, folio, page * SECTORS_PER_PAGE,
+                          end * SECTORS_PER_PAGE, FOLIO_FLUSHED);
       *budget -= *budget > 0;
     }
     page = end + 1;
@@ -300,16 +301,17 @@ sweep (struct mapping *mapping)
 
   while (budget > 0) {
     budget--;
-    folio = index_get_tagged (mapping->index, wb->sweep_page, mapping->nr_pages,
-                              TAG_UNSTABLE);
+    folio = index_get_tagged (mapping->folios.index, wb->sweep_page,
+                              mapping->folios.nr_pages, TAG_UNSTABLE);
     if (folio == NULL)
       return true;
     wb->sweep_page = folio_index (folio) + folio_pages (folio);
     if (wb->sweep_lost)
-      folio_transition (mapping, folio, 0, folio_sectors (folio), FOLIO_LOST);
+      folio_transition (&mapping->folios, folio, 0, folio_sectors (folio),
+                        FOLIO_LOST);
     else if (flushed (mapping, folio, &budget))
       cleaned (mapping, folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return false;
 }

@@ -121,11 +121,11 @@ static uint64_t
 first_tagged (struct mapping *mapping, const struct sync_req *req)
 {
   uint64_t page = req->start >> PAGE_SHIFT;
-  struct folio *folio = index_get (mapping->index, page);
+  struct folio *folio = index_get (mapping->folios.index, page);
 
   if (folio) {
     page = folio_index (folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
   return page;
 }
@@ -191,10 +191,10 @@ tag (struct mapping *mapping)
   uint64_t last = (wb->tag_req->end - 1) >> PAGE_SHIFT;
   bool done;
 
-  index_lock (mapping->index);
-  done = index_copy_tag (mapping->index, &wb->tag_page, last, TAG_DIRTY,
+  index_lock (mapping->folios.index);
+  done = index_copy_tag (mapping->folios.index, &wb->tag_page, last, TAG_DIRTY,
                          TAG_TOWRITE, SLICE_NODES);
-  index_unlock (mapping->index);
+  index_unlock (mapping->folios.index);
   if (!done)
     return;
   wb->tag_req = next_to_tag (wb->tag_req);

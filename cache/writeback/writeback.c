@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cache/writeback/flusher.h"
 #include "cache/writeback/ioend.h"
 #include "cache/mapping.h"
 #include "cache/writeback/pass.h"
@@ -78,8 +77,8 @@ writeback_destroy (struct mapping *mapping)
 bool
 writeback_over_background (const struct mapping *mapping)
 {
-  return atomic_load (&mapping->nr_dirty) +
-           atomic_load (&mapping->nr_writeback) >
+  return atomic_load (&mapping->folios.nr_dirty) +
+           atomic_load (&mapping->folios.nr_writeback) >
          balance_background (mapping);
 }
 
@@ -124,12 +123,12 @@ static bool
 arm_timer (struct mapping *mapping)
 {
   struct writeback *wb = &mapping->wb;
-  bool armed = atomic_load (&mapping->nr_unsaved) != 0;
+  bool armed = atomic_load (&mapping->folios.nr_unsaved) != 0;
 
   if (atomic_load (&wb->armed) == armed)
     return armed;
   atomic_store (&wb->armed, armed);
-  if (!armed && atomic_load (&mapping->nr_unsaved) != 0) {
+  if (!armed && atomic_load (&mapping->folios.nr_unsaved) != 0) {
     atomic_store (&wb->armed, true);
     armed = true;
   }
@@ -153,7 +152,8 @@ periodic_step (struct mapping *mapping, uint64_t now)
     wb->next_pass = now + mapping->config.writeback_interval;
     wb->expire_pass =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-    if (atomic_load (&mapping->nr_unstable) && !sync_awaits_flush (mapping))
+    if (atomic_load (&mapping->folios.nr_unstable) &&
+        !sync_awaits_flush (mapping))
       sync_start_flush (mapping);
   }
   return wb->expire_pass.active &&
@@ -165,11 +165,11 @@ static bool
 in_writeback (struct mapping *mapping, const struct wb_pass *pass)
 {
   struct folio *folio =
-    index_get_tagged (mapping->index, pass->start >> PAGE_SHIFT,
+    index_get_tagged (mapping->folios.index, pass->start >> PAGE_SHIFT,
                       (pass->end - 1) >> PAGE_SHIFT, TAG_WRITEBACK);
 
   if (folio)
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   return folio != NULL;
 }
 
@@ -211,9 +211,9 @@ retry_step (struct mapping *mapping, uint64_t now)
 static bool
 flush_for_waiters (const struct mapping *mapping, uint64_t now)
 {
-  return atomic_load (&mapping->nr_unstable) > 0 &&
+  return atomic_load (&mapping->folios.nr_unstable) > 0 &&
          atomic_load (&mapping->throttle.waiters) > 0 &&
-         (atomic_load (&mapping->nr_writeback) == 0 ||
+         (atomic_load (&mapping->folios.nr_writeback) == 0 ||
           now >= mapping->wb.group_commit.ended + WAITERS_FLUSH_PERIOD);
 }
 
@@ -235,7 +235,7 @@ queue_own_sync (struct mapping *mapping, uint64_t now)
 {
   struct writeback *wb = &mapping->wb;
 
-  bool unsaved = atomic_load (&mapping->nr_unsaved) > 0;
+  bool unsaved = atomic_load (&mapping->folios.nr_unsaved) > 0;
 
   if (wb->own_pending || (unsaved && now < wb->retry_at) ||
       !atomic_exchange (&wb->want_clean, false))
@@ -313,7 +313,7 @@ writeback_deadline (struct mapping *mapping)
   if (sync_awaits_flush (mapping))
     next = min_u64 (next, wb->flush_at);
   if (held_back (mapping) ||
-      (!atomic_load (&mapping->nr_unsaved) && wb->bad.n == 0))
+      (!atomic_load (&mapping->folios.nr_unsaved) && wb->bad.n == 0))
     return next;
   now = mapping->env->now (mapping->env);
   if (wb->retry_at > now)
@@ -342,8 +342,7 @@ writeback_idle (struct mapping *mapping)
 void
 writeback_kick (struct mapping *mapping)
 {
-  if (mapping->flusher)
-    flusher_kick (mapping->flusher);
+  bell_ring (&mapping->bell);
 }
 
 void
@@ -399,7 +398,7 @@ writeback_sync (struct mapping *mapping, uint64_t start, uint64_t end,
 int
 writeback_flush (struct mapping *mapping)
 {
-  uint64_t end = mapping->nr_pages << PAGE_SHIFT;
+  uint64_t end = mapping->folios.nr_pages << PAGE_SHIFT;
 
   /* There is no such byte: nothing can go wrong with it. */
   return writeback_sync (mapping, end, end + 1, true);

@@ -257,7 +257,7 @@ redo_slot (struct mapping *mapping, unsigned slot)
     return 0;
 
   range = (struct range) { .start = op.offset, .end = op.offset + op.length };
-  ranges_add_wait (&mapping->ranges, &range);
+  ranges_add_wait (&mapping->folios.ranges, &range);
   if (take_lost (zeroes, slot, &op)) {
     r = mapping->fs->ops->zero (
       mapping->fs, op.offset, op.length,

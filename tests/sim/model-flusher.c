@@ -52,6 +52,14 @@ work_of_fs (void *opaque)
   flusher->fs_ended = true;
 }
 
+static void
+ring (void *opaque)
+{
+  struct flusher *flusher = opaque;
+
+  flusher->loop.ready = true;
+}
+
 int
 flusher_start (struct mapping *mapping, struct flusher **ret)
 {
@@ -74,6 +82,7 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
   fiber_start (flusher->world, "redoer", redoer, flusher);
   if (mapping->fs->ops->work)
     fiber_start (flusher->world, "fs", work_of_fs, flusher);
+  mapping->bell = (struct bell) { .ring = ring, .opaque = flusher };
   *ret = flusher;
   return 0;
 }
@@ -91,7 +100,7 @@ flusher_stop (struct flusher *flusher)
   zeroes_stop (&flusher->mapping->zeroes);
   while (!flusher->redoer_ended)
     world_turn (w);
-  flusher_kick (flusher);
+  ring (flusher);
   while (flusher->loop.ready || !writeback_idle (flusher->mapping))
     world_turn (w);
   fs_detach (fs);
@@ -102,10 +111,4 @@ void
 flusher_free (struct flusher *flusher)
 {
   free (flusher);
-}
-
-void
-flusher_kick (struct flusher *flusher)
-{
-  flusher->loop.ready = true;
 }

@@ -43,7 +43,7 @@ step_until_idle (struct fixture *f)
 static uint32_t
 dirty (const struct fixture *f)
 {
-  return atomic_load (&f->mapping->nr_dirty);
+  return atomic_load (&f->mapping->folios.nr_dirty);
 }
 
 /* Write everything back and flush it. */
@@ -52,7 +52,7 @@ save (struct fixture *f)
 {
   mapping_kick (f->mapping);
   step_until_idle (f);
-  assert_int_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
 }
 
 /* Where it stopped last time does not matter for what is found next time. */
@@ -113,7 +113,8 @@ test_beside_lost_zeroes (void **state)
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
   put (f, MiB, MiB, 1);
-  UNTIL (dirty (f) + atomic_load (&f->mapping->nr_writeback) <= BACKGROUND);
+  UNTIL (dirty (f) + atomic_load (&f->mapping->folios.nr_writeback) <=
+         BACKGROUND);
   assert_int_equal (cache_flush (f->conn), -EIO);
   fake_store_heal (f->fake);
   assert_int_equal (cache_flush (f->conn), 0);
@@ -132,14 +133,14 @@ test_ends_when_all_is_locked (void **state)
   (void) state;
   put (f, 0, sizeof folios / sizeof folios[0] * PAGE, 1);
   for (i = 0; i < 2 * BACKGROUND; i++) {
-    folios[i] = index_get (f->mapping->index, i);
+    folios[i] = index_get (f->mapping->folios.index, i);
     folio_lock (f->mapping->env, folios[i]);
   }
   step_until_idle (f);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
   for (i = 0; i < 2 * BACKGROUND; i++) {
-    folio_unlock (f->mapping, folios[i]);
-    folio_put (f->mapping->arena, folios[i]);
+    folio_unlock (&f->mapping->folios, folios[i]);
+    folio_put (f->mapping->folios.arena, folios[i]);
   }
   step_until_idle (f);
   assert_true (dirty (f) <= BACKGROUND);

@@ -58,8 +58,8 @@ flat_out (struct fixture *f, struct rng *rng, uint64_t ns, double *average)
       cache_write (f->conn, page, PAGE, rng_below (rng, 16384) * PAGE, 0), 0);
     took = atomic_load (&f->clock) - before;
     assert_true (took <= LAW_PAUSE_MAX + TICK);
-    assert_true (atomic_load (&f->mapping->nr_unsaved) <= LIMIT);
-    sum += (double) took * atomic_load (&f->mapping->nr_unsaved);
+    assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <= LIMIT);
+    sum += (double) took * atomic_load (&f->mapping->folios.nr_unsaved);
     n++;
   }
   *average = sum / (double) ns;
@@ -134,7 +134,8 @@ test_flush_target_is_hard (void **state)
       write_buffered (f->mapping, NULL, buf, PAGE, 2 * i * PAGE), 0);
     balance_limits (f->mapping, &limits);
     assert_true (limits.limit < LIMIT / 2);
-    assert_true (atomic_load (&f->mapping->nr_unsaved) <= limits.limit * 1.05);
+    assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <=
+                 limits.limit * 1.05);
   }
   assert_true (world.waits > 0);
   stop_world (f);

@@ -112,7 +112,7 @@ fill (struct fixture *f, unsigned pages)
   uint8_t page[PAGE_SIZE] = { 1 };
   unsigned i;
 
-  for (i = atomic_load (&f->mapping->nr_unsaved); i < pages; i++)
+  for (i = atomic_load (&f->mapping->folios.nr_unsaved); i < pages; i++)
     assert_int_equal (
       write_buffered (conn->mapping, NULL, page, PAGE, i * PAGE), 0);
 }

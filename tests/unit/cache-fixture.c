@@ -449,14 +449,14 @@ nth_request (struct fixture *f, enum store_op op, unsigned n)
 uint32_t
 page_masks (struct fixture *f, uint64_t page)
 {
-  struct folio *folio = index_get (f->mapping->index, page);
+  struct folio *folio = index_get (f->mapping->folios.index, page);
   uint32_t masks;
 
   if (folio == NULL)
     return 0;
-  masks = atomic_load (arena_state (f->mapping->arena, folio) +
+  masks = atomic_load (arena_state (f->mapping->folios.arena, folio) +
                        (page - folio_index (folio)));
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   return masks;
 }
 
@@ -471,8 +471,8 @@ check_folio (struct fixture *f, struct folio *folio, struct counts *c)
   static const unsigned shifts[] = { [TAG_DIRTY] = STATE_DIRTY_SHIFT,
                                      [TAG_WRITEBACK] = STATE_WRITEBACK_SHIFT,
                                      [TAG_UNSTABLE] = STATE_UNSTABLE_SHIFT };
-  _Atomic uint32_t *state = arena_state (f->mapping->arena, folio);
-  struct index *index = f->mapping->index;
+  _Atomic uint32_t *state = arena_state (f->mapping->folios.arena, folio);
+  struct index *index = f->mapping->folios.index;
   uint32_t any = 0;
   unsigned i;
 
@@ -492,7 +492,7 @@ check_folio (struct fixture *f, struct folio *folio, struct counts *c)
                         (any >> shifts[i] & 0xff) != 0);
   if (index_has_tag (index, folio, TAG_TOWRITE))
     assert_true (index_has_tag (index, folio, TAG_DIRTY));
-  assert_int_equal (folio_unsaved (f->mapping->arena, folio),
+  assert_int_equal (folio_unsaved (f->mapping->folios.arena, folio),
                     (any & STATE_UNSAVED) != 0);
 }
 
@@ -504,25 +504,26 @@ check_state (struct fixture *f)
   struct folio *folio;
   uint64_t page = 0;
 
-  while ((folio = index_get_next (mapping->index, page, UINT64_MAX)) != NULL) {
-    index_lock (mapping->index);
+  while ((folio = index_get_next (mapping->folios.index, page, UINT64_MAX)) !=
+         NULL) {
+    index_lock (mapping->folios.index);
     check_folio (f, folio, &c);
-    index_unlock (mapping->index);
+    index_unlock (mapping->folios.index);
     page = folio_index (folio) + folio_pages (folio);
-    folio_put (mapping->arena, folio);
+    folio_put (mapping->folios.arena, folio);
   }
-  assert_int_equal (atomic_load (&mapping->nr_dirty), c.dirty);
-  assert_int_equal (atomic_load (&mapping->nr_writeback), c.writeback);
-  assert_int_equal (atomic_load (&mapping->nr_unstable), c.unstable);
-  assert_int_equal (atomic_load (&mapping->nr_unsaved), c.unsaved);
-  index_lock (mapping->index);
-  index_check (mapping->index);
-  index_unlock (mapping->index);
+  assert_int_equal (atomic_load (&mapping->folios.nr_dirty), c.dirty);
+  assert_int_equal (atomic_load (&mapping->folios.nr_writeback), c.writeback);
+  assert_int_equal (atomic_load (&mapping->folios.nr_unstable), c.unstable);
+  assert_int_equal (atomic_load (&mapping->folios.nr_unsaved), c.unsaved);
+  index_lock (mapping->folios.index);
+  index_check (mapping->folios.index);
+  index_unlock (mapping->folios.index);
 }
 
 void
 check_flushed (struct fixture *f)
 {
-  UNTIL (atomic_load (&f->mapping->nr_unstable) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unstable) == 0);
   check_state (f);
 }

@@ -58,7 +58,7 @@ test_short_of_memory (void **state)
   f->fake->store.ops = &ops;
   for (i = 0; i < pages - 1; i++)
     put (f, i * PAGE, PAGE, 1);
-  assert_true (atomic_load (&f->mapping->nr_unsaved) > 0);
+  assert_true (atomic_load (&f->mapping->folios.nr_unsaved) > 0);
   fixture_stop (f);
 }
 

@@ -31,7 +31,7 @@ static void
 test_none (void **state)
 {
   struct fixture *f = start_none (512);
-  uint32_t nr_free = atomic_load (&f->mapping->arena->nr_free);
+  uint32_t nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
 
   (void) state;
   expect (f, 0, 5 * MiB, 0);
@@ -39,7 +39,7 @@ test_none (void **state)
   store_expect (f, 1 * MiB, 3 * MiB + 512, 1);
   expect (f, 0, 1 * MiB, 0);
   expect (f, 1 * MiB, 3 * MiB + 512, 1);
-  assert_int_equal (atomic_load (&f->mapping->arena->nr_free), nr_free);
+  assert_int_equal (atomic_load (&f->mapping->folios.arena->nr_free), nr_free);
   assert_true (fake_store_bytes (f->fake, STORE_READ) >= 9 * MiB);
   fixture_stop (f);
 }
@@ -150,7 +150,8 @@ test_cutoff (void **state)
     put (f, 8 * MiB + i * 64 * KiB % (1 * MiB), PAGE, 3);
   }
   store_expect (f, 1 * MiB, 4 * MiB, 2);
-  assert_true (atomic_load (&f->mapping->nr_dirty) <= 1 * MiB / PAGE + 40);
+  assert_true (atomic_load (&f->mapping->folios.nr_dirty) <=
+               1 * MiB / PAGE + 40);
   expect (f, 0, 5 * MiB, 2);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 5 * MiB, 2);
@@ -171,7 +172,7 @@ test_cutoff_read (void **state)
   store_put (f, 0, 8 * MiB, 0);
   for (i = 0; i < 64; i++)
     put (f, i * 128 * KiB + 512, 512, 1);
-  nr_free = atomic_load (&f->mapping->arena->nr_free);
+  nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
   for (i = 0; i < 64; i++) {
     uint64_t offset = i * 128 * KiB;
     uint8_t got[3 * 512], want[3 * 512];
@@ -187,7 +188,7 @@ test_cutoff_read (void **state)
     free (buf);
   }
   /* Little of it was cached. */
-  assert_true (nr_free - atomic_load (&f->mapping->arena->nr_free) <
+  assert_true (nr_free - atomic_load (&f->mapping->folios.arena->nr_free) <
                512 * KiB / PAGE);
   fixture_stop (f);
 }

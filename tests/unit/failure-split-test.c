@@ -48,16 +48,16 @@ advance (struct fixture *f, uint64_t ns)
 static void
 until_dirty (struct fixture *f, unsigned pages)
 {
-  UNTIL (atomic_load (&f->mapping->nr_dirty) == pages &&
-         atomic_load (&f->mapping->nr_writeback) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_dirty) == pages &&
+         atomic_load (&f->mapping->folios.nr_writeback) == 0);
 }
 
 /* Time goes on until no more pages than that are dirty. */
 static void
 wait_until_dirty (struct fixture *f, unsigned pages)
 {
-  while (atomic_load (&f->mapping->nr_dirty) > pages ||
-         atomic_load (&f->mapping->nr_writeback) > 0) {
+  while (atomic_load (&f->mapping->folios.nr_dirty) > pages ||
+         atomic_load (&f->mapping->folios.nr_writeback) > 0) {
     advance (f, NSEC_PER_SEC);
     sched_yield ();
   }
@@ -106,10 +106,10 @@ test_bad_sector (void **state)
     assert_int_equal (flush (f, i % NR_CONNS), -EIO);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), writes + i);
   /* All else is made durable, though the flushes fail. */
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 1);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 1);
   /* What others wait for does not fail. */
   assert_int_equal (put_flags (f, 1, 9 * MiB, 10000, 1, CACHE_FUA), 0);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 1);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 1);
   mapping_unsaved (f->mapping, expect_unsaved, &bad);
   assert_int_equal (bad, 0);
   expect (f, 1 * MiB, 1 * MiB, 1);

@@ -109,12 +109,12 @@ test_long_request_fails (void **state)
 static bool
 is_locked (struct fixture *f, uint64_t page)
 {
-  struct folio *folio = index_get (f->mapping->index, page);
+  struct folio *folio = index_get (f->mapping->folios.index, page);
   bool locked;
 
   assert_non_null (folio);
   locked = folio_locked (folio);
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   return locked;
 }
 

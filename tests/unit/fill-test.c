@@ -26,8 +26,8 @@ start_with_data (const struct fixture_config *config)
 static uint32_t
 nr_cached (struct fixture *f)
 {
-  return f->mapping->arena->nr_pages -
-         atomic_load (&f->mapping->arena->nr_free);
+  return f->mapping->folios.arena->nr_pages -
+         atomic_load (&f->mapping->folios.arena->nr_free);
 }
 
 /* --- what is asked for --- */
@@ -375,7 +375,7 @@ filling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
     assert_int_equal (iomap->type, IOMAP_HOLE);
     put (hook.f, 0, 1 * MiB, 1);
     assert_int_equal (cache_flush (hook.f->conn), 0);
-    UNTIL (atomic_load (&hook.f->mapping->nr_unsaved) == 0);
+    UNTIL (atomic_load (&hook.f->mapping->folios.nr_unsaved) == 0);
     mapping_drop_range (hook.f->mapping, NULL, 0, 1 * MiB);
   }
   return r;

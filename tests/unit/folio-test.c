@@ -77,7 +77,7 @@ model_has (const struct model *m, unsigned first, unsigned last, uint8_t bit)
 static void
 compare_masks (const struct model *m)
 {
-  _Atomic uint32_t *state = arena_state (m->f->mapping->arena, m->folio);
+  _Atomic uint32_t *state = arena_state (m->f->mapping->folios.arena, m->folio);
   unsigned i;
 
   for (i = 0; i < m->sectors; i++) {
@@ -112,7 +112,7 @@ make_folio (struct fixture *f, uint64_t page, unsigned order)
   assert_non_null (folio);
   assert_int_equal (folio_order (folio), order);
   assert_true (folio_locked (folio));
-  folio_unlock (f->mapping, folio);
+  folio_unlock (&f->mapping->folios, folio);
   return folio;
 }
 
@@ -142,7 +142,8 @@ random_transition (struct model *m, struct rng *rng)
   }
   if (!allowed (m, first, last, transition))
     return;
-  clean = folio_transition (m->f->mapping, m->folio, first, last, transition);
+  clean = folio_transition (&m->f->mapping->folios, m->folio, first, last,
+                            transition);
   for (i = first; i < last; i++)
     m->state[i] = next_of (m->state[i], transition);
   assert_int_equal (clean, was_unsaved && !model_unsaved (m));
@@ -164,8 +165,9 @@ random_sequence (struct fixture *f, struct rng *rng, unsigned order)
     check_state (f);
   }
   /* Nothing may be in write-back when the mapping ends. */
-  folio_transition (f->mapping, m.folio, 0, m.sectors, FOLIO_WB_FAILED);
-  folio_put (f->mapping->arena, m.folio);
+  folio_transition (&f->mapping->folios, m.folio, 0, m.sectors,
+                    FOLIO_WB_FAILED);
+  folio_put (f->mapping->folios.arena, m.folio);
 }
 
 static void
@@ -192,18 +194,20 @@ force_state (struct fixture *f, struct folio *folio, uint32_t word)
   struct mapping *mapping = f->mapping;
   unsigned tag;
 
-  index_lock (mapping->index);
-  atomic_store (arena_state (mapping->arena, folio), word);
-  atomic_store (&mapping->nr_dirty, (word & masks[TAG_DIRTY]) != 0);
-  atomic_store (&mapping->nr_writeback, (word & masks[TAG_WRITEBACK]) != 0);
-  atomic_store (&mapping->nr_unstable, (word & masks[TAG_UNSTABLE]) != 0);
-  atomic_store (&mapping->nr_unsaved, (word & STATE_UNSAVED) != 0);
+  index_lock (mapping->folios.index);
+  atomic_store (arena_state (mapping->folios.arena, folio), word);
+  atomic_store (&mapping->folios.nr_dirty, (word & masks[TAG_DIRTY]) != 0);
+  atomic_store (&mapping->folios.nr_writeback,
+                (word & masks[TAG_WRITEBACK]) != 0);
+  atomic_store (&mapping->folios.nr_unstable,
+                (word & masks[TAG_UNSTABLE]) != 0);
+  atomic_store (&mapping->folios.nr_unsaved, (word & STATE_UNSAVED) != 0);
   for (tag = 0; tag < NR_TAGS; tag++)
     if (word & masks[tag])
-      index_set_tag (mapping->index, folio, (enum index_tag) tag);
+      index_set_tag (mapping->folios.index, folio, (enum index_tag) tag);
     else
-      index_clear_tag (mapping->index, folio, (enum index_tag) tag);
-  index_unlock (mapping->index);
+      index_clear_tag (mapping->folios.index, folio, (enum index_tag) tag);
+  index_unlock (mapping->folios.index);
 }
 
 /* The state table on top of folio.h, word for word, on one sector. */
@@ -233,18 +237,18 @@ test_table (void **state)
   };
   struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 0);
-  _Atomic uint32_t *word = arena_state (f->mapping->arena, folio);
+  _Atomic uint32_t *word = arena_state (f->mapping->folios.arena, folio);
   unsigned i;
 
   (void) state;
   for (i = 0; i < sizeof table / sizeof table[0]; i++) {
     force_state (f, folio, table[i].from);
-    folio_transition (f->mapping, folio, 0, 1, table[i].transition);
+    folio_transition (&f->mapping->folios, folio, 0, 1, table[i].transition);
     assert_int_equal (atomic_load (word), table[i].to);
     check_state (f);
   }
   force_state (f, folio, 0);
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   fixture_stop (f);
 }
 
@@ -254,27 +258,27 @@ test_towrite (void **state)
 {
   struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 3);
-  struct index *index = f->mapping->index;
+  struct index *index = f->mapping->folios.index;
   bool has;
 
   (void) state;
-  folio_transition (f->mapping, folio, 0, 20, FOLIO_WRITTEN);
+  folio_transition (&f->mapping->folios, folio, 0, 20, FOLIO_WRITTEN);
   index_lock (index);
   index_set_tag (index, folio, TAG_TOWRITE);
   index_unlock (index);
-  folio_transition (f->mapping, folio, 0, 10, FOLIO_WB_BEGIN);
+  folio_transition (&f->mapping->folios, folio, 0, 10, FOLIO_WB_BEGIN);
   index_lock (index);
   has = index_has_tag (index, folio, TAG_TOWRITE);
   index_unlock (index);
   assert_true (has);
-  folio_transition (f->mapping, folio, 10, 20, FOLIO_WB_BEGIN);
+  folio_transition (&f->mapping->folios, folio, 10, 20, FOLIO_WB_BEGIN);
   check_state (f);
   index_lock (index);
   has = index_has_tag (index, folio, TAG_TOWRITE);
   index_unlock (index);
   assert_false (has);
-  folio_transition (f->mapping, folio, 0, 20, FOLIO_WB_FAILED);
-  folio_put (f->mapping->arena, folio);
+  folio_transition (&f->mapping->folios, folio, 0, 20, FOLIO_WB_FAILED);
+  folio_put (f->mapping->folios.arena, folio);
   fixture_stop (f);
 }
 
@@ -286,7 +290,7 @@ test_find_sector (void **state)
   struct fixture *f = start_large ();
   struct rng rng = test_rng ("find_sector");
   struct folio *folio = make_folio (f, 0, 4);
-  struct arena *arena = f->mapping->arena;
+  struct arena *arena = f->mapping->folios.arena;
   unsigned sectors = folio_sectors (folio), i, j, first, last;
 
   (void) state;
@@ -352,7 +356,7 @@ test_all_set (void **state)
 {
   struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 2);
-  struct arena *arena = f->mapping->arena;
+  struct arena *arena = f->mapping->folios.arena;
   unsigned first, last, page;
 
   (void) state;
@@ -373,10 +377,10 @@ evicted (struct fixture *f, uint64_t page)
   struct folio *folio;
 
   reclaim_pages (f->cache->reclaim, 1u << MAX_ORDER);
-  folio = index_get (f->mapping->index, page);
+  folio = index_get (f->mapping->folios.index, page);
   if (folio == NULL)
     return true;
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   return false;
 }
 
@@ -394,7 +398,7 @@ test_eviction_refuses (void **state)
   assert_true (page_masks (f, 512) != 0);
   assert_true (evicted (f, 512));
 
-  ranges_add_wait (&f->mapping->ranges, &range);
+  ranges_add_wait (&f->mapping->folios.ranges, &range);
   put (f, 2 * MiB + 512, 512, 1);
   assert_false (evicted (f, 512));
   assert_int_equal (page_masks (f, 512) & 0xffff00ff, 0x2);
@@ -425,7 +429,7 @@ test_eviction_refuses_used (void **state)
 
   (void) state;
   assert_false (evicted (f, 0));
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   assert_true (evicted (f, 0));
   fixture_stop (f);
 }
@@ -450,7 +454,7 @@ lock_often (void *arg)
     else
       folio_lock (job->f->mapping->env, job->folio);
     ++*job->counter;
-    folio_unlock (job->f->mapping, job->folio);
+    folio_unlock (&job->f->mapping->folios, job->folio);
   }
   return NULL;
 }
@@ -472,7 +476,7 @@ test_lock (void **state)
     pthread_join (threads[i], NULL);
   assert_int_equal (counter, 80000);
   assert_false (folio_locked (folio));
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   fixture_stop (f);
 }
 

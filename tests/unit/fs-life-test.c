@@ -330,7 +330,7 @@ test_flush_fails (void **state)
   fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
-  assert_int_not_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+  assert_int_not_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
   check_flushed (f);

@@ -34,7 +34,7 @@ pin_all (struct fixture *f)
   for (offset = FAR / 2; r == 0 && offset < FAR; offset += PAGE)
     r = put_flags (f, 0, offset, 512, 2, 0);
   assert_int_equal (r, -ENOSPC);
-  assert_true (atomic_load (&f->mapping->nr_unsaved) <
+  assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <
                f->mapping->throttle.limit / 2);
   return offset - PAGE - FAR / 2;
 }
@@ -149,7 +149,7 @@ test_backoff_in_need (void **state)
   fake_store_heal (f->fake);
   atomic_store (&f->clock, writeback_deadline (f->mapping));
   step_until_idle (f);
-  assert_int_equal (atomic_load (&f->mapping->nr_unsaved), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
   fixture_stop (f);
 }
 

@@ -90,8 +90,8 @@ start_with_few_nodes (uint64_t disk_size)
     .disk_size = disk_size, .cache_size = 32 * MiB, .small_folios = true });
 
   pthread_mutex_lock (&f->cache->index_work);
-  f->mapping->index->max_nodes = NODES;
-  atomic_store (&f->mapping->index->nr_free, NODES);
+  f->mapping->folios.index->max_nodes = NODES;
+  atomic_store (&f->mapping->folios.index->nr_free, NODES);
   pthread_mutex_unlock (&f->cache->index_work);
   return f;
 }
@@ -101,7 +101,8 @@ stop (struct fixture *f)
 {
   check_state (f);
   pthread_mutex_lock (&f->cache->index_work);
-  f->mapping->index->max_nodes = f->cache->max_nodes; /* what was mapped */
+  f->mapping->folios.index->max_nodes =
+    f->cache->max_nodes; /* what was mapped */
   pthread_mutex_unlock (&f->cache->index_work);
   fixture_stop (f);
 }
@@ -109,8 +110,8 @@ stop (struct fixture *f)
 static uint32_t
 nr_cached (struct fixture *f)
 {
-  return f->mapping->arena->nr_pages -
-         atomic_load (&f->mapping->arena->nr_free);
+  return f->mapping->folios.arena->nr_pages -
+         atomic_load (&f->mapping->folios.arena->nr_free);
 }
 
 /* Pages that need a node for two of them come and go one by one, more or less;
@@ -192,7 +193,7 @@ test_ahead_of_need (void **state)
   for (pos = 0; pos < 64 * MiB; pos += STEP) {
     store_put (f, pos, PAGE, 0);
     expect (f, pos, PAGE, 0);
-    UNTIL (!index_nodes_low (f->mapping->index));
+    UNTIL (!index_nodes_low (f->mapping->folios.index));
   }
   assert_true (reclaim_evicted (f->cache->reclaim) > 0);
   stop (f);

@@ -16,16 +16,16 @@
 static uint32_t
 free_pages (struct fixture *f)
 {
-  return atomic_load (&f->mapping->arena->nr_free);
+  return atomic_load (&f->mapping->folios.arena->nr_free);
 }
 
 static bool
 cached (struct fixture *f, uint64_t page)
 {
-  struct folio *folio = index_get (f->mapping->index, page);
+  struct folio *folio = index_get (f->mapping->folios.index, page);
 
   if (folio)
-    folio_put (f->mapping->arena, folio);
+    folio_put (f->mapping->folios.arena, folio);
   return folio != NULL;
 }
 
@@ -45,8 +45,8 @@ lock_page (struct fixture *f, uint64_t page)
 static void
 unlock_page (struct fixture *f, struct folio *folio)
 {
-  folio_unlock (f->mapping, folio);
-  folio_put (f->mapping->arena, folio);
+  folio_unlock (&f->mapping->folios, folio);
+  folio_put (f->mapping->folios.arena, folio);
 }
 
 static void
@@ -122,7 +122,8 @@ test_grab_among_dirty (void **state)
 
     if (folio == NULL)
       break;
-    folio_transition (f->mapping, folio, 0, SECTORS_PER_PAGE, FOLIO_WRITTEN);
+    folio_transition (&f->mapping->folios, folio, 0, SECTORS_PER_PAGE,
+                      FOLIO_WRITTEN);
     unlock_page (f, folio);
   }
   assert_int_equal (r, -ENOMEM);

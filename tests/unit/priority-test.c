@@ -134,7 +134,7 @@ test_share_during_sync (void **state)
   w = count_writes (f);
   assert_int_equal (w.urgent_held, DEPTH / 2);
   /* Those that are done are seen to, and no more comes in their place. */
-  UNTIL (atomic_load (&f->mapping->nr_writeback) ==
+  UNTIL (atomic_load (&f->mapping->folios.nr_writeback) ==
            (DEPTH / 2 + DEPTH / 8) * (PIECE / PAGE) &&
          count_writes (f).background_held == DEPTH / 8);
   fake_store_unhold (f->fake, STORE_WRITE);
@@ -158,7 +158,7 @@ test_depth_of_one (void **state)
   for (i = 0; i < 16; i++)
     assert_int_equal (
       put_flags (f, 1, 8 * MiB + i * 2 * PAGE, PAGE, 1, CACHE_FUA), 0);
-  UNTIL (atomic_load (&f->mapping->nr_dirty) <= 1);
+  UNTIL (atomic_load (&f->mapping->folios.nr_dirty) <= 1);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 2 * MiB, 1);
   fixture_stop (f);

@@ -39,10 +39,10 @@ expect_cached (struct fixture *f, uint64_t used)
   for (uint64_t page = 0; page < used; page++)
     expect (f, page * STEP * PAGE, PAGE, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
-  assert_int_equal (used, f->mapping->arena->nr_pages -
-                            atomic_load (&f->mapping->arena->nr_free));
+  assert_int_equal (used, f->mapping->folios.arena->nr_pages -
+                            atomic_load (&f->mapping->folios.arena->nr_free));
   check_state (f);
-  arena_check (f->mapping->arena);
+  arena_check (f->mapping->folios.arena);
 }
 
 /* Use up all blocks that have this order or more; NULL ends their list. */
@@ -51,8 +51,8 @@ fragment (struct fixture *f, unsigned order, struct folio **blocks)
 {
   unsigned n = 0;
 
-  while (arena_has (f->mapping->arena, order, 1))
-    blocks[n++] = arena_alloc (f->mapping->arena, order);
+  while (arena_has (f->mapping->folios.arena, order, 1))
+    blocks[n++] = arena_alloc (f->mapping->folios.arena, order);
   blocks[n] = NULL;
 }
 
@@ -70,7 +70,7 @@ test_moves (void **state)
 {
   struct fixture *f = start_scattered (4 * MiB, 600);
   struct reclaim *reclaim = f->cache->reclaim;
-  struct arena *arena = f->mapping->arena;
+  struct arena *arena = f->mapping->folios.arena;
   struct folio *blocks[1024];
   struct folio *folio;
 
@@ -84,7 +84,7 @@ test_moves (void **state)
   assert_true (arena_has (arena, 5, 1));
   assert_int_equal (reclaim_evicted (reclaim), 0);
   for (uint64_t page = 0; page < 600; page += 2) {
-    folio = index_get (f->mapping->index, page * STEP);
+    folio = index_get (f->mapping->folios.index, page * STEP);
     assert_non_null (folio);
     assert_true (atomic_load (&folio->freq) > 0);
     folio_put (arena, folio);
@@ -108,7 +108,7 @@ static void
 test_in_the_way (void **state)
 {
   struct fixture *f = start_scattered (4 * MiB, 896);
-  struct arena *arena = f->mapping->arena;
+  struct arena *arena = f->mapping->folios.arena;
   struct folio *held[64];
   unsigned n = 0;
 
@@ -146,7 +146,7 @@ static void
 test_grace (void **state)
 {
   struct fixture *f = start_scattered (4 * MiB, 600);
-  struct arena *arena = f->mapping->arena;
+  struct arena *arena = f->mapping->folios.arena;
   struct folio *first = arena_folio (arena, 0), *blocks[1024];
   uint64_t index = folio_index (first);
   unsigned bad = 0;
@@ -161,7 +161,7 @@ test_grace (void **state)
   assert_int_equal (pthread_create (&thread, NULL, make_block, f), 0);
   UNTIL (!folio_mapped (first));
   for (unsigned i = 0; i < 1000; i++) {
-    struct folio *folio = index_get (f->mapping->index, index);
+    struct folio *folio = index_get (f->mapping->folios.index, index);
 
     bad += folio == NULL || folio == first;
     bad += folio_index (first) != index || atomic_load (&first->refs) != 0;
@@ -204,7 +204,8 @@ struct worker {
 static void
 look_up (struct crowd *crowd, uint64_t page)
 {
-  struct folio *folio = index_get (crowd->f->mapping->index, page * STEP);
+  struct folio *folio =
+    index_get (crowd->f->mapping->folios.index, page * STEP);
   uint8_t want[512], got[512];
 
   if (folio == NULL) {
@@ -212,11 +213,11 @@ look_up (struct crowd *crowd, uint64_t page)
     return;
   }
   fill_pattern (want, sizeof want, page * STEP * PAGE, 0);
-  folio_copy_out (got, arena_data (crowd->f->mapping->arena, folio),
+  folio_copy_out (got, arena_data (crowd->f->mapping->folios.arena, folio),
                   sizeof got);
   if (memcmp (want, got, sizeof want) != 0)
     atomic_fetch_add (&crowd->lost, 1);
-  folio_put (crowd->f->mapping->arena, folio);
+  folio_put (crowd->f->mapping->folios.arena, folio);
 }
 
 /* Each worker writes pages of its own, and reads them. */
@@ -293,7 +294,7 @@ test_crowd (void **state)
   for (uint64_t page = 0; page < CROWD_PAGES; page++)
     expect (f, page * STEP * PAGE, PAGE, atomic_load (&crowd->versions[page]));
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
-  arena_check (f->mapping->arena);
+  arena_check (f->mapping->folios.arena);
   free (crowd);
   fixture_stop (f);
 }
@@ -317,11 +318,11 @@ test_stream (void **state)
   for (pos = 0; pos < 64 * MiB; pos += 256 * KiB)
     expect (f, pos, 256 * KiB, 0);
   for (page = 60 * 256; page < 64 * 256; folios++) {
-    struct folio *folio = index_get (f->mapping->index, page);
+    struct folio *folio = index_get (f->mapping->folios.index, page);
 
     page = folio ? folio_index (folio) + folio_pages (folio) : page + 1;
     if (folio)
-      folio_put (f->mapping->arena, folio);
+      folio_put (f->mapping->folios.arena, folio);
   }
   printf ("the last 4 MiB are %u folios\n", folios);
   assert_true (folios <= 256);

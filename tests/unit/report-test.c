@@ -460,7 +460,7 @@ test_unsaved (void **state)
           DATA (16 * MiB, 100));
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), 0);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 2);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 2);
   ask_unsaved (f, &list);
   EXPECT (&list, DATA (PAGE, PAGE), DATA (3 * PAGE + 512, 512));
   fixture_stop (f);
@@ -513,7 +513,7 @@ test_mapping_sync (void **state)
   pthread_join (thread, NULL);
   assert_int_equal (s.result, 0);
   store_expect (s.f, 0, 1 * MiB, 1);
-  UNTIL (atomic_load (&s.f->mapping->nr_unsaved) == 0);
+  UNTIL (atomic_load (&s.f->mapping->folios.nr_unsaved) == 0);
   assert_int_equal (mapping_sync (s.f->mapping, NULL, NULL), 0);
   fixture_stop (s.f);
 }

@@ -489,7 +489,7 @@ test_now (void **state)
   assert_int_equal (s.evicted, 0);
   assert_int_equal (s.losses, 0);
   assert_int_equal (cache_flush (f->conn), 0);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
   store_put (f, 4 * MiB, 4 * MiB, 1);
   for (pos = 4 * MiB; pos < 8 * MiB; pos += 64 * KiB)
     expect (f, pos, 64 * KiB, 1);

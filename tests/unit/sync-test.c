@@ -28,8 +28,8 @@ test_flush_covers_all (void **state)
   put (f, 16 * MiB - 1, 1, 1);
   flush_ok (f, 1);
   check_flushed (f);
-  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
-  assert_int_equal (atomic_load (&f->mapping->nr_writeback), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_dirty), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_writeback), 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, 3 * MiB, 1);
   store_expect (f, 5 * MiB + 512, 512, 1);
@@ -336,8 +336,8 @@ test_background (void **state)
 
   (void) state;
   put (f, 0, 3 * MiB, 1);
-  UNTIL (atomic_load (&f->mapping->nr_dirty) +
-           atomic_load (&f->mapping->nr_writeback) <=
+  UNTIL (atomic_load (&f->mapping->folios.nr_dirty) +
+           atomic_load (&f->mapping->folios.nr_writeback) <=
          MiB / PAGE);
   assert_true (fake_store_bytes (f->fake, STORE_WRITE) >= 2 * MiB);
   flush_ok (f, 0);
@@ -356,7 +356,7 @@ test_kick (void **state)
   fake_store_volatile (f->fake);
   put (f, 123, 456789, 1);
   mapping_kick (f->mapping);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, 123, 456789, 1);
   fixture_stop (f);

@@ -27,7 +27,7 @@ static struct {
 static void
 look (struct mapping *mapping)
 {
-  uint32_t unsaved = atomic_load (&mapping->nr_unsaved);
+  uint32_t unsaved = atomic_load (&mapping->folios.nr_unsaved);
   uint32_t most = atomic_load (&watch.most);
 
   atomic_fetch_add (&watch.looks, 1);
@@ -211,7 +211,8 @@ test_shutdown (void **state)
   for (i = 0; i < 3; i++)
     start_stuck_writer (f, i, &jobs[i]);
   until_waiting (f, 3);
-  assert_true (atomic_load (&f->mapping->nr_unsaved) <= 256 * KiB / PAGE);
+  assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <=
+               256 * KiB / PAGE);
   mapping_shutdown (f->mapping);
   for (i = 0; i < 3; i++)
     assert_int_equal (job_join (&jobs[i]), -ESHUTDOWN);
@@ -283,7 +284,7 @@ test_failing_store (void **state)
   assert_true (atomic_load (&f->clock) - since > THROTTLE_PATIENCE);
   assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
   assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
-  assert_true (atomic_load (&f->mapping->nr_unsaved) <=
+  assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <=
                f->mapping->throttle.limit);
   /* What was taken of it is kept. */
   fake_store_heal (f->fake);
@@ -379,7 +380,8 @@ test_zero_makes_room (void **state)
   struct job zero = { .op = JOB_ZERO, .count = 2 * MiB };
 
   (void) state;
-  ranges_add_wait (&f->mapping->ranges, &range); /* no write-back of it */
+  ranges_add_wait (&f->mapping->folios.ranges,
+                   &range); /* no write-back of it */
   put (f, 0, 256 * KiB, 1);
   job_start (f, 1, &job);
   until_waiting (f, 1);

@@ -55,12 +55,12 @@ hot_pages (struct fixture *f)
 static unsigned
 hits (struct fixture *f, uint64_t page)
 {
-  struct folio *folio = index_get (f->mapping->index, page);
+  struct folio *folio = index_get (f->mapping->folios.index, page);
   unsigned n;
 
   assert_non_null (folio);
   n = atomic_load (&folio->freq);
-  folio_put (f->mapping->arena, folio);
+  folio_put (f->mapping->folios.arena, folio);
   return n;
 }
 

@@ -50,7 +50,7 @@ power_cut (struct fixture *f)
 void
 until_saved (struct fixture *f)
 {
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
 }
 
 void

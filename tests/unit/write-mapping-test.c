@@ -53,7 +53,7 @@ short_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 static size_t
 watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
 {
-  struct arena *arena = mapping->arena;
+  struct arena *arena = mapping->folios.arena;
   size_t at = (size_t) ((uint8_t *) dst - arena->data);
   struct folio *folio = arena_folio (arena, (uint32_t) (at >> PAGE_SHIFT));
 
@@ -330,7 +330,7 @@ test_read_fails (void **state)
   fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
   assert_int_equal (cache_write (f->conn, buf, 100, 10, 0), -EIO);
   expect (f, 0, PAGE, 1);
-  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_dirty), 0);
   put (f, 10, 100, 2);
   expect (f, 0, 10, 1);
   expect (f, 10, 100, 2);

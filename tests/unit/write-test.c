@@ -357,7 +357,7 @@ odd_end (uint32_t bs, uint64_t size)
   assert_int_equal (cache_write (f->conn, &byte, 1, size, 0), -EINVAL);
   assert_int_equal (cache_write (f->conn, &byte, 1, UINT64_MAX, 0), -EINVAL);
   assert_int_equal (cache_write (f->conn, &byte, 0, size, 0), 0);
-  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_dirty), 0);
   fixture_stop (f);
 }
 

@@ -214,7 +214,7 @@ test_hammer (void **state)
       expect_zero (f, i * PAGE, PAGE);
   }
   flush_ok (f, 0);
-  UNTIL (atomic_load (&f->mapping->nr_unsaved) == 0);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
   check_flushed (f);
   fixture_stop (f);
 }
@@ -222,7 +222,7 @@ test_hammer (void **state)
 static bool
 was_refused (struct fixture *f)
 {
-  struct ranges *ranges = &f->mapping->ranges;
+  struct ranges *ranges = &f->mapping->folios.ranges;
   bool refused;
 
   pthread_mutex_lock (&ranges->lock);

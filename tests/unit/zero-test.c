@@ -56,7 +56,7 @@ test_dirty_is_dropped (void **state)
   (void) state;
   put (f, 0, 4 * MiB, 1);
   zero (f, PAGE, 4 * MiB - 2 * PAGE, 0);
-  assert_int_equal (atomic_load (&f->mapping->nr_dirty), 2);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_dirty), 2);
   check_state (f);
   flush_ok (f, 0);
   assert_int_equal (fake_store_bytes (f->fake, STORE_WRITE), 2 * PAGE);
@@ -106,11 +106,11 @@ test_cost (void **state)
   zero (f, 0, 1 * TiB, CACHE_MAY_TRIM);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
-  nr_free = atomic_load (&f->mapping->arena->nr_free);
-  assert_int_equal (nr_free, f->mapping->arena->nr_pages);
+  nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
+  assert_int_equal (nr_free, f->mapping->folios.arena->nr_pages);
   expect_zero (f, 1 * MiB, 1 * MiB);
   expect_zero (f, 1 * TiB - PAGE, PAGE);
-  assert_int_equal (atomic_load (&f->mapping->arena->nr_free), nr_free);
+  assert_int_equal (atomic_load (&f->mapping->folios.arena->nr_free), nr_free);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
   assert_int_equal (cache_trim (f->conn, 1 * TiB - 1, 1, 0), 0);
   flush_ok (f, 0);

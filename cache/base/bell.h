@@ -1,0 +1,26 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The bell of a disk: by it any thread has the loop thread look for work.  Who
+ * rings it knows nothing of the loop.
+ */
+
+#ifndef FOLIO_BELL_H
+#define FOLIO_BELL_H
+
+#include <stddef.h>
+
+struct bell {
+  void (*ring) (void *opaque); /* any thread; NULL: there is no loop yet */
+  void *opaque;
+};
+
+static inline void
+bell_ring (const struct bell *bell)
+{
+  if (bell->ring)
+    bell->ring (bell->opaque);
+}
+
+#endif /* FOLIO_BELL_H */
