@@ -191,7 +191,7 @@ drop_all (struct mapping *mapping)
     if (mapped) {
       folio_transition (&mapping->folios, folio, 0, folio_sectors (folio),
                         FOLIO_DROPPED);
-      mapping_remove_folio (mapping, folio);
+      folios_remove (&mapping->folios, folio);
     }
     folio_unlock (&mapping->folios, folio);
     folio_put (mapping->folios.arena, folio);
@@ -382,17 +382,4 @@ mapping_grab_folio (struct mapping *mapping, uint64_t page, uint64_t last,
   if (folio)
     *err = slept;
   return folio;
-}
-
-void
-mapping_remove_folio (struct mapping *mapping, struct folio *folio)
-{
-  assert (folio_locked (folio));
-  assert (!folio_unsaved (mapping->folios.arena, folio));
-
-  index_lock (mapping->folios.index);
-  index_remove (mapping->folios.index, folio);
-  index_unlock (mapping->folios.index);
-  reclaim_remove (mapping->folios.reclaim, folio);
-  folio_put (mapping->folios.arena, folio);
 }

@@ -19,7 +19,8 @@
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/base/num.h"
-#include "cache/request/origin.h"
+#include "cache/base/origin.h"
+#include "cache/folio/range-ops.h"
 #include "cache/folio/ranges.h"
 #include "cache/request/readahead.h"
 #include "cache/folio/reclaim.h"
@@ -89,34 +90,12 @@ struct mapping {
 
 struct conn {
   struct mapping *mapping;
+  struct client client;
   struct readahead *ra;
   struct pace pace; /* of its writes */
   struct streams streams;
   _Atomic uint32_t lost_writes; /* of the mapping's, already reported */
-
-  /* Is the client gone?  Once it is known to be, for good. */
-  _Atomic bool gone;
-  conn_gone_fn *ask_gone; /* NULL: it never is */
-  void *ask_opaque;
 };
-
-/* Is the client gone?  Asks, unless it is known; on the thread of one of its
- * requests.  Never when that no longer matters: at shutdown, and where nothing can
- * be changed.
- */
-extern bool conn_ask_gone (struct conn *conn);
-
-/* Before a request changes something: is its client gone?  (-ECONNABORTED.)  */
-static inline bool
-origin_gone (struct origin *origin)
-{
-  if (origin == NULL)
-    return false;
-  if (origin->waited)
-    return origin_ask (origin);
-  /* Relaxed: whoever knows of it has been told in no other way. */
-  return atomic_load_explicit (&origin->conn->gone, memory_order_relaxed);
-}
 
 /* Take a reference to the folio of `page', or make it, no larger than order
  * and inside [page's own alignment, last].  It comes back locked and in the
@@ -141,34 +120,6 @@ extern int mapping_index_room (struct mapping *mapping, bool wait);
  * reclaim_ops.
  */
 extern void cache_index_work (void *cache);
-
-/* Take the folio, locked, out of the index and of eviction; its index's
- * reference goes.  It must be clean.
- */
-extern void mapping_remove_folio (struct mapping *mapping, struct folio *folio);
-
-/* Drop what is cached of the byte range, which the store has replaced.  It
- * begins and ends at blocks or at the disk's end, and the caller holds it in
- * mapping->folios.ranges.  If the origin's client is gone, what is unsaved may be newer
- * and of others: it stays, and is written over what the store has.  Returns 0 or
- * then, lest one that can still be told take it for done, -ECONNABORTED.
- */
-extern int mapping_drop_range (struct mapping *mapping, struct origin *origin,
-                               uint64_t start, uint64_t end);
-
-/* Forget what is clean, to read it again: it may have been read when the store
- * had what it lost since.  Waits for folio locks.
- */
-extern void mapping_forget_clean (struct mapping *mapping);
-
-/* The store may hold anything in such a range now: what is unstable becomes
- * dirty, and what is clean is dropped.
- */
-extern void mapping_distrust_range (struct mapping *mapping, uint64_t start,
-                                    uint64_t end);
-
-/* Give back a range, and tell the flusher if it was kept out by it. */
-extern void mapping_end_range (struct mapping *mapping, struct range *range);
 
 /* Is [offset, offset+count) inside the disk? */
 static inline bool

@@ -122,7 +122,7 @@ cache_extents (struct conn *conn, uint64_t count, uint64_t offset,
   struct mapping *mapping = conn->mapping;
   int r = report_range (mapping, count, offset, fn, opaque);
 
-  conn_ask_gone (conn);
+  client_ask (&conn->client);
   stats_request (mapping->stats, STAT_EXTENTS, count, r);
   return r;
 }

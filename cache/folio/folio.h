@@ -83,6 +83,11 @@ struct folios {
 
   /* Pages with any such sector; changed under the index lock, read without. */
   _Atomic uint32_t nr_dirty, nr_writeback, nr_unstable, nr_unsaved;
+
+  /* How often something unstable became dirty because the store has, or may have,
+   * something else there.
+   */
+  _Atomic uint32_t overwritten;
 };
 
 /* folio->flags */

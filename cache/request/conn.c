@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Connections, and whether their clients are still there.
+ * Connections.
  */
 
 #include <errno.h>
@@ -18,6 +18,8 @@ conn_create (struct mapping *mapping, struct conn **ret)
   if (conn == NULL)
     return -ENOMEM;
   conn->mapping = mapping;
+  conn->client.env = mapping->env;
+  conn->client.shutdown = &mapping->shutdown;
   atomic_init (&conn->lost_writes, atomic_load (&mapping->lost_writes));
   conn->ra = readahead_create (mapping->config.mode == CACHE_NONE
                                  ? 0
@@ -44,42 +46,8 @@ conn_destroy (struct conn *conn)
 void
 conn_set_gone (struct conn *conn, conn_gone_fn *fn, void *opaque)
 {
-  conn->ask_gone = fn;
-  conn->ask_opaque = opaque;
-}
-
-bool
-conn_ask_gone (struct conn *conn)
-{
-  if (atomic_load_explicit (&conn->gone, memory_order_relaxed))
-    return true;
-  if (conn->ask_gone == NULL || conn->mapping->readonly ||
-      atomic_load (&conn->mapping->shutdown) ||
-      !conn->ask_gone (conn->ask_opaque))
-    return false;
-  atomic_store (&conn->gone, true);
-  return true;
-}
-
-/* --- one request --- */
-
-bool
-origin_ask (struct origin *origin)
-{
-  origin->waited = false;
-  return conn_ask_gone (origin->conn);
-}
-
-void
-origin_look (struct origin *origin)
-{
-  struct env *env = origin->conn->mapping->env;
-  uint64_t now = env->now (env);
-
-  if (origin->looked != 0 && now - origin->looked < ORIGIN_PATIENCE)
-    now = origin->looked;
-  else if (origin->looked != 0)
-    origin->waited = true;
-  origin->looked = now;
-  origin->done = 0;
+  if (conn->mapping->readonly)
+    return; /* nothing can be changed */
+  conn->client.ask = fn;
+  conn->client.opaque = opaque;
 }

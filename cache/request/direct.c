@@ -146,7 +146,7 @@ hold_range (struct mapping *mapping, struct range *range)
     if (!zeroes_done_in (&mapping->zeroes, range->start, range->end))
       return 0;
     /* Not with the range: a flush may wait for others that need it. */
-    mapping_end_range (mapping, range);
+    folios_end_range (&mapping->folios, range);
     r = zeroes_redo (mapping);
     writeback_note_unflushed (mapping); /* or there may be no flush */
     if (r == 0)
@@ -192,17 +192,18 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
 
   r = hold_range (mapping, &range);
   if (r == 0 && origin_gone (origin)) {
-    mapping_end_range (mapping, &range);
+    folios_end_range (&mapping->folios, &range);
     r = -ECONNABORTED;
   }
   if (r == 0) {
     r = write_kept (mapping, &range, buffer);
     origin_waited (origin);
     if (r < 0)
-      mapping_distrust_range (mapping, range.start, range.end);
+      folios_distrust_range (&mapping->folios, range.start, range.end);
     else
-      r = mapping_drop_range (mapping, origin, range.start, range.end);
-    mapping_end_range (mapping, &range);
+      r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
+    throttle_wake (mapping);
+    folios_end_range (&mapping->folios, &range);
   }
   bounce_put (mapping, buffer);
   return r < 0 ? r : (int64_t) n;
@@ -227,7 +228,7 @@ int
 direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
 {
   struct mapping *mapping = conn->mapping;
-  struct origin origin = { .conn = conn };
+  struct origin origin = { .client = &conn->client };
   uint32_t bs = mapping->fs->block_size;
   uint64_t whole;
   int64_t n = 0;

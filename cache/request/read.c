@@ -326,7 +326,7 @@ cache_prefetch (struct conn *conn, uint64_t count, uint64_t offset)
 
   if (mapping_in_range (mapping, offset, count)) {
     r = prefetch (mapping, count, offset);
-    conn_ask_gone (conn);
+    client_ask (&conn->client);
   }
   stats_request (mapping->stats, STAT_PREFETCHES, count, r);
   return r;

@@ -28,13 +28,13 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
     stats_add (stats, STAT_DIRECT_READS, 1);
     stats_add (stats, STAT_DIRECT_READ_BYTES, count);
     r = direct_read (conn, buf, count, offset);
-    conn_ask_gone (conn);
+    client_ask (&conn->client);
     return r;
   }
   r = read_buffered (conn, buf, count, offset);
   if (r != 0) {
     stats_add (stats, STAT_MISSES, 1);
-    conn_ask_gone (conn);
+    client_ask (&conn->client);
   }
   return r < 0 ? r : 0;
 }
@@ -92,7 +92,8 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
           unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
-  struct origin origin = { .conn = conn, .paced = !(flags & CACHE_FUA) };
+  struct origin origin = { .client = &conn->client,
+                           .pace = flags & CACHE_FUA ? NULL : &conn->pace };
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -146,7 +147,7 @@ do_flush (struct conn *conn)
   if (lost == told)
     return r;
   /* Before it is told, so that what it reads then stays. */
-  mapping_forget_clean (mapping);
+  folios_forget_clean (&mapping->folios);
   note_told (conn, lost);
   return r ? r : -EIO;
 }
@@ -159,7 +160,7 @@ cache_flush (struct conn *conn)
   uint64_t begun = env->now (env);
   int r = do_flush (conn);
 
-  conn_ask_gone (conn); /* as after a read */
+  client_ask (&conn->client); /* as after a read */
   stats_add (mapping->stats, STAT_FLUSHES, 1);
   if (r < 0)
     stats_add (mapping->stats, STAT_FAILED, 1);

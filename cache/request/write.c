@@ -294,12 +294,11 @@ perform_write (struct write *w)
 
 /* The pace that it is to keep: none if it waits for the store anyway. */
 static struct pace *
-pace_of (const struct origin *origin)
+pace_of (const struct mapping *mapping, const struct origin *origin)
 {
-  if (origin == NULL || !origin->paced ||
-      origin->conn->mapping->config.mode != CACHE_WRITEBACK)
+  if (origin == NULL || mapping->config.mode != CACHE_WRITEBACK)
     return NULL;
-  return &origin->conn->pace;
+  return origin->pace;
 }
 
 /* Write what is not all dirty already.  Takes the reference to found, the folio
@@ -311,7 +310,9 @@ write_rest (struct mapping *mapping, struct origin *origin, const uint8_t *src,
 {
   struct write w = {
     .mapping = mapping,
-    .pacing = { .origin = origin, .pace = pace_of (origin), .count = count },
+    .pacing = { .origin = origin,
+                .pace = pace_of (mapping, origin),
+                .count = count },
     .src = src,
     .found = found,
   };

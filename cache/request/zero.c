@@ -44,7 +44,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
   ranges_add_wait (&mapping->folios.ranges, &range);
   if (origin_gone (origin)) {
     zeroes_end (&mapping->zeroes, slot, false);
-    mapping_end_range (mapping, &range);
+    folios_end_range (&mapping->folios, &range);
     return -ECONNABORTED;
   }
   r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
@@ -59,10 +59,11 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
    * before it says so.
    */
   if (r < 0)
-    mapping_distrust_range (mapping, range.start, range.end);
+    folios_distrust_range (&mapping->folios, range.start, range.end);
   else
-    r = mapping_drop_range (mapping, origin, range.start, range.end);
-  mapping_end_range (mapping, &range);
+    r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
+  throttle_wake (mapping);
+  folios_end_range (&mapping->folios, &range);
   return r;
 }
 
@@ -95,7 +96,8 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
               unsigned flags, bool trim)
 {
   struct mapping *mapping = conn->mapping;
-  struct origin origin = { .conn = conn, .paced = !(flags & CACHE_FUA) };
+  struct origin origin = { .client = &conn->client,
+                           .pace = flags & CACHE_FUA ? NULL : &conn->pace };
   unsigned store_flags = 0;
   int r;
 

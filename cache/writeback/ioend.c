@@ -355,7 +355,7 @@ finish (struct ioend *ioend)
   else
     finish_written (ioend);
   sync_ioend_over (mapping, ioend);
-  mapping_end_range (mapping, &ioend->range);
+  folios_end_range (&mapping->folios, &ioend->range);
   ioend->in_flight = false;
   wb->sent[ioend->kind]--;
   wb->in_flight--;

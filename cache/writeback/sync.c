@@ -98,18 +98,12 @@ sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
 
 /* --- what is to be written once more --- */
 
-void
-sync_note_overwritten (struct mapping *mapping)
-{
-  atomic_fetch_add (&mapping->wb.overwritten, 1);
-}
-
 /* Both only grow, so the sum is the same only if both are. */
 uint32_t
 sync_redone (struct mapping *mapping)
 {
   return zeroes_redone (&mapping->zeroes) +
-         atomic_load (&mapping->wb.overwritten);
+         atomic_load (&mapping->folios.overwritten);
 }
 
 /* --- batches --- */

@@ -65,11 +65,6 @@ extern void sync_start_flush (struct mapping *mapping);
  */
 extern bool sync_flush_step (struct mapping *mapping);
 
-/* Something that was unstable has become dirty, since the store has, or may have,
- * something else there now (any thread).
- */
-extern void sync_note_overwritten (struct mapping *mapping);
-
 /* How often something that the store had became dirty behind the tags of syncs.
  * Those under way begin anew when it has changed.
  */

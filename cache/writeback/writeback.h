@@ -123,9 +123,6 @@ struct writeback {
   _Atomic int last_error;      /* why something cannot be written or flushed; 0
                              * when all can */
   _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
-  _Atomic uint32_t
-    overwritten; /* how often what was unstable became dirty since
-                                 * the store has something else there */
   _Atomic bool direct_unflushed; /* some of that were direct writes, of which
                                   * we have no copy */
   uint32_t direct_losses; /* losses of the store when the oldest of them began;

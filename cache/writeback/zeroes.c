@@ -267,9 +267,9 @@ redo_slot (struct mapping *mapping, unsigned slot)
     /* What was written over it since must go out after it; and before it the
      * store had, and may have been asked for, what was there before the zero.
      */
-    mapping_distrust_range (mapping, range.start, range.end);
+    folios_distrust_range (&mapping->folios, range.start, range.end);
   }
-  mapping_end_range (mapping, &range);
+  folios_end_range (&mapping->folios, &range);
   return r;
 }
 

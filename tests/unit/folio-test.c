@@ -405,7 +405,7 @@ test_eviction_refuses (void **state)
   assert_int_equal (page_masks (f, 512) & 0xff00, 0x200);
   fake_store_hold (f->fake, STORE_WRITE);
   fake_store_hold (f->fake, STORE_FLUSH);
-  mapping_end_range (f->mapping, &range);
+  folios_end_range (&f->mapping->folios, &range);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   assert_int_equal (page_masks (f, 512), 0x20002);
   assert_false (evicted (f, 512));

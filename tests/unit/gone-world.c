@@ -34,7 +34,7 @@ void
 gone_known (struct fixture *f)
 {
   world.gone = true;
-  assert_true (conn_ask_gone (f->conn));
+  assert_true (client_ask (&f->conn->client));
 }
 
 bool

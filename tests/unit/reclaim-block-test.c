@@ -61,8 +61,8 @@ static void
 drop_odd (struct fixture *f, uint64_t used)
 {
   for (uint64_t page = 1; page < used; page += 2)
-    mapping_drop_range (f->mapping, NULL, page * STEP * PAGE,
-                        (page * STEP + 1) * PAGE);
+    folios_drop_range (&f->mapping->folios, NULL, page * STEP * PAGE,
+                       (page * STEP + 1) * PAGE);
 }
 
 static void

@@ -387,7 +387,7 @@ test_zero_makes_room (void **state)
   until_waiting (f, 1);
   job_start (f, 2, &zero);
   fixture_until_asleep (f, 1);
-  mapping_end_range (f->mapping, &range);
+  folios_end_range (&f->mapping->folios, &range);
   assert_int_equal (job_join (&zero), 0);
   assert_int_equal (job_join (&job), 0);
   assert_int_equal (cache_flush (f->conn), 0);

@@ -19,21 +19,39 @@
 #ifndef FOLIO_ORIGIN_H
 #define FOLIO_ORIGIN_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "fs/env.h"
 
-struct conn;
+struct pace;
 
-/* One request that changes something.  Begin with conn and paced set. */
+/* The client of a connection. */
+struct client {
+  struct env *env;
+  const _Atomic bool
+    *shutdown; /* then it no longer matters whether it is gone */
+
+  /* Is it gone?  Once it is known to be, for good. */
+  _Atomic bool gone;
+  bool (*ask) (void *opaque); /* NULL: it never is */
+  void *opaque;
+};
+
+/* Is it gone?  Asks, unless it is known; on the thread of one of its requests.
+ * Never when that no longer matters.
+ */
+extern bool client_ask (struct client *client);
+
+/* One request that changes something.  Begin with client and pace set. */
 struct origin {
-  struct conn *conn;
-  bool paced;      /* it may be, by the connection's pace */
-  bool waited;     /* for anything since it was last asked */
-  uint64_t looked; /* ns, at the clock; 0: not yet */
-  uint64_t done;   /* bytes since then */
+  struct client *client;
+  struct pace *pace; /* the connection's; NULL: it is not to be paced by it */
+  bool waited;       /* for anything since it was last asked */
+  uint64_t looked;   /* ns, at the clock; 0: not yet */
+  uint64_t done;     /* bytes since then */
 };
 
 /* A request is asked after this time (ns) even if it has not waited; the clock is
@@ -52,6 +70,18 @@ origin_waited (struct origin *origin)
 {
   if (origin)
     origin->waited = true;
+}
+
+/* Before the request changes something: is its client gone?  (-ECONNABORTED.)  */
+static inline bool
+origin_gone (struct origin *origin)
+{
+  if (origin == NULL)
+    return false;
+  if (origin->waited)
+    return origin_ask (origin);
+  /* Relaxed: whoever knows of it has been told in no other way. */
+  return atomic_load_explicit (&origin->client->gone, memory_order_relaxed);
 }
 
 /* n bytes more are done, and it goes on. */

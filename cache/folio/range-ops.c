@@ -1,0 +1,148 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Doing something to all folios of a byte range, which the caller mostly holds.
+ */
+
+#include <assert.h>
+#include <errno.h>
+
+#include "cache/base/num.h"
+#include "cache/base/origin.h"
+#include "cache/folio/range-ops.h"
+#include "cache/folio/reclaim.h"
+#include "cache/index/index.h"
+
+void
+folios_remove (struct folios *folios, struct folio *folio)
+{
+  assert (folio_locked (folio));
+  assert (!folio_unsaved (folios->arena, folio));
+
+  index_lock (folios->index);
+  index_remove (folios->index, folio);
+  index_unlock (folios->index);
+  reclaim_remove (folios->reclaim, folio);
+  folio_put (folios->arena, folio);
+}
+
+typedef void folio_fn (struct folios *folios, struct folio *folio,
+                       unsigned first, unsigned last);
+
+/* Call fn for each folio in the range, locked and in the index, with its
+ * sectors there; or gone, from where on the origin's client is.
+ */
+static void
+for_each_folio_of (struct folios *folios, struct origin *origin, uint64_t start,
+                   uint64_t end, folio_fn *fn, folio_fn *gone)
+{
+  uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  struct folio *folio;
+
+  while (page <= last &&
+         (folio = index_get_next (folios->index, page, last)) != NULL) {
+    uint64_t base = folio_pos (folio);
+    uint64_t lo = max_u64 (start, base);
+    uint64_t hi = end == folios->size ? folio_end (folio)
+                                      : min_u64 (end, folio_end (folio));
+
+    if (folio_lock (folios->env, folio))
+      origin_waited (origin);
+    if (folio_mapped (folio)) {
+      page = folio_index (folio) + folio_pages (folio);
+      (origin_gone (origin) ? gone : fn) (
+        folios, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
+        (unsigned) ((hi - base) >> SECTOR_SHIFT));
+    }
+    folio_unlock (folios, folio);
+    folio_put (folios->arena, folio);
+    origin_progress (origin, hi - lo);
+  }
+}
+
+static void
+for_each_folio (struct folios *folios, uint64_t start, uint64_t end,
+                folio_fn *fn)
+{
+  for_each_folio_of (folios, NULL, start, end, fn, fn);
+}
+
+static void
+drop (struct folios *folios, struct folio *folio, unsigned first, unsigned last)
+{
+  folio_transition (folios, folio, first, last, FOLIO_DROPPED);
+  if (first == 0 && last == folio_sectors (folio))
+    folios_remove (folios, folio);
+}
+
+/* Is the sector dirty, in writeback or unstable? */
+static bool
+sector_unsaved (const struct folios *folios, const struct folio *folio,
+                unsigned sector)
+{
+  uint32_t state = atomic_load (arena_state (folios->arena, folio) +
+                                sector / SECTORS_PER_PAGE) >>
+                   sector % SECTORS_PER_PAGE;
+
+  return (state >> STATE_DIRTY_SHIFT | state >> STATE_WRITEBACK_SHIFT |
+          state >> STATE_UNSTABLE_SHIFT) &
+         1;
+}
+
+/* Drop the sectors that are not unsaved. */
+static void
+drop_clean (struct folios *folios, struct folio *folio, unsigned first,
+            unsigned last)
+{
+  unsigned end;
+
+  for (; first < last; first = end + 1) {
+    for (end = first; end < last; end++)
+      if (sector_unsaved (folios, folio, end))
+        break;
+    if (first < end)
+      folio_transition (folios, folio, first, end, FOLIO_DROPPED);
+  }
+}
+
+static void
+distrust (struct folios *folios, struct folio *folio, unsigned first,
+          unsigned last)
+{
+  bool unstable = folio_find_sector (folios->arena, folio, first, last,
+                                     STATE_UNSTABLE_SHIFT, true) < last;
+
+  folio_transition (folios, folio, first, last, FOLIO_LOST);
+  if (unstable)
+    atomic_fetch_add (&folios->overwritten, 1);
+  drop_clean (folios, folio, first, last);
+}
+
+int
+folios_drop_range (struct folios *folios, struct origin *origin, uint64_t start,
+                   uint64_t end)
+{
+  for_each_folio_of (folios, origin, start, end, drop, distrust);
+  /* Once it is known, it is for good. */
+  return origin_gone (origin) ? -ECONNABORTED : 0;
+}
+
+void
+folios_forget_clean (struct folios *folios)
+{
+  for_each_folio (folios, 0, folios->size, drop_clean);
+}
+
+void
+folios_distrust_range (struct folios *folios, uint64_t start, uint64_t end)
+{
+  for_each_folio (folios, start, end, distrust);
+}
+
+void
+folios_end_range (struct folios *folios, struct range *range)
+{
+  if (ranges_remove (&folios->ranges, range))
+    bell_ring (folios->bell);
+}

@@ -1,0 +1,46 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Doing something to all folios of a byte range.
+ */
+
+#ifndef FOLIO_RANGE_OPS_H
+#define FOLIO_RANGE_OPS_H
+
+#include <stdint.h>
+
+#include "cache/folio/folio.h"
+
+struct origin;
+
+/* Take the folio, locked, out of the index and of eviction; its index's
+ * reference goes.  It must be clean.
+ */
+extern void folios_remove (struct folios *folios, struct folio *folio);
+
+/* Drop what is cached of the byte range, which the store has replaced.  It
+ * begins and ends at blocks or at the disk's end, and the caller holds it in
+ * folios->ranges.  If the origin's client is gone, what is unsaved may be newer
+ * and of others: it stays, and is written over what the store has.  Returns 0 or
+ * then, lest one that can still be told take it for done, -ECONNABORTED.  There may
+ * be room for more that is dirty now: of that the caller tells who waits.
+ */
+extern int folios_drop_range (struct folios *folios, struct origin *origin,
+                              uint64_t start, uint64_t end);
+
+/* Forget what is clean, to read it again: it may have been read when the store
+ * had what it lost since.  Waits for folio locks.
+ */
+extern void folios_forget_clean (struct folios *folios);
+
+/* The store may hold anything in such a range now: what is unstable becomes
+ * dirty, and what is clean is dropped.
+ */
+extern void folios_distrust_range (struct folios *folios, uint64_t start,
+                                   uint64_t end);
+
+/* Give back a range, and tell the flusher if it was kept out by it. */
+extern void folios_end_range (struct folios *folios, struct range *range);
+
+#endif /* FOLIO_RANGE_OPS_H */
