@@ -66,6 +66,28 @@ give_id_back (struct mapping *mapping)
 #define COPIES_MAX (UINT64_C (8) << 20)
 
 static int
+init_writeback (struct mapping *m)
+{
+  m->wb = (struct writeback) {
+    .env = m->env,
+    .folios = &m->folios,
+    .fs = m->fs,
+    .inbox = &m->inbox,
+    .outbox = &m->outbox,
+    .zeroes = &m->zeroes,
+    .throttle = &m->throttle,
+    .stats = m->stats,
+    .bounce = m->bounce,
+    .config = {
+      .dirty_expire = m->config.dirty_expire,
+      .interval = m->config.writeback_interval,
+      .io_depth = m->config.io_depth,
+    },
+  };
+  return writeback_init (&m->wb);
+}
+
+static int
 init_parts (struct mapping *mapping)
 {
   struct cache *cache = mapping->cache;
@@ -82,7 +104,7 @@ init_parts (struct mapping *mapping)
   if (r == 0)
     r = fill_pool_init (&mapping->fills);
   if (r == 0)
-    r = writeback_init (mapping);
+    r = init_writeback (mapping);
   /* The reclaimer's thread may be at work: not before all that it needs is there.
    */
   if (r == 0)
@@ -101,7 +123,32 @@ is_zeroed (void *opaque, uint64_t pos, uint64_t *length)
 static void
 bell (void *opaque)
 {
-  writeback_kick (opaque);
+  struct mapping *mapping = opaque;
+
+  bell_ring (&mapping->bell);
+}
+
+static void
+init_post (struct mapping *m)
+{
+  inbox_init (&m->inbox, m->env, &m->bell);
+  m->outbox = (struct outbox) { .env = m->env, .zeroes = &m->zeroes };
+  zeroes_init (&m->zeroes, &m->folios, m->fs, &m->inbox);
+}
+
+static void
+init_throttle (struct mapping *m)
+{
+  m->throttle = (struct throttle) {
+    .env = m->env,
+    .folios = &m->folios,
+    .outbox = &m->outbox,
+    .zeroes = &m->zeroes,
+    .stats = m->stats,
+  };
+  throttle_init (&m->throttle, m->config.dirty_limit,
+                 m->config.dirty_background);
+  balance_init (&m->throttle, m->config.flush_target);
 }
 
 int
@@ -136,14 +183,12 @@ mapping_create (struct cache *cache, struct fs *fs,
     .nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT,
   };
   ranges_init (&m->folios.ranges, m->env);
-  zeroes_init (&m->zeroes, m->env);
   fs->zeroed = is_zeroed;
   fs->zeroed_opaque = m;
   fs->bell = bell;
   fs->bell_opaque = m;
-  throttle_init (&m->throttle, config->dirty_limit, config->dirty_background);
-  balance_init (&m->balance, m->throttle.limit, m->throttle.background,
-                config->flush_target);
+  init_post (m);
+  init_throttle (m);
 
   r = init_parts (m);
   if (r < 0) {
@@ -157,7 +202,10 @@ mapping_create (struct cache *cache, struct fs *fs,
 static void
 store_changed (void *opaque)
 {
-  writeback_store_changed (opaque);
+  struct mapping *mapping = opaque;
+
+  inbox_store_changed (&mapping->inbox);
+  zeroes_retry (&mapping->zeroes);
 }
 
 int
@@ -168,7 +216,7 @@ mapping_start (struct mapping *mapping)
 
   store->opaque = mapping;
   store->changed = store_changed;
-  r = flusher_start (mapping, &mapping->flusher);
+  r = flusher_start (&mapping->wb, &mapping->bell, &mapping->flusher);
   if (r < 0)
     store->changed = NULL;
   return r;
@@ -218,7 +266,8 @@ mapping_destroy (struct mapping *mapping)
     flusher_free (mapping->flusher);
   if (mapping->folios.index)
     index_destroy (mapping->folios.index);
-  writeback_destroy (mapping);
+  writeback_destroy (&mapping->wb);
+  inbox_destroy (&mapping->inbox);
   if (mapping->bounce)
     arena_destroy (mapping->bounce);
   fill_pool_destroy (&mapping->fills);
@@ -234,21 +283,20 @@ mapping_destroy (struct mapping *mapping)
 void
 mapping_kick (struct mapping *mapping)
 {
-  atomic_store (&mapping->wb.want_clean, true);
-  writeback_kick (mapping);
+  inbox_kick (&mapping->inbox);
 }
 
 void
 mapping_shutdown (struct mapping *mapping)
 {
-  atomic_store (&mapping->shutdown, true);
-  throttle_wake (mapping);
+  atomic_store (&mapping->outbox.shutdown, true);
+  throttle_wake (&mapping->throttle);
 }
 
 bool
 mapping_is_shutdown (const struct mapping *mapping)
 {
-  return atomic_load (&mapping->shutdown);
+  return atomic_load (&mapping->outbox.shutdown);
 }
 
 /* --- folios --- */
@@ -331,8 +379,8 @@ alloc_folio (struct mapping *mapping, unsigned *order, unsigned wait,
       continue;
     }
     tried = wait & GRAB_WAIT_MEMORY;
-    *err =
-      wait & GRAB_WAIT_MEMORY ? throttle_give_up (mapping, since) : -ENOMEM;
+    *err = wait & GRAB_WAIT_MEMORY ? outbox_give_up (&mapping->outbox, since)
+                                   : -ENOMEM;
     if (*err)
       return NULL;
   }

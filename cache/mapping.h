@@ -24,11 +24,13 @@
 #include "cache/folio/ranges.h"
 #include "cache/request/readahead.h"
 #include "cache/folio/reclaim.h"
-#include "cache/stats.h"
+#include "cache/base/stats.h"
 #include "cache/request/stream.h"
 #include "cache/pace/throttle.h"
 #include "cache/writeback/writeback.h"
-#include "cache/writeback/zeroes.h"
+#include "cache/post/inbox.h"
+#include "cache/post/outbox.h"
+#include "cache/post/zeroes.h"
 
 #define MAX_MAPPINGS 64
 
@@ -70,19 +72,12 @@ struct mapping {
   struct mapping_hooks hooks;
   uint16_t id;
   bool readonly; /* the store's: here a hit finds it without a miss */
-  _Atomic bool shutdown;
 
-  /* Each connection reports once that a flush failed whose data could not be
-   * kept (direct writes); counts those failures.
-   */
-  _Atomic uint32_t lost_writes;
-
-  _Atomic uint32_t nr_conns;
-
-  struct throttle throttle;
-  struct balance balance;
-  struct fill_pool fills;
+  struct inbox inbox;   /* what is left for the loop thread, */
+  struct outbox outbox; /* and what that leaves for others */
   struct zeroes zeroes; /* zeroes and trims not flushed yet */
+  struct throttle throttle;
+  struct fill_pool fills;
   struct writeback wb;
   struct flusher *flusher; /* the thread that runs wb */
   struct stats *stats;
@@ -94,7 +89,7 @@ struct conn {
   struct readahead *ra;
   struct pace pace; /* of its writes */
   struct streams streams;
-  _Atomic uint32_t lost_writes; /* of the mapping's, already reported */
+  _Atomic uint32_t lost_writes; /* of the outbox's, already reported */
 };
 
 /* Take a reference to the folio of `page', or make it, no larger than order
@@ -128,18 +123,6 @@ mapping_in_range (const struct mapping *mapping, uint64_t offset,
 {
   return offset <= mapping->folios.size &&
          count <= mapping->folios.size - offset;
-}
-
-/* Is there so much unsaved that writers are paced? */
-static inline bool
-balance_active (const struct mapping *mapping)
-{
-  /* Relaxed: the limit is a number, from which nothing else is concluded.  The
-   * counter is not, for balance_wake: see count in folio.c.
-   */
-  return atomic_load (&mapping->folios.nr_unsaved) >
-         atomic_load_explicit (&mapping->balance.limits.freerun,
-                               memory_order_relaxed);
 }
 
 #endif /* FOLIO_MAPPING_H */

@@ -46,7 +46,7 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   /* Zeroes that are to be done again have a thread that tries it on and on:
    * until it succeeds the sync fails, but not before it has written the data.
    */
-  writeback_queue (mapping, &req);
+  inbox_queue (&mapping->inbox, &req);
   while (atomic_load (&req.done.word) == 0) {
     if (env->now (env) >= next + NSEC_PER_SEC) {
       next += NSEC_PER_SEC;

@@ -65,7 +65,7 @@ read_blocks (struct mapping *mapping, struct folio *buffer, uint64_t addr,
     .niov = 1,
   };
 
-  return stats_submit_wait (mapping, &req);
+  return stats_submit_wait (mapping->stats, mapping->fs->store, &req);
 }
 
 int64_t

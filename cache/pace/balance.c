@@ -10,7 +10,11 @@
 #include <inttypes.h>
 
 #include "cache/pace/balance.h"
-#include "cache/mapping.h"
+#include "cache/base/num.h"
+#include "cache/base/origin.h"
+#include "cache/base/stats.h"
+#include "cache/pace/throttle.h"
+#include "cache/post/outbox.h"
 
 /* The first measurement of bandwidth takes so much work (ns), and where there is
  * time for it no less than the store took until it had written anything.
@@ -38,9 +42,9 @@ publish (struct balance *balance)
 }
 
 void
-balance_limits (const struct mapping *mapping, struct law_limits *to)
+balance_limits (const struct throttle *throttle, struct law_limits *to)
 {
-  const struct balance_limits *from = &mapping->balance.limits;
+  const struct balance_limits *from = &throttle->balance.limits;
 
   *to = (struct law_limits) {
     .background =
@@ -55,10 +59,11 @@ balance_limits (const struct mapping *mapping, struct law_limits *to)
 }
 
 void
-balance_init (struct balance *balance, uint32_t limit, uint32_t background,
-              uint64_t flush_target)
+balance_init (struct throttle *throttle, uint64_t flush_target)
 {
-  law_init (&balance->law, limit, background, flush_target);
+  struct balance *balance = &throttle->balance;
+
+  law_init (&balance->law, throttle->limit, throttle->background, flush_target);
   balance->sample.saturated = true;
   publish (balance);
 }
@@ -67,10 +72,10 @@ balance_init (struct balance *balance, uint32_t limit, uint32_t background,
 
 /* Pause until then, or until below freerun, where nobody owes anything. */
 static int
-pause_until (struct mapping *mapping, struct pacing *pacing, uint64_t until)
+pause_until (struct throttle *throttle, struct pacing *pacing, uint64_t until)
 {
-  struct balance *balance = &mapping->balance;
-  struct env *env = mapping->env;
+  struct balance *balance = &throttle->balance;
+  struct env *env = throttle->env;
   uint64_t begun = env->now (env), now;
   uint32_t seen;
   int r = 0;
@@ -78,7 +83,7 @@ pause_until (struct mapping *mapping, struct pacing *pacing, uint64_t until)
   atomic_fetch_add (&balance->pausing, 1);
   while ((now = env->now (env)) < until) {
     seen = atomic_load (&balance->word);
-    if (atomic_load (&mapping->shutdown)) {
+    if (atomic_load (&throttle->outbox->shutdown)) {
       r = -ESHUTDOWN;
       break;
     }
@@ -86,7 +91,7 @@ pause_until (struct mapping *mapping, struct pacing *pacing, uint64_t until)
       r = -ECONNABORTED;
       break;
     }
-    if (!balance_active (mapping)) {
+    if (!balance_active (throttle)) {
       atomic_store (&pacing->pace->clock, now);
       break;
     }
@@ -94,19 +99,19 @@ pause_until (struct mapping *mapping, struct pacing *pacing, uint64_t until)
     origin_waited (pacing->origin);
   }
   atomic_fetch_sub (&balance->pausing, 1);
-  stats_note (mapping->stats, HIST_PAUSE, env->now (env) - begun);
+  stats_note (throttle->stats, HIST_PAUSE, env->now (env) - begun);
   return r;
 }
 
 /* Pay for what the connection has made dirty. */
 static int
-pay (struct mapping *mapping, struct pacing *pacing, uint32_t pages,
+pay (struct throttle *throttle, struct pacing *pacing, uint32_t pages,
      unsigned flags)
 {
   struct law_limits limits;
-  uint64_t now = mapping->env->now (mapping->env), pause, most;
+  uint64_t now = throttle->env->now (throttle->env), pause, most;
 
-  balance_limits (mapping, &limits);
+  balance_limits (throttle, &limits);
   most = law_pause_most (LAW_PAUSE_MAX, pacing->count >> PAGE_SHIFT);
   pause = law_pause (&limits, atomic_load (&pacing->pace->clock), now, pages);
   pause = min_u64 (pause, most - pacing->paused);
@@ -115,31 +120,32 @@ pay (struct mapping *mapping, struct pacing *pacing, uint32_t pages,
   if (flags & BDP_NOWAIT)
     return -EAGAIN;
   pacing->paused += pause;
-  return pause_until (mapping, pacing, now + pause);
+  return pause_until (throttle, pacing, now + pause);
 }
 
 int
-balance_dirty_pages_ratelimited (struct mapping *mapping, struct pacing *pacing,
-                                 uint32_t pages, unsigned flags)
+balance_dirty_pages_ratelimited (struct throttle *throttle,
+                                 struct pacing *pacing, uint32_t pages,
+                                 unsigned flags)
 {
   int r = 0;
 
-  if (balance_active (mapping) && pacing->pace)
-    r = pay (mapping, pacing, pages, flags);
+  if (balance_active (throttle) && pacing->pace)
+    r = pay (throttle, pacing, pages, flags);
   if (r < 0)
     return r;
-  return throttle_wait (mapping, pacing->origin, pages,
+  return throttle_wait (throttle, pacing->origin, pages,
                         (flags & BDP_NOWAIT) != 0);
 }
 
 static void
-charge (struct mapping *mapping, struct pace *pace, uint32_t pages)
+charge (struct throttle *throttle, struct pace *pace, uint32_t pages)
 {
-  uint32_t unsaved = atomic_load (&mapping->folios.nr_unsaved);
-  uint64_t now = mapping->env->now (mapping->env), clock, next;
+  uint32_t unsaved = atomic_load (&throttle->folios->nr_unsaved);
+  uint64_t now = throttle->env->now (throttle->env), clock, next;
   struct law_limits limits;
 
-  balance_limits (mapping, &limits);
+  balance_limits (throttle, &limits);
   clock = atomic_load (&pace->clock);
   do
     next = law_charge (&limits, unsaved, clock, now, pages);
@@ -148,7 +154,8 @@ charge (struct mapping *mapping, struct pace *pace, uint32_t pages)
 }
 
 void
-balance_dirtied (struct mapping *mapping, struct pacing *pacing, uint32_t pages)
+balance_dirtied (struct throttle *throttle, struct pacing *pacing,
+                 uint32_t pages)
 {
   struct pace *pace = pacing->pace;
 
@@ -159,77 +166,58 @@ balance_dirtied (struct mapping *mapping, struct pacing *pacing, uint32_t pages)
     pages = atomic_exchange (&pace->unpaid, 0);
     if (pages == 0)
       return;
-    charge (mapping, pace, pages);
+    charge (throttle, pace, pages);
   }
-  atomic_fetch_add (&mapping->balance.dirtied, pages);
-}
-
-void
-balance_wake (struct mapping *mapping)
-{
-  struct balance *balance = &mapping->balance;
-
-  if (atomic_load (&balance->pausing) == 0)
-    return;
-  if (balance_active (mapping) && !atomic_load (&mapping->shutdown))
-    return;
-  atomic_fetch_add (&balance->word, 1);
-  mapping->env->wake (mapping->env, &balance->word);
+  atomic_fetch_add (&throttle->balance.dirtied, pages);
 }
 
 /* --- loop thread --- */
 
-static bool
-at_work (const struct mapping *mapping)
-{
-  return mapping->wb.in_flight > 0 || mapping->wb.flush_state == FLUSH_SENT;
-}
-
 void
-balance_written (struct mapping *mapping, uint32_t pages)
+balance_written (struct throttle *throttle, uint32_t pages)
 {
-  mapping->balance.sample.written += pages;
+  throttle->balance.sample.written += pages;
 }
 
 /* Say so when the flush target begins or ceases to limit. */
 static void
-report (struct mapping *mapping, bool was_bound)
+report (struct throttle *throttle, bool was_bound)
 {
-  const struct throttle_law *law = &mapping->balance.law;
+  const struct throttle_law *law = &throttle->balance.law;
   double page = PAGE_SIZE / 1e6;
 
   if (law->bound == was_bound)
     return;
   if (law->bound)
-    env_log (mapping->env, LOG_DEBUG,
+    env_log (throttle->env, LOG_DEBUG,
              "the store writes %.1f MB/s: to be flushed in %g s, not more than "
              "about %.1f MB may wait to be written back",
              law->bandwidth * page, law->flush_target,
              min_u64 ((uint64_t) (law->bandwidth * law->flush_target),
-                      mapping->throttle.limit) *
+                      throttle->limit) *
                page);
   else
-    env_log (mapping->env, LOG_DEBUG,
+    env_log (throttle->env, LOG_DEBUG,
              "the store writes %.1f MB/s: flush-target no longer limits what "
              "may wait to be written back",
              law->bandwidth * page);
 }
 
 static void
-update (struct mapping *mapping)
+update (struct throttle *throttle)
 {
-  struct balance *balance = &mapping->balance;
+  struct balance *balance = &throttle->balance;
   struct law_sample *sample = &balance->sample;
   bool was_bound = balance->law.bound;
 
   sample->dirtied = atomic_exchange (&balance->dirtied, 0);
-  sample->unsaved = atomic_load (&mapping->folios.nr_unsaved);
-  sample->conns = atomic_load (&mapping->nr_conns);
+  sample->unsaved = atomic_load (&throttle->folios->nr_unsaved);
+  sample->conns = atomic_load (&throttle->nr_conns);
   law_update (&balance->law, sample);
   *sample = (struct law_sample) { .saturated = true };
   publish (balance);
-  report (mapping, was_bound);
-  throttle_wake (mapping);
+  report (throttle, was_bound);
+  throttle_wake (throttle);
 }
 
 /* Is there enough for the first measurement?  It begins when the first writes are
@@ -251,9 +239,9 @@ first_measured (struct balance *balance)
 }
 
 void
-balance_step (struct mapping *mapping, uint64_t now)
+balance_step (struct throttle *throttle, uint64_t now, bool at_work)
 {
-  struct balance *balance = &mapping->balance;
+  struct balance *balance = &throttle->balance;
   struct law_sample *sample = &balance->sample;
   uint64_t elapsed = now - balance->last_step;
 
@@ -262,37 +250,30 @@ balance_step (struct mapping *mapping, uint64_t now)
   balance->last_step = now;
   sample->elapsed += elapsed;
   /* Nothing has been sent or reaped since the last step. */
-  if (at_work (mapping))
+  if (at_work)
     sample->busy += elapsed;
-  if (!balance_active (mapping) && !writeback_over_background (mapping))
+  if (!balance_active (throttle) && !throttle_over_background (throttle))
     sample->saturated = false;
 
   if (first_measured (balance) || sample->elapsed >= LAW_INTERVAL)
-    update (mapping);
+    update (throttle);
 }
 
 uint64_t
-balance_deadline (const struct mapping *mapping)
+balance_deadline (const struct throttle *throttle, bool at_work)
 {
-  const struct balance *balance = &mapping->balance;
+  const struct balance *balance = &throttle->balance;
 
-  if (!at_work (mapping) && !balance_active (mapping))
+  if (!at_work && !balance_active (throttle))
     return ENV_FOREVER;
   return balance->last_step + LAW_INTERVAL -
          min_u64 (balance->sample.elapsed, LAW_INTERVAL);
 }
 
 bool
-balance_wants_flush (const struct mapping *mapping)
+balance_wants_flush (const struct throttle *throttle)
 {
-  return atomic_load (&mapping->folios.nr_unstable) >
-         atomic_load_explicit (&mapping->balance.limits.unstable,
-                               memory_order_relaxed);
-}
-
-uint32_t
-balance_background (const struct mapping *mapping)
-{
-  return atomic_load_explicit (&mapping->balance.limits.background,
+  return atomic_load (&throttle->folios->nr_unstable) >
+         atomic_load_explicit (&throttle->balance.limits.unstable,
                                memory_order_relaxed);
 }

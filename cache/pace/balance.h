@@ -18,36 +18,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/pace/throttle-law.h"
-
-struct conn;
-struct mapping;
+struct law_limits;
 struct origin;
-
-/* struct law_limits, changed by the loop thread and read by writers.  Members
- * are read one by one: whoever gets some of an update and not all paces a page
- * or two by numbers that do not fit.
- */
-struct balance_limits {
-  _Atomic uint32_t background, freerun, limit, unstable, base, bandwidth;
-  _Atomic uint64_t pause_max;
-};
-
-struct balance {
-  /* The loop thread's. */
-  struct throttle_law law;
-  struct law_sample sample; /* so far */
-  uint64_t last_step;       /* ns */
-  uint64_t first_busy;      /* ns, for the first measurement; 0: nothing has
-                             * been written yet */
-
-  struct balance_limits limits;
-
-  /* Written above freerun only. */
-  _Atomic uint32_t dirtied; /* pages, since the last update */
-  _Atomic uint32_t pausing; /* writers that pause */
-  _Atomic uint32_t word;    /* futex word of theirs */
-};
+struct throttle;
 
 /* The pace of one connection. */
 struct pace {
@@ -64,9 +37,8 @@ struct pacing {
   uint64_t paused;       /* ns so far */
 };
 
-/* limit, background: pages; flush_target: ns, 0: off. */
-extern void balance_init (struct balance *balance, uint32_t limit,
-                          uint32_t background, uint64_t flush_target);
+/* After throttle_init.  flush_target: ns, 0: off. */
+extern void balance_init (struct throttle *throttle, uint64_t flush_target);
 
 /* Pause, if the write's connection has made too much dirty, and be promised room
  * for `pages' pages more, at most throttle_max_chunk: see throttle_wait, and for
@@ -76,36 +48,34 @@ extern void balance_init (struct balance *balance, uint32_t limit,
  * have to wait.
  */
 #define BDP_NOWAIT 0x1u
-extern int balance_dirty_pages_ratelimited (struct mapping *mapping,
+extern int balance_dirty_pages_ratelimited (struct throttle *throttle,
                                             struct pacing *pacing,
                                             uint32_t pages, unsigned flags);
 
 /* The write has made so many pages dirty that were not, above freerun. */
-extern void balance_dirtied (struct mapping *mapping, struct pacing *pacing,
+extern void balance_dirtied (struct throttle *throttle, struct pacing *pacing,
                              uint32_t pages);
-
-/* nr_unsaved went down, the limits went up, or it is shutting down. */
-extern void balance_wake (struct mapping *mapping);
 
 /* --- loop thread --- */
 
-/* A step of write-back begins at time now. */
-extern void balance_step (struct mapping *mapping, uint64_t now);
+/* A step of write-back begins at time now.  at_work: since the last one the store
+ * has been.
+ */
+extern void balance_step (struct throttle *throttle, uint64_t now,
+                          bool at_work);
 
 /* The store has written so many pages. */
-extern void balance_written (struct mapping *mapping, uint32_t pages);
+extern void balance_written (struct throttle *throttle, uint32_t pages);
 
 /* When (ns) a step should be made though nothing else happens; ENV_FOREVER. */
-extern uint64_t balance_deadline (const struct mapping *mapping);
+extern uint64_t balance_deadline (const struct throttle *throttle,
+                                  bool at_work);
 
 /* What is in force now; any thread. */
-extern void balance_limits (const struct mapping *mapping,
+extern void balance_limits (const struct throttle *throttle,
                             struct law_limits *limits);
 
 /* Have the store's written pages become so many that they should be flushed? */
-extern bool balance_wants_flush (const struct mapping *mapping);
-
-/* More than this (pages) is to be written back. */
-extern uint32_t balance_background (const struct mapping *mapping);
+extern bool balance_wants_flush (const struct throttle *throttle);
 
 #endif /* FOLIO_BALANCE_H */

@@ -8,7 +8,12 @@
 
 #include <errno.h>
 
-#include "cache/mapping.h"
+#include "cache/base/num.h"
+#include "cache/base/origin.h"
+#include "cache/base/stats.h"
+#include "cache/pace/throttle.h"
+#include "cache/post/outbox.h"
+#include "cache/post/zeroes.h"
 
 /* Pages; less than this would leave no room for a request. */
 #define LIMIT_MIN 8
@@ -34,18 +39,18 @@ throttle_init (struct throttle *throttle, uint64_t limit, uint64_t background)
 
 /* What the flush target makes of the limit.  Relaxed: any value will do. */
 static uint32_t
-soft_limit (const struct mapping *mapping)
+soft_limit (const struct throttle *throttle)
 {
-  return atomic_load_explicit (&mapping->balance.limits.limit,
+  return atomic_load_explicit (&throttle->balance.limits.limit,
                                memory_order_relaxed);
 }
 
 uint32_t
-throttle_max_chunk (const struct mapping *mapping)
+throttle_max_chunk (const struct throttle *throttle)
 {
   uint32_t unsaved =
-    atomic_load_explicit (&mapping->folios.nr_unsaved, memory_order_relaxed);
-  uint32_t limit = soft_limit (mapping), pages = 1u << MAX_ORDER;
+    atomic_load_explicit (&throttle->folios->nr_unsaved, memory_order_relaxed);
+  uint32_t limit = soft_limit (throttle), pages = 1u << MAX_ORDER;
   uint32_t room = limit > unsaved ? limit - unsaved : 0;
 
   /* Where there is little room, little is asked for: what is large would wait
@@ -63,28 +68,26 @@ throttle_max_chunk (const struct mapping *mapping)
  * from writing.
  */
 static uint32_t
-limit_for (const struct mapping *mapping, uint32_t pages)
+limit_for (const struct throttle *throttle, uint32_t pages)
 {
-  uint64_t limit = soft_limit (mapping);
+  uint64_t limit = soft_limit (throttle);
 
-  if (atomic_load (&mapping->wb.last_error))
-    return mapping->throttle.limit;
+  if (atomic_load (&throttle->outbox->last_error))
+    return throttle->limit;
 
   return (uint32_t) min_u64 (
-    mapping->throttle.limit,
-    max_u64 (limit, (uint64_t) pages * CHUNKS_IN_LIMIT));
+    throttle->limit, max_u64 (limit, (uint64_t) pages * CHUNKS_IN_LIMIT));
 }
 
 static bool
-try_reserve (struct mapping *mapping, uint32_t pages)
+try_reserve (struct throttle *throttle, uint32_t pages)
 {
-  struct throttle *throttle = &mapping->throttle;
-  uint32_t limit = limit_for (mapping, pages);
+  uint32_t limit = limit_for (throttle, pages);
   uint32_t reserved = atomic_load (&throttle->reserved);
 
   for (;;) {
     /* Before anything is promised: others would fail for what is taken back. */
-    if (atomic_load (&mapping->folios.nr_unsaved) + reserved + pages > limit)
+    if (atomic_load (&throttle->folios->nr_unsaved) + reserved + pages > limit)
       return false;
     if (!atomic_compare_exchange_weak (&throttle->reserved, &reserved,
                                        reserved + pages))
@@ -92,104 +95,110 @@ try_reserve (struct mapping *mapping, uint32_t pages)
     /* What was promised before is dirty before it is no longer promised: looked
      * at in this order, nothing is missed.
      */
-    if (atomic_load (&mapping->folios.nr_unsaved) + reserved + pages <= limit)
+    if (atomic_load (&throttle->folios->nr_unsaved) + reserved + pages <= limit)
       return true;
-    throttle_done (mapping, pages);
+    throttle_done (throttle, pages);
     reserved = atomic_load (&throttle->reserved);
   }
 }
 
 /* Sleep until room may have been made. */
 static void
-wait_for_room (struct mapping *mapping, uint32_t seen)
+wait_for_room (struct throttle *throttle, uint32_t seen)
 {
-  struct env *env = mapping->env;
+  struct env *env = throttle->env;
 
-  writeback_kick (mapping);
-  zeroes_redo (mapping);
-  env->wait (env, &mapping->throttle.word, seen, env->now (env) + POLL);
-}
-
-/* Has one that waits since then waited for long enough, with a store of which
- * something fails?  Not while others get room, unless it never comes to it.
- */
-static bool
-out_of_patience (struct mapping *mapping, uint64_t since)
-{
-  uint64_t now = mapping->env->now (mapping->env);
-  uint64_t cleaned = atomic_load (&mapping->wb.cleaned_at);
-
-  return now > max_u64 (since, cleaned) + THROTTLE_PATIENCE ||
-         now > since + THROTTLE_BOUND;
-}
-
-int
-throttle_give_up (struct mapping *mapping, uint64_t since)
-{
-  int error = atomic_load (&mapping->wb.last_error);
-
-  if (atomic_load (&mapping->shutdown))
-    return -ESHUTDOWN;
-  /* Nothing is flushed, and so no room made, before zeroes are done again. */
-  if (error == 0 && zeroes_to_redo (&mapping->zeroes))
-    error = zeroes_redo_error (&mapping->zeroes);
-  return error && out_of_patience (mapping, since) ? error : 0;
+  bell_ring (throttle->folios->bell);
+  zeroes_redo (throttle->zeroes);
+  env->wait (env, &throttle->word, seen, env->now (env) + POLL);
 }
 
 static int
-wait_slowly (struct mapping *mapping, struct origin *origin, uint32_t pages)
+wait_slowly (struct throttle *throttle, struct origin *origin, uint32_t pages)
 {
-  struct throttle *throttle = &mapping->throttle;
-  uint64_t since = mapping->env->now (mapping->env);
+  uint64_t since = throttle->env->now (throttle->env);
   uint32_t seen;
   int r = 0;
 
   atomic_fetch_add (&throttle->waiters, 1);
   for (;;) {
     seen = atomic_load (&throttle->word);
-    if (try_reserve (mapping, pages))
+    if (try_reserve (throttle, pages))
       break;
-    r =
-      origin_gone (origin) ? -ECONNABORTED : throttle_give_up (mapping, since);
+    r = origin_gone (origin) ? -ECONNABORTED
+                             : outbox_give_up (throttle->outbox, since);
     if (r < 0)
       break;
-    wait_for_room (mapping, seen);
+    wait_for_room (throttle, seen);
     origin_waited (origin);
   }
   atomic_fetch_sub (&throttle->waiters, 1);
-  stats_note (mapping->stats, HIST_PAUSE,
-              mapping->env->now (mapping->env) - since);
+  stats_note (throttle->stats, HIST_PAUSE,
+              throttle->env->now (throttle->env) - since);
   return r;
 }
 
 int
-throttle_wait (struct mapping *mapping, struct origin *origin, uint32_t pages,
+throttle_wait (struct throttle *throttle, struct origin *origin, uint32_t pages,
                bool nowait)
 {
-  if (atomic_load_explicit (&mapping->shutdown, memory_order_relaxed))
+  if (atomic_load_explicit (&throttle->outbox->shutdown, memory_order_relaxed))
     return -ESHUTDOWN;
-  if (try_reserve (mapping, pages))
+  if (try_reserve (throttle, pages))
     return 0;
   if (nowait)
     return -EAGAIN;
-  return wait_slowly (mapping, origin, pages);
+  return wait_slowly (throttle, origin, pages);
 }
 
 void
-throttle_done (struct mapping *mapping, uint32_t pages)
+throttle_done (struct throttle *throttle, uint32_t pages)
 {
-  atomic_fetch_sub (&mapping->throttle.reserved, pages);
-  throttle_wake (mapping);
+  atomic_fetch_sub (&throttle->reserved, pages);
+  throttle_wake (throttle);
+}
+
+/* Writers that pause for the store. */
+static void
+wake_pausing (struct throttle *throttle)
+{
+  struct balance *balance = &throttle->balance;
+
+  if (atomic_load (&balance->pausing) == 0)
+    return;
+  if (balance_active (throttle) && !atomic_load (&throttle->outbox->shutdown))
+    return;
+  atomic_fetch_add (&balance->word, 1);
+  throttle->env->wake (throttle->env, &balance->word);
 }
 
 void
-throttle_wake (struct mapping *mapping)
+throttle_wake (struct throttle *throttle)
 {
-  struct throttle *throttle = &mapping->throttle;
-
-  balance_wake (mapping);
+  wake_pausing (throttle);
   if (atomic_load (&throttle->waiters) == 0)
     return;
   atomic_fetch_add (&throttle->word, 1);
-  mapping->env->wake (mapping->env, &throttle->word);
+  throttle->env->wake (throttle->env, &throttle->word);
+}
+
+bool
+throttle_over_background (const struct throttle *throttle)
+{
+  const struct folios *folios = throttle->folios;
+
+  return atomic_load (&folios->nr_dirty) + atomic_load (&folios->nr_writeback) >
+         atomic_load_explicit (&throttle->balance.limits.background,
+                               memory_order_relaxed);
+}
+
+void
+throttle_dirtied (struct throttle *throttle)
+{
+  /* Woken when the threshold is crossed, and once for the periodic passes,
+   * never for each write.
+   */
+  if (!atomic_load (&throttle->armed) || (throttle_over_background (throttle) &&
+                                          !atomic_load (&throttle->cleaning)))
+    bell_ring (throttle->folios->bell);
 }

@@ -14,10 +14,48 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct mapping;
+#include "cache/base/bell.h"
+#include "cache/folio/folio.h"
+#include "cache/pace/throttle-law.h"
+
 struct origin;
+struct outbox;
+struct stats;
+struct zeroes;
+
+/* struct law_limits, changed by the loop thread and read by writers.  Members
+ * are read one by one: whoever gets some of an update and not all paces a page
+ * or two by numbers that do not fit.
+ */
+struct balance_limits {
+  _Atomic uint32_t background, freerun, limit, unstable, base, bandwidth;
+  _Atomic uint64_t pause_max;
+};
+
+struct balance {
+  /* The loop thread's. */
+  struct throttle_law law;
+  struct law_sample sample; /* so far */
+  uint64_t last_step;       /* ns */
+  uint64_t first_busy;      /* ns, for the first measurement; 0: nothing has
+                             * been written yet */
+
+  struct balance_limits limits;
+
+  /* Written above freerun only. */
+  _Atomic uint32_t dirtied; /* pages, since the last update */
+  _Atomic uint32_t pausing; /* writers that pause */
+  _Atomic uint32_t word;    /* futex word of theirs */
+};
 
 struct throttle {
+  /* Set before throttle_init, and fixed. */
+  struct env *env;
+  struct folios *folios; /* whose pages are counted */
+  struct outbox *outbox;
+  struct zeroes *zeroes;
+  struct stats *stats;
+
   uint32_t limit;            /* pages: dirty, writeback and unstable together */
   uint32_t background;       /* pages above which write-back begins, unless the
                               * law (balance.h) has lowered it */
@@ -25,6 +63,13 @@ struct throttle {
   _Atomic uint32_t word;     /* futex word: changes when room was made while
                               * waiters is not 0 */
   _Atomic uint32_t waiters;
+
+  _Atomic uint32_t nr_conns; /* connections, whether they write or not */
+  struct balance balance;
+
+  /* What write-back is at, for who makes something dirty. */
+  _Atomic bool cleaning; /* there was too much dirty: it has begun */
+  _Atomic bool armed;    /* it comes back by itself: there is unsaved data */
 };
 
 extern void throttle_init (struct throttle *throttle, uint64_t limit,
@@ -34,25 +79,36 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
  * dirty; waits while the limit is reached.  To be given back with
  * throttle_done when they are dirty.  Not with a lock held, nor on the loop
  * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
- * written back for THROTTLE_PATIENCE, or if some of it can't and there is no
- * room for THROTTLE_BOUND; or -ECONNABORTED if it has to wait and the origin's
+ * written back for PATIENCE, or if some of it can't and there is no
+ * room for PATIENCE_BOUND; or -ECONNABORTED if it has to wait and the origin's
  * client is gone; with nowait, -EAGAIN where it would wait.
  */
-#define THROTTLE_PATIENCE (10 * NSEC_PER_SEC)
-#define THROTTLE_BOUND (60 * NSEC_PER_SEC)
-extern int throttle_wait (struct mapping *mapping, struct origin *origin,
+extern int throttle_wait (struct throttle *throttle, struct origin *origin,
                           uint32_t pages, bool nowait);
-extern void throttle_done (struct mapping *mapping, uint32_t pages);
-
-/* Why a writer that has waited for room or memory since then (ns) should not
- * wait any longer: as throttle_wait returns it, or 0.
- */
-extern int throttle_give_up (struct mapping *mapping, uint64_t since);
+extern void throttle_done (struct throttle *throttle, uint32_t pages);
 
 /* Most pages to ask for at once now; a power of two. */
-extern uint32_t throttle_max_chunk (const struct mapping *mapping);
+extern uint32_t throttle_max_chunk (const struct throttle *throttle);
 
-/* nr_unsaved went down. */
-extern void throttle_wake (struct mapping *mapping);
+/* nr_unsaved went down, the limits went up, or it is shutting down. */
+extern void throttle_wake (struct throttle *throttle);
+
+/* Is there so much unsaved that writers are paced? */
+static inline bool
+balance_active (const struct throttle *throttle)
+{
+  /* Relaxed: the limit is a number, from which nothing else is concluded.  The
+   * counter is not, for throttle_wake: see count in folio.c.
+   */
+  return atomic_load (&throttle->folios->nr_unsaved) >
+         atomic_load_explicit (&throttle->balance.limits.freerun,
+                               memory_order_relaxed);
+}
+
+/* Is there so much dirty that it should be written back at once? */
+extern bool throttle_over_background (const struct throttle *throttle);
+
+/* Dirty pages have been added: begin write-back if there are too many. */
+extern void throttle_dirtied (struct throttle *throttle);
 
 #endif /* FOLIO_THROTTLE_H */

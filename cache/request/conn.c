@@ -19,8 +19,8 @@ conn_create (struct mapping *mapping, struct conn **ret)
     return -ENOMEM;
   conn->mapping = mapping;
   conn->client.env = mapping->env;
-  conn->client.shutdown = &mapping->shutdown;
-  atomic_init (&conn->lost_writes, atomic_load (&mapping->lost_writes));
+  conn->client.shutdown = &mapping->outbox.shutdown;
+  atomic_init (&conn->lost_writes, atomic_load (&mapping->outbox.lost_writes));
   conn->ra = readahead_create (mapping->config.mode == CACHE_NONE
                                  ? 0
                                  : mapping->config.readahead >> PAGE_SHIFT);
@@ -29,7 +29,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
     return -ENOMEM;
   }
   streams_init (&conn->streams);
-  atomic_fetch_add (&mapping->nr_conns, 1);
+  atomic_fetch_add (&mapping->throttle.nr_conns, 1);
   *ret = conn;
   return 0;
 }
@@ -37,7 +37,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
 void
 conn_destroy (struct conn *conn)
 {
-  atomic_fetch_sub (&conn->mapping->nr_conns, 1);
+  atomic_fetch_sub (&conn->mapping->throttle.nr_conns, 1);
   streams_destroy (&conn->streams);
   readahead_destroy (conn->ra);
   free (conn);

@@ -125,7 +125,7 @@ write_held (struct mapping *mapping, const struct range *range,
       .iov = &iov,
       .niov = 1,
     };
-    r = stats_submit_wait (mapping, &req);
+    r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
     fs->ops->ioend_done (fs, pos, n, r);
   }
   return r;
@@ -147,10 +147,10 @@ hold_range (struct mapping *mapping, struct range *range)
       return 0;
     /* Not with the range: a flush may wait for others that need it. */
     folios_end_range (&mapping->folios, range);
-    r = zeroes_redo (mapping);
-    writeback_note_unflushed (mapping); /* or there may be no flush */
+    r = zeroes_redo (&mapping->zeroes);
+    inbox_note_unflushed (&mapping->inbox); /* or there may be no flush */
     if (r == 0)
-      r = writeback_flush (mapping);
+      r = inbox_flush (&mapping->inbox);
     if (r < 0)
       return r;
   }
@@ -166,13 +166,14 @@ write_kept (struct mapping *mapping, const struct range *range,
   uint32_t losses;
   int r;
 
-  atomic_fetch_add (&mapping->wb.direct_in_flight, 1);
+  atomic_fetch_add (&mapping->inbox.direct_in_flight, 1);
   do {
     losses = store_losses (mapping->fs->store);
     r = write_held (mapping, range, buffer);
-  } while (!sync_direct_kept (mapping, losses) && r == 0);
-  writeback_note_unflushed (mapping);
-  atomic_fetch_sub (&mapping->wb.direct_in_flight, 1);
+  } while (!inbox_direct_kept (&mapping->inbox, mapping->fs->store, losses) &&
+           r == 0);
+  inbox_note_unflushed (&mapping->inbox);
+  atomic_fetch_sub (&mapping->inbox.direct_in_flight, 1);
   return r;
 }
 
@@ -202,7 +203,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
       folios_distrust_range (&mapping->folios, range.start, range.end);
     else
       r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
-    throttle_wake (mapping);
+    throttle_wake (&mapping->throttle);
     folios_end_range (&mapping->folios, &range);
   }
   bounce_put (mapping, buffer);
@@ -220,7 +221,7 @@ write_part (struct mapping *mapping, struct origin *origin, const void *buf,
   n = min_u64 (n, bs - pos % bs);
   r = write_buffered (mapping, origin, buf, n, pos);
   if (r == 0)
-    r = writeback_sync (mapping, pos, pos + n, false);
+    r = inbox_sync (&mapping->inbox, pos, pos + n, false);
   return r < 0 ? r : (int64_t) n;
 }
 

@@ -113,7 +113,7 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
     .iov = &iov,
     .niov = 1,
   };
-  int r = stats_submit_wait (mapping, &req);
+  int r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
 
   if (r == 0)
     folio_transition (&mapping->folios, folio, first, last, FOLIO_FILLED);

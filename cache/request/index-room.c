@@ -56,7 +56,7 @@ mapping_index_room (struct mapping *mapping, bool wait)
     index_reclaim_nodes (mapping->folios.index);
     if (index_free_nodes (mapping->folios.index) > 0)
       return 0;
-    r = throttle_give_up (mapping, since);
+    r = outbox_give_up (&mapping->outbox, since);
   }
   return r;
 }

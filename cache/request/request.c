@@ -49,7 +49,7 @@ write_direct_once (struct conn *conn, const void *buf, uint32_t count,
   struct mapping *mapping = conn->mapping;
   struct store *store = mapping->fs->store;
   uint32_t losses = store_losses (store);
-  uint32_t lost = atomic_load (&mapping->lost_writes);
+  uint32_t lost = atomic_load (&mapping->outbox.lost_writes);
   int r = direct_write (conn, buf, count, offset);
 
   if (r == 0)
@@ -59,7 +59,8 @@ write_direct_once (struct conn *conn, const void *buf, uint32_t count,
     return r;
   *again = store_losses (store) != losses;
   /* A flush that failed meanwhile may have lost it. */
-  return !*again && atomic_load (&mapping->lost_writes) != lost ? -EIO : 0;
+  return !*again && atomic_load (&mapping->outbox.lost_writes) != lost ? -EIO
+                                                                       : 0;
 }
 
 static int
@@ -141,9 +142,9 @@ do_flush (struct conn *conn)
   int r;
 
   /* If that fails so does the sync, but not before it has written the data. */
-  zeroes_redo (mapping);
-  r = writeback_sync (mapping, 0, UINT64_MAX, true);
-  lost = atomic_load (&mapping->lost_writes);
+  zeroes_redo (&mapping->zeroes);
+  r = inbox_sync (&mapping->inbox, 0, UINT64_MAX, true);
+  lost = atomic_load (&mapping->outbox.lost_writes);
   if (lost == told)
     return r;
   /* Before it is told, so that what it reads then stays. */

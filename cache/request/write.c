@@ -165,7 +165,7 @@ static void
 set_written (struct mapping *mapping, struct chunk *chunk, unsigned first,
              unsigned last)
 {
-  if (balance_active (mapping))
+  if (balance_active (&mapping->throttle))
     chunk->dirtied =
       folio_pages_not_dirty (mapping->folios.arena, chunk->folio, first, last);
   folio_transition (&mapping->folios, chunk->folio, first, last, FOLIO_WRITTEN);
@@ -219,7 +219,7 @@ write_chunk (struct write *w, uint64_t done, uint64_t n, uint64_t *copied)
                                     chunk.n);
   taken = (int64_t) write_end (mapping, &chunk, *copied);
   if (chunk.dirtied)
-    balance_dirtied (mapping, &w->pacing, chunk.dirtied);
+    balance_dirtied (&mapping->throttle, &w->pacing, chunk.dirtied);
   return taken;
 }
 
@@ -242,16 +242,17 @@ write_chunks (struct write *w, uint64_t n)
   int64_t r;
 
   while (done < n) {
-    max = (uint64_t) throttle_max_chunk (mapping) << PAGE_SHIFT;
+    max = (uint64_t) throttle_max_chunk (&mapping->throttle) << PAGE_SHIFT;
     /* A chunk ends at a multiple of its size, so that the next is aligned. */
     size = min_u64 (n - done, max - ((w->iter.pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
     pages = pages_of (w->iter.pos + done, size);
-    r = balance_dirty_pages_ratelimited (mapping, &w->pacing, pages, 0);
+    r = balance_dirty_pages_ratelimited (&mapping->throttle, &w->pacing, pages,
+                                         0);
     if (r < 0)
       return r;
     r = write_chunk (w, done, size, &copied);
-    throttle_done (mapping, pages);
+    throttle_done (&mapping->throttle, pages);
     if (r == -ESTALE || r == -EAGAIN)
       break;
     if (r < 0)
@@ -279,7 +280,7 @@ perform_write (struct write *w)
 
   while ((r = iomap_iter_next (&w->iter)) > 0) {
     n = write_chunks (w, iomap_iter_length (&w->iter));
-    writeback_dirtied (w->mapping);
+    throttle_dirtied (&w->mapping->throttle);
     if (n < 0) {
       r = (int) n;
       break;
@@ -366,7 +367,7 @@ write_buffered (struct mapping *mapping, struct origin *origin, const void *buf,
   uint64_t n;
 
   /* Above freerun a connection that owes something pays, whatever it writes. */
-  while (!balance_active (mapping) &&
+  while (!balance_active (&mapping->throttle) &&
          (folio = index_get (mapping->folios.index, offset >> PAGE_SHIFT)) !=
            NULL) {
     n = overwrite_dirty (mapping, origin, folio, src, offset,
@@ -389,7 +390,7 @@ write_allowed (const struct mapping *mapping)
 {
   if (mapping->readonly)
     return -EROFS;
-  return atomic_load_explicit (&mapping->shutdown, memory_order_relaxed)
+  return atomic_load_explicit (&mapping->outbox.shutdown, memory_order_relaxed)
            ? -ESHUTDOWN
            : 0;
 }
@@ -402,10 +403,10 @@ write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
   int r;
 
   if (flags & CACHE_FUA) {
-    r = zeroes_redo (mapping);
-    return r < 0 ? r : writeback_sync (mapping, offset, end, true);
+    r = zeroes_redo (&mapping->zeroes);
+    return r < 0 ? r : inbox_sync (&mapping->inbox, offset, end, true);
   }
   if (mapping->config.mode != CACHE_WRITEBACK && !written)
-    return writeback_sync (mapping, offset, end, false);
+    return inbox_sync (&mapping->inbox, offset, end, false);
   return 0;
 }

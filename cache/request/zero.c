@@ -22,10 +22,10 @@ get_slot (struct mapping *mapping, const struct zero_op *op)
   while ((slot = zeroes_begin (&mapping->zeroes, op)) < 0 && r == 0) {
     if (zeroes_wait_busy (&mapping->zeroes))
       continue;
-    r = zeroes_redo (mapping);
-    writeback_note_unflushed (mapping); /* or there may be no flush */
+    r = zeroes_redo (&mapping->zeroes);
+    inbox_note_unflushed (&mapping->inbox); /* or there may be no flush */
     if (r == 0)
-      r = writeback_flush (mapping);
+      r = inbox_flush (&mapping->inbox);
   }
   return slot < 0 ? r : slot;
 }
@@ -51,7 +51,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
                               op->trim);
   zeroes_end (&mapping->zeroes, slot, r == 0);
   if (r == 0) {
-    writeback_note_unflushed (mapping);
+    inbox_note_unflushed (&mapping->inbox);
     fs_note_zeroed (mapping->fs);
   }
   origin_waited (origin);
@@ -62,7 +62,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin,
     folios_distrust_range (&mapping->folios, range.start, range.end);
   else
     r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
-  throttle_wake (mapping);
+  throttle_wake (&mapping->throttle);
   folios_end_range (&mapping->folios, &range);
   return r;
 }
@@ -116,7 +116,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
 
   /* It waits for the store, so there is time to ask. */
   origin_waited (&origin);
-  r = zeroes_redo (mapping);
+  r = zeroes_redo (&mapping->zeroes);
   if (r == 0)
     r = zero_range (mapping, &origin, offset, count, store_flags, trim);
   if (r == 0)

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #include "cache/writeback/failing.h"
-#include "cache/mapping.h"
+#include "cache/post/outbox.h"
+#include "fs/iomap.h"
 #include "cache/writeback/sync.h"
 
 /* More lines than this about bad ranges help nobody. */
@@ -19,13 +20,13 @@
 /* --- the log --- */
 
 static void
-log_failure (struct mapping *mapping, uint64_t start, uint64_t end, int error)
+log_failure (struct writeback *wb, uint64_t start, uint64_t end, int error)
 {
-  struct failing *failing = &mapping->wb.failing;
+  struct failing *failing = &wb->failing;
   bool *logged = error == -ENOSPC ? &failing->full : &failing->other;
 
   if (!*logged)
-    env_log (mapping->env, LOG_ERROR,
+    env_log (wb->env, LOG_ERROR,
              "write-back of bytes %" PRIu64 " to %" PRIu64
              " failed, the data is kept and will be tried again: %s",
              start, end, strerror (-error));
@@ -33,30 +34,28 @@ log_failure (struct mapping *mapping, uint64_t start, uint64_t end, int error)
 }
 
 void
-writeback_log_bad (struct mapping *mapping, const struct bad_range *bad)
+writeback_log_bad (struct writeback *wb, const struct bad_range *bad)
 {
-  struct failing *failing = &mapping->wb.failing;
+  struct failing *failing = &wb->failing;
 
   if (++failing->nr_logged < MAX_LOGGED)
-    env_log (mapping->env, LOG_ERROR,
+    env_log (wb->env, LOG_ERROR,
              "bytes %" PRIu64 " to %" PRIu64 " cannot be written back: %s",
              bad->start, bad->end, strerror (-bad->error));
   else if (failing->nr_logged == MAX_LOGGED)
-    env_log (mapping->env, LOG_ERROR,
+    env_log (wb->env, LOG_ERROR,
              "there are more such places, which are not logged");
 }
 
 /* Is it over? */
 static void
-look_if_over (struct mapping *mapping)
+look_if_over (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   if (wb->bad.n > 0 || wb->failing.in_row > 0 || wb->failing.flush)
     return;
-  atomic_store (&wb->last_error, 0);
+  atomic_store (&wb->outbox->last_error, 0);
   if (wb->failing.full || wb->failing.other)
-    env_log (mapping->env, LOG_ERROR, "write-back works again");
+    env_log (wb->env, LOG_ERROR, "write-back works again");
   wb->failing = (struct failing) { 0 };
 }
 
@@ -64,10 +63,9 @@ look_if_over (struct mapping *mapping)
 
 /* Leave the store in peace for a while. */
 static void
-back_off (struct mapping *mapping)
+back_off (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  uint64_t now = mapping->env->now (mapping->env);
+  uint64_t now = wb->env->now (wb->env);
 
   if (now < wb->retry_at)
     return;
@@ -83,35 +81,31 @@ out_of_reach (int error)
 }
 
 void
-writeback_failed (struct mapping *mapping, uint64_t start, uint64_t end,
-                  int error)
+writeback_failed (struct writeback *wb, uint64_t start, uint64_t end, int error)
 {
-  struct writeback *wb = &mapping->wb;
   const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
   bool known = bad && bad->start <= start;
-  uint32_t block = mapping->fs->block_size;
+  uint32_t block = wb->fs->block_size;
   bool recorded = false;
 
-  atomic_store (&wb->last_error, error);
-  log_failure (mapping, start, end, error);
+  atomic_store (&wb->outbox->last_error, error);
+  log_failure (wb, start, end, error);
   if (out_of_reach (error))
     wb->failing.in_row = ALL_FAILING;
   else if (!known)
     wb->failing.in_row++;
   if ((known && !out_of_reach (error)) || wb->failing.in_row < ALL_FAILING)
     recorded = bad_ranges_failed (&wb->bad, start, end, error, block,
-                                  mapping->env->now (mapping->env));
-  sync_note_error (mapping, start, end, error,
+                                  wb->env->now (wb->env));
+  sync_note_error (wb, start, end, error,
                    recorded && end - start >= 2 * (uint64_t) block);
   if (!recorded)
-    back_off (mapping);
+    back_off (wb);
 }
 
 void
-writeback_written (struct mapping *mapping, uint64_t start, uint64_t end)
+writeback_written (struct writeback *wb, uint64_t start, uint64_t end)
 {
-  struct writeback *wb = &mapping->wb;
-
   wb->failing.in_row = 0;
   /* If it is flushes that fail, writes that succeed are no reason to hurry. */
   if (!wb->failing.flush) {
@@ -120,54 +114,48 @@ writeback_written (struct mapping *mapping, uint64_t start, uint64_t end)
   }
   if (wb->bad.n > 0)
     bad_ranges_written (&wb->bad, start, end);
-  look_if_over (mapping);
+  look_if_over (wb);
 }
 
 void
-writeback_not_dirty (struct mapping *mapping, uint64_t start, uint64_t end)
+writeback_not_dirty (struct writeback *wb, uint64_t start, uint64_t end)
 {
-  bad_ranges_forget (&mapping->wb.bad, start, end);
-  look_if_over (mapping);
+  bad_ranges_forget (&wb->bad, start, end);
+  look_if_over (wb);
 }
 
 void
-writeback_flush_failed (struct mapping *mapping, int error)
+writeback_flush_failed (struct writeback *wb, int error)
 {
-  struct writeback *wb = &mapping->wb;
-
-  atomic_store (&wb->last_error, error);
+  atomic_store (&wb->outbox->last_error, error);
   if (!wb->failing.flush)
-    env_log (mapping->env, LOG_ERROR,
+    env_log (wb->env, LOG_ERROR,
              "the store failed to flush, what was written since the last "
              "flush will be written again: %s",
              strerror (-error));
   wb->failing.flush = true;
-  back_off (mapping);
+  back_off (wb);
 }
 
 void
-writeback_flushed (struct mapping *mapping)
+writeback_flushed (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   if (wb->failing.flush)
-    env_log (mapping->env, LOG_ERROR, "the store flushes again");
+    env_log (wb->env, LOG_ERROR, "the store flushes again");
   wb->failing.flush = false;
   if (wb->failing.in_row < ALL_FAILING) {
     wb->backoff = 0;
     wb->retry_at = 0;
   }
-  look_if_over (mapping);
+  look_if_over (wb);
 }
 
 void
-writeback_hope (struct mapping *mapping)
+writeback_hope (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   wb->backoff = 0;
   wb->retry_at = 0;
   wb->failing.in_row = 0;
-  atomic_store (&wb->last_error, 0);
+  atomic_store (&wb->outbox->last_error, 0);
   bad_ranges_hope (&wb->bad);
 }

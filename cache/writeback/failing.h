@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 struct bad_range;
-struct mapping;
+struct writeback;
 
 /* Writes of different ranges, in a row. */
 #define ALL_FAILING 16
@@ -44,24 +44,24 @@ struct failing {
 /* Write-back of bytes [start, end), whole blocks, has failed with error (a
  * negative errno), or has succeeded.
  */
-extern void writeback_failed (struct mapping *mapping, uint64_t start,
+extern void writeback_failed (struct writeback *wb, uint64_t start,
                               uint64_t end, int error);
-extern void writeback_written (struct mapping *mapping, uint64_t start,
+extern void writeback_written (struct writeback *wb, uint64_t start,
                                uint64_t end);
 
 /* A bad range has waited for the first time, and so is known exactly. */
-extern void writeback_log_bad (struct mapping *mapping,
+extern void writeback_log_bad (struct writeback *wb,
                                const struct bad_range *bad);
 
 /* The bad range [start, end) turns out to have nothing dirty in it. */
-extern void writeback_not_dirty (struct mapping *mapping, uint64_t start,
+extern void writeback_not_dirty (struct writeback *wb, uint64_t start,
                                  uint64_t end);
 
 /* A store flush has failed with error, or has succeeded. */
-extern void writeback_flush_failed (struct mapping *mapping, int error);
-extern void writeback_flushed (struct mapping *mapping);
+extern void writeback_flush_failed (struct writeback *wb, int error);
+extern void writeback_flushed (struct writeback *wb);
 
 /* The store is back: try everything that failed at once. */
-extern void writeback_hope (struct mapping *mapping);
+extern void writeback_hope (struct writeback *wb);
 
 #endif /* FOLIO_FAILING_H */

@@ -14,13 +14,16 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
-#include "cache/mapping.h"
+#include "cache/base/bell.h"
+#include "cache/post/zeroes.h"
+#include "cache/writeback/writeback.h"
+#include "fs/iomap.h"
 
 /* After this time (ns) a turn ends with the slice that it is at. */
 #define TURN (NSEC_PER_MSEC / 20)
 
 struct flusher {
-  struct mapping *mapping;
+  struct writeback *wb;
   struct ev_loop *loop;
   pthread_t thread;
   pthread_t redoer; /* does zeroes again, which may block */
@@ -69,8 +72,8 @@ ring (void *opaque)
 static void
 set_timer (struct flusher *flusher)
 {
-  struct env *env = flusher->mapping->env;
-  uint64_t deadline = writeback_deadline (flusher->mapping);
+  struct env *env = flusher->wb->env;
+  uint64_t deadline = writeback_deadline (flusher->wb);
   uint64_t now;
 
   ev_timer_stop (flusher->loop, &flusher->timer);
@@ -87,10 +90,10 @@ set_timer (struct flusher *flusher)
 static bool
 take_turn (struct flusher *flusher)
 {
-  struct env *env = flusher->mapping->env;
+  struct env *env = flusher->wb->env;
   uint64_t end = env->now (env) + TURN;
 
-  while (writeback_step (flusher->mapping))
+  while (writeback_step (flusher->wb))
     if (env->now (env) >= end)
       return true;
   return false;
@@ -107,7 +110,7 @@ on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
     return;
   }
   ev_idle_stop (loop, &flusher->busy);
-  if (atomic_load (&flusher->stopping) && writeback_idle (flusher->mapping))
+  if (atomic_load (&flusher->stopping) && writeback_idle (flusher->wb))
     ev_break (loop, EVBREAK_ALL);
   ev_now_update (loop);
   set_timer (flusher);
@@ -127,14 +130,14 @@ run_redoer (void *arg)
 {
   struct flusher *flusher = arg;
 
-  zeroes_redo_loop (flusher->mapping);
+  zeroes_redo_loop (flusher->wb->zeroes);
   return NULL;
 }
 
 static void
 stop_redoer (struct flusher *flusher)
 {
-  zeroes_stop (&flusher->mapping->zeroes);
+  zeroes_stop (flusher->wb->zeroes);
   pthread_join (flusher->redoer, NULL);
 }
 
@@ -142,7 +145,7 @@ static void *
 run_fs (void *arg)
 {
   struct flusher *flusher = arg;
-  struct fs *fs = flusher->mapping->fs;
+  struct fs *fs = flusher->wb->fs;
 
   fs->ops->work (fs);
   return NULL;
@@ -151,7 +154,7 @@ run_fs (void *arg)
 static int
 start_fs (struct flusher *flusher)
 {
-  if (flusher->mapping->fs->ops->work == NULL)
+  if (flusher->wb->fs->ops->work == NULL)
     return 0;
   return pthread_create (&flusher->fs, NULL, run_fs, flusher);
 }
@@ -159,7 +162,7 @@ start_fs (struct flusher *flusher)
 static void
 stop_fs (struct flusher *flusher)
 {
-  struct fs *fs = flusher->mapping->fs;
+  struct fs *fs = flusher->wb->fs;
 
   if (fs->ops->work == NULL)
     return;
@@ -211,30 +214,30 @@ add_watchers (struct flusher *flusher)
 }
 
 int
-flusher_start (struct mapping *mapping, struct flusher **ret)
+flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
 {
   struct flusher *flusher = calloc (1, sizeof *flusher);
   int r;
 
   if (flusher == NULL)
     return -ENOMEM;
-  flusher->mapping = mapping;
+  flusher->wb = wb;
   flusher->loop = ev_loop_new (EVFLAG_AUTO | EVFLAG_NOENV);
   if (flusher->loop == NULL) {
     flusher_free (flusher);
     return -ENOMEM;
   }
   add_watchers (flusher);
-  r = fs_attach (mapping->fs, flusher->loop, mapping->config.dirty_expire);
+  r = fs_attach (wb->fs, flusher->loop, wb->config.dirty_expire);
   if (r < 0) {
     flusher_free (flusher);
     return r;
   }
-  mapping->bell = (struct bell) { .ring = ring, .opaque = flusher };
+  *bell = (struct bell) { .ring = ring, .opaque = flusher };
   r = start_threads (flusher);
   if (r < 0) {
-    mapping->bell.ring = NULL;
-    fs_detach (mapping->fs);
+    bell->ring = NULL;
+    fs_detach (wb->fs);
     flusher_free (flusher);
     return r;
   }
@@ -251,5 +254,5 @@ flusher_stop (struct flusher *flusher)
   atomic_store (&flusher->stopping, true);
   ring (flusher);
   pthread_join (flusher->thread, NULL);
-  fs_detach (flusher->mapping->fs);
+  fs_detach (flusher->wb->fs);
 }

@@ -10,7 +10,15 @@
 
 #include "cache/writeback/failing.h"
 #include "cache/writeback/ioend.h"
-#include "cache/mapping.h"
+#include "cache/base/bell.h"
+#include "cache/base/num.h"
+#include "cache/folio/folio.h"
+#include "cache/folio/range-ops.h"
+#include "cache/index/index.h"
+#include "cache/pace/balance.h"
+#include "cache/post/inbox.h"
+#include "cache/base/stats.h"
+#include "fs/iomap.h"
 #include "cache/writeback/sync.h"
 
 /* --- making one --- */
@@ -29,17 +37,15 @@ try_lock_wanted (struct folio *folio)
 }
 
 void
-ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
-                     unsigned last)
+ioend_clear_towrite (struct writeback *wb, struct folio *folio, unsigned last)
 {
-  if (folio_find_sector (mapping->folios.arena, folio, last,
-                         folio_sectors (folio), STATE_DIRTY_SHIFT,
-                         true) < folio_sectors (folio))
+  if (folio_find_sector (wb->folios->arena, folio, last, folio_sectors (folio),
+                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
     return;
-  index_lock (mapping->folios.index);
+  index_lock (wb->folios->index);
   if (folio_mapped (folio))
-    index_clear_tag (mapping->folios.index, folio, TAG_TOWRITE);
-  index_unlock (mapping->folios.index);
+    index_clear_tag (wb->folios->index, folio, TAG_TOWRITE);
+  index_unlock (wb->folios->index);
 }
 
 /* Copy the dirty run of the folio that begins at byte *pos, and goes on to
@@ -49,8 +55,8 @@ ioend_clear_towrite (struct mapping *mapping, struct folio *folio,
 static bool
 take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
 {
-  struct mapping *mapping = ioend->mapping;
-  struct arena *arena = mapping->folios.arena;
+  struct writeback *wb = ioend->wb;
+  struct arena *arena = wb->folios->arena;
   uint64_t base = folio_pos (folio);
   unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
   unsigned last =
@@ -63,11 +69,11 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
     return false;
   length = (size_t) (last - first) << SECTOR_SHIFT;
   folio_copy_out (
-    arena_data (mapping->bounce, ioend->buffer) + (*pos - ioend->range.start),
+    arena_data (wb->bounce, ioend->buffer) + (*pos - ioend->range.start),
     arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
-  folio_transition (&mapping->folios, folio, first, last, FOLIO_WB_BEGIN);
+  folio_transition (wb->folios, folio, first, last, FOLIO_WB_BEGIN);
   if (ioend->kind == PASS_SYNC)
-    ioend_clear_towrite (mapping, folio, last);
+    ioend_clear_towrite (wb, folio, last);
   *pos += length;
   return last == folio_sectors (folio);
 }
@@ -78,22 +84,22 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
 static uint64_t
 take_runs (struct ioend *ioend, bool *busy)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
   uint64_t pos = ioend->range.start, end = ioend->range.end;
   struct folio *folio;
   bool more = true;
 
   while (more && pos < end) {
-    folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT);
+    folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
     if (folio == NULL)
       break;
     more = try_lock_wanted (folio);
     *busy = !more;
     if (more) {
       more = folio_mapped (folio) && take_run (ioend, folio, &pos, end);
-      folio_unlock (&mapping->folios, folio);
+      folio_unlock (wb->folios, folio);
     }
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   }
   return pos;
 }
@@ -102,19 +108,18 @@ static void
 ioend_done (struct store_req *req, int error)
 {
   struct ioend *ioend = (struct ioend *) req;
-  struct mapping *mapping = ioend->mapping;
-  struct writeback *wb = &mapping->wb;
+  struct writeback *wb = ioend->wb;
   bool first;
 
-  stats_store_done (mapping->stats, mapping->env, req, error);
+  stats_store_done (wb->stats, wb->env, req, error);
   ioend->error = error;
-  pthread_mutex_lock (&wb->lock);
-  first = wb->done == NULL;
-  ioend->next = wb->done;
-  wb->done = ioend;
-  pthread_mutex_unlock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
+  first = wb->inbox->done == NULL;
+  ioend->next = wb->inbox->done;
+  wb->inbox->done = ioend;
+  pthread_mutex_unlock (&wb->inbox->lock);
   if (first)
-    writeback_kick (mapping);
+    bell_ring (wb->inbox->bell);
 }
 
 /* The write is for the store's addr on; the disk may end inside the last
@@ -123,10 +128,10 @@ ioend_done (struct store_req *req, int error)
 static void
 prepare_req (struct ioend *ioend, uint64_t addr)
 {
-  struct mapping *mapping = ioend->mapping;
-  uint64_t end = min_u64 (ioend->range.end, mapping->folios.size);
+  struct writeback *wb = ioend->wb;
+  uint64_t end = min_u64 (ioend->range.end, wb->folios->size);
 
-  ioend->iov.iov_base = arena_data (mapping->bounce, ioend->buffer);
+  ioend->iov.iov_base = arena_data (wb->bounce, ioend->buffer);
   ioend->iov.iov_len = end - ioend->range.start;
   ioend->req = (struct store_req) {
     .op = STORE_WRITE,
@@ -142,7 +147,7 @@ prepare_req (struct ioend *ioend, uint64_t addr)
 static void
 ioend_free (struct writeback *wb, struct ioend *ioend)
 {
-  struct arena *bounce = ioend->mapping->bounce;
+  struct arena *bounce = ioend->wb->bounce;
 
   if (ioend->buffer)
     folio_put (bounce, ioend->buffer);
@@ -158,43 +163,40 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
 static void
 trim_range (struct ioend *ioend)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
   uint64_t pos = ioend->range.start, end = ioend->range.end, base;
   unsigned sector, last;
   struct folio *folio;
   bool more = true;
 
   while (more && pos < end &&
-         (folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT)) !=
-           NULL) {
+         (folio = index_get (wb->folios->index, pos >> PAGE_SHIFT)) != NULL) {
     base = folio_pos (folio);
     last =
       (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
-    sector = folio_find_sector (mapping->folios.arena, folio,
+    sector = folio_find_sector (wb->folios->arena, folio,
                                 (unsigned) ((pos - base) >> SECTOR_SHIFT), last,
                                 STATE_DIRTY_SHIFT, false);
     pos = base + ((uint64_t) sector << SECTOR_SHIFT);
     more = sector == last;
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   }
   if (pos < end)
-    ranges_shrink (&mapping->folios.ranges, &ioend->range, pos);
+    ranges_shrink (&wb->folios->ranges, &ioend->range, pos);
 }
 
 /* Ask where the ioend's range goes, and cut it to what the answer covers. */
 static int
 map_range (struct ioend *ioend, struct iomap *iomap)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
   uint64_t start = ioend->range.start, end = ioend->range.end;
-  int r = mapping->fs->ops->map_for_writeback (mapping->fs, start, end - start,
-                                               iomap);
+  int r = wb->fs->ops->map_for_writeback (wb->fs, start, end - start, iomap);
 
   /* The disk, and so the iomap, may end inside the last block. */
-  if (r == 0 && start + iomap->length < mapping->folios.size &&
+  if (r == 0 && start + iomap->length < wb->folios->size &&
       start + iomap->length < end)
-    ranges_shrink (&mapping->folios.ranges, &ioend->range,
-                   start + iomap->length);
+    ranges_shrink (&wb->folios->ranges, &ioend->range, start + iomap->length);
   return r;
 }
 
@@ -204,7 +206,7 @@ map_range (struct ioend *ioend, struct iomap *iomap)
 static int
 fill (struct ioend *ioend)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
   uint64_t start = ioend->range.start, end;
   struct iomap iomap;
   bool busy = false;
@@ -220,7 +222,7 @@ fill (struct ioend *ioend)
   if (end == start)
     return busy ? -EBUSY : 0;
   if (end < ioend->range.end)
-    ranges_shrink (&mapping->folios.ranges, &ioend->range, end);
+    ranges_shrink (&wb->folios->ranges, &ioend->range, end);
   prepare_req (ioend, iomap.addr + (start - iomap.offset));
   return 1;
 }
@@ -230,27 +232,26 @@ fill (struct ioend *ioend)
  * mapping knows that these bytes are zero.
  */
 struct ioend *
-ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
+ioend_make (struct writeback *wb, uint64_t start, uint64_t end,
             enum pass_kind kind, int *r)
 {
-  struct writeback *wb = &mapping->wb;
   struct ioend *ioend = wb->free;
 
   ioend->kind = kind;
   ioend->range.start = start;
   ioend->range.end = end;
-  ioend->buffer = arena_alloc (mapping->bounce, arena_order (end - start));
+  ioend->buffer = arena_alloc (wb->bounce, arena_order (end - start));
   if (ioend->buffer == NULL) {
     *r = -ENOBUFS;
     return NULL;
   }
   wb->free = ioend->next;
   *r = -EBUSY;
-  if (ranges_try_add (&mapping->folios.ranges, &ioend->range)) {
+  if (ranges_try_add (&wb->folios->ranges, &ioend->range)) {
     *r = fill (ioend);
     if (*r > 0)
       return ioend;
-    ranges_cancel (&mapping->folios.ranges, &ioend->range);
+    ranges_cancel (&wb->folios->ranges, &ioend->range);
   }
   ioend_free (wb, ioend);
   return NULL;
@@ -259,7 +260,7 @@ ioend_make (struct mapping *mapping, uint64_t start, uint64_t end,
 void
 ioend_begin (struct ioend *ioend)
 {
-  struct writeback *wb = &ioend->mapping->wb;
+  struct writeback *wb = ioend->wb;
 
   ioend->in_flight = true;
   ioend->number = wb->nr_sent++;
@@ -282,27 +283,27 @@ set_gen (struct folio *folio, uint64_t first, uint64_t last, uint8_t gen)
 static void
 finish_folios (struct ioend *ioend, enum folio_transition transition)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
   uint64_t pos = ioend->range.start, end, base;
   struct folio *folio;
   unsigned folios = 0;
 
   while (pos < ioend->range.end) {
-    folio = index_get (mapping->folios.index, pos >> PAGE_SHIFT);
+    folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
     assert (folio);
     base = folio_pos (folio);
     end = min_u64 (ioend->range.end, folio_end (folio));
     if (transition == FOLIO_WB_DONE)
       set_gen (folio, (pos - base) >> PAGE_SHIFT,
-               (end - 1 - base) >> PAGE_SHIFT, mapping->wb.gen);
-    folio_transition (&mapping->folios, folio,
+               (end - 1 - base) >> PAGE_SHIFT, wb->gen);
+    folio_transition (wb->folios, folio,
                       (unsigned) ((pos - base) >> SECTOR_SHIFT),
                       (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
     pos = end;
     folios++;
   }
-  stats_written (mapping->stats, folios, ioend->req.length,
+  stats_written (wb->stats, folios, ioend->req.length,
                  transition == FOLIO_WB_FAILED);
 }
 
@@ -313,49 +314,46 @@ finish_folios (struct ioend *ioend, enum folio_transition transition)
 static void
 finish_doubtful (struct ioend *ioend)
 {
-  struct mapping *mapping = ioend->mapping;
+  struct writeback *wb = ioend->wb;
 
-  writeback_note_unflushed (mapping);
+  inbox_note_unflushed (wb->inbox);
   finish_folios (ioend, FOLIO_WB_FAILED);
   /* While a loss settles all syncs begin anew, and need not be told. */
-  if (!mapping->wb.settling)
-    sync_note_error (mapping, ioend->range.start, ioend->range.end, -EIO,
-                     false);
+  if (!wb->settling)
+    sync_note_error (wb, ioend->range.start, ioend->range.end, -EIO, false);
 }
 
 static void
 finish_written (struct ioend *ioend)
 {
-  struct mapping *mapping = ioend->mapping;
-  uint32_t before = atomic_load (&mapping->folios.nr_writeback);
+  struct writeback *wb = ioend->wb;
+  uint32_t before = atomic_load (&wb->folios->nr_writeback);
 
-  writeback_note_unflushed (mapping);
+  inbox_note_unflushed (wb->inbox);
   finish_folios (ioend, FOLIO_WB_DONE);
   /* This thread alone changes the counter. */
-  balance_written (mapping,
-                   before - atomic_load (&mapping->folios.nr_writeback));
-  writeback_written (mapping, ioend->range.start, ioend->range.end);
+  balance_written (wb->throttle,
+                   before - atomic_load (&wb->folios->nr_writeback));
+  writeback_written (wb, ioend->range.start, ioend->range.end);
 }
 
 static void
 finish (struct ioend *ioend)
 {
-  struct mapping *mapping = ioend->mapping;
-  struct writeback *wb = &mapping->wb;
+  struct writeback *wb = ioend->wb;
   uint64_t start = ioend->range.start, end = ioend->range.end;
 
-  mapping->fs->ops->ioend_done (mapping->fs, start, ioend->req.length,
-                                ioend->error);
+  wb->fs->ops->ioend_done (wb->fs, start, ioend->req.length, ioend->error);
   if (ioend->error) {
     finish_folios (ioend, FOLIO_WB_FAILED);
-    writeback_failed (mapping, start, end, ioend->error);
+    writeback_failed (wb, start, end, ioend->error);
   }
   else if (ioend->doubts != wb->doubts)
     finish_doubtful (ioend);
   else
     finish_written (ioend);
-  sync_ioend_over (mapping, ioend);
-  folios_end_range (&mapping->folios, &ioend->range);
+  sync_ioend_over (wb, ioend);
+  folios_end_range (wb->folios, &ioend->range);
   ioend->in_flight = false;
   wb->sent[ioend->kind]--;
   wb->in_flight--;
@@ -363,16 +361,15 @@ finish (struct ioend *ioend)
 }
 
 bool
-ioend_reap (struct mapping *mapping)
+ioend_reap (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   struct ioend *done, *next;
   bool any;
 
-  pthread_mutex_lock (&wb->lock);
-  done = wb->done;
-  wb->done = NULL;
-  pthread_mutex_unlock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
+  done = wb->inbox->done;
+  wb->inbox->done = NULL;
+  pthread_mutex_unlock (&wb->inbox->lock);
 
   any = done != NULL;
   for (; done; done = next) {

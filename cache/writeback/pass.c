@@ -9,7 +9,11 @@
 
 #include "cache/writeback/failing.h"
 #include "cache/writeback/ioend.h"
-#include "cache/mapping.h"
+#include "cache/base/num.h"
+#include "cache/folio/folio.h"
+#include "cache/index/index.h"
+#include "cache/base/stats.h"
+#include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 
 /* A slice of work. */
@@ -31,21 +35,19 @@ sync_at_work (const struct writeback *wb)
 
 /* How many ioends may be in flight that no sync has sent. */
 static unsigned
-background_share (const struct mapping *mapping)
+background_share (const struct writeback *wb)
 {
-  unsigned depth = mapping->config.io_depth;
-  unsigned share =
-    sync_at_work (&mapping->wb) ? depth / 8 : depth - (depth + 3) / 4;
+  unsigned depth = wb->config.io_depth;
+  unsigned share = sync_at_work (wb) ? depth / 8 : depth - (depth + 3) / 4;
 
   return share > 0 ? share : 1;
 }
 
 /* May a pass of this kind send another ioend now? */
 static bool
-may_send (const struct mapping *mapping, enum pass_kind kind)
+may_send (const struct writeback *wb, enum pass_kind kind)
 {
-  const struct writeback *wb = &mapping->wb;
-  const struct arena *bounce = mapping->bounce;
+  const struct arena *bounce = wb->bounce;
   unsigned retries = wb->sent[PASS_RETRY];
 
   if (wb->free == NULL)
@@ -54,7 +56,7 @@ may_send (const struct mapping *mapping, enum pass_kind kind)
     return true;
   if (kind == PASS_RETRY && retries >= RETRY_DEPTH)
     return false;
-  return wb->sent[PASS_BACKGROUND] + retries < background_share (mapping) &&
+  return wb->sent[PASS_BACKGROUND] + retries < background_share (wb) &&
          atomic_load (&bounce->nr_free) >= bounce->nr_pages / 4;
 }
 
@@ -69,9 +71,9 @@ sector_at (const struct folio *folio, uint64_t pos)
 }
 
 static uint64_t
-pass_end (const struct mapping *mapping, const struct wb_pass *pass)
+pass_end (const struct writeback *wb, const struct wb_pass *pass)
 {
-  return pass->end ? pass->end : mapping->folios.nr_pages << PAGE_SHIFT;
+  return pass->end ? pass->end : wb->folios->nr_pages << PAGE_SHIFT;
 }
 
 /* Where the next thing to write begins: the first dirty sector from pass->pos
@@ -79,26 +81,26 @@ pass_end (const struct mapping *mapping, const struct wb_pass *pass)
  * NULL at the end.
  */
 static struct folio *
-next_run (struct mapping *mapping, struct wb_pass *pass, unsigned *sector)
+next_run (struct writeback *wb, struct wb_pass *pass, unsigned *sector)
 {
-  uint64_t end = pass_end (mapping, pass);
+  uint64_t end = pass_end (wb, pass);
   enum index_tag tag = pass->kind == PASS_SYNC ? TAG_TOWRITE : TAG_DIRTY;
   struct folio *folio;
   unsigned first, last;
 
   while (pass->pos < end) {
-    folio = index_get_tagged (mapping->folios.index, pass->pos >> PAGE_SHIFT,
+    folio = index_get_tagged (wb->folios->index, pass->pos >> PAGE_SHIFT,
                               (end - 1) >> PAGE_SHIFT, tag);
     if (folio == NULL)
       break;
     first = sector_at (folio, max_u64 (pass->pos, folio_pos (folio)));
     last = sector_at (folio, end);
-    *sector = folio_find_sector (mapping->folios.arena, folio, first, last,
+    *sector = folio_find_sector (wb->folios->arena, folio, first, last,
                                  STATE_DIRTY_SHIFT, true);
     if (*sector < last)
       return folio;
     pass->pos = folio_end (folio);
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   }
   return NULL;
 }
@@ -107,10 +109,10 @@ next_run (struct mapping *mapping, struct wb_pass *pass, unsigned *sector)
  * the folios that follow, up to `max' bytes.  A guess: nothing is locked.
  */
 static uint64_t
-guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
+guess_run_end (struct writeback *wb, struct folio *folio, unsigned first,
                uint64_t max)
 {
-  struct arena *arena = mapping->folios.arena;
+  struct arena *arena = wb->folios->arena;
   uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
   uint64_t end = start;
   unsigned sector;
@@ -123,7 +125,7 @@ guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
     if (end < folio_end (folio) || end - start >= max)
       break;
     folio_put (arena, folio);
-    folio = index_get (mapping->folios.index, end >> PAGE_SHIFT);
+    folio = index_get (wb->folios->index, end >> PAGE_SHIFT);
     if (folio == NULL)
       return end;
     first = 0;
@@ -137,10 +139,10 @@ guess_run_end (struct mapping *mapping, struct folio *folio, unsigned first,
  * it.
  */
 static uint64_t
-max_length (struct mapping *mapping, struct wb_pass *pass, uint64_t start)
+max_length (struct writeback *wb, struct wb_pass *pass, uint64_t start)
 {
-  const struct bad_range *bad = bad_ranges_find (&mapping->wb.bad, start);
-  uint64_t end = min_u64 (pass_end (mapping, pass), start + mapping->wb.max_io);
+  const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
+  uint64_t end = min_u64 (pass_end (wb, pass), start + wb->max_io);
 
   if (bad && bad->start <= start && pass->kind == PASS_BACKGROUND) {
     pass->pos = bad->end;
@@ -157,20 +159,20 @@ max_length (struct mapping *mapping, struct wb_pass *pass, uint64_t start)
  * pass->pos behind what was looked at.  NULL and *r as in ioend_make.
  */
 static struct ioend *
-try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
+try_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
          unsigned sector, int *r)
 {
   uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-  uint64_t end, max = max_length (mapping, pass, start);
+  uint64_t end, max = max_length (wb, pass, start);
   struct ioend *ioend = NULL;
 
   *r = 0;
   if (max == 0)
     return NULL;
   pass->found = true;
-  end = guess_run_end (mapping, folio, sector, max);
+  end = guess_run_end (wb, folio, sector, max);
   if (end > start)
-    ioend = ioend_make (mapping, start, end, pass->kind, r);
+    ioend = ioend_make (wb, start, end, pass->kind, r);
   if (ioend) {
     pass->pos = ioend->range.end;
     return ioend;
@@ -188,8 +190,8 @@ try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
   }
   /* The mapping has no place for it. */
   end = min_u64 (end, folio_end (folio));
-  writeback_failed (mapping, start, end, *r);
-  ioend_clear_towrite (mapping, folio, sector_at (folio, end));
+  writeback_failed (wb, start, end, *r);
+  ioend_clear_towrite (wb, folio, sector_at (folio, end));
   pass->pos = end;
   return NULL;
 }
@@ -198,8 +200,8 @@ try_run (struct mapping *mapping, struct wb_pass *pass, struct folio *folio,
  * is over, the budget of folios to look at, or (*r is -ENOBUFS) buffers are.
  */
 static struct ioend *
-next_ioend (struct mapping *mapping, struct wb_pass *pass,
-            pass_filter_fn *filter, unsigned *budget, int *r)
+next_ioend (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
+            unsigned *budget, int *r)
 {
   struct ioend *ioend = NULL;
   struct folio *folio;
@@ -208,32 +210,32 @@ next_ioend (struct mapping *mapping, struct wb_pass *pass,
   *r = 0;
   while (ioend == NULL && *r != -ENOBUFS && *budget > 0) {
     --*budget;
-    folio = next_run (mapping, pass, &sector);
+    folio = next_run (wb, pass, &sector);
     if (folio == NULL) {
       pass->active = false;
       break;
     }
-    if (filter == NULL || filter (mapping, folio))
-      ioend = try_run (mapping, pass, folio, sector, r);
+    if (filter == NULL || filter (wb, folio))
+      ioend = try_run (wb, pass, folio, sector, r);
     else
       pass->pos = folio_end (folio);
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   }
   return ioend;
 }
 
 bool
-pass_run (struct mapping *mapping, struct wb_pass *pass, pass_filter_fn *filter)
+pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
 {
-  struct store *store = mapping->fs->store;
+  struct store *store = wb->fs->store;
   struct store_req *batch[SLICE_IOENDS];
   struct ioend *ioend;
   unsigned n = 0, budget = SLICE_FOLIOS;
   int r = 0;
 
   while (n < SLICE_IOENDS && pass->active && budget > 0 &&
-         may_send (mapping, pass->kind)) {
-    ioend = next_ioend (mapping, pass, filter, &budget, &r);
+         may_send (wb, pass->kind)) {
+    ioend = next_ioend (wb, pass, filter, &budget, &r);
     if (ioend == NULL)
       break;
     ioend_begin (ioend);
@@ -242,5 +244,5 @@ pass_run (struct mapping *mapping, struct wb_pass *pass, pass_filter_fn *filter)
   }
   if (n > 0)
     stats_submit (store, batch, n);
-  return pass->active && may_send (mapping, pass->kind) && r != -ENOBUFS;
+  return pass->active && may_send (wb, pass->kind) && r != -ENOBUFS;
 }

@@ -15,11 +15,8 @@
 
 #include "cache/writeback/writeback.h"
 
-struct mapping;
-
 /* Should a pass write this folio? */
-typedef bool pass_filter_fn (struct mapping *mapping,
-                             const struct folio *folio);
+typedef bool pass_filter_fn (struct writeback *wb, const struct folio *folio);
 
 /* Make and send ioends of what the pass is to write, from pass->pos on, as many
  * as a slice of work and the pass's share of ioends allow.  None crosses the
@@ -28,7 +25,7 @@ typedef bool pass_filter_fn (struct mapping *mapping,
  * kicked when they come free.  At its end the pass becomes inactive.  filter
  * may be NULL.  Returns true if the pass should go on at once.
  */
-extern bool pass_run (struct mapping *mapping, struct wb_pass *pass,
+extern bool pass_run (struct writeback *wb, struct wb_pass *pass,
                       pass_filter_fn *filter);
 
 #endif /* FOLIO_PASS_H */

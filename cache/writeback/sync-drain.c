@@ -8,7 +8,10 @@
 
 #include <stddef.h>
 
-#include "cache/mapping.h"
+#include "cache/folio/folio.h"
+#include "cache/pace/throttle.h"
+#include "cache/post/inbox.h"
+#include "cache/post/zeroes.h"
 #include "cache/writeback/sync.h"
 
 /* --- draining --- */
@@ -24,43 +27,39 @@ waits_for (const struct sync_req *req, const struct ioend *ioend)
 }
 
 static void
-count_awaited (struct mapping *mapping, struct sync_req *req)
+count_awaited (struct writeback *wb, struct sync_req *req)
 {
-  struct writeback *wb = &mapping->wb;
   unsigned i;
 
   req->fence = wb->nr_sent;
   req->awaited = 0;
-  for (i = 0; i < mapping->config.io_depth; i++)
+  for (i = 0; i < wb->config.io_depth; i++)
     req->awaited += wb->ioends[i].in_flight && waits_for (req, &wb->ioends[i]);
 }
 
 void
-sync_drain (struct mapping *mapping)
+sync_drain (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   struct sync_req *req;
 
   for (req = wb->writing.head; req; req = req->next)
-    count_awaited (mapping, req);
+    count_awaited (wb, req);
   sync_list_move (&wb->draining, &wb->writing);
 }
 
 void
-sync_ioend_over (struct mapping *mapping, const struct ioend *ioend)
+sync_ioend_over (struct writeback *wb, const struct ioend *ioend)
 {
   struct sync_req *req;
 
-  for (req = mapping->wb.draining.head; req; req = req->next)
+  for (req = wb->draining.head; req; req = req->next)
     req->awaited -= waits_for (req, ioend);
 }
 
 /* What it waited for is over. */
 static void
-drained (struct mapping *mapping, struct sync_req *req)
+drained (struct writeback *wb, struct sync_req *req)
 {
-  struct writeback *wb = &mapping->wb;
-
   if (req->error == 0 && req->again)
     sync_list_append (&wb->again, req);
   else if (req->error == 0 && req->flush) {
@@ -69,16 +68,15 @@ drained (struct mapping *mapping, struct sync_req *req)
     sync_list_append (&wb->ready, req);
   }
   else
-    sync_complete (mapping, req);
+    sync_complete (wb, req);
 }
 
 /* Take those that have drained.  Returns whether there were any; *failed: one
  * that was to be durable could not be written.
  */
 static bool
-take_drained (struct mapping *mapping, bool *failed)
+take_drained (struct writeback *wb, bool *failed)
 {
-  struct writeback *wb = &mapping->wb;
   struct sync_list list;
   struct sync_req *req, *next;
   bool any = false;
@@ -92,7 +90,7 @@ take_drained (struct mapping *mapping, bool *failed)
       continue;
     }
     *failed |= req->flush && req->error;
-    drained (mapping, req);
+    drained (wb, req);
     any = true;
   }
   return any;
@@ -105,10 +103,9 @@ take_drained (struct mapping *mapping, bool *failed)
  * were any.
  */
 static bool
-drop_overtaken (struct mapping *mapping, bool *failed)
+drop_overtaken (struct writeback *wb, bool *failed)
 {
-  struct writeback *wb = &mapping->wb;
-  uint32_t redone = sync_redone (mapping);
+  uint32_t redone = sync_redone (wb);
   struct sync_list list;
   struct sync_req *req, *next;
   bool any = false;
@@ -119,7 +116,7 @@ drop_overtaken (struct mapping *mapping, bool *failed)
     next = req->next;
     if (req->error) {
       *failed = true;
-      sync_complete (mapping, req);
+      sync_complete (wb, req);
     }
     else if (req->again || req->redone != redone)
       sync_list_append (&wb->again, req);
@@ -148,14 +145,13 @@ has_expected (const struct group_commit *gc, const struct sync_list *list)
  * what it makes clean.
  */
 static bool
-flush_held (struct mapping *mapping)
+flush_held (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   const struct group_commit *gc = &wb->group_commit;
-  uint64_t now = mapping->env->now (mapping->env);
+  uint64_t now = wb->env->now (wb->env);
 
   wb->flush_at = ENV_FOREVER;
-  if (wb->own_pending || atomic_load (&mapping->throttle.waiters) > 0)
+  if (wb->own_pending || atomic_load (&wb->throttle->waiters) > 0)
     return false;
   if (group_commit_hold (gc, now))
     wb->flush_at = gc->until;
@@ -166,10 +162,9 @@ flush_held (struct mapping *mapping)
 }
 
 bool
-sync_awaits_flush (struct mapping *mapping)
+sync_awaits_flush (struct writeback *wb)
 {
-  const struct writeback *wb = &mapping->wb;
-  struct zeroes *zeroes = &mapping->zeroes;
+  struct zeroes *zeroes = wb->zeroes;
 
   return wb->ready.head && wb->flush_state == FLUSH_IDLE &&
          !(zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
@@ -181,42 +176,40 @@ sync_awaits_flush (struct mapping *mapping)
  * were passed on.
  */
 static bool
-flush_ready (struct mapping *mapping, bool redo)
+flush_ready (struct writeback *wb, bool redo)
 {
-  struct writeback *wb = &mapping->wb;
-  int error = redo ? zeroes_redo_error (&mapping->zeroes) : 0;
+  int error = redo ? zeroes_redo_error (wb->zeroes) : 0;
 
   if (wb->flush_state != FLUSH_IDLE || (redo && error == 0))
     return false;
   if (redo)
-    sync_complete_all (mapping, &wb->ready, error);
-  else if (!atomic_load (&wb->unflushed) &&
-           !atomic_load (&mapping->folios.nr_unstable))
-    sync_complete_all (mapping, &wb->ready, 0);
-  else if (flush_held (mapping))
+    sync_complete_all (wb, &wb->ready, error);
+  else if (!atomic_load (&wb->inbox->unflushed) &&
+           !atomic_load (&wb->folios->nr_unstable))
+    sync_complete_all (wb, &wb->ready, 0);
+  else if (flush_held (wb))
     return false;
   else {
     sync_list_move (&wb->flushing, &wb->ready);
-    sync_start_flush (mapping);
+    sync_start_flush (wb);
   }
   return true;
 }
 
 bool
-sync_drain_step (struct mapping *mapping)
+sync_drain_step (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  bool failed = false, any = take_drained (mapping, &failed);
+  bool failed = false, any = take_drained (wb, &failed);
   /* Asked first: one that is done again meanwhile may have made something dirty,
    * and that it was is counted before it is not to be done any more.
    */
-  bool redo = zeroes_to_redo (&mapping->zeroes);
+  bool redo = zeroes_to_redo (wb->zeroes);
 
-  any |= drop_overtaken (mapping, &failed);
+  any |= drop_overtaken (wb, &failed);
   if (wb->ready.head)
-    return flush_ready (mapping, redo) || any;
+    return flush_ready (wb, redo) || any;
   /* What could be written is to be durable all the same. */
-  if (failed && atomic_load (&mapping->folios.nr_unstable))
-    sync_start_flush (mapping);
+  if (failed && atomic_load (&wb->folios->nr_unstable))
+    sync_start_flush (wb);
   return any;
 }

@@ -19,28 +19,21 @@
 #include <stddef.h>
 
 #include "cache/writeback/failing.h"
-#include "cache/mapping.h"
+#include "cache/folio/folio.h"
+#include "cache/folio/reclaim.h"
+#include "cache/index/index.h"
+#include "cache/pace/throttle.h"
+#include "cache/post/inbox.h"
+#include "cache/post/outbox.h"
+#include "cache/post/zeroes.h"
+#include "cache/base/stats.h"
+#include "fs/iomap.h"
 #include "cache/writeback/sync.h"
 
 /* A slice of work. */
 #define SLICE_SWEEP 256
 
 /* --- direct writes, of which there is no copy --- */
-
-bool
-sync_direct_kept (struct mapping *mapping, uint32_t losses)
-{
-  struct writeback *wb = &mapping->wb;
-  bool kept;
-
-  /* Under the lock, so that lost_direct sees what was kept before the loss. */
-  pthread_mutex_lock (&wb->lock);
-  kept = store_losses (mapping->fs->store) == losses;
-  if (kept && !atomic_exchange (&wb->direct_unflushed, true))
-    wb->direct_losses = losses;
-  pthread_mutex_unlock (&wb->lock);
-  return kept;
-}
 
 /* Has the store lost direct writes?  (Those under way are done again by whoever
  * waits for them.)
@@ -50,16 +43,17 @@ lost_direct (struct writeback *wb)
 {
   bool lost;
 
-  pthread_mutex_lock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
   if (wb->flush_direct) {
-    atomic_store (&wb->direct_unflushed, true);
-    wb->direct_losses = wb->flush_direct_losses;
+    atomic_store (&wb->inbox->direct_unflushed, true);
+    wb->inbox->direct_losses = wb->flush_direct_losses;
     wb->flush_direct = false;
   }
-  lost = atomic_load (&wb->direct_unflushed) && wb->direct_losses != wb->losses;
+  lost = atomic_load (&wb->inbox->direct_unflushed) &&
+         wb->inbox->direct_losses != wb->losses;
   /* Some may have been written since, and are not flushed. */
-  wb->direct_losses = wb->losses;
-  pthread_mutex_unlock (&wb->lock);
+  wb->inbox->direct_losses = wb->losses;
+  pthread_mutex_unlock (&wb->inbox->lock);
   return lost;
 }
 
@@ -67,10 +61,10 @@ lost_direct (struct writeback *wb)
 static void
 flush_direct (struct writeback *wb)
 {
-  pthread_mutex_lock (&wb->lock);
-  wb->flush_direct = atomic_exchange (&wb->direct_unflushed, false);
-  wb->flush_direct_losses = wb->direct_losses;
-  pthread_mutex_unlock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
+  wb->flush_direct = atomic_exchange (&wb->inbox->direct_unflushed, false);
+  wb->flush_direct_losses = wb->inbox->direct_losses;
+  pthread_mutex_unlock (&wb->inbox->lock);
 }
 
 /* Has the store got, or is it getting, direct writes that no flush covers yet?
@@ -79,8 +73,8 @@ flush_direct (struct writeback *wb)
 static bool
 direct_pending (struct writeback *wb)
 {
-  return atomic_load (&wb->direct_in_flight) > 0 ||
-         atomic_load (&wb->direct_unflushed);
+  return atomic_load (&wb->inbox->direct_in_flight) > 0 ||
+         atomic_load (&wb->inbox->direct_unflushed);
 }
 
 /* --- the flush --- */
@@ -88,36 +82,35 @@ direct_pending (struct writeback *wb)
 static void
 flush_done (struct store_req *req, int error)
 {
-  struct mapping *mapping =
-    (struct mapping *) ((char *) req - offsetof (struct mapping, wb.flush_req));
+  struct writeback *wb =
+    (struct writeback *) ((char *) req -
+                          offsetof (struct writeback, flush_req));
 
-  stats_store_done (mapping->stats, mapping->env, req, error);
-  mapping->wb.flush_error = error;
-  atomic_store (&mapping->wb.flush_done, true);
-  writeback_kick (mapping);
+  stats_store_done (wb->stats, wb->env, req, error);
+  wb->inbox->flush_error = error;
+  atomic_store (&wb->inbox->flush_done, true);
+  bell_ring (wb->inbox->bell);
 }
 
 void
-sync_start_flush (struct mapping *mapping)
+sync_start_flush (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   if (wb->flush_state != FLUSH_IDLE || wb->settling ||
-      zeroes_to_redo (&mapping->zeroes))
+      zeroes_to_redo (wb->zeroes))
     return;
   wb->flush_state = FLUSH_SENT;
   wb->flush_doubts = wb->doubts;
   /* What becomes unstable from here on is for the next flush. */
   wb->gen++;
-  atomic_store (&wb->unflushed, false);
+  atomic_store (&wb->inbox->unflushed, false);
   flush_direct (wb);
-  zeroes_flush_begin (&mapping->zeroes);
+  zeroes_flush_begin (wb->zeroes);
   wb->flush_req = (struct store_req) {
     .op = STORE_FLUSH,
     .done = flush_done,
-    .submitted = mapping->env->now (mapping->env),
+    .submitted = wb->env->now (wb->env),
   };
-  mapping->fs->ops->flush (mapping->fs, &wb->flush_req);
+  wb->fs->ops->flush (wb->fs, &wb->flush_req);
 }
 
 static void
@@ -143,15 +136,13 @@ tell (const struct sync_list *list, int error)
  * for it to be durable, or is about to, is told.
  */
 static void
-flush_failed (struct mapping *mapping, int error)
+flush_failed (struct writeback *wb, int error)
 {
-  struct writeback *wb = &mapping->wb;
-
   wb->doubts++;
-  atomic_store (&wb->unflushed, true);
+  atomic_store (&wb->inbox->unflushed, true);
   if (wb->flush_direct || direct_pending (wb))
-    atomic_fetch_add (&mapping->lost_writes, 1);
-  writeback_flush_failed (mapping, error);
+    atomic_fetch_add (&wb->outbox->lost_writes, 1);
+  writeback_flush_failed (wb, error);
   tell (&wb->flushing, error);
   tell (&wb->writing, error);
   tell (&wb->draining, error);
@@ -176,10 +167,9 @@ nr_flushing (const struct writeback *wb)
  * the processor.
  */
 static void
-release (struct mapping *mapping)
+release (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  uint32_t redone = sync_redone (mapping);
+  uint32_t redone = sync_redone (wb);
   struct sync_list list;
   struct sync_req *req, *next;
 
@@ -188,7 +178,7 @@ release (struct mapping *mapping)
   for (req = list.head; req; req = next) {
     next = req->next;
     if (req == &wb->own_sync)
-      sync_complete (mapping, req);
+      sync_complete (wb, req);
     else if (req->error == 0 && req->redone != redone)
       sync_list_append (&wb->again, req);
     else
@@ -198,10 +188,9 @@ release (struct mapping *mapping)
 
 /* The flush is over. */
 static void
-end_flush (struct mapping *mapping)
+end_flush (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  int error = wb->flush_error;
+  int error = wb->inbox->flush_error;
 
   if (wb->flush_doubts != wb->doubts) { /* by a loss: none fails meanwhile */
     /* Whatever it says: the syncs that wait for it begin anew, like all others,
@@ -212,24 +201,23 @@ end_flush (struct mapping *mapping)
     return;
   }
   start_sweep (wb, error != 0);
-  zeroes_flush_end (&mapping->zeroes, error);
+  zeroes_flush_end (wb->zeroes, error);
   if (error)
-    flush_failed (mapping, error);
+    flush_failed (wb, error);
   else
-    writeback_flushed (mapping);
+    writeback_flushed (wb);
   wb->flush_direct = false;
   group_commit_flushed (&wb->group_commit, wb->flush_req.submitted,
-                        mapping->env->now (mapping->env), nr_flushing (wb));
-  release (mapping);
+                        wb->env->now (wb->env), nr_flushing (wb));
+  release (wb);
 }
 
 /* --- losses --- */
 
 void
-sync_see_losses (struct mapping *mapping)
+sync_see_losses (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  uint32_t losses = store_losses (mapping->fs->store);
+  uint32_t losses = store_losses (wb->fs->store);
 
   if (losses == wb->losses)
     return;
@@ -241,15 +229,15 @@ sync_see_losses (struct mapping *mapping)
    * whose store is gone can be closed.
    */
   if (wb->flush_state == FLUSH_SENT)
-    atomic_store (&wb->unflushed, true);
-  fs_lost (mapping->fs);
-  zeroes_lost (&mapping->zeroes);
+    atomic_store (&wb->inbox->unflushed, true);
+  fs_lost (wb->fs);
+  zeroes_lost (wb->zeroes);
   if (lost_direct (wb))
-    atomic_fetch_add (&mapping->lost_writes, 1);
+    atomic_fetch_add (&wb->outbox->lost_writes, 1);
   /* A flush in flight ends first. */
   if (wb->flush_state != FLUSH_SENT)
     start_sweep (wb, true);
-  sync_restart (mapping);
+  sync_restart (wb);
 }
 
 /* --- the sweep --- */
@@ -259,31 +247,30 @@ sync_see_losses (struct mapping *mapping)
  * other did before.
  */
 static void
-cleaned (struct mapping *mapping, struct folio *folio)
+cleaned (struct writeback *wb, struct folio *folio)
 {
-  atomic_store (&mapping->wb.cleaned_at, mapping->env->now (mapping->env));
+  atomic_store (&wb->outbox->cleaned_at, wb->env->now (wb->env));
   if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
       FOLIO_RECLAIM)
-    reclaim_rotate (mapping->folios.reclaim, folio);
+    reclaim_rotate (wb->folios->reclaim, folio);
 }
 
 /* The flush covers those pages that were unstable before it began, not those
  * that have become so since.  Returns whether the folio has become clean.
  */
 static bool
-flushed (struct mapping *mapping, struct folio *folio, unsigned *budget)
+flushed (struct writeback *wb, struct folio *folio, unsigned *budget)
 {
   unsigned pages = (unsigned) folio_pages (folio), page = 0, end;
-  uint8_t gen = mapping->wb.gen;
+  uint8_t gen = wb->gen;
   bool clean = false;
 
   while (page < pages) {
     for (end = page; end < pages && folio[end].unstable_gen != gen; end++)
       ;
     if (end > page) {
-      clean |=
-        folio_transition (&mapping->folios, folio, page * SECTORS_PER_PAGE,
-                          end * SECTORS_PER_PAGE, FOLIO_FLUSHED);
+      clean |= folio_transition (wb->folios, folio, page * SECTORS_PER_PAGE,
+                                 end * SECTORS_PER_PAGE, FOLIO_FLUSHED);
       *budget -= *budget > 0;
     }
     page = end + 1;
@@ -293,44 +280,42 @@ flushed (struct mapping *mapping, struct folio *folio, unsigned *budget)
 
 /* Go on with the sweep over unstable folios.  Returns true when it is done. */
 static bool
-sweep (struct mapping *mapping)
+sweep (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   struct folio *folio;
   unsigned budget = SLICE_SWEEP;
 
   while (budget > 0) {
     budget--;
-    folio = index_get_tagged (mapping->folios.index, wb->sweep_page,
-                              mapping->folios.nr_pages, TAG_UNSTABLE);
+    folio = index_get_tagged (wb->folios->index, wb->sweep_page,
+                              wb->folios->nr_pages, TAG_UNSTABLE);
     if (folio == NULL)
       return true;
     wb->sweep_page = folio_index (folio) + folio_pages (folio);
     if (wb->sweep_lost)
-      folio_transition (&mapping->folios, folio, 0, folio_sectors (folio),
+      folio_transition (wb->folios, folio, 0, folio_sectors (folio),
                         FOLIO_LOST);
-    else if (flushed (mapping, folio, &budget))
-      cleaned (mapping, folio);
-    folio_put (mapping->folios.arena, folio);
+    else if (flushed (wb, folio, &budget))
+      cleaned (wb, folio);
+    folio_put (wb->folios->arena, folio);
   }
   return false;
 }
 
 bool
-sync_flush_step (struct mapping *mapping)
+sync_flush_step (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   bool done;
 
   if (wb->flush_state == FLUSH_SENT &&
-      atomic_exchange (&wb->flush_done, false)) {
+      atomic_exchange (&wb->inbox->flush_done, false)) {
     /* Not before it is over: it proves nothing if there was one before. */
-    sync_see_losses (mapping);
-    end_flush (mapping);
+    sync_see_losses (wb);
+    end_flush (wb);
   }
   if (wb->flush_state == FLUSH_SWEEP) {
-    done = sweep (mapping);
-    throttle_wake (mapping);
+    done = sweep (wb);
+    throttle_wake (wb->throttle);
     if (done)
       wb->flush_state = FLUSH_IDLE;
     return true;

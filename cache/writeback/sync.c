@@ -9,7 +9,10 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "cache/mapping.h"
+#include "cache/folio/folio.h"
+#include "cache/index/index.h"
+#include "cache/post/inbox.h"
+#include "cache/post/zeroes.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
 
@@ -20,41 +23,16 @@
 #define MAX_TRIES 20
 
 void
-sync_list_init (struct sync_list *list)
+sync_complete (struct writeback *wb, struct sync_req *req)
 {
-  list->head = NULL;
-  list->tail = &list->head;
-}
-
-void
-sync_list_append (struct sync_list *list, struct sync_req *req)
-{
-  req->next = NULL;
-  *list->tail = req;
-  list->tail = &req->next;
-}
-
-void
-sync_list_move (struct sync_list *to, struct sync_list *from)
-{
-  if (from->head == NULL)
-    return;
-  *to->tail = from->head;
-  to->tail = from->tail;
-  sync_list_init (from);
-}
-
-void
-sync_complete (struct mapping *mapping, struct sync_req *req)
-{
-  if (req == &mapping->wb.own_sync)
-    mapping->wb.own_pending = false;
+  if (req == &wb->own_sync)
+    wb->own_pending = false;
   else
-    completion_signal (mapping->env, &req->done);
+    completion_signal (wb->env, &req->done);
 }
 
 void
-sync_complete_all (struct mapping *mapping, struct sync_list *list, int error)
+sync_complete_all (struct writeback *wb, struct sync_list *list, int error)
 {
   struct sync_req *req, *next;
 
@@ -62,7 +40,7 @@ sync_complete_all (struct mapping *mapping, struct sync_list *list, int error)
     next = req->next;
     if (error)
       req->error = error;
-    sync_complete (mapping, req);
+    sync_complete (wb, req);
   }
   sync_list_init (list);
 }
@@ -88,22 +66,21 @@ note_error (struct sync_list *list, uint64_t start, uint64_t end, int error,
 }
 
 void
-sync_note_error (struct mapping *mapping, uint64_t start, uint64_t end,
-                 int error, bool cut)
+sync_note_error (struct writeback *wb, uint64_t start, uint64_t end, int error,
+                 bool cut)
 {
-  note_error (&mapping->wb.writing, start, end, error, cut);
-  note_error (&mapping->wb.draining, start, end, error, cut);
-  note_error (&mapping->wb.ready, start, end, error, cut);
+  note_error (&wb->writing, start, end, error, cut);
+  note_error (&wb->draining, start, end, error, cut);
+  note_error (&wb->ready, start, end, error, cut);
 }
 
 /* --- what is to be written once more --- */
 
 /* Both only grow, so the sum is the same only if both are. */
 uint32_t
-sync_redone (struct mapping *mapping)
+sync_redone (struct writeback *wb)
 {
-  return zeroes_redone (&mapping->zeroes) +
-         atomic_load (&mapping->folios.overwritten);
+  return zeroes_redone (wb->zeroes) + atomic_load (&wb->folios->overwritten);
 }
 
 /* --- batches --- */
@@ -112,14 +89,14 @@ sync_redone (struct mapping *mapping)
  * first one may begin before the range does.
  */
 static uint64_t
-first_tagged (struct mapping *mapping, const struct sync_req *req)
+first_tagged (struct writeback *wb, const struct sync_req *req)
 {
   uint64_t page = req->start >> PAGE_SHIFT;
-  struct folio *folio = index_get (mapping->folios.index, page);
+  struct folio *folio = index_get (wb->folios->index, page);
 
   if (folio) {
     page = folio_index (folio);
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   }
   return page;
 }
@@ -133,33 +110,30 @@ may_begin (const struct writeback *wb)
 
 /* Make a batch of all that is to begin.  False: there is nothing. */
 static bool
-begin (struct mapping *mapping)
+begin (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   struct sync_req *req;
 
   sync_list_move (&wb->writing, &wb->again);
-  pthread_mutex_lock (&wb->lock);
-  sync_list_move (&wb->writing, &wb->queue);
-  pthread_mutex_unlock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
+  sync_list_move (&wb->writing, &wb->inbox->queue);
+  pthread_mutex_unlock (&wb->inbox->lock);
   if (wb->writing.head == NULL)
     return false;
 
   for (req = wb->writing.head; req; req = req->next) {
     req->again = false;
-    req->redone = sync_redone (mapping);
+    req->redone = sync_redone (wb);
   }
   wb->tag_req = wb->writing.head;
-  wb->tag_page = first_tagged (mapping, wb->tag_req);
+  wb->tag_page = first_tagged (wb, wb->tag_req);
   wb->batch_state = BATCH_TAGGING;
   return true;
 }
 
 void
-sync_restart (struct mapping *mapping)
+sync_restart (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   sync_list_move (&wb->again, &wb->ready);
   sync_list_move (&wb->again, &wb->draining);
   sync_list_move (&wb->again, &wb->writing);
@@ -179,21 +153,20 @@ next_to_tag (const struct sync_req *req)
 
 /* Tag what is dirty for the syncs of the batch, a slice at a time. */
 static void
-tag (struct mapping *mapping)
+tag (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   uint64_t last = (wb->tag_req->end - 1) >> PAGE_SHIFT;
   bool done;
 
-  index_lock (mapping->folios.index);
-  done = index_copy_tag (mapping->folios.index, &wb->tag_page, last, TAG_DIRTY,
+  index_lock (wb->folios->index);
+  done = index_copy_tag (wb->folios->index, &wb->tag_page, last, TAG_DIRTY,
                          TAG_TOWRITE, SLICE_NODES);
-  index_unlock (mapping->folios.index);
+  index_unlock (wb->folios->index);
   if (!done)
     return;
   wb->tag_req = next_to_tag (wb->tag_req);
   if (wb->tag_req) {
-    wb->tag_page = first_tagged (mapping, wb->tag_req);
+    wb->tag_page = first_tagged (wb, wb->tag_req);
     return;
   }
   wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
@@ -202,32 +175,28 @@ tag (struct mapping *mapping)
 
 /* Send what is tagged.  Returns true if there is more to do at once. */
 static bool
-send_tagged (struct mapping *mapping)
+send_tagged (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   if (!wb->sync_pass.active) {
     /* We were woken: try again what was in use. */
     wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
   }
-  if (pass_run (mapping, &wb->sync_pass, NULL))
+  if (pass_run (wb, &wb->sync_pass, NULL))
     return true;
   if (wb->sync_pass.active || wb->sync_pass.skipped)
     return false;
   wb->batch_state = BATCH_NONE;
-  sync_drain (mapping);
+  sync_drain (wb);
   return true;
 }
 
 bool
-sync_step (struct mapping *mapping)
+sync_step (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-
   switch (wb->batch_state) {
-  case BATCH_NONE: return may_begin (wb) && begin (mapping);
-  case BATCH_TAGGING: tag (mapping); return true;
-  case BATCH_SENDING: return send_tagged (mapping);
+  case BATCH_NONE: return may_begin (wb) && begin (wb);
+  case BATCH_TAGGING: tag (wb); return true;
+  case BATCH_SENDING: return send_tagged (wb);
   }
   return false;
 }

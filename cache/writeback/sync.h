@@ -14,66 +14,52 @@
 
 #include "cache/writeback/writeback.h"
 
-struct mapping;
-
-extern void sync_list_init (struct sync_list *list);
-extern void sync_list_append (struct sync_list *list, struct sync_req *req);
-
-/* Move all of `from' to the end of `to'. */
-extern void sync_list_move (struct sync_list *to, struct sync_list *from);
-
 /* It is over, and not ours any more. */
-extern void sync_complete (struct mapping *mapping, struct sync_req *req);
+extern void sync_complete (struct writeback *wb, struct sync_req *req);
 
 /* They are over, with this error if it is not 0. */
-extern void sync_complete_all (struct mapping *mapping, struct sync_list *list,
+extern void sync_complete_all (struct writeback *wb, struct sync_list *list,
                                int error);
 
 /* Bring the batch that is writing, and what is queued, as far as possible.
  * Returns true if there is more to do at once.
  */
-extern bool sync_step (struct mapping *mapping);
+extern bool sync_step (struct writeback *wb);
 
 /* What was sent for the batch is waited for, by each of its syncs for itself. */
-extern void sync_drain (struct mapping *mapping);
+extern void sync_drain (struct writeback *wb);
 
 /* An ioend is over. */
-extern void sync_ioend_over (struct mapping *mapping,
-                             const struct ioend *ioend);
+extern void sync_ioend_over (struct writeback *wb, const struct ioend *ioend);
 
 /* See to those whose data is written.  Returns true if there is more to do at
  * once.
  */
-extern bool sync_drain_step (struct mapping *mapping);
+extern bool sync_drain_step (struct writeback *wb);
 
 /* Is a flush of the store all that some are missing, and held for more syncs to
  * share it, until wb.flush_at at most?
  */
-extern bool sync_awaits_flush (struct mapping *mapping);
+extern bool sync_awaits_flush (struct writeback *wb);
 
 /* The syncs that no flush is on for are to begin anew, once it has settled. */
-extern void sync_restart (struct mapping *mapping);
+extern void sync_restart (struct writeback *wb);
 
 /* Take note of what the store has lost since it was last looked at. */
-extern void sync_see_losses (struct mapping *mapping);
+extern void sync_see_losses (struct writeback *wb);
 
 /* Begin a store flush although nobody asked, if none is on. */
-extern void sync_start_flush (struct mapping *mapping);
+extern void sync_start_flush (struct writeback *wb);
 
 /* See to the store flush and the sweep after it.  Returns true if there is
  * more to do at once.
  */
-extern bool sync_flush_step (struct mapping *mapping);
+extern bool sync_flush_step (struct writeback *wb);
 
 /* How often something that the store had became dirty behind the tags of syncs.
  * Those under way begin anew when it has changed.
  */
-extern uint32_t sync_redone (struct mapping *mapping);
-
-/* A direct write that began at this count of the store's losses is done (any
- * thread).  False: the store has lost something since, it is to be done again.
- */
-extern bool sync_direct_kept (struct mapping *mapping, uint32_t losses);
+extern uint32_t sync_redone (struct writeback *wb);
 
 /* Does it want any of bytes [start, end)? */
 static inline bool
@@ -87,7 +73,7 @@ sync_touches (const struct sync_req *req, uint64_t start, uint64_t end)
  * be written in smaller parts from now on, so those that want only some of them
  * are tried again.
  */
-extern void sync_note_error (struct mapping *mapping, uint64_t start,
-                             uint64_t end, int error, bool cut);
+extern void sync_note_error (struct writeback *wb, uint64_t start, uint64_t end,
+                             int error, bool cut);
 
 #endif /* FOLIO_SYNC_H */

@@ -9,7 +9,16 @@
 #include <stdlib.h>
 
 #include "cache/writeback/ioend.h"
-#include "cache/mapping.h"
+#include "cache/base/bell.h"
+#include "cache/base/num.h"
+#include "cache/folio/folio.h"
+#include "cache/index/index.h"
+#include "cache/pace/balance.h"
+#include "cache/pace/throttle.h"
+#include "cache/post/inbox.h"
+#include "cache/post/outbox.h"
+#include "cache/post/zeroes.h"
+#include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
 
@@ -20,11 +29,11 @@
  * several in the bounce arena.
  */
 static uint32_t
-choose_max_io (const struct mapping *mapping)
+choose_max_io (const struct writeback *wb)
 {
-  const struct store_geometry *geo = &mapping->fs->store->geo;
+  const struct store_geometry *geo = &wb->fs->store->geo;
   uint32_t max = PAGE_SIZE << MAX_ORDER;
-  uint32_t share = mapping->bounce->nr_pages / 8 * PAGE_SIZE;
+  uint32_t share = wb->bounce->nr_pages / 8 * PAGE_SIZE;
 
   if (max > geo->best_io)
     max = geo->best_io;
@@ -36,29 +45,26 @@ choose_max_io (const struct mapping *mapping)
 }
 
 int
-writeback_init (struct mapping *mapping)
+writeback_init (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  unsigned i, depth = mapping->config.io_depth;
+  unsigned i, depth = wb->config.io_depth;
 
-  pthread_mutex_init (&wb->lock, NULL);
-  sync_list_init (&wb->queue);
   sync_list_init (&wb->writing);
   sync_list_init (&wb->draining);
   sync_list_init (&wb->ready);
   sync_list_init (&wb->again);
   sync_list_init (&wb->flushing);
   sync_list_init (&wb->released);
-  wb->max_io = choose_max_io (mapping);
+  wb->max_io = choose_max_io (wb);
   wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
   wb->next_pass = ENV_FOREVER;
-  wb->losses = store_losses (mapping->fs->store);
+  wb->losses = store_losses (wb->fs->store);
 
   wb->ioends = calloc (depth, sizeof *wb->ioends);
   if (wb->ioends == NULL)
     return -ENOMEM;
   for (i = 0; i < depth; i++) {
-    wb->ioends[i].mapping = mapping;
+    wb->ioends[i].wb = wb;
     wb->ioends[i].next = wb->free;
     wb->free = &wb->ioends[i];
   }
@@ -66,28 +72,19 @@ writeback_init (struct mapping *mapping)
 }
 
 void
-writeback_destroy (struct mapping *mapping)
+writeback_destroy (struct writeback *wb)
 {
-  free (mapping->wb.ioends);
-  pthread_mutex_destroy (&mapping->wb.lock);
+  free (wb->ioends);
 }
 
 /* --- background work --- */
 
-bool
-writeback_over_background (const struct mapping *mapping)
-{
-  return atomic_load (&mapping->folios.nr_dirty) +
-           atomic_load (&mapping->folios.nr_writeback) >
-         balance_background (mapping);
-}
-
 /* Has it been dirty for long enough?  (Units of 10 ms, which wrap.) */
 static bool
-expired (struct mapping *mapping, const struct folio *folio)
+expired (struct writeback *wb, const struct folio *folio)
 {
-  uint32_t now = folio_clock (mapping->env);
-  uint64_t age = mapping->config.dirty_expire / (10 * NSEC_PER_MSEC);
+  uint32_t now = folio_clock (wb->env);
+  uint64_t age = wb->config.dirty_expire / (10 * NSEC_PER_MSEC);
 
   return (uint32_t) (now - folio->dirtied) >= age;
 }
@@ -97,22 +94,21 @@ expired (struct mapping *mapping, const struct folio *folio)
  * then we are kicked.  (A round may be long: others have gone on behind it.)
  */
 static bool
-background_step (struct mapping *mapping)
+background_step (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   struct wb_pass *pass = &wb->background_pass;
   bool more;
 
-  if (!writeback_over_background (mapping)) {
-    atomic_store (&wb->background, false);
+  if (!throttle_over_background (wb->throttle)) {
+    atomic_store (&wb->throttle->cleaning, false);
     /* Whoever went over it just now may have seen that we are at it. */
-    if (!writeback_over_background (mapping))
+    if (!throttle_over_background (wb->throttle))
       return false;
   }
-  atomic_store (&wb->background, true);
+  atomic_store (&wb->throttle->cleaning, true);
   if (!pass->active)
     *pass = (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-  more = pass_run (mapping, pass, NULL);
+  more = pass_run (wb, pass, NULL);
   return more || (!pass->active && pass->sent);
 }
 
@@ -120,16 +116,15 @@ background_step (struct mapping *mapping)
  * counts first and then looks at the flag, we do the opposite.
  */
 static bool
-arm_timer (struct mapping *mapping)
+arm_timer (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  bool armed = atomic_load (&mapping->folios.nr_unsaved) != 0;
+  bool armed = atomic_load (&wb->folios->nr_unsaved) != 0;
 
-  if (atomic_load (&wb->armed) == armed)
+  if (atomic_load (&wb->throttle->armed) == armed)
     return armed;
-  atomic_store (&wb->armed, armed);
-  if (!armed && atomic_load (&mapping->folios.nr_unsaved) != 0) {
-    atomic_store (&wb->armed, true);
+  atomic_store (&wb->throttle->armed, armed);
+  if (!armed && atomic_load (&wb->folios->nr_unsaved) != 0) {
+    atomic_store (&wb->throttle->armed, true);
     armed = true;
   }
   return armed;
@@ -137,47 +132,42 @@ arm_timer (struct mapping *mapping)
 
 /* A pass over what is old, every interval; and a flush for what is not. */
 static bool
-periodic_step (struct mapping *mapping, uint64_t now)
+periodic_step (struct writeback *wb, uint64_t now)
 {
-  struct writeback *wb = &mapping->wb;
-
-  if (!arm_timer (mapping)) {
+  if (!arm_timer (wb)) {
     wb->next_pass = ENV_FOREVER;
     wb->expire_pass.active = false;
     return false;
   }
   if (wb->next_pass == ENV_FOREVER)
-    wb->next_pass = now + mapping->config.writeback_interval;
+    wb->next_pass = now + wb->config.interval;
   if (now >= wb->next_pass) {
-    wb->next_pass = now + mapping->config.writeback_interval;
+    wb->next_pass = now + wb->config.interval;
     wb->expire_pass =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-    if (atomic_load (&mapping->folios.nr_unstable) &&
-        !sync_awaits_flush (mapping))
-      sync_start_flush (mapping);
+    if (atomic_load (&wb->folios->nr_unstable) && !sync_awaits_flush (wb))
+      sync_start_flush (wb);
   }
-  return wb->expire_pass.active &&
-         pass_run (mapping, &wb->expire_pass, expired);
+  return wb->expire_pass.active && pass_run (wb, &wb->expire_pass, expired);
 }
 
 /* Is something still being written where the pass has been? */
 static bool
-in_writeback (struct mapping *mapping, const struct wb_pass *pass)
+in_writeback (struct writeback *wb, const struct wb_pass *pass)
 {
   struct folio *folio =
-    index_get_tagged (mapping->folios.index, pass->start >> PAGE_SHIFT,
+    index_get_tagged (wb->folios->index, pass->start >> PAGE_SHIFT,
                       (pass->end - 1) >> PAGE_SHIFT, TAG_WRITEBACK);
 
   if (folio)
-    folio_put (mapping->folios.arena, folio);
+    folio_put (wb->folios->arena, folio);
   return folio != NULL;
 }
 
 /* Try what is due of the bad ranges, one after the other. */
 static bool
-retry_step (struct mapping *mapping, uint64_t now)
+retry_step (struct writeback *wb, uint64_t now)
 {
-  struct writeback *wb = &mapping->wb;
   struct wb_pass *pass = &wb->retry_pass;
   const struct bad_range *due;
   bool more;
@@ -194,14 +184,14 @@ retry_step (struct mapping *mapping, uint64_t now)
       .end = due->end,
     };
     if (due->bad && due->backoff == BACKOFF_MIN)
-      writeback_log_bad (mapping, due);
+      writeback_log_bad (wb, due);
     bad_ranges_tried (&wb->bad, due->start, due->end, now);
   }
-  more = pass_run (mapping, pass, NULL);
+  more = pass_run (wb, pass, NULL);
   if (pass->active)
     return more;
-  if (!pass->found && !pass->skipped && !in_writeback (mapping, pass))
-    writeback_not_dirty (mapping, pass->start, pass->end);
+  if (!pass->found && !pass->skipped && !in_writeback (wb, pass))
+    writeback_not_dirty (wb, pass->start, pass->end);
   return true;
 }
 
@@ -209,197 +199,132 @@ retry_step (struct mapping *mapping, uint64_t now)
  * there is room, and each flush keeps the store from writing.
  */
 static bool
-flush_for_waiters (const struct mapping *mapping, uint64_t now)
+flush_for_waiters (const struct writeback *wb, uint64_t now)
 {
-  return atomic_load (&mapping->folios.nr_unstable) > 0 &&
-         atomic_load (&mapping->throttle.waiters) > 0 &&
-         (atomic_load (&mapping->folios.nr_writeback) == 0 ||
-          now >= mapping->wb.group_commit.ended + WAITERS_FLUSH_PERIOD);
+  return atomic_load (&wb->folios->nr_unstable) > 0 &&
+         atomic_load (&wb->throttle->waiters) > 0 &&
+         (atomic_load (&wb->folios->nr_writeback) == 0 ||
+          now >= wb->group_commit.ended + WAITERS_FLUSH_PERIOD);
 }
 
 /* Unstable data counts against the dirty limit and cannot be evicted. */
 static void
-flush_unstable (struct mapping *mapping, uint64_t now)
+flush_unstable (struct writeback *wb, uint64_t now)
 {
-  if (sync_awaits_flush (mapping))
+  if (sync_awaits_flush (wb))
     return; /* that flush does it */
-  if (balance_wants_flush (mapping) || flush_for_waiters (mapping, now))
-    sync_start_flush (mapping);
+  if (balance_wants_flush (wb->throttle) || flush_for_waiters (wb, now))
+    sync_start_flush (wb);
 }
 
 /* Someone is short of clean memory: sync all, as if asked to; but they ask again
  * and again, so a store that fails is left in peace first.
  */
 static void
-queue_own_sync (struct mapping *mapping, uint64_t now)
+queue_own_sync (struct writeback *wb, uint64_t now)
 {
-  struct writeback *wb = &mapping->wb;
-
-  bool unsaved = atomic_load (&mapping->folios.nr_unsaved) > 0;
+  bool unsaved = atomic_load (&wb->folios->nr_unsaved) > 0;
 
   if (wb->own_pending || (unsaved && now < wb->retry_at) ||
-      !atomic_exchange (&wb->want_clean, false))
+      !atomic_exchange (&wb->inbox->want_clean, false))
     return;
-  if (!unsaved && !atomic_load (&wb->unflushed))
+  if (!unsaved && !atomic_load (&wb->inbox->unflushed))
     return;
   wb->own_pending = true;
   wb->own_sync.error = 0;
-  writeback_queue (mapping, &wb->own_sync);
+  inbox_queue (wb->inbox, &wb->own_sync);
 }
 
 /* The store says that it is better now, or worse: what it failed to do before
  * is no reason to wait.
  */
 static void
-see_change (struct mapping *mapping)
+see_change (struct writeback *wb)
 {
-  if (atomic_exchange (&mapping->wb.store_changed, false)) {
-    writeback_hope (mapping);
-    fs_retry (mapping->fs);
+  if (atomic_exchange (&wb->inbox->store_changed, false)) {
+    writeback_hope (wb);
+    fs_retry (wb->fs);
   }
-  sync_see_losses (mapping);
+  sync_see_losses (wb);
 }
 
 /* Must background work wait until we are kicked?  For zeroes to be done again,
  * which take the data over them with them, but not if they fail.
  */
 static bool
-held_back (struct mapping *mapping)
+held_back (struct writeback *wb)
 {
-  struct zeroes *zeroes = &mapping->zeroes;
+  struct zeroes *zeroes = wb->zeroes;
 
-  return mapping->wb.settling ||
+  return wb->settling ||
          (zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
 }
 
-bool
-writeback_step (struct mapping *mapping)
+/* Is the store? */
+static bool
+at_work (const struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  uint64_t now = mapping->env->now (mapping->env);
+  return wb->in_flight > 0 || wb->flush_state == FLUSH_SENT;
+}
+
+bool
+writeback_step (struct writeback *wb)
+{
+  uint64_t now = wb->env->now (wb->env);
   bool more;
 
-  balance_step (mapping, now);
-  see_change (mapping);
-  more = fs_step (mapping->fs, now);
-  if (ioend_reap (mapping))
+  balance_step (wb->throttle, now, at_work (wb));
+  see_change (wb);
+  more = fs_step (wb->fs, now);
+  if (ioend_reap (wb))
     more = true;
-  if (sync_flush_step (mapping))
+  if (sync_flush_step (wb))
     more = true;
-  queue_own_sync (mapping, now);
-  if (sync_drain_step (mapping))
+  queue_own_sync (wb, now);
+  if (sync_drain_step (wb))
     more = true;
-  sync_complete_all (mapping, &wb->released, 0);
-  if (sync_step (mapping))
+  sync_complete_all (wb, &wb->released, 0);
+  if (sync_step (wb))
     more = true;
-  flush_unstable (mapping, now);
-  if (now >= wb->retry_at && !held_back (mapping)) {
-    if (periodic_step (mapping, now))
+  flush_unstable (wb, now);
+  if (now >= wb->retry_at && !held_back (wb)) {
+    if (periodic_step (wb, now))
       more = true;
-    if (retry_step (mapping, now))
+    if (retry_step (wb, now))
       more = true;
-    if (background_step (mapping))
+    if (background_step (wb))
       more = true;
   }
   return more;
 }
 
 uint64_t
-writeback_deadline (struct mapping *mapping)
+writeback_deadline (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
-  uint64_t next = fs_deadline (mapping->fs), now;
+  uint64_t next = fs_deadline (wb->fs), now;
 
-  if (sync_awaits_flush (mapping))
+  if (sync_awaits_flush (wb))
     next = min_u64 (next, wb->flush_at);
-  if (held_back (mapping) ||
-      (!atomic_load (&mapping->folios.nr_unsaved) && wb->bad.n == 0))
+  if (held_back (wb) ||
+      (!atomic_load (&wb->folios->nr_unsaved) && wb->bad.n == 0))
     return next;
-  now = mapping->env->now (mapping->env);
+  now = wb->env->now (wb->env);
   if (wb->retry_at > now)
     return min_u64 (next, wb->retry_at);
   next = min_u64 (next, wb->next_pass);
   next = min_u64 (next, bad_ranges_deadline (&wb->bad, now));
-  return min_u64 (next, balance_deadline (mapping));
+  return min_u64 (next, balance_deadline (wb->throttle, at_work (wb)));
 }
 
 bool
-writeback_idle (struct mapping *mapping)
+writeback_idle (struct writeback *wb)
 {
-  struct writeback *wb = &mapping->wb;
   bool idle;
 
-  pthread_mutex_lock (&wb->lock);
-  idle = wb->queue.head == NULL && wb->done == NULL;
-  pthread_mutex_unlock (&wb->lock);
+  pthread_mutex_lock (&wb->inbox->lock);
+  idle = wb->inbox->queue.head == NULL && wb->inbox->done == NULL;
+  pthread_mutex_unlock (&wb->inbox->lock);
   return idle && wb->in_flight == 0 && wb->flush_state == FLUSH_IDLE &&
          !wb->writing.head && !wb->draining.head && !wb->ready.head &&
-         !wb->again.head && fs_idle (mapping->fs);
-}
-
-/* --- any thread --- */
-
-void
-writeback_kick (struct mapping *mapping)
-{
-  bell_ring (&mapping->bell);
-}
-
-void
-writeback_store_changed (struct mapping *mapping)
-{
-  atomic_store (&mapping->wb.store_changed, true);
-  zeroes_retry (&mapping->zeroes);
-  mapping_kick (mapping);
-}
-
-void
-writeback_dirtied (struct mapping *mapping)
-{
-  struct writeback *wb = &mapping->wb;
-
-  /* Woken when the threshold is crossed, and once for the periodic passes,
-   * never for each write.
-   */
-  if (!atomic_load (&wb->armed) ||
-      (writeback_over_background (mapping) && !atomic_load (&wb->background)))
-    writeback_kick (mapping);
-}
-
-void
-writeback_note_unflushed (struct mapping *mapping)
-{
-  atomic_store (&mapping->wb.unflushed, true);
-}
-
-void
-writeback_queue (struct mapping *mapping, struct sync_req *req)
-{
-  struct writeback *wb = &mapping->wb;
-
-  req->asked = mapping->env->now (mapping->env);
-  pthread_mutex_lock (&wb->lock);
-  sync_list_append (&wb->queue, req);
-  pthread_mutex_unlock (&wb->lock);
-  writeback_kick (mapping);
-}
-
-int
-writeback_sync (struct mapping *mapping, uint64_t start, uint64_t end,
-                bool flush)
-{
-  struct sync_req req = { .start = start, .end = end, .flush = flush };
-
-  writeback_queue (mapping, &req);
-  completion_wait (mapping->env, &req.done);
-  return req.error;
-}
-
-int
-writeback_flush (struct mapping *mapping)
-{
-  uint64_t end = mapping->folios.nr_pages << PAGE_SHIFT;
-
-  /* There is no such byte: nothing can go wrong with it. */
-  return writeback_sync (mapping, end, end + 1, true);
+         !wb->again.head && fs_idle (wb->fs);
 }

@@ -41,28 +41,16 @@
 #include "cache/writeback/failing.h"
 #include "cache/writeback/group-commit.h"
 #include "cache/folio/ranges.h"
+#include "cache/post/sync-req.h"
 #include "fs/store.h"
 
-struct mapping;
-
-/* A wish to have a range on the store, and durable.  Owned by who waits. */
-struct sync_req {
-  uint64_t start, end; /* bytes, not empty */
-  bool flush;          /* durable, not just written */
-  uint64_t asked;      /* ns, when it was queued */
-  int error;           /* the outcome, when done */
-  uint32_t redone;     /* sync_redone when tagging for it began */
-  uint64_t fence;      /* it waits for ioends sent before this one, */
-  unsigned awaited;    /* of which so many are in flight */
-  bool again;          /* it failed within something larger, now cut */
-  unsigned tries;      /* how often it did */
-  struct completion done;
-  struct sync_req *next;
-};
-
-struct sync_list {
-  struct sync_req *head, **tail;
-};
+struct folios;
+struct fs;
+struct inbox;
+struct outbox;
+struct stats;
+struct throttle;
+struct zeroes;
 
 enum pass_kind {
   PASS_SYNC,       /* of what is tagged TOWRITE: someone waits for it */
@@ -86,7 +74,7 @@ struct wb_pass {
 struct ioend {
   struct store_req req; /* first */
   struct iovec iov;
-  struct mapping *mapping;
+  struct writeback *wb;
   struct folio *buffer; /* of the bounce arena */
   struct range range;   /* whole sectors */
   bool in_flight;
@@ -109,27 +97,24 @@ enum flush_state {
   FLUSH_SWEEP, /* turning unstable folios to clean, or to dirty */
 };
 
+struct writeback_config {
+  uint64_t dirty_expire; /* ns after which dirty data is written back */
+  uint64_t interval;     /* ns between periodic passes */
+  unsigned io_depth;     /* store writes in flight at most */
+};
+
 struct writeback {
-  /* From other threads. */
-  pthread_mutex_t lock;        /* protects queue, done; a leaf */
-  struct sync_list queue;      /* asked for */
-  struct ioend *done;          /* over, not yet noticed */
-  _Atomic bool flush_done;     /* the store flush is over ... */
-  int flush_error;             /* ... with this */
-  _Atomic bool want_clean;     /* memory is short, or the last client left */
-  _Atomic bool store_changed;  /* so the store said */
-  _Atomic bool unflushed;      /* the store has done something since the last
-                             * flush began */
-  _Atomic int last_error;      /* why something cannot be written or flushed; 0
-                             * when all can */
-  _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
-  _Atomic bool direct_unflushed; /* some of that were direct writes, of which
-                                  * we have no copy */
-  uint32_t direct_losses; /* losses of the store when the oldest of them began;
-                           * under lock */
-  _Atomic unsigned direct_in_flight; /* direct writes under way */
-  _Atomic bool background;           /* a background pass is on */
-  _Atomic bool armed; /* the timer is set: there is unsaved data */
+  /* Set before writeback_init, and fixed. */
+  struct env *env;
+  struct folios *folios;
+  struct fs *fs;
+  struct inbox *inbox;
+  struct outbox *outbox;
+  struct zeroes *zeroes;
+  struct throttle *throttle;
+  struct stats *stats;
+  struct arena *bounce; /* copies that are being sent */
+  struct writeback_config config;
 
   /* The loop thread's. */
   struct ioend *ioends; /* config.io_depth of them */
@@ -178,51 +163,19 @@ struct writeback {
   uint64_t backoff;  /* ns */
 };
 
-extern int writeback_init (struct mapping *mapping);
-extern void writeback_destroy (struct mapping *mapping);
+extern int writeback_init (struct writeback *wb);
+extern void writeback_destroy (struct writeback *wb);
 
 /* Do a bounded amount of what there is to do.  Returns true if there is more
- * that can be done at once; else wait for writeback_kick, or until
+ * that can be done at once; else wait for the bell, or until
  * writeback_deadline (ns, or ENV_FOREVER).
  */
-extern bool writeback_step (struct mapping *mapping);
-extern uint64_t writeback_deadline (struct mapping *mapping);
+extern bool writeback_step (struct writeback *wb);
+extern uint64_t writeback_deadline (struct writeback *wb);
 
 /* Nothing is in flight, of the fs's own neither, and no sync is waiting or under
  * way.
  */
-extern bool writeback_idle (struct mapping *mapping);
-
-/* --- any thread --- */
-
-/* Is there so much dirty that it should be written back at once? */
-extern bool writeback_over_background (const struct mapping *mapping);
-
-/* Wake the loop thread. */
-extern void writeback_kick (struct mapping *mapping);
-
-/* The store has changed (see store.h): what it has lost is to be written again,
- * and what it failed to write is to be tried again, at once.
- */
-extern void writeback_store_changed (struct mapping *mapping);
-
-/* Dirty pages have been added: begin write-back if there are too many. */
-extern void writeback_dirtied (struct mapping *mapping);
-
-/* The store has done something that only a flush makes durable. */
-extern void writeback_note_unflushed (struct mapping *mapping);
-
-/* Queue a sync; its done is signalled when it is over. */
-extern void writeback_queue (struct mapping *mapping, struct sync_req *req);
-
-/* Have bytes [start, end) on the store, and with flush durable; waits.
- * Returns 0 or a negative errno, for blocks that hold none of these bytes are
- * no reason to fail.  Not on the loop thread, no lock held.
- */
-extern int writeback_sync (struct mapping *mapping, uint64_t start,
-                           uint64_t end, bool flush);
-
-/* Have what the store has done made durable, and nothing written; as above. */
-extern int writeback_flush (struct mapping *mapping);
+extern bool writeback_idle (struct writeback *wb);
 
 #endif /* FOLIO_WRITEBACK_H */

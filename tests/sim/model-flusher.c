@@ -15,7 +15,7 @@
 #include "model-world.h"
 
 struct flusher {
-  struct mapping *mapping;
+  struct writeback *wb;
   struct world *world;
   struct model_loop loop;
   bool redoer_ended, fs_ended;
@@ -38,7 +38,7 @@ redoer (void *opaque)
 {
   struct flusher *flusher = opaque;
 
-  zeroes_redo_loop (flusher->mapping);
+  zeroes_redo_loop (flusher->wb->zeroes);
   flusher->redoer_ended = true;
 }
 
@@ -46,7 +46,7 @@ static void
 work_of_fs (void *opaque)
 {
   struct flusher *flusher = opaque;
-  struct fs *fs = flusher->mapping->fs;
+  struct fs *fs = flusher->wb->fs;
 
   fs->ops->work (fs);
   flusher->fs_ended = true;
@@ -61,28 +61,28 @@ ring (void *opaque)
 }
 
 int
-flusher_start (struct mapping *mapping, struct flusher **ret)
+flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
 {
   struct flusher *flusher = xcalloc (1, sizeof *flusher);
-  int r = fs_attach (mapping->fs, NULL, mapping->config.dirty_expire);
+  int r = fs_attach (wb->fs, NULL, wb->config.dirty_expire);
 
   if (r < 0) {
     free (flusher);
     return r;
   }
-  flusher->mapping = mapping;
-  flusher->world = world_of (mapping->env);
+  flusher->wb = wb;
+  flusher->world = world_of (wb->env);
   flusher->loop = (struct model_loop) {
     .step = step,
     .deadline = deadline,
-    .opaque = mapping,
+    .opaque = wb,
     .ready = true,
   };
   flusher->world->loop = &flusher->loop;
   fiber_start (flusher->world, "redoer", redoer, flusher);
-  if (mapping->fs->ops->work)
+  if (wb->fs->ops->work)
     fiber_start (flusher->world, "fs", work_of_fs, flusher);
-  mapping->bell = (struct bell) { .ring = ring, .opaque = flusher };
+  *bell = (struct bell) { .ring = ring, .opaque = flusher };
   *ret = flusher;
   return 0;
 }
@@ -90,18 +90,18 @@ flusher_start (struct mapping *mapping, struct flusher **ret)
 void
 flusher_stop (struct flusher *flusher)
 {
-  struct fs *fs = flusher->mapping->fs;
+  struct fs *fs = flusher->wb->fs;
   struct world *w = flusher->world;
 
   if (fs->ops->work)
     fs->ops->stop_work (fs);
   while (fs->ops->work && !flusher->fs_ended)
     world_turn (w);
-  zeroes_stop (&flusher->mapping->zeroes);
+  zeroes_stop (flusher->wb->zeroes);
   while (!flusher->redoer_ended)
     world_turn (w);
   ring (flusher);
-  while (flusher->loop.ready || !writeback_idle (flusher->mapping))
+  while (flusher->loop.ready || !writeback_idle (flusher->wb))
     world_turn (w);
   fs_detach (fs);
   w->loop = NULL;

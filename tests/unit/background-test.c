@@ -36,7 +36,7 @@ start (void)
 static void
 step_until_idle (struct fixture *f)
 {
-  while (writeback_step (f->mapping) || !writeback_idle (f->mapping))
+  while (writeback_step (&f->mapping->wb) || !writeback_idle (&f->mapping->wb))
     ;
 }
 
@@ -92,7 +92,7 @@ test_behind_the_cursor_after_backoff (void **state)
   step_until_idle (f);
   assert_true (dirty (f) >= MiB / PAGE);
 
-  atomic_store (&f->clock, writeback_deadline (f->mapping));
+  atomic_store (&f->clock, writeback_deadline (&f->mapping->wb));
   step_until_idle (f);
   assert_true (dirty (f) <= BACKGROUND);
   fixture_stop (f);

@@ -13,8 +13,9 @@
 static void
 work (struct fixture *f, uint64_t ns, uint32_t pages)
 {
-  balance_written (f->mapping, pages);
-  balance_step (f->mapping, atomic_fetch_add (&f->clock, ns) + ns);
+  balance_written (&f->mapping->throttle, pages);
+  balance_step (&f->mapping->throttle, atomic_fetch_add (&f->clock, ns) + ns,
+                true);
 }
 
 /* A store that is 100 ms away and takes 24 pages at once is not one that writes
@@ -24,13 +25,12 @@ static void
 test_far_away (void **state)
 {
   struct fixture *f = start_world (0, 0);
-  const struct throttle_law *law = &f->mapping->balance.law;
+  const struct throttle_law *law = &f->mapping->throttle.balance.law;
   unsigned i;
 
   (void) state;
   fill (f, SETPOINT);
   work (f, 0, 0);
-  f->mapping->wb.in_flight = 24;
   for (i = 0; i < 9; i++)
     work (f, 10 * NSEC_PER_MSEC, 0);
   work (f, 10 * NSEC_PER_MSEC, 1);
@@ -40,7 +40,6 @@ test_far_away (void **state)
     work (f, 10 * NSEC_PER_MSEC, 0);
   work (f, 10 * NSEC_PER_MSEC, 24);
   assert_true (law->bandwidth >= 240 && law->bandwidth < 500);
-  f->mapping->wb.in_flight = 0;
   stop_world (f);
 }
 
@@ -132,7 +131,7 @@ test_flush_target_is_hard (void **state)
   for (i = 0; i < 4000; i++) {
     assert_int_equal (
       write_buffered (f->mapping, NULL, buf, PAGE, 2 * i * PAGE), 0);
-    balance_limits (f->mapping, &limits);
+    balance_limits (&f->mapping->throttle, &limits);
     assert_true (limits.limit < LIMIT / 2);
     assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <=
                  limits.limit * 1.05);
@@ -151,8 +150,9 @@ test_chunk_of_larger_limit (void **state)
 
   (void) state;
   teach (f, 64, 64);
-  assert_int_equal (throttle_wait (f->mapping, NULL, LIMIT / 8, false), 0);
-  throttle_done (f->mapping, LIMIT / 8);
+  assert_int_equal (
+    throttle_wait (&f->mapping->throttle, NULL, LIMIT / 8, false), 0);
+  throttle_done (&f->mapping->throttle, LIMIT / 8);
   stop_world (f);
 }
 

@@ -60,13 +60,13 @@ test_freerun (void **state)
 
   (void) state;
   teach (f, 1, 1);
-  balance_limits (f->mapping, &limits);
+  balance_limits (&f->mapping->throttle, &limits);
   assert_int_equal (limits.freerun, 3072);
   assert_int_equal (write_pages (f, 0, 0, limits.freerun), 0);
   assert_int_equal (world.waits, 0);
   assert_true (atomic_load (&pace->clock) == 0);
   assert_int_equal (atomic_load (&pace->unpaid), 0);
-  assert_int_equal (atomic_load (&f->mapping->balance.dirtied), 0);
+  assert_int_equal (atomic_load (&f->mapping->throttle.balance.dirtied), 0);
   /* Then it begins. */
   write_pages (f, 0, limits.freerun, 10);
   assert_true (pauses (f) > 0);
@@ -156,18 +156,18 @@ static void
 test_nowait (void **state)
 {
   struct fixture *f = start_paced ();
-  struct mapping *m = f->mapping;
+  struct throttle *t = &f->mapping->throttle;
   struct pacing pacing = { .pace = &f->conn->pace, .count = PAGE };
   uint64_t clock;
 
   (void) state;
-  assert_int_equal (balance_dirty_pages_ratelimited (m, &pacing, 1, BDP_NOWAIT),
+  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
                     0);
-  throttle_done (m, 1);
+  throttle_done (t, 1);
 
   clock = atomic_fetch_add (&f->conn->pace.clock, 50 * NSEC_PER_MSEC) +
           50 * NSEC_PER_MSEC;
-  assert_int_equal (balance_dirty_pages_ratelimited (m, &pacing, 1, BDP_NOWAIT),
+  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
                     -EAGAIN);
   assert_true (atomic_load (&f->conn->pace.clock) == clock);
   assert_true (pacing.paused == 0);
@@ -176,12 +176,12 @@ test_nowait (void **state)
   /* At the hard limit. */
   atomic_store (&f->conn->pace.clock, atomic_load (&f->clock));
   fill (f, LIMIT);
-  assert_int_equal (balance_dirty_pages_ratelimited (m, &pacing, 1, BDP_NOWAIT),
+  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
                     -EAGAIN);
 
-  assert_int_equal (atomic_load (&m->throttle.reserved), 0);
-  assert_int_equal (atomic_load (&m->throttle.waiters), 0);
-  assert_int_equal (atomic_load (&m->balance.pausing), 0);
+  assert_int_equal (atomic_load (&t->reserved), 0);
+  assert_int_equal (atomic_load (&t->waiters), 0);
+  assert_int_equal (atomic_load (&t->balance.pausing), 0);
   assert_int_equal (pauses (f), 0);
   assert_int_equal (world.waits, 0);
   stop_world (f);
@@ -247,9 +247,10 @@ run_sleeper (void *arg)
                            .count = PAGE,
                            .paused = -10 * HOUR };
 
-  s->result = balance_dirty_pages_ratelimited (s->f->mapping, &pacing, 1, 0);
+  s->result =
+    balance_dirty_pages_ratelimited (&s->f->mapping->throttle, &pacing, 1, 0);
   if (s->result == 0)
-    throttle_done (s->f->mapping, 1);
+    throttle_done (&s->f->mapping->throttle, 1);
   return NULL;
 }
 
@@ -259,10 +260,10 @@ start_sleeper (struct sleeper *s)
   s->f = fixture_start (&(struct fixture_config) {
     .dirty_limit = LIMIT * PAGE / 4, .small_folios = true, .no_loop = true });
   fill (s->f, 900);
-  atomic_store (&s->f->mapping->balance.limits.pause_max, 10 * HOUR);
+  atomic_store (&s->f->mapping->throttle.balance.limits.pause_max, 10 * HOUR);
   atomic_store (&s->f->conn->pace.clock, s->f->env.now (&s->f->env) + HOUR);
   assert_int_equal (pthread_create (&s->thread, NULL, run_sleeper, s), 0);
-  UNTIL (atomic_load (&s->f->mapping->balance.pausing) == 1);
+  UNTIL (atomic_load (&s->f->mapping->throttle.balance.pausing) == 1);
 }
 
 static void
@@ -275,7 +276,7 @@ test_shutdown (void **state)
   mapping_shutdown (s.f->mapping);
   pthread_join (s.thread, NULL);
   assert_int_equal (s.result, -ESHUTDOWN);
-  assert_int_equal (atomic_load (&s.f->mapping->balance.pausing), 0);
+  assert_int_equal (atomic_load (&s.f->mapping->throttle.balance.pausing), 0);
   assert_int_equal (atomic_load (&s.f->mapping->throttle.reserved), 0);
   fixture_stop (s.f);
 }
@@ -289,7 +290,7 @@ test_wake_at_freerun (void **state)
   (void) state;
   start_sleeper (&s);
   assert_int_equal (cache_zero (s.f->conns[1], 100 * PAGE, 0, 0), 0);
-  assert_int_equal (atomic_load (&s.f->mapping->balance.pausing), 1);
+  assert_int_equal (atomic_load (&s.f->mapping->throttle.balance.pausing), 1);
   assert_int_equal (cache_zero (s.f->conns[1], 100 * PAGE, 100 * PAGE, 0), 0);
   pthread_join (s.thread, NULL);
   assert_int_equal (s.result, 0);

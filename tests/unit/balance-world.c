@@ -22,13 +22,13 @@ pass_time (uint64_t ns)
 
   world.busy = true;
   atomic_fetch_add (&f->clock, ns);
-  while (writeback_step (f->mapping))
+  while (writeback_step (&f->mapping->wb))
     ;
   world.owed += world.speed * ns;
   n = world.owed / NSEC_PER_SEC;
   world.owed %= NSEC_PER_SEC;
   fake_store_release (f->fake, STORE_WRITE, (unsigned) n);
-  while (writeback_step (f->mapping))
+  while (writeback_step (&f->mapping->wb))
     ;
   world.busy = false;
 }
@@ -87,7 +87,7 @@ void
 stop_world (struct fixture *f)
 {
   fake_store_unhold (f->fake, STORE_WRITE);
-  while (writeback_step (f->mapping) || !writeback_idle (f->mapping))
+  while (writeback_step (&f->mapping->wb) || !writeback_idle (&f->mapping->wb))
     ;
   fixture_stop (f);
 }
@@ -95,14 +95,14 @@ stop_world (struct fixture *f)
 void
 teach (struct fixture *f, double bandwidth, double base)
 {
-  struct throttle_law *law = &f->mapping->balance.law;
+  struct throttle_law *law = &f->mapping->throttle.balance.law;
 
   law->bandwidth = law->recent = bandwidth;
   law->base = base;
-  f->mapping->balance.last_step = 0;
-  balance_step (f->mapping, atomic_load (&f->clock));
-  f->mapping->balance.sample.elapsed = LAW_INTERVAL;
-  balance_step (f->mapping, atomic_load (&f->clock));
+  f->mapping->throttle.balance.last_step = 0;
+  balance_step (&f->mapping->throttle, atomic_load (&f->clock), false);
+  f->mapping->throttle.balance.sample.elapsed = LAW_INTERVAL;
+  balance_step (&f->mapping->throttle, atomic_load (&f->clock), false);
 }
 
 void

@@ -30,6 +30,8 @@
 
 #include "cache/cache.h"
 #include "cache/mapping.h"
+#include "cache/pace/balance.h"
+#include "cache/snapshot.h"
 #include "fake-store.h"
 
 #define KiB UINT64_C (1024)

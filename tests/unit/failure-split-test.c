@@ -42,7 +42,7 @@ static void
 advance (struct fixture *f, uint64_t ns)
 {
   atomic_fetch_add (&f->clock, ns);
-  writeback_kick (f->mapping);
+  bell_ring (&f->mapping->bell);
 }
 
 static void
@@ -171,7 +171,7 @@ first_to_fail (struct fixture *f, uint64_t offset, int64_t from,
   put (f, offset, 1 * MiB, 1);
   r = put_flags (f, 1, at, length, 2, durable ? CACHE_FUA : 0);
   if (!durable)
-    r = writeback_sync (f->mapping, at, at + length, false);
+    r = inbox_sync (&f->mapping->inbox, at, at + length, false);
   assert_int_equal (r, result);
   if (result == 0)
     store_expect (f, at, length, 2);

@@ -120,7 +120,7 @@ test_shutdown_wakes_writer (void **state)
 static void
 step_until_idle (struct fixture *f)
 {
-  while (writeback_step (f->mapping) || !writeback_idle (f->mapping))
+  while (writeback_step (&f->mapping->wb) || !writeback_idle (&f->mapping->wb))
     ;
 }
 
@@ -147,7 +147,7 @@ test_backoff_in_need (void **state)
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), tries);
 
   fake_store_heal (f->fake);
-  atomic_store (&f->clock, writeback_deadline (f->mapping));
+  atomic_store (&f->clock, writeback_deadline (&f->mapping->wb));
   step_until_idle (f);
   assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
   fixture_stop (f);

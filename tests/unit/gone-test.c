@@ -145,15 +145,16 @@ test_pause (void **state)
   uint64_t page = 0;
 
   (void) state;
-  for (; !balance_active (f->mapping); page++)
+  for (; !balance_active (&f->mapping->throttle); page++)
     put (f, page * PAGE, PAGE, 1);
-  atomic_store (&f->mapping->balance.limits.pause_max, 10 * NSEC_PER_SEC);
+  atomic_store (&f->mapping->throttle.balance.limits.pause_max,
+                10 * NSEC_PER_SEC);
   atomic_store (&f->conn->pace.clock, f->env.now (&f->env) + 10 * NSEC_PER_SEC);
   world.hang_up = true;
   assert_int_equal (put_flags (f, 0, 0, PAGE, 2, 0), -ECONNABORTED);
   assert_true (world.waits > 0);
   expect (f, 0, page * PAGE, 1);
-  assert_int_equal (atomic_load (&f->mapping->balance.pausing), 0);
+  assert_int_equal (atomic_load (&f->mapping->throttle.balance.pausing), 0);
   fixture_stop (f);
 }
 

@@ -107,7 +107,7 @@ struct syncs {
 static void
 step (struct fixture *f)
 {
-  while (writeback_step (f->mapping) || f->mapping->wb.in_flight > 0)
+  while (writeback_step (&f->mapping->wb) || f->mapping->wb.in_flight > 0)
     sched_yield ();
 }
 
@@ -125,7 +125,7 @@ ask (struct fixture *f, struct sync_req *req)
   memset (req, 0, sizeof *req);
   req->end = UINT64_MAX;
   req->flush = true;
-  writeback_queue (f->mapping, req);
+  inbox_queue (&f->mapping->inbox, req);
   step (f);
 }
 
@@ -162,7 +162,7 @@ end_flush (struct fixture *f)
   assert_int_equal (flushing (f), 1);
   atomic_fetch_add (&f->clock, FLUSH_TIME);
   fake_store_release (f->fake, STORE_FLUSH, 1);
-  UNTIL (atomic_load (&f->mapping->wb.flush_done));
+  UNTIL (atomic_load (&f->mapping->inbox.flush_done));
   step (f);
 }
 
@@ -192,7 +192,8 @@ static void
 stop_parts (struct syncs *s)
 {
   fake_store_unhold (s->f->fake, STORE_FLUSH);
-  while (writeback_step (s->f->mapping) || !writeback_idle (s->f->mapping))
+  while (writeback_step (&s->f->mapping->wb) ||
+         !writeback_idle (&s->f->mapping->wb))
     atomic_fetch_add (&s->f->clock, MS);
   fixture_stop (s->f);
 }
@@ -206,7 +207,7 @@ test_parts_meet (void **state)
 
   (void) state;
   start_parts (&s);
-  assert_int_equal (writeback_deadline (s.f->mapping),
+  assert_int_equal (writeback_deadline (&s.f->mapping->wb),
                     atomic_load (&s.f->clock) + WAIT);
   for (i = 0; i < PART; i++) {
     assert_int_equal (flushing (s.f), 0);
@@ -250,7 +251,7 @@ test_nobody_comes (void **state)
 static void
 until_quiet (struct fixture *f)
 {
-  while (writeback_step (f->mapping))
+  while (writeback_step (&f->mapping->wb))
     ;
 }
 
@@ -267,13 +268,13 @@ start_writing (struct syncs *s)
   fake_store_hold (f->fake, STORE_WRITE);
   put (f, PAGE, PAGE, 2);
   s->a[0] = (struct sync_req) { .end = UINT64_MAX, .flush = true };
-  writeback_queue (f->mapping, &s->a[0]);
+  inbox_queue (&f->mapping->inbox, &s->a[0]);
   until_quiet (f);
   atomic_fetch_add (&f->clock, WAIT);
   until_quiet (f);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
   assert_int_equal (flushing (f), 0);
-  assert_int_equal (writeback_deadline (f->mapping),
+  assert_int_equal (writeback_deadline (&f->mapping->wb),
                     atomic_load (&f->clock) + WAIT);
 }
 
@@ -322,7 +323,7 @@ test_no_flush_beside (void **state)
 
   (void) state;
   start_parts (&s);
-  atomic_store (&s.f->mapping->balance.limits.unstable, 0);
+  atomic_store (&s.f->mapping->throttle.balance.limits.unstable, 0);
   step (s.f);
   assert_int_equal (flushing (s.f), 0);
   stop_parts (&s);
@@ -357,7 +358,7 @@ test_over_before_the_timer (void **state)
   start_parts (&s);
   until = atomic_load (&s.f->clock) + WAIT;
   atomic_store (&s.f->clock, until + 1);
-  assert_int_equal (writeback_deadline (s.f->mapping), until);
+  assert_int_equal (writeback_deadline (&s.f->mapping->wb), until);
   step (s.f);
   end_flush (s.f);
   assert_true (all_done (s.b));

@@ -156,26 +156,28 @@ test_hard_limit (void **state)
 static void
 test_max_chunk (void **state)
 {
-  struct mapping *m = xcalloc (1, sizeof *m);
-  const struct throttle *t = &m->throttle;
+  struct folios *folios = xcalloc (1, sizeof *folios);
+  struct throttle *t = xcalloc (1, sizeof *t);
   uint32_t chunk;
   uint64_t limit;
 
   (void) state;
+  t->folios = folios;
   for (limit = 0; limit < 64 * MiB; limit = limit * 3 / 2 + PAGE) {
-    throttle_init (&m->throttle, limit, limit);
-    balance_init (&m->balance, t->limit, t->background, 0);
-    chunk = throttle_max_chunk (m);
+    throttle_init (t, limit, limit);
+    balance_init (t, 0);
+    chunk = throttle_max_chunk (t);
     assert_true (chunk >= 1 && chunk <= 1u << MAX_ORDER);
     assert_int_equal (chunk & (chunk - 1), 0);
     /* Several writers get on with it at once. */
     assert_true (chunk == 1 || chunk * 8 <= t->limit);
     assert_true (t->background <= t->limit / 2);
   }
-  throttle_init (&m->throttle, UINT64_MAX, UINT64_MAX);
-  balance_init (&m->balance, t->limit, t->background, 0);
-  assert_int_equal (throttle_max_chunk (m), 1u << MAX_ORDER);
-  free (m);
+  throttle_init (t, UINT64_MAX, UINT64_MAX);
+  balance_init (t, 0);
+  assert_int_equal (throttle_max_chunk (t), 1u << MAX_ORDER);
+  free (t);
+  free (folios);
 }
 
 /* --- waiting --- */
@@ -258,7 +260,7 @@ test_slow_store (void **state)
   start_stuck_writer (f, 1, &job);
   until_waiting (f, 1);
   since = atomic_load (&f->clock);
-  UNTIL (atomic_load (&f->clock) > since + 3 * THROTTLE_PATIENCE);
+  UNTIL (atomic_load (&f->clock) > since + 3 * PATIENCE);
   assert_false (atomic_load (&job.done));
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&job), 0);
@@ -281,7 +283,7 @@ test_failing_store (void **state)
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   start_stuck_writer (f, 1, &job);
   assert_int_equal (job_join (&job), -EIO);
-  assert_true (atomic_load (&f->clock) - since > THROTTLE_PATIENCE);
+  assert_true (atomic_load (&f->clock) - since > PATIENCE);
   assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
   assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
   assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <=
@@ -330,20 +332,20 @@ test_partly_failing_store (void **state)
                                                   .count = UINT32_MAX });
   put (f, 0, PAGE, 1);
   assert_int_equal (cache_flush (f->conn), -ENOSPC);
-  while (throttle_give_up (mapping, since) == 0) {
+  while (outbox_give_up (&mapping->outbox, since) == 0) {
     put (f, 8 * PAGE, PAGE, 1);
     assert_int_equal (put_flags (f, 1, 8 * PAGE, PAGE, 1, CACHE_FUA), 0);
     UNTIL (page_masks (f, 8) == 0xff);
     waited += NSEC_PER_SEC;
     atomic_store (&f->clock, since + waited);
   }
-  assert_int_equal (throttle_give_up (mapping, since), -ENOSPC);
-  assert_true (waited > 2 * THROTTLE_PATIENCE);
-  assert_true (waited <= THROTTLE_BOUND + 2 * NSEC_PER_SEC);
+  assert_int_equal (outbox_give_up (&mapping->outbox, since), -ENOSPC);
+  assert_true (waited > 2 * PATIENCE);
+  assert_true (waited <= PATIENCE_BOUND + 2 * NSEC_PER_SEC);
   /* Without any it is over sooner. */
   since = atomic_load (&f->clock);
-  atomic_fetch_add (&f->clock, THROTTLE_PATIENCE + NSEC_PER_SEC);
-  assert_int_equal (throttle_give_up (mapping, since), -ENOSPC);
+  atomic_fetch_add (&f->clock, PATIENCE + NSEC_PER_SEC);
+  assert_int_equal (outbox_give_up (&mapping->outbox, since), -ENOSPC);
   fixture_stop (f);
 }
 

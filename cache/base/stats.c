@@ -8,8 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cache/mapping.h"
-#include "cache/stats.h"
+#include "cache/base/stats.h"
 
 _Thread_local unsigned stats_thread;
 
@@ -124,21 +123,22 @@ stats_written (struct stats *stats, unsigned folios, uint64_t bytes, bool again)
 }
 
 int
-stats_submit_wait (struct mapping *mapping, struct store_req *req)
+stats_submit_wait (struct stats *stats, struct store *store,
+                   struct store_req *req)
 {
-  struct env *env = mapping->env;
+  struct env *env = store->env;
   int r;
 
   req->submitted = env->now (env);
-  r = store_submit_wait (mapping->fs->store, req);
-  stats_store_done (mapping->stats, env, req, r);
+  r = store_submit_wait (store, req);
+  stats_store_done (stats, env, req, r);
   return r;
 }
 
 /* --- reading --- */
 
-static uint64_t
-read_counter (struct stats *stats, unsigned counter)
+uint64_t
+stats_counter (struct stats *stats, enum counter counter)
 {
   uint64_t n = 0;
   unsigned i;
@@ -150,9 +150,11 @@ read_counter (struct stats *stats, unsigned counter)
   return n;
 }
 
-static void
-read_histogram (struct stats_histogram *h, struct stats_distribution *d)
+void
+stats_distribution (struct stats *stats, enum histogram histogram,
+                    struct stats_distribution *d)
 {
+  struct stats_histogram *h = &stats->histograms[histogram];
   unsigned i;
 
   /* Relaxed, as in stats_add. */
@@ -163,40 +165,6 @@ read_histogram (struct stats_histogram *h, struct stats_distribution *d)
   }
   d->sum = atomic_load_explicit (&h->sum, memory_order_relaxed);
   d->max = atomic_load_explicit (&h->max, memory_order_relaxed);
-}
-
-static uint64_t
-bytes_of (uint32_t pages)
-{
-  return (uint64_t) pages << PAGE_SHIFT;
-}
-
-void
-stats_read (struct mapping *mapping, struct stats_snapshot *s)
-{
-  struct reclaim *reclaim = mapping->folios.reclaim;
-  struct law_limits limits;
-  unsigned i;
-
-  for (i = 0; i < NR_STATS; i++)
-    s->counters[i] = read_counter (mapping->stats, i);
-  for (i = 0; i < NR_HISTOGRAMS; i++)
-    read_histogram (&mapping->stats->histograms[i], &s->histograms[i]);
-  s->readahead_wasted = reclaim_wasted_readahead (reclaim);
-  s->evicted = reclaim_evicted (reclaim);
-  s->losses = store_losses (mapping->fs->store);
-
-  s->dirty = bytes_of (atomic_load (&mapping->folios.nr_dirty));
-  s->writeback = bytes_of (atomic_load (&mapping->folios.nr_writeback));
-  s->unstable = bytes_of (atomic_load (&mapping->folios.nr_unstable));
-  s->unsaved = bytes_of (atomic_load (&mapping->folios.nr_unsaved));
-  balance_limits (mapping, &limits);
-  s->limit = bytes_of (limits.limit);
-  s->background = bytes_of (limits.background);
-  s->setpoint = bytes_of (law_setpoint (&limits));
-  s->bandwidth = bytes_of (limits.bandwidth);
-  s->cache_size = bytes_of (mapping->folios.arena->nr_pages);
-  s->cache_free = bytes_of (atomic_load (&mapping->folios.arena->nr_free));
 }
 
 const char *

@@ -22,8 +22,6 @@
 
 #include "fs/store.h"
 
-struct mapping;
-
 enum counter {
   /* Clients' requests that are over, each followed by its bytes. */
   STAT_READS,
@@ -165,7 +163,8 @@ extern void stats_written (struct stats *stats, unsigned folios, uint64_t bytes,
                            bool again);
 
 /* store_submit_wait, counted. */
-extern int stats_submit_wait (struct mapping *mapping, struct store_req *req);
+extern int stats_submit_wait (struct stats *stats, struct store *store,
+                              struct store_req *req);
 
 /* --- reading --- */
 
@@ -174,27 +173,9 @@ struct stats_distribution {
   uint64_t count, sum, max;
 };
 
-/* Plain numbers.  Bytes unless it says otherwise. */
-struct stats_snapshot {
-  uint64_t counters[NR_STATS];
-  struct stats_distribution histograms[NR_HISTOGRAMS];
-
-  /* Since the mapping was made; pages. */
-  uint64_t readahead_wasted, evicted; /* of all the cache's mappings */
-  uint64_t losses; /* times that the store may have lost what was unflushed */
-
-  /* Now. */
-  uint64_t dirty, writeback, unstable; /* pages with such sectors */
-  uint64_t unsaved;                    /* with any of the three */
-  uint64_t limit, background;          /* thresholds for that, in force now */
-  uint64_t setpoint;                   /* what pacing aims at */
-  uint64_t bandwidth;                  /* a second, of the store; 0: unknown */
-  uint64_t cache_size, cache_free;     /* folio memory */
-};
-
-/* What has been counted so far, and what there is now. */
-extern void stats_read (struct mapping *mapping,
-                        struct stats_snapshot *snapshot);
+extern uint64_t stats_counter (struct stats *stats, enum counter counter);
+extern void stats_distribution (struct stats *stats, enum histogram histogram,
+                                struct stats_distribution *distribution);
 
 /* What a counter or histogram is called, in lower case and with hyphens. */
 extern const char *stats_counter_name (enum counter counter);

@@ -8,14 +8,22 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cache/mapping.h"
+#include "cache/base/num.h"
+#include "cache/folio/range-ops.h"
+#include "cache/post/inbox.h"
+#include "cache/post/zeroes.h"
+#include "fs/iomap.h"
 
 void
-zeroes_init (struct zeroes *zeroes, struct env *env)
+zeroes_init (struct zeroes *zeroes, struct folios *folios, struct fs *fs,
+             struct inbox *inbox)
 {
   memset (zeroes, 0, sizeof *zeroes);
   pthread_mutex_init (&zeroes->lock, NULL);
-  zeroes->env = env;
+  zeroes->env = folios->env;
+  zeroes->folios = folios;
+  zeroes->fs = fs;
+  zeroes->inbox = inbox;
 }
 
 void
@@ -243,9 +251,8 @@ give_back_lost (struct zeroes *zeroes, unsigned slot)
 }
 
 static int
-redo_slot (struct mapping *mapping, unsigned slot)
+redo_slot (struct zeroes *zeroes, unsigned slot)
 {
-  struct zeroes *zeroes = &mapping->zeroes;
   struct range range;
   struct zero_op op;
   int r = 0;
@@ -257,33 +264,32 @@ redo_slot (struct mapping *mapping, unsigned slot)
     return 0;
 
   range = (struct range) { .start = op.offset, .end = op.offset + op.length };
-  ranges_add_wait (&mapping->folios.ranges, &range);
+  ranges_add_wait (&zeroes->folios->ranges, &range);
   if (take_lost (zeroes, slot, &op)) {
-    r = mapping->fs->ops->zero (
-      mapping->fs, op.offset, op.length,
-      (op.flags & ~STORE_FAST_ZERO) | IOMAP_ZERO_AGAIN, op.trim);
+    r = zeroes->fs->ops->zero (zeroes->fs, op.offset, op.length,
+                               (op.flags & ~STORE_FAST_ZERO) | IOMAP_ZERO_AGAIN,
+                               op.trim);
     if (r < 0)
       give_back_lost (zeroes, slot);
     /* What was written over it since must go out after it; and before it the
      * store had, and may have been asked for, what was there before the zero.
      */
-    folios_distrust_range (&mapping->folios, range.start, range.end);
+    folios_distrust_range (zeroes->folios, range.start, range.end);
   }
-  folios_end_range (&mapping->folios, &range);
+  folios_end_range (zeroes->folios, &range);
   return r;
 }
 
 /* One that fails does not keep the others.  Returns the first error. */
 static int
-redo_all (struct mapping *mapping)
+redo_all (struct zeroes *zeroes)
 {
-  struct zeroes *zeroes = &mapping->zeroes;
   unsigned slot;
   int r = 0, one;
 
   for (slot = 0; slot < MAX_ZEROES; slot++) {
     one = atomic_load (&zeroes->word) & ZEROES_STOP ? -ESHUTDOWN
-                                                    : redo_slot (mapping, slot);
+                                                    : redo_slot (zeroes, slot);
     if (r == 0)
       r = one;
   }
@@ -332,9 +338,8 @@ unlock_redo (struct zeroes *zeroes)
 }
 
 int
-zeroes_redo (struct mapping *mapping)
+zeroes_redo (struct zeroes *zeroes)
 {
-  struct zeroes *zeroes = &mapping->zeroes;
   int r = 0;
 
   if (!zeroes_to_redo (zeroes))
@@ -343,11 +348,11 @@ zeroes_redo (struct mapping *mapping)
   if (zeroes_to_redo (zeroes)) {
     atomic_store (&zeroes->redo_error, 0);
     do {
-      r = redo_all (mapping);
-      writeback_note_unflushed (mapping);
+      r = redo_all (zeroes);
+      inbox_note_unflushed (zeroes->inbox);
     } while (r == 0 && !end_redo (zeroes));
     atomic_store (&zeroes->redo_error, r);
-    writeback_kick (mapping);
+    bell_ring (zeroes->inbox->bell);
   }
   unlock_redo (zeroes);
   return r;
@@ -373,16 +378,15 @@ wait_to_redo (struct zeroes *zeroes)
 }
 
 void
-zeroes_redo_loop (struct mapping *mapping)
+zeroes_redo_loop (struct zeroes *zeroes)
 {
-  struct zeroes *zeroes = &mapping->zeroes;
-  struct env *env = mapping->env;
+  struct env *env = zeroes->env;
   uint32_t seen;
 
   while (wait_to_redo (zeroes)) {
     seen = atomic_load (&zeroes->retry);
-    if (zeroes_redo (mapping) == 0)
-      mapping_kick (mapping);
+    if (zeroes_redo (zeroes) == 0)
+      inbox_kick (zeroes->inbox);
     else
       env->wait (env, &zeroes->retry, seen, env->now (env) + NSEC_PER_SEC);
   }

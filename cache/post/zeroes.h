@@ -20,7 +20,9 @@
 
 #include "fs/env.h"
 
-struct mapping;
+struct folios;
+struct fs;
+struct inbox;
 
 #define MAX_ZEROES 64
 
@@ -51,9 +53,13 @@ struct zeroes {
   _Atomic int redo_error;   /* why the last try failed; 0: it did not, or there
                              * was none since it was asked for */
   struct env *env;
+  struct folios *folios;
+  struct fs *fs;
+  struct inbox *inbox;
 };
 
-extern void zeroes_init (struct zeroes *zeroes, struct env *env);
+extern void zeroes_init (struct zeroes *zeroes, struct folios *folios,
+                         struct fs *fs, struct inbox *inbox);
 extern void zeroes_destroy (struct zeroes *zeroes);
 
 /* The store will do this one once the caller holds its range.  Returns a slot
@@ -117,7 +123,7 @@ zeroes_to_redo (struct zeroes *zeroes)
  * with no lock held.  Returns 0, also when there is nothing to do, or the first
  * error: some are still to be done again.
  */
-extern int zeroes_redo (struct mapping *mapping);
+extern int zeroes_redo (struct zeroes *zeroes);
 
 /* How often it came to that none was left to be done again.  Each time, what was
  * written over them has become dirty first.
@@ -136,7 +142,7 @@ extern int zeroes_redo_error (struct zeroes *zeroes);
 /* The life of the thread that does them again whenever there is need, and asks
  * the store once a second until it does; until zeroes_stop.
  */
-extern void zeroes_redo_loop (struct mapping *mapping);
+extern void zeroes_redo_loop (struct zeroes *zeroes);
 extern void zeroes_stop (struct zeroes *zeroes);
 
 /* The store is better now: that thread is to try again at once. */

@@ -1,0 +1,85 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The inbox.
+ */
+
+#include "cache/post/inbox.h"
+#include "fs/store.h"
+
+void
+inbox_init (struct inbox *inbox, struct env *env, const struct bell *bell)
+{
+  *inbox = (struct inbox) { .env = env, .bell = bell };
+  pthread_mutex_init (&inbox->lock, NULL);
+  sync_list_init (&inbox->queue);
+}
+
+void
+inbox_destroy (struct inbox *inbox)
+{
+  pthread_mutex_destroy (&inbox->lock);
+}
+
+void
+inbox_kick (struct inbox *inbox)
+{
+  atomic_store (&inbox->want_clean, true);
+  bell_ring (inbox->bell);
+}
+
+void
+inbox_store_changed (struct inbox *inbox)
+{
+  atomic_store (&inbox->store_changed, true);
+  inbox_kick (inbox);
+}
+
+void
+inbox_note_unflushed (struct inbox *inbox)
+{
+  atomic_store (&inbox->unflushed, true);
+}
+
+bool
+inbox_direct_kept (struct inbox *inbox, const struct store *store,
+                   uint32_t losses)
+{
+  bool kept;
+
+  /* Under the lock, so that who looks for losses sees what was kept before. */
+  pthread_mutex_lock (&inbox->lock);
+  kept = store_losses (store) == losses;
+  if (kept && !atomic_exchange (&inbox->direct_unflushed, true))
+    inbox->direct_losses = losses;
+  pthread_mutex_unlock (&inbox->lock);
+  return kept;
+}
+
+void
+inbox_queue (struct inbox *inbox, struct sync_req *req)
+{
+  req->asked = inbox->env->now (inbox->env);
+  pthread_mutex_lock (&inbox->lock);
+  sync_list_append (&inbox->queue, req);
+  pthread_mutex_unlock (&inbox->lock);
+  bell_ring (inbox->bell);
+}
+
+int
+inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end, bool flush)
+{
+  struct sync_req req = { .start = start, .end = end, .flush = flush };
+
+  inbox_queue (inbox, &req);
+  completion_wait (inbox->env, &req.done);
+  return req.error;
+}
+
+int
+inbox_flush (struct inbox *inbox)
+{
+  /* There is no such byte: nothing can go wrong with it. */
+  return inbox_sync (inbox, UINT64_MAX - 1, UINT64_MAX, true);
+}

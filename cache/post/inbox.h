@@ -1,0 +1,82 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The inbox of a disk's loop thread: what other threads leave for it.  All of
+ * this is for any thread.
+ */
+
+#ifndef FOLIO_INBOX_H
+#define FOLIO_INBOX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/base/bell.h"
+#include "cache/post/sync-req.h"
+
+struct ioend;
+struct store;
+
+struct inbox {
+  struct env *env;
+  const struct bell *bell;
+
+  pthread_mutex_t lock;   /* protects queue, done, direct_losses; a leaf */
+  struct sync_list queue; /* syncs that are asked for */
+  struct ioend *done;     /* store writes that are over, not yet noticed */
+
+  _Atomic bool flush_done; /* the store flush is over ... */
+  int flush_error;         /* ... with this */
+
+  _Atomic bool want_clean;    /* memory is short, or the last client left */
+  _Atomic bool store_changed; /* so the store said */
+  _Atomic bool unflushed;     /* the store has done something since the last
+                               * flush began */
+
+  /* Direct writes, of which there is no copy: how many are under way; whether some
+   * are among what is unflushed; and the store's losses when the oldest of these
+   * began.
+   */
+  _Atomic unsigned direct_in_flight;
+  _Atomic bool direct_unflushed;
+  uint32_t direct_losses;
+};
+
+extern void inbox_init (struct inbox *inbox, struct env *env,
+                        const struct bell *bell);
+extern void inbox_destroy (struct inbox *inbox);
+
+/* Have everything written back and flushed in the background. */
+extern void inbox_kick (struct inbox *inbox);
+
+/* The store has changed (see store.h): what it has lost is to be written again,
+ * and what it failed to write is to be tried again, at once.
+ */
+extern void inbox_store_changed (struct inbox *inbox);
+
+/* The store has done something that only a flush makes durable. */
+extern void inbox_note_unflushed (struct inbox *inbox);
+
+/* A direct write that began at this count of the store's losses is done.  False:
+ * the store has lost something since, it is to be done again.
+ */
+extern bool inbox_direct_kept (struct inbox *inbox, const struct store *store,
+                               uint32_t losses);
+
+/* Queue a sync; its done is signalled when it is over. */
+extern void inbox_queue (struct inbox *inbox, struct sync_req *req);
+
+/* Have bytes [start, end) on the store, and with flush durable; waits.
+ * Returns 0 or a negative errno, for blocks that hold none of these bytes are
+ * no reason to fail.  Not on the loop thread, no lock held.
+ */
+extern int inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
+                       bool flush);
+
+/* Have what the store has done made durable, and nothing written; as above. */
+extern int inbox_flush (struct inbox *inbox);
+
+#endif /* FOLIO_INBOX_H */

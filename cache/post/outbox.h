@@ -1,0 +1,47 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The outbox of a disk's loop thread: what write-back lets others know of how it
+ * is doing, and for how long they should wait for it.
+ */
+
+#ifndef FOLIO_OUTBOX_H
+#define FOLIO_OUTBOX_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/env.h"
+
+struct zeroes;
+
+struct outbox {
+  struct env *env;
+  struct zeroes *zeroes;
+
+  _Atomic int last_error;      /* why something cannot be written or flushed; 0
+                                * when all can */
+  _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
+
+  /* Each connection reports once that a flush failed whose data could not be
+   * kept (direct writes); counts those failures.
+   */
+  _Atomic uint32_t lost_writes;
+
+  _Atomic bool shutdown; /* nobody should begin to wait any more */
+};
+
+/* How long to wait while nothing can be written back; or while some of it can't
+ * and there is no room.
+ */
+#define PATIENCE (10 * NSEC_PER_SEC)
+#define PATIENCE_BOUND (60 * NSEC_PER_SEC)
+
+/* Why one who has waited since then (ns) for room or memory should not wait any
+ * longer: -ESHUTDOWN, or the store's error after PATIENCE; else 0.
+ */
+extern int outbox_give_up (const struct outbox *outbox, uint64_t since);
+
+#endif /* FOLIO_OUTBOX_H */
