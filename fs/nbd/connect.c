@@ -32,9 +32,8 @@ handle_explain (char *why, const char *def)
   snprintf (why, WHY_MAX, "%s", s && *s ? s : def);
 }
 
-/* Errno of libnbd's last error, negative; some errors have none. */
-static int
-last_error (void)
+int
+handle_errno (void)
 {
   int e = nbd_get_errno ();
 
@@ -206,7 +205,7 @@ negotiate (const struct nbd_store *nbd, struct nbd_handle *h, uint64_t deadline,
     return -ETIMEDOUT;
   }
   handle_explain (why, "the server closed the connection");
-  return last_error ();
+  return handle_errno ();
 }
 
 int
@@ -255,7 +254,7 @@ export_learn (struct nbd_handle *h, struct export_facts *facts, char *why)
 
   if (size < 0) {
     handle_explain (why, "its size is not known");
-    return last_error ();
+    return handle_errno ();
   }
   *facts = (struct export_facts) {
     .min_block = block_size (h, LIBNBD_SIZE_MINIMUM, 1),

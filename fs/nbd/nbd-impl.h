@@ -283,6 +283,9 @@ extern void handle_goodbye (struct env *env, struct nbd_handle **handles,
  */
 extern void handle_explain (char *why, const char *def);
 
+/* The errno of that error, negative; some errors have none, then -EIO. */
+extern int handle_errno (void);
+
 /* ---- session.c: the connector */
 
 /* Start its thread, which makes a first session at once.  Returns 0 or a

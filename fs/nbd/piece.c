@@ -269,7 +269,6 @@ piece_send (struct command *cmd, int (*on_answer) (void *, int *))
   nbd_chunk_callback chunk = { .callback = on_chunk, .user_data = cmd };
   struct nbd_handle *h = cmd->conn->handle;
   int64_t r = -1;
-  int e;
 
   done.user_data = cmd->ticket = new_ticket (cmd);
   if (cmd->ticket == NULL)
@@ -296,8 +295,7 @@ piece_send (struct command *cmd, int (*on_answer) (void *, int *))
   if (r >= 0)
     return 0;
   cmd->ticket = NULL;
-  e = nbd_get_errno ();
-  return e > 0 ? -e : -EIO;
+  return handle_errno ();
 }
 
 int
