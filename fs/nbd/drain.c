@@ -22,11 +22,15 @@
  * complete, so it is never executed.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/drain.h"
+#include "fs/nbd/io.h"
+#include "fs/nbd/requests.h"
+#include "fs/nbd/state.h"
 
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */

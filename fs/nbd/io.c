@@ -5,133 +5,21 @@
  * The NBD store: requests come in, are sent, answered, and done.
  */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/drain.h"
+#include "fs/nbd/handle.h"
+#include "fs/nbd/io.h"
+#include "fs/nbd/piece.h"
+#include "fs/nbd/requests.h"
+#include "fs/nbd/state.h"
+#include "fs/nbd/status.h"
 
 /* What a command weighs beside its data, in bytes: it takes some time too. */
 #define COMMAND_WEIGHT 4096u
-
-/* ------------------------------------------------------ lists of requests */
-
-static void
-done_add (struct nbd_store *nbd, struct done_list *done, struct store_req *req,
-          int error)
-{
-  nbd->wanted--;
-  req->state = error;
-  req->next = NULL;
-  *done->tail = req;
-  done->tail = &req->next;
-}
-
-void
-done_call (struct done_list *done)
-{
-  struct store_req *req;
-
-  while ((req = done->head) != NULL) {
-    done->head = req->next;
-    req->done (req, req->state);
-  }
-}
-
-static void
-hold (struct nbd_store *nbd, struct store_req *req)
-{
-  req->next = NULL;
-  if (nbd->held.tail)
-    nbd->held.tail->next = req;
-  else
-    nbd->held.head = req;
-  nbd->held.tail = req;
-}
-
-/* Each goes before all others, so the last goes first. */
-void
-requests_unhold (struct nbd_store *nbd)
-{
-  struct store_req *req = nbd->held.head, *next, *reversed = NULL;
-
-  nbd->holding = false;
-  nbd->held.head = nbd->held.tail = NULL;
-  for (; req; req = next) {
-    next = req->next;
-    req->next = reversed;
-    reversed = req;
-  }
-  for (; reversed; reversed = next) {
-    next = reversed->next;
-    store_queue_add_first (&nbd->queue, reversed);
-  }
-}
-
-void
-requests_fail_waiting (struct nbd_store *nbd, int error, struct done_list *done)
-{
-  struct store_list *lists[] = { &nbd->held, &nbd->queue.urgent,
-                                 &nbd->queue.rest };
-  struct store_req *req;
-  size_t i;
-
-  for (i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-    while ((req = lists[i]->head) != NULL) {
-      lists[i]->head = req->next;
-      done_add (nbd, done, req, error);
-    }
-    lists[i]->tail = NULL;
-  }
-}
-
-/* --------------------------------------------- commands; the lock is held */
-
-static struct command *
-cmd_take (struct nbd_store *nbd, struct store_req *req)
-{
-  struct command *cmd = nbd->free_slots;
-
-  nbd->free_slots = cmd->next;
-  cmd->req = req;
-  cmd->next = NULL;
-  cmd->prev = nbd->newest;
-  if (nbd->newest)
-    nbd->newest->next = cmd;
-  else
-    nbd->oldest = cmd;
-  nbd->newest = cmd;
-  return cmd;
-}
-
-static void
-cmd_free (struct nbd_store *nbd, struct command *cmd)
-{
-  if (cmd->prev)
-    cmd->prev->next = cmd->next;
-  else
-    nbd->oldest = cmd->next;
-  if (cmd->next)
-    cmd->next->prev = cmd->prev;
-  else
-    nbd->newest = cmd->prev;
-  store_queue_done (&nbd->queue, cmd->req);
-  cmd->next = nbd->free_slots;
-  nbd->free_slots = cmd;
-}
-
-static void
-cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
-          struct done_list *done)
-{
-  struct store_req *req = cmd->req;
-
-  if (cmd->conn)
-    cmd->conn->weight -= cmd->weight;
-  cmd->conn = NULL;
-  cmd_free (nbd, cmd);
-  done_add (nbd, done, req, error);
-}
 
 /* The connection with the least to do. */
 static void
@@ -182,7 +70,7 @@ next_cmd (struct nbd_store *nbd, struct session *session)
   while ((req = store_queue_take (&nbd->queue)) != NULL) {
     if (nbd->holding && req->op != STORE_READ) {
       store_queue_done (&nbd->queue, req);
-      hold (nbd, req);
+      requests_hold (nbd, req);
       continue;
     }
     cmd = cmd_take (nbd, req);

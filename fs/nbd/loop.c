@@ -8,19 +8,20 @@
 #include <assert.h>
 #include <string.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/connector.h"
+#include "fs/nbd/drain.h"
+#include "fs/nbd/handle.h"
+#include "fs/nbd/io.h"
+#include "fs/nbd/loop.h"
+#include "fs/nbd/outage.h"
+#include "fs/nbd/session.h"
+#include "fs/nbd/state.h"
 
 /* The tick looks after outages; it stops when the store is idle. */
 #define TICKS_PER_RETRY 8
 #define MIN_TICK 0.005 /* seconds */
 #define MAX_TICK 1.0
 #define OVERSLEPT 3 /* ticks: then the thread had not been running */
-
-void
-nbd_store_wake (struct nbd_store *nbd)
-{
-  ev_async_send (nbd->loop, &nbd->wake);
-}
 
 /* What every event ends with. */
 static void

@@ -2,24 +2,37 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The NBD store: opening, geometry, closing.  The rest is in
- * uri.c      URIs
- * connect.c  one connection
- * session.c  the thread that makes them
- * loop.c     watchers
- * loss.c     sessions that begin and end; outages
- * io.c       requests, sent and answered
- * piece.c    what is sent for a request
- * status.c   holes
+ * The NBD store: opening, geometry, closing.  The rest, each over those it uses:
+ *
+ * loop.c       watchers
+ * session.c    sessions begin and end
+ * outage.c     for how long a server may say nothing
+ * drain.c      connections of a lost session
+ * io.c         requests, sent and answered
+ * piece.c      what is sent for a request
+ * status.c     holes
+ * requests.c   those that wait, are in flight, are done
+ * connector.c  the thread that makes connections
+ * state.c      what all of these take
+ * export.c     what an export is like
+ * handle.c     one connection
+ * uri.c        URIs
  */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/export.h"
+#include "fs/nbd/handle.h"
+#include "fs/nbd/io.h"
+#include "fs/nbd/loop.h"
+#include "fs/nbd/nbd.h"
+#include "fs/nbd/state.h"
+#include "fs/nbd/status.h"
 
 /* Neighbouring data is gathered up to this, bytes. */
 #define BEST_IO (2u << 20)

@@ -6,10 +6,15 @@
  * server can take.  Mostly there is one.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/export.h"
+#include "fs/nbd/handle.h"
+#include "fs/nbd/piece.h"
+#include "fs/nbd/state.h"
+#include "fs/nbd/status.h"
 
 /* Of a command that zeroes, bytes: a server that has to write them is to answer
  * in time.

@@ -6,10 +6,13 @@
  * in a way that makes no sense, is data.
  */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include <libnbd.h>
+
+#include "fs/nbd/status.h"
 
 /* Runs of one answer that are kept, at most; whatever a server says. */
 #define MAX_RUNS ((size_t) 16384)

@@ -7,6 +7,7 @@
  */
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
@@ -19,7 +20,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/export.h"
+#include "fs/nbd/handle.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
 
 /* ------------------------------------------------------- an export comes back */

@@ -24,7 +24,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
 
 #define MAX_CLIENTS 4

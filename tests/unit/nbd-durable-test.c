@@ -15,7 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
 
 /* A server of 1 MiB that does these, or not, and notes in rig->disk what it is asked

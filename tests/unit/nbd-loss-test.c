@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"

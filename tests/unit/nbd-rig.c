@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
 
 #define MAX_ARGS 24

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/nbd/nbd-impl.h"
+#include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
 
 #define RETRY 8 /* ticks */

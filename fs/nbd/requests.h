@@ -1,0 +1,48 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: the lists in which requests wait and in which they are done, and
+ * the commands of those in flight.  The lock is held.
+ */
+
+#ifndef FOLIO_NBD_REQUESTS_H
+#define FOLIO_NBD_REQUESTS_H
+
+#include "fs/nbd/state.h"
+
+/* Requests that are done, by req->next, the error in req->state. */
+struct done_list {
+  struct store_req *head, **tail;
+};
+
+/* It is done. */
+extern void done_add (struct nbd_store *nbd, struct done_list *done,
+                      struct store_req *req, int error);
+
+/* All that waits ends with an error.  The lock is held. */
+extern void requests_fail_waiting (struct nbd_store *nbd, int error,
+                                   struct done_list *done);
+
+/* It waits until connections are drained. */
+extern void requests_hold (struct nbd_store *nbd, struct store_req *req);
+
+/* What was held, because of connections to be drained, goes first in the queue
+ * again.  The lock is held.
+ */
+extern void requests_unhold (struct nbd_store *nbd);
+
+/* A request that was taken from the queue is in flight. */
+extern struct command *cmd_take (struct nbd_store *nbd, struct store_req *req);
+
+/* It is not any more. */
+extern void cmd_free (struct nbd_store *nbd, struct command *cmd);
+
+/* And it is done. */
+extern void cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
+                      struct done_list *done);
+
+/* Call done of each.  No lock. */
+extern void done_call (struct done_list *done);
+
+#endif /* FOLIO_NBD_REQUESTS_H */

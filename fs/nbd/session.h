@@ -1,0 +1,20 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The NBD store: sessions begin and end.  All of it is the loop thread's, without
+ * the lock.
+ */
+
+#ifndef FOLIO_NBD_SESSION_H
+#define FOLIO_NBD_SESSION_H
+
+#include "fs/nbd/state.h"
+
+/* Begin with a session that the connector has made, if there is one. */
+extern void session_install (struct nbd_store *nbd);
+
+/* End the session if it is lost and no thread is inside. */
+extern void session_end (struct nbd_store *nbd);
+
+#endif /* FOLIO_NBD_SESSION_H */
