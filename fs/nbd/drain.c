@@ -158,13 +158,6 @@ drain_begin (struct nbd_store *nbd, struct session *session)
 }
 
 void
-drain_answered (const struct ticket *ticket)
-{
-  if (ticket->change)
-    ticket->conn->changes--;
-}
-
-void
 drain_sweep (struct nbd_store *nbd)
 {
   struct session **p = &nbd->draining, *session;

@@ -16,9 +16,6 @@
  */
 extern void drain_begin (struct nbd_store *nbd, struct session *session);
 
-/* A command that was in flight when the session was lost is answered. */
-extern void drain_answered (const struct ticket *ticket);
-
 /* Forget sessions of which no connection is left; if there is none, writes may
  * go on.
  */

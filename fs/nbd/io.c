@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fs/nbd/drain.h"
 #include "fs/nbd/handle.h"
 #include "fs/nbd/io.h"
 #include "fs/nbd/piece.h"
@@ -117,8 +116,8 @@ on_answer (void *opaque, int *error)
     session_lose (ticket->conn->session, NULL);
   else if (cmd)
     finish_cmd (cmd, *error);
-  else if (*error != ENOTCONN)
-    drain_answered (ticket);
+  else if (*error != ENOTCONN && ticket->change)
+    ticket->conn->changes--; /* one less to be drained */
   wake = cmd && !nbd->collecting;
   pthread_mutex_unlock (&nbd->lock);
   if (wake)

@@ -23,15 +23,6 @@
 #define MAX_TICK 1.0
 #define OVERSLEPT 3 /* ticks: then the thread had not been running */
 
-/* What every event ends with. */
-static void
-look_at_everything (struct nbd_store *nbd)
-{
-  requests_collect (nbd);
-  session_end (nbd);
-  session_install (nbd);
-}
-
 static int
 events_of (const struct connection *conn)
 {
@@ -56,35 +47,11 @@ notify (struct connection *conn, int revents)
   return 0;
 }
 
+static void on_socket (struct ev_loop *loop, ev_io *watcher, int revents);
+
+/* Watch a connection's socket as libnbd wants it. */
 static void
-on_socket (struct ev_loop *loop, ev_io *watcher, int revents)
-{
-  struct connection *conn = watcher->data;
-  struct nbd_store *nbd = conn->session->nbd;
-  char why[WHY_MAX] = "";
-  int r;
-
-  (void) loop;
-  pthread_mutex_lock (&nbd->lock);
-  nbd->collecting = true;
-  pthread_mutex_unlock (&nbd->lock);
-  r = notify (conn, revents);
-  if (r < 0)
-    handle_explain (why, "the server closed it");
-  if (r < 0 || nbd_aio_is_dead (conn->handle) ||
-      nbd_aio_is_closed (conn->handle)) {
-    ev_io_stop (nbd->loop, watcher); /* or it would fire until the end */
-    pthread_mutex_lock (&nbd->lock);
-    session_lose (conn->session, why[0] ? why : NULL);
-    pthread_mutex_unlock (&nbd->lock);
-  }
-  else
-    connection_watch (conn);
-  look_at_everything (nbd);
-}
-
-void
-connection_watch (struct connection *conn)
+watch (struct connection *conn)
 {
   struct ev_loop *loop = conn->session->nbd->loop;
   int events = events_of (conn);
@@ -112,7 +79,44 @@ watch_all (struct nbd_store *nbd)
   lost = session && session->lost;
   pthread_mutex_unlock (&nbd->lock);
   for (i = 0; session && !lost && i < session->n; i++)
-    connection_watch (&session->conns[i]);
+    watch (&session->conns[i]);
+}
+
+/* What every event ends with. */
+static void
+look_at_everything (struct nbd_store *nbd)
+{
+  requests_collect (nbd);
+  session_end (nbd);
+  if (session_install (nbd))
+    watch_all (nbd);
+}
+
+static void
+on_socket (struct ev_loop *loop, ev_io *watcher, int revents)
+{
+  struct connection *conn = watcher->data;
+  struct nbd_store *nbd = conn->session->nbd;
+  char why[WHY_MAX] = "";
+  int r;
+
+  (void) loop;
+  pthread_mutex_lock (&nbd->lock);
+  nbd->collecting = true;
+  pthread_mutex_unlock (&nbd->lock);
+  r = notify (conn, revents);
+  if (r < 0)
+    handle_explain (why, "the server closed it");
+  if (r < 0 || nbd_aio_is_dead (conn->handle) ||
+      nbd_aio_is_closed (conn->handle)) {
+    ev_io_stop (nbd->loop, watcher); /* or it would fire until the end */
+    pthread_mutex_lock (&nbd->lock);
+    session_lose (conn->session, why[0] ? why : NULL);
+    pthread_mutex_unlock (&nbd->lock);
+  }
+  else
+    watch (conn);
+  look_at_everything (nbd);
 }
 
 /* Start the tick again if it has stopped and something is wanted. */

@@ -13,7 +13,4 @@
 extern int nbd_store_attach (struct store *store, struct ev_loop *loop);
 extern void nbd_store_detach (struct store *store);
 
-/* Watch a connection's socket as libnbd wants it.  The loop thread. */
-extern void connection_watch (struct connection *conn);
-
 #endif /* FOLIO_NBD_LOOP_H */

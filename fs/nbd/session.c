@@ -11,7 +11,6 @@
 #include "fs/nbd/connector.h"
 #include "fs/nbd/drain.h"
 #include "fs/nbd/io.h"
-#include "fs/nbd/loop.h"
 #include "fs/nbd/outage.h"
 #include "fs/nbd/requests.h"
 #include "fs/nbd/session.h"
@@ -50,12 +49,11 @@ say_up (struct nbd_store *nbd, const struct session *session)
   nbd->was_up = true;
 }
 
-void
+bool
 session_install (struct nbd_store *nbd)
 {
   struct session *session;
   bool was_given_up;
-  unsigned i;
 
   pthread_mutex_lock (&nbd->lock);
   session = nbd->made;
@@ -69,13 +67,12 @@ session_install (struct nbd_store *nbd)
   }
   pthread_mutex_unlock (&nbd->lock);
   if (session == NULL)
-    return;
-  for (i = 0; i < session->n; i++)
-    connection_watch (&session->conns[i]);
+    return false;
   say_up (nbd, session);
   if (was_given_up)
     tell_changed (nbd);
   requests_collect (nbd);
+  return true;
 }
 
 /* -------------------------------------------------------------------- an end */

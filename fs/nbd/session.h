@@ -11,8 +11,10 @@
 
 #include "fs/nbd/state.h"
 
-/* Begin with a session that the connector has made, if there is one. */
-extern void session_install (struct nbd_store *nbd);
+/* Begin with a session that the connector has made.  Returns false if there is none;
+ * its connections are to be watched if there is.
+ */
+extern bool session_install (struct nbd_store *nbd);
 
 /* End the session if it is lost and no thread is inside. */
 extern void session_end (struct nbd_store *nbd);
