@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/nbd/uri.h"
 #include "plugin/config.h"
 #include "plugin/parse.h"
 

@@ -16,6 +16,7 @@
 #include <nbdkit-plugin.h>
 
 #include "cache/cache.h"
+#include "fs/nbd/uri.h"
 #include "plugin/abort.h"
 #include "plugin/cmdline.h"
 #include "plugin/config.h"

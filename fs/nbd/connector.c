@@ -87,7 +87,7 @@ check_facts (struct nbd_store *nbd, struct session *session, char *why)
     snprintf (why, WHY_MAX, "it is not fit for several connections any more");
     return -ESTALE;
   }
-  if (export_fits (nbd, &session->facts, why))
+  if (export_fits (&nbd->facts, nbd->store.geo.readonly, &session->facts, why))
     return 0;
   if (strcmp (nbd->refused, why) != 0)
     env_log (nbd->store.env, LOG_ERROR,
@@ -125,7 +125,7 @@ first_conn (struct nbd_store *nbd, uint64_t deadline,
     nbd_close (*handle);
   nbd->probe = NULL;
   begun = env->now (env);
-  r = handle_connect (nbd, deadline, nbd->cancel_fd, handle, why);
+  r = handle_connect (env, nbd->uri, deadline, nbd->cancel_fd, handle, why);
   nbd->took = env->now (env) - begun;
   return r;
 }
@@ -177,7 +177,7 @@ add_others (struct nbd_store *nbd, struct session *session, unsigned wished,
 
   while (session->n < wished) {
     until = further_deadline (nbd, deadline);
-    r = handle_connect (nbd, until, nbd->cancel_fd, &handle, why);
+    r = handle_connect (env, nbd->uri, until, nbd->cancel_fd, &handle, why);
     if (r < 0) {
       say_fewer (nbd, session->n, wished, why);
       if (env->now (env) >= until)

@@ -10,7 +10,6 @@
 
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
-#include "fs/nbd/state.h"
 
 /* The size of blocks that the server named, or def. */
 static uint32_t
@@ -115,13 +114,11 @@ still_written_to (const struct export_facts *was, const struct export_facts *is,
 }
 
 bool
-export_fits (const struct nbd_store *nbd, const struct export_facts *is,
-             char *why)
+export_fits (const struct export_facts *was, bool readonly,
+             const struct export_facts *is, char *why)
 {
-  const struct export_facts *was = &nbd->facts;
-
   return blocks_fit (was, is, why) && large_enough (was, is, why) &&
-         (nbd->store.geo.readonly || still_written_to (was, is, why));
+         (readonly || still_written_to (was, is, why));
 }
 
 static uint32_t

@@ -14,8 +14,6 @@
 
 #include "fs/store.h"
 
-struct nbd_store;
-
 /* A block size may be as large as this, bytes. */
 #define MAX_MIN_IO 4096u
 
@@ -56,11 +54,11 @@ extern int export_learn (struct nbd_handle *handle, struct export_facts *facts,
                          char *why);
 
 /* Can it take the place of the export that there was at the start: is it as large,
- * or larger, and does it do what is promised to clients by it?  What it does worse,
- * if it makes no more difference than time, it may.  If not, says in why what has
- * changed.
+ * or larger, and does it do what is promised to clients by it (who do not write, if
+ * readonly)?  What it does worse, if it makes no more difference than time, it may.
+ * If not, says in why what has changed.
  */
-extern bool export_fits (const struct nbd_store *nbd,
+extern bool export_fits (const struct export_facts *was, bool readonly,
                          const struct export_facts *is, char *why);
 
 /* What both of them have. */

@@ -18,8 +18,7 @@
 #include <unistd.h>
 
 #include "fs/nbd/handle.h"
-#include "fs/nbd/nbd.h"
-#include "fs/nbd/state.h"
+#include "fs/nbd/uri.h"
 
 /* How long a goodbye may take. */
 #define GOODBYE_TIMEOUT (NSEC_PER_SEC / 2)
@@ -184,21 +183,21 @@ demand_authority (struct nbd_handle *h, const char *uri, char **dir, char *why)
 /* --------------------------------------------------------------- connecting */
 
 static int
-negotiate (const struct nbd_store *nbd, struct nbd_handle *h, uint64_t deadline,
-           int cancel_fd, char *why)
+negotiate (struct env *env, const char *uri, struct nbd_handle *h,
+           uint64_t deadline, int cancel_fd, char *why)
 {
-  uint64_t begun = nbd->store.env->now (nbd->store.env);
+  uint64_t begun = env->now (env);
   int r = 1;
 
   if (nbd_set_uri_allow_local_file (h, true) < 0 ||
       nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-      nbd_aio_connect_uri (h, nbd->uri) < 0)
+      nbd_aio_connect_uri (h, uri) < 0)
     r = -1;
   while (r > 0 && !nbd_aio_is_ready (h)) {
     if (nbd_aio_is_dead (h) || nbd_aio_is_closed (h))
       r = -1;
     else
-      r = step (nbd->store.env, h, deadline, cancel_fd);
+      r = step (env, h, deadline, cancel_fd);
   }
   if (r > 0)
     return 0;
@@ -212,8 +211,8 @@ negotiate (const struct nbd_store *nbd, struct nbd_handle *h, uint64_t deadline,
 }
 
 int
-handle_connect (const struct nbd_store *nbd, uint64_t deadline, int cancel_fd,
-                struct nbd_handle **handle, char *why)
+handle_connect (struct env *env, const char *uri, uint64_t deadline,
+                int cancel_fd, struct nbd_handle **handle, char *why)
 {
   struct nbd_handle *h = nbd_create ();
   char *dir;
@@ -223,9 +222,9 @@ handle_connect (const struct nbd_store *nbd, uint64_t deadline, int cancel_fd,
     handle_explain (why, "out of memory");
     return -ENOMEM;
   }
-  r = demand_authority (h, nbd->uri, &dir, why);
+  r = demand_authority (h, uri, &dir, why);
   if (r == 0)
-    r = negotiate (nbd, h, deadline, cancel_fd, why);
+    r = negotiate (env, uri, h, deadline, cancel_fd, why);
   /* It may have vanished before libnbd looked. */
   if (r == 0 && dir && !has_authority (dir, why))
     r = -ENOKEY;

@@ -14,16 +14,14 @@
 
 #include "fs/env.h"
 
-struct nbd_store;
-
 /* Of a reason, bytes. */
 #define WHY_MAX 256
 
-/* Connect and negotiate, until deadline (ns) or until cancel_fd (-1: none) is
+/* Connect to a URI that was checked and negotiate, until deadline (ns) or until cancel_fd (-1: none) is
  * readable.  Blocks.  Returns 0 and the handle, or a negative errno and in why
  * (WHY_MAX bytes) what was wrong.
  */
-extern int handle_connect (const struct nbd_store *nbd, uint64_t deadline,
+extern int handle_connect (struct env *env, const char *uri, uint64_t deadline,
                            int cancel_fd, struct nbd_handle **handle,
                            char *why);
 

@@ -33,6 +33,7 @@
 #include "fs/nbd/nbd.h"
 #include "fs/nbd/state.h"
 #include "fs/nbd/status.h"
+#include "fs/nbd/uri.h"
 
 /* Neighbouring data is gathered up to this, bytes. */
 #define BEST_IO (2u << 20)
@@ -199,7 +200,8 @@ try_to_connect (struct nbd_store *nbd, char *why)
 {
   struct env *env = nbd->store.env;
   uint64_t begun = env->now (env);
-  int r = handle_connect (nbd, begun + CONNECT_TIMEOUT, -1, &nbd->probe, why);
+  int r = handle_connect (env, nbd->uri, begun + CONNECT_TIMEOUT, -1,
+                          &nbd->probe, why);
 
   nbd->took = env->now (env) - begun;
   return r;

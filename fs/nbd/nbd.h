@@ -46,27 +46,6 @@ struct nbd_store_options {
   uint64_t patience;    /* ns: with a server that is not there at the start */
 };
 
-/* Is this store named by such a URI? */
-extern bool nbd_store_is_uri (const char *name);
-
-/* The URI with its relative paths (of a socket, of certificates, of a file of
- * keys) made absolute, since a server that goes into the background leaves its
- * directory; to be freed.  NULL, and errno: out of memory, or the current
- * directory has no path.
- */
-extern char *nbd_store_absolute_uri (const char *uri);
-
-/* Has it no parameters but those that there are, each where it means something?
- * If not, says in why (size bytes) what is wrong and what is allowed.
- */
-extern bool nbd_store_check_uri (const char *uri, char *why, size_t size);
-
-/* Of a URI that was checked: the directory of certificates that it names (to be
- * freed) or NULL, and whether it names a file of keys.  Returns 0 or -ENOMEM.
- */
-extern int nbd_store_tls_paths (const char *uri, char **certificates,
-                                bool *psk);
-
 /* Make one connection, of which the first session is made later, and learn
  * from it the geometry; if none can be made, try again, for options->patience, with
  * a line in the log.  No threads are made yet.  Returns 0 and the store, or

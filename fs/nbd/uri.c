@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/nbd/nbd.h"
+#include "fs/nbd/uri.h"
 
 static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://",
                                        "nbds+unix://" };

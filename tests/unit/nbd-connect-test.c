@@ -50,7 +50,7 @@ taken (const struct nbd_store *nbd, struct export_facts now)
 {
   char why[WHY_MAX] = "";
 
-  if (!export_fits (nbd, &now, why))
+  if (!export_fits (&nbd->facts, nbd->store.geo.readonly, &now, why))
     fail_msg ("%s", why);
 }
 
@@ -60,7 +60,7 @@ refused (const struct nbd_store *nbd, struct export_facts now,
 {
   char why[WHY_MAX] = "";
 
-  assert_false (export_fits (nbd, &now, why));
+  assert_false (export_fits (&nbd->facts, nbd->store.geo.readonly, &now, why));
   if (strstr (why, reason) == NULL)
     fail_msg ("%s", why);
 }
@@ -318,7 +318,6 @@ static void
 a_silent_host_is_asked_whether_it_lives (void **state)
 {
   struct server server = { .early = false };
-  struct nbd_store nbd = { .retry = NSEC_PER_SEC };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
   struct nbd_rig rig;
@@ -328,10 +327,9 @@ a_silent_host_is_asked_whether_it_lives (void **state)
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   start_server (&server, &rig);
-  nbd.store.env = &rig.env;
-  nbd.uri = rig.uri;
-  if (handle_connect (&nbd, rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1,
-                      &handle, why) < 0)
+  if (handle_connect (&rig.env, rig.uri,
+                      rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1, &handle,
+                      why) < 0)
     fail_msg ("%s", why);
   fd = nbd_aio_get_fd (handle);
   assert_true (option_of (fd, SOL_SOCKET, SO_KEEPALIVE));
@@ -367,7 +365,6 @@ static void
 a_server_that_talks_is_not_listened_to_for_ever (void **state)
 {
   struct server server = { .early = true };
-  struct nbd_store nbd = { .retry = NSEC_PER_SEC };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
   struct nbd_rig rig;
@@ -377,10 +374,9 @@ a_server_that_talks_is_not_listened_to_for_ever (void **state)
   talker = &server;
   start_server (&server, &rig);
   rig.env.now = late_now;
-  nbd.store.env = &rig.env;
-  nbd.uri = rig.uri;
-  assert_int_equal (handle_connect (&nbd, NSEC_PER_SEC, -1, &handle, why),
-                    -ETIMEDOUT);
+  assert_int_equal (
+    handle_connect (&rig.env, rig.uri, NSEC_PER_SEC, -1, &handle, why),
+    -ETIMEDOUT);
   assert_string_equal (why, "no answer within 1 seconds");
   end_server (&server);
   nbd_rig_exit (&rig);

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "fs/nbd/nbd.h"
+#include "fs/nbd/uri.h"
 
 static void
 test_is_uri (void **state)
