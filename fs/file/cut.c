@@ -24,7 +24,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/cut.h"
+#include "fs/file/state.h"
 
 void
 file_note_end (struct file_store *file, uint64_t end)

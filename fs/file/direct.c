@@ -18,7 +18,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/direct.h"
+#include "fs/file/open.h"
+#include "fs/file/state.h"
 
 #define MIN_ALIGN 512u
 #define MAX_ALIGN 4096u

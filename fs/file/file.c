@@ -2,18 +2,20 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The file store: opening, geometry, closing.  The rest is in
- * open.c    finding, making and locking the file
- * direct.c  O_DIRECT and its alignment
- * run.c     requests into an engine and out of it
- * ring.c    the engine that is an io_uring
- * threads.c the engine that is some threads
- * request.c what calls to the kernel a request takes
- * io.c      reads and writes
- * zero.c    zero and trim
- * punch.c   whether holes can be punched
- * cut.c     what is cut off while it is served
- * status.c  holes
+ * The file store: opening, geometry, closing.  The rest, each over those it uses:
+ *
+ * open.c     finding, making and opening the file
+ * lock.c     and locking it
+ * direct.c   O_DIRECT and its alignment
+ * run.c      requests into an engine and out of it
+ * ring.c     the engine that is an io_uring
+ * threads.c  the engine that is some threads
+ * request.c  what calls to the kernel a request takes
+ * zero.c     zero and trim
+ * punch.c    whether holes can be punched
+ * io.c       reads and writes
+ * status.c   holes
+ * cut.c      what is cut off while it is served
  */
 
 #include <errno.h>
@@ -22,7 +24,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/cut.h"
+#include "fs/file/direct.h"
+#include "fs/file/file.h"
+#include "fs/file/open.h"
+#include "fs/file/ring.h"
+#include "fs/file/run.h"
+#include "fs/file/state.h"
+#include "fs/file/status.h"
+#include "fs/file/zero.h"
 
 #define BEST_IO (1u << 20)
 #define MAX_IO (8u << 20)

@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/cut.h"
+#include "fs/file/engine.h"
+#include "fs/file/io.h"
+#include "fs/file/state.h"
 
 #define MAX_IOV 1024 /* as many as the kernel takes: IOV_MAX */
 

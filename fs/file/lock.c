@@ -13,7 +13,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/lock.h"
+#include "fs/file/state.h"
 
 #define LOCK_PATIENCE NSEC_PER_SEC
 

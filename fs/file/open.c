@@ -17,7 +17,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/lock.h"
+#include "fs/file/open.h"
+#include "fs/file/state.h"
 
 static int
 check_type (const char *path, mode_t mode, const struct store_message *m)

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/punch.h"
 
 /* Not in all versions of linux/magic.h, or in none. */
 #define BCACHEFS_MAGIC 0xca451a4e

@@ -8,7 +8,11 @@
 
 #include <errno.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/io.h"
+#include "fs/file/request.h"
+#include "fs/file/state.h"
+#include "fs/file/zero.h"
 
 int
 file_begin (struct file_store *file, struct store_req *req)

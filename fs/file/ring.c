@@ -13,7 +13,9 @@
 
 #include <liburing.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/ring.h"
+#include "fs/file/state.h"
 
 static struct io_uring *
 ring_of (const struct file_store *file)

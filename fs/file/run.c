@@ -15,7 +15,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/cut.h"
+#include "fs/file/engine.h"
+#include "fs/file/request.h"
+#include "fs/file/ring.h"
+#include "fs/file/run.h"
+#include "fs/file/state.h"
+#include "fs/file/threads.h"
 
 /* Results taken before other watchers of the loop get their turn. */
 #define BUDGET 32
@@ -43,14 +49,6 @@ done_call (struct done_list *done)
     done->head = req->next;
     req->done (req, req->state);
   }
-}
-
-void
-file_wake_loop (const struct file_store *file)
-{
-  ssize_t n = eventfd_write (file->event_fd, 1);
-
-  (void) n; /* fails only when the counter is full: it is awake then */
 }
 
 /* -------------------------------------------------------- under the lock */

@@ -16,7 +16,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/cut.h"
+#include "fs/file/state.h"
+#include "fs/file/status.h"
 
 #define FIEMAP_BATCH 128 /* extents asked for at once */
 #define MAX_RUNS 256     /* reported by one call, about */

@@ -16,7 +16,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/state.h"
+#include "fs/file/threads.h"
 
 #define MAX_THREADS 256u
 #define STACK_SIZE ((size_t) 128 << 10) /* of a thread, bytes */

@@ -21,7 +21,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/direct.h"
+#include "fs/file/engine.h"
+#include "fs/file/io.h"
+#include "fs/file/punch.h"
+#include "fs/file/state.h"
+#include "fs/file/zero.h"
 
 enum phase { PUNCH, RANGE, PUNCH_KEEP, WRITE, ALLOCATE, SYNC, NO_PHASE };
 

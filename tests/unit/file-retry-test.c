@@ -17,7 +17,9 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/request.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 struct attempt {

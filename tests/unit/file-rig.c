@@ -20,7 +20,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/ring.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 static bool

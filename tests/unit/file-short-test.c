@@ -23,7 +23,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/engine.h"
+#include "fs/file/io.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 #define PAGE 4096

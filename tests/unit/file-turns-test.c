@@ -13,7 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 /* Requests whose order is watched.  Without a thread that runs the loop they

@@ -18,7 +18,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/punch.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 /* The file that holds the bytes: of a device, the one under it. */
