@@ -13,6 +13,46 @@
 #define PASSES 8
 
 void
+store_list_add (struct store_list *list, struct store_req *req)
+{
+  req->next = NULL;
+  if (list->tail)
+    list->tail->next = req;
+  else
+    list->head = req;
+  list->tail = req;
+}
+
+struct store_req *
+store_list_take (struct store_list *list)
+{
+  struct store_req *req = list->head;
+
+  if (req == NULL)
+    return NULL;
+  list->head = req->next;
+  if (list->head == NULL)
+    list->tail = NULL;
+  return req;
+}
+
+void
+store_done_add (struct store_list *done, struct store_req *req, int error)
+{
+  req->error = error;
+  store_list_add (done, req);
+}
+
+void
+store_done_call (struct store_list *done)
+{
+  struct store_req *req;
+
+  while ((req = store_list_take (done)) != NULL)
+    req->done (req, req->error);
+}
+
+void
 store_queue_init (struct store_queue *queue, unsigned depth)
 {
   *queue = (struct store_queue) { .depth = depth < 1 ? 1 : depth };
@@ -38,14 +78,7 @@ list_of (struct store_queue *queue, const struct store_req *req)
 void
 store_queue_add (struct store_queue *queue, struct store_req *req)
 {
-  struct store_list *list = list_of (queue, req);
-
-  req->next = NULL;
-  if (list->tail)
-    list->tail->next = req;
-  else
-    list->head = req;
-  list->tail = req;
+  store_list_add (list_of (queue, req), req);
 }
 
 void
@@ -59,16 +92,20 @@ store_queue_add_first (struct store_queue *queue, struct store_req *req)
     list->tail = req;
 }
 
-/* The first of a list that is not empty. */
-static struct store_req *
-list_take (struct store_list *list)
+/* Each goes before all others, so the last goes first. */
+void
+store_queue_add_all_first (struct store_queue *queue, struct store_list *list)
 {
-  struct store_req *req = list->head;
+  struct store_req *req, *reversed = NULL;
 
-  list->head = req->next;
-  if (list->head == NULL)
-    list->tail = NULL;
-  return req;
+  while ((req = store_list_take (list)) != NULL) {
+    req->next = reversed;
+    reversed = req;
+  }
+  while ((req = reversed) != NULL) {
+    reversed = req->next;
+    store_queue_add_first (queue, req);
+  }
 }
 
 static bool
@@ -89,11 +126,11 @@ store_queue_take (struct store_queue *queue)
   queue->in_flight++;
   if (queue->urgent.head && !(rest && queue->passed >= PASSES)) {
     queue->passed += rest;
-    return list_take (&queue->urgent);
+    return store_list_take (&queue->urgent);
   }
   queue->passed = 0;
   queue->background++;
-  return list_take (&queue->rest);
+  return store_list_take (&queue->rest);
 }
 
 void

@@ -14,15 +14,30 @@
 
 #include "fs/store.h"
 
-/* Protected by a lock of the driver's; linked by the requests' next. */
+/* Requests by their next, in the order of their arrival.  All zeroes: none. */
+struct store_list {
+  struct store_req *head, *tail;
+};
+
+extern void store_list_add (struct store_list *list, struct store_req *req);
+
+/* The first, taken out; NULL: there is none. */
+extern struct store_req *store_list_take (struct store_list *list);
+
+/* A driver's requests that are done, with 0 or a negative errno. */
+extern void store_done_add (struct store_list *done, struct store_req *req,
+                            int error);
+
+/* Call done of all of them.  To be called without a lock. */
+extern void store_done_call (struct store_list *done);
+
+/* Protected by a lock of the driver's. */
 struct store_queue {
   unsigned depth;      /* requests in flight at most, 1 or more */
   unsigned in_flight;  /* taken and not done yet */
   unsigned background; /* of these, STORE_BACKGROUND */
   unsigned passed;     /* how often the rest, waiting, was not the next */
-  struct store_list {
-    struct store_req *head, *tail;
-  } urgent, rest; /* in the order of their arrival */
+  struct store_list urgent, rest;
 };
 
 extern void store_queue_init (struct store_queue *queue, unsigned depth);
@@ -33,6 +48,10 @@ extern void store_queue_add (struct store_queue *queue, struct store_req *req);
 /* Wait before all others of its kind: it has had its turn once. */
 extern void store_queue_add_first (struct store_queue *queue,
                                    struct store_req *req);
+
+/* The same of all in a list, in their order, which is empty then. */
+extern void store_queue_add_all_first (struct store_queue *queue,
+                                       struct store_list *list);
 
 /* The next whose turn it is, now in flight; NULL if there is none, or too much
  * is in flight.

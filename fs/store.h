@@ -62,6 +62,7 @@ struct store_req {
   struct store_req *next;
   uint64_t progress; /* bytes done so far */
   uint64_t failing;  /* ns, since when it has made none; 0: it has */
+  int error;         /* of one that is done, until done is called */
   int state;
 };
 

@@ -26,31 +26,6 @@
 /* Results taken before other watchers of the loop get their turn. */
 #define BUDGET 32
 
-/* Requests that are done, by req->next, the error in req->state. */
-struct done_list {
-  struct store_req *head, **tail;
-};
-
-static void
-done_add (struct done_list *done, struct store_req *req, int error)
-{
-  req->state = error;
-  req->next = NULL;
-  *done->tail = req;
-  done->tail = &req->next;
-}
-
-static void
-done_call (struct done_list *done)
-{
-  struct store_req *req;
-
-  while ((req = done->head) != NULL) {
-    done->head = req->next;
-    req->done (req, req->state);
-  }
-}
-
 /* -------------------------------------------------------- under the lock */
 
 static void
@@ -64,17 +39,17 @@ add_call (struct file_store *file, struct store_req *req)
 
 static void
 finish (struct file_store *file, struct store_req *req, int error,
-        struct done_list *done)
+        struct store_list *done)
 {
   store_queue_done (&file->queue, req);
-  done_add (done, req, error);
+  store_done_add (done, req, error);
 }
 
 /* Make the calls of these requests, by req->next, which have had their turn;
  * but those that change something not without a look at the store's size.
  */
 static void
-start (struct file_store *file, struct store_req *reqs, struct done_list *done)
+start (struct file_store *file, struct store_req *reqs, struct store_list *done)
 {
   struct store_req *req;
   bool looked = false;
@@ -94,7 +69,7 @@ start (struct file_store *file, struct store_req *reqs, struct done_list *done)
 }
 
 static void
-start_waiting (struct file_store *file, struct done_list *done)
+start_waiting (struct file_store *file, struct store_list *done)
 {
   struct store_req *reqs = NULL, **end = &reqs;
 
@@ -117,7 +92,7 @@ put_off (struct file_store *file, struct store_req *req)
 /* On the loop thread, which owns the timer. */
 static void
 take_result (struct file_store *file, const struct file_result *result,
-             struct done_list *done)
+             struct store_list *done)
 {
   struct store_req *req = result->req;
   int r = file_advance (file, req, result->res);
@@ -145,7 +120,7 @@ look_after (struct file_store *file, const struct file_result *results,
 }
 
 static void
-take_results (struct file_store *file, struct done_list *done)
+take_results (struct file_store *file, struct store_list *done)
 {
   struct file_result results[BUDGET];
   unsigned i, n = file->engine->reap (file, results, BUDGET);
@@ -161,7 +136,7 @@ static void
 on_event (struct ev_loop *loop, ev_io *watcher, int revents)
 {
   struct file_store *file = watcher->data;
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   eventfd_t value;
 
   (void) loop;
@@ -174,7 +149,7 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
   if (file->engine->ready (file))
     file_wake_loop (file);
   pthread_mutex_unlock (&file->lock);
-  done_call (&done);
+  store_done_call (&done);
 }
 
 /* What was put off has its turn again. */
@@ -182,7 +157,7 @@ static void
 on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
 {
   struct file_store *file = timer->data;
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   struct store_req *reqs;
 
   (void) loop;
@@ -193,14 +168,14 @@ on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
   start (file, reqs, &done);
   start_waiting (file, &done);
   pthread_mutex_unlock (&file->lock);
-  done_call (&done);
+  store_done_call (&done);
 }
 
 void
 file_submit (struct store *store, struct store_req **reqs, unsigned n)
 {
   struct file_store *file = file_store_of (store);
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   unsigned i;
   int r;
 
@@ -210,11 +185,11 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
     if (r == FILE_AGAIN)
       store_queue_add (&file->queue, reqs[i]);
     else
-      done_add (&done, reqs[i], r);
+      store_done_add (&done, reqs[i], r);
   }
   start_waiting (file, &done);
   pthread_mutex_unlock (&file->lock);
-  done_call (&done);
+  store_done_call (&done);
 }
 
 static int

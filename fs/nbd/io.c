@@ -69,7 +69,7 @@ next_cmd (struct nbd_store *nbd, struct session *session)
   while ((req = store_queue_take (&nbd->queue)) != NULL) {
     if (nbd->holding && req->op != STORE_READ) {
       store_queue_done (&nbd->queue, req);
-      requests_hold (nbd, req);
+      store_list_add (&nbd->held, req);
       continue;
     }
     cmd = cmd_take (nbd, req);
@@ -159,7 +159,7 @@ send_cmd (struct command *cmd)
 }
 
 void
-requests_pump (struct nbd_store *nbd, struct done_list *done)
+requests_pump (struct nbd_store *nbd, struct store_list *done)
 {
   struct session *session = nbd->session;
   struct command *cmd;
@@ -196,7 +196,7 @@ void
 nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
 {
   struct nbd_store *nbd = nbd_store_of (store);
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   bool was_idle;
   unsigned i;
   int r;
@@ -209,7 +209,7 @@ nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
       nbd->quiet_since = store->env->now (store->env);
     r = refuse (nbd, reqs[i]);
     if (r < 0)
-      done_add (nbd, &done, reqs[i], r);
+      requests_done (nbd, &done, reqs[i], r);
     else
       store_queue_add (&nbd->queue, reqs[i]);
   }
@@ -219,7 +219,7 @@ nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
     nbd_store_wake (nbd);
   requests_pump (nbd, &done);
   pthread_mutex_unlock (&nbd->lock);
-  done_call (&done);
+  store_done_call (&done);
 }
 
 /* ------------------------------------------- after the answer: loop thread */
@@ -290,7 +290,8 @@ answered (struct nbd_store *nbd, struct command *cmd)
 
 /* One answered command; the lock is held, but not all of the time. */
 static void
-collect_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
+collect_one (struct nbd_store *nbd, struct command *cmd,
+             struct store_list *done)
 {
   struct session *session = cmd->conn->session;
   int r;
@@ -318,7 +319,7 @@ collect_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
 void
 requests_collect (struct nbd_store *nbd)
 {
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   struct command *cmd;
 
   pthread_mutex_lock (&nbd->lock);
@@ -331,7 +332,7 @@ requests_collect (struct nbd_store *nbd)
   }
   requests_pump (nbd, &done);
   pthread_mutex_unlock (&nbd->lock);
-  done_call (&done);
+  store_done_call (&done);
 }
 
 /* The session was lost once more with this request in flight.  If that happens
@@ -339,7 +340,8 @@ requests_collect (struct nbd_store *nbd)
  * was lost because the request was late, it is.
  */
 static void
-requeue_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
+requeue_one (struct nbd_store *nbd, struct command *cmd,
+             struct store_list *done)
 {
   struct store_req *req = cmd->req;
   bool question = req->flags & STATUS_QUESTION;
@@ -349,9 +351,9 @@ requeue_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
   cmd->conn = NULL;
   cmd_free (nbd, cmd);
   if (req->op == STORE_FLUSH)
-    done_add (nbd, done, req, -ECONNRESET);
+    requests_done (nbd, done, req, -ECONNRESET);
   else if (status_hopeless (req) || (question && !again))
-    done_add (nbd, done, req, 0);
+    requests_done (nbd, done, req, 0);
   else if (again)
     store_queue_add_first (&nbd->queue, req);
   else {
@@ -359,13 +361,13 @@ requeue_one (struct nbd_store *nbd, struct command *cmd, struct done_list *done)
              "%s: the connection was lost %d times with %s at offset %" PRIu64
              " under way, which is given up",
              nbd->uri, losses, name_of (cmd), req->offset);
-    done_add (nbd, done, req, -EIO);
+    requests_done (nbd, done, req, -EIO);
   }
 }
 
 /* The newest goes back first, so the oldest is first in the queue. */
 void
-requests_requeue (struct nbd_store *nbd, struct done_list *done)
+requests_requeue (struct nbd_store *nbd, struct store_list *done)
 {
   while (nbd->newest)
     requeue_one (nbd, nbd->newest, done);

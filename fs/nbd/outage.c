@@ -54,7 +54,7 @@ patience_of (const struct nbd_store *nbd, uint64_t now)
 
 /* The lock is held. */
 static void
-give_up (struct nbd_store *nbd, uint64_t silent, struct done_list *done)
+give_up (struct nbd_store *nbd, uint64_t silent, struct store_list *done)
 {
   nbd->given_up = true;
   nbd->give_up_error = nbd->said ? nbd->said : -EHOSTDOWN;
@@ -178,7 +178,7 @@ void
 outage_check (struct nbd_store *nbd, uint64_t now)
 {
   uint64_t patience = nbd->retry;
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   char why[64];
   uint64_t silent;
   bool up;
@@ -205,5 +205,5 @@ outage_check (struct nbd_store *nbd, uint64_t now)
     lose_if_passed_over (nbd->session);
   }
   pthread_mutex_unlock (&nbd->lock);
-  done_call (&done);
+  store_done_call (&done);
 }

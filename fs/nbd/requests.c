@@ -13,72 +13,32 @@
 /* ------------------------------------------------------ lists of requests */
 
 void
-done_add (struct nbd_store *nbd, struct done_list *done, struct store_req *req,
-          int error)
+requests_done (struct nbd_store *nbd, struct store_list *done,
+               struct store_req *req, int error)
 {
   nbd->wanted--;
-  req->state = error;
-  req->next = NULL;
-  *done->tail = req;
-  done->tail = &req->next;
+  store_done_add (done, req, error);
 }
 
-void
-done_call (struct done_list *done)
-{
-  struct store_req *req;
-
-  while ((req = done->head) != NULL) {
-    done->head = req->next;
-    req->done (req, req->state);
-  }
-}
-
-void
-requests_hold (struct nbd_store *nbd, struct store_req *req)
-{
-  req->next = NULL;
-  if (nbd->held.tail)
-    nbd->held.tail->next = req;
-  else
-    nbd->held.head = req;
-  nbd->held.tail = req;
-}
-
-/* Each goes before all others, so the last goes first. */
 void
 requests_unhold (struct nbd_store *nbd)
 {
-  struct store_req *req = nbd->held.head, *next, *reversed = NULL;
-
   nbd->holding = false;
-  nbd->held.head = nbd->held.tail = NULL;
-  for (; req; req = next) {
-    next = req->next;
-    req->next = reversed;
-    reversed = req;
-  }
-  for (; reversed; reversed = next) {
-    next = reversed->next;
-    store_queue_add_first (&nbd->queue, reversed);
-  }
+  store_queue_add_all_first (&nbd->queue, &nbd->held);
 }
 
 void
-requests_fail_waiting (struct nbd_store *nbd, int error, struct done_list *done)
+requests_fail_waiting (struct nbd_store *nbd, int error,
+                       struct store_list *done)
 {
   struct store_list *lists[] = { &nbd->held, &nbd->queue.urgent,
                                  &nbd->queue.rest };
   struct store_req *req;
   size_t i;
 
-  for (i = 0; i < sizeof lists / sizeof lists[0]; i++) {
-    while ((req = lists[i]->head) != NULL) {
-      lists[i]->head = req->next;
-      done_add (nbd, done, req, error);
-    }
-    lists[i]->tail = NULL;
-  }
+  for (i = 0; i < sizeof lists / sizeof lists[0]; i++)
+    while ((req = store_list_take (lists[i])) != NULL)
+      requests_done (nbd, done, req, error);
 }
 
 /* --------------------------------------------- commands; the lock is held */
@@ -118,7 +78,7 @@ cmd_free (struct nbd_store *nbd, struct command *cmd)
 
 void
 cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
-          struct done_list *done)
+          struct store_list *done)
 {
   struct store_req *req = cmd->req;
 
@@ -126,5 +86,5 @@ cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
     cmd->conn->weight -= cmd->weight;
   cmd->conn = NULL;
   cmd_free (nbd, cmd);
-  done_add (nbd, done, req, error);
+  requests_done (nbd, done, req, error);
 }

@@ -11,21 +11,13 @@
 
 #include "fs/nbd/state.h"
 
-/* Requests that are done, by req->next, the error in req->state. */
-struct done_list {
-  struct store_req *head, **tail;
-};
-
 /* It is done. */
-extern void done_add (struct nbd_store *nbd, struct done_list *done,
-                      struct store_req *req, int error);
+extern void requests_done (struct nbd_store *nbd, struct store_list *done,
+                           struct store_req *req, int error);
 
 /* All that waits ends with an error.  The lock is held. */
 extern void requests_fail_waiting (struct nbd_store *nbd, int error,
-                                   struct done_list *done);
-
-/* It waits until connections are drained. */
-extern void requests_hold (struct nbd_store *nbd, struct store_req *req);
+                                   struct store_list *done);
 
 /* What was held, because of connections to be drained, goes first in the queue
  * again.  The lock is held.
@@ -40,9 +32,6 @@ extern void cmd_free (struct nbd_store *nbd, struct command *cmd);
 
 /* And it is done. */
 extern void cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
-                      struct done_list *done);
-
-/* Call done of each.  No lock. */
-extern void done_call (struct done_list *done);
+                      struct store_list *done);
 
 #endif /* FOLIO_NBD_REQUESTS_H */

@@ -119,7 +119,7 @@ take_lost (struct nbd_store *nbd)
 void
 session_end (struct nbd_store *nbd)
 {
-  struct done_list done = { NULL, &done.head };
+  struct store_list done = { 0 };
   struct session *session = take_lost (nbd);
   bool busy;
 
@@ -141,7 +141,7 @@ session_end (struct nbd_store *nbd)
   connector_want (nbd, nbd->said != 0);
   pthread_mutex_unlock (&nbd->lock);
   drain_sweep (nbd);
-  done_call (&done);
+  store_done_call (&done);
   tell_changed (nbd);
   outage_check (nbd, now_of (nbd));
 }
