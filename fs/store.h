@@ -63,7 +63,10 @@ struct store_req {
   uint64_t progress; /* bytes done so far */
   uint64_t failing;  /* ns, since when it has made none; 0: it has */
   int error;         /* of one that is done, until done is called */
-  int state;
+  uint8_t phase;     /* of its work: a table of the driver's has them */
+  uint8_t tried;     /* bits of the driver's: what is not to be tried again */
+  uint8_t losses;    /* of a connection, with it in flight */
+  uint8_t late;      /* how much it is to blame for these */
 };
 
 /* What a store is and can do; fixed while it is open. */

@@ -72,7 +72,7 @@ suits_direct (const struct file_store *file, const struct store_req *req,
   uint64_t bytes = offset | piece->length;
   unsigned i;
 
-  if (file->direct_fd < 0 || (req->state & FILE_BUFFERED) ||
+  if (file->direct_fd < 0 || (req->tried & FILE_BUFFERED) ||
       offset + piece->length > file->direct_end)
     return false;
   for (i = 0; i < piece->n; i++) {
@@ -90,7 +90,7 @@ prepare_piece (struct file_store *file, struct store_req *req, bool write,
   int fd = file->direct_fd;
 
   if (!suits_direct (file, req, offset, piece)) {
-    req->state |= FILE_BUFFERED;
+    req->tried |= FILE_BUFFERED;
     fd = file->fd;
   }
   *call = (struct file_call) {
@@ -166,8 +166,8 @@ file_rw_advance (struct file_store *file, struct store_req *req, int res)
 {
   uint64_t wanted = file_req_end (file, req) - req->offset;
 
-  if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
-    req->state |= FILE_BUFFERED; /* more particular than it told us */
+  if (res == -EINVAL && !(req->tried & FILE_BUFFERED)) {
+    req->tried |= FILE_BUFFERED; /* more particular than it told us */
     return FILE_AGAIN;
   }
   if (res < 0)

@@ -11,11 +11,11 @@
 #include "fs/file/engine.h"
 #include "fs/file/state.h"
 
-/* req->state: this request is not to be tried with O_DIRECT (again). */
-#define FILE_BUFFERED 0x100
+/* req->tried: O_DIRECT, which does not go or has failed. */
+#define FILE_BUFFERED 0x1
 
-/* req->state: this request failed with EFAULT once. */
-#define FILE_RETRIED 0x200
+/* req->tried: once more after EFAULT. */
+#define FILE_RETRIED 0x2
 
 extern void file_rw_prepare (struct file_store *file, struct store_req *req,
                              struct file_call *call);

@@ -20,7 +20,7 @@ file_begin (struct file_store *file, struct store_req *req)
   bool empty = file_req_end (file, req) == req->offset;
 
   req->progress = 0;
-  req->state = 0;
+  req->phase = req->tried = 0;
   req->failing = 0;
   switch (req->op) {
   case STORE_FLUSH: req->progress = file->flush_errors; return FILE_AGAIN;
@@ -57,8 +57,8 @@ file_prepare (struct file_store *file, struct store_req *req,
 static bool
 is_transient (struct store_req *req, int res)
 {
-  if (res == -EFAULT && !(req->state & FILE_RETRIED)) {
-    req->state |= FILE_RETRIED;
+  if (res == -EFAULT && !(req->tried & FILE_RETRIED)) {
+    req->tried |= FILE_RETRIED;
     return true;
   }
   return res == -EINTR || res == -EAGAIN || res == -ECANCELED;

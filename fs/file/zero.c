@@ -28,25 +28,19 @@
 #include "fs/file/state.h"
 #include "fs/file/zero.h"
 
+/* Of req->phase. */
 enum phase { PUNCH, RANGE, PUNCH_KEEP, WRITE, ALLOCATE, SYNC, NO_PHASE };
-
-#define PHASE_MASK 0xff /* of req->state; FILE_BUFFERED is above */
 
 /* A device may take its time: this much at once, so that the rest of its queue
  * gets its turn.
  */
 #define DEVICE_CHUNK (UINT64_C (1) << 30)
 
-static enum phase
-phase_of (const struct store_req *req)
-{
-  return (enum phase) (req->state & PHASE_MASK);
-}
-
 static void
 set_phase (struct store_req *req, enum phase phase)
 {
-  req->state = (int) phase;
+  req->phase = (uint8_t) phase;
+  req->tried = 0;
 }
 
 static bool
@@ -121,7 +115,7 @@ file_zero_prepare (struct file_store *file, struct store_req *req,
     .offset = from,
     .length = chunk_end (file, req) - from,
   };
-  switch (phase_of (req)) {
+  switch (req->phase) {
   case PUNCH:
   case PUNCH_KEEP: call->flags |= FALLOC_FL_PUNCH_HOLE; break;
   case RANGE: call->flags |= FALLOC_FL_ZERO_RANGE; break;
@@ -149,8 +143,8 @@ zeroed (struct store_req *req)
 static int
 advance_write (struct file_store *file, struct store_req *req, int res)
 {
-  if (res == -EINVAL && !(req->state & FILE_BUFFERED)) {
-    req->state |= FILE_BUFFERED;
+  if (res == -EINVAL && !(req->tried & FILE_BUFFERED)) {
+    req->tried |= FILE_BUFFERED;
     return FILE_AGAIN;
   }
   if (res <= 0)
@@ -173,7 +167,7 @@ unsupported (int res)
 static int
 try_next (struct file_store *file, struct store_req *req, int res)
 {
-  enum phase phase = phase_of (req);
+  enum phase phase = req->phase;
 
   if (unsupported (res) && phase == RANGE)
     file->no_zero_range = true;
@@ -192,7 +186,7 @@ advance_fallocate (struct file_store *file, struct store_req *req, int res)
   req->progress = chunk_end (file, req) - req->offset;
   if (req->offset + req->progress < file_req_end (file, req))
     return FILE_AGAIN;
-  if (phase_of (req) == PUNCH_KEEP && !file->no_allocate) {
+  if (req->phase == PUNCH_KEEP && !file->no_allocate) {
     set_phase (req, ALLOCATE);
     return FILE_AGAIN;
   }
@@ -202,13 +196,13 @@ advance_fallocate (struct file_store *file, struct store_req *req, int res)
 bool
 file_zero_syncs (const struct store_req *req)
 {
-  return phase_of (req) == SYNC;
+  return req->phase == SYNC;
 }
 
 int
 file_zero_advance (struct file_store *file, struct store_req *req, int res)
 {
-  switch (phase_of (req)) {
+  switch (req->phase) {
   case WRITE: return advance_write (file, req, res);
   case SYNC: return res;
   case ALLOCATE:

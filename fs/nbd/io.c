@@ -203,8 +203,7 @@ nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
 
   pthread_mutex_lock (&nbd->lock);
   for (i = 0; i < n; i++) {
-    reqs[i]->progress = 0;
-    reqs[i]->state = 0;
+    piece_begin (reqs[i]);
     if (nbd->wanted++ == 0 && nbd->session)
       nbd->quiet_since = store->env->now (store->env);
     r = refuse (nbd, reqs[i]);
@@ -345,8 +344,7 @@ requeue_one (struct nbd_store *nbd, struct command *cmd,
 {
   struct store_req *req = cmd->req;
   bool question = req->flags & STATUS_QUESTION;
-  int losses;
-  bool again = piece_reset (cmd, &losses);
+  bool again = piece_reset (cmd);
 
   cmd->conn = NULL;
   cmd_free (nbd, cmd);
@@ -360,7 +358,7 @@ requeue_one (struct nbd_store *nbd, struct command *cmd,
     env_log (nbd->store.env, LOG_ERROR,
              "%s: the connection was lost %d times with %s at offset %" PRIu64
              " under way, which is given up",
-             nbd->uri, losses, name_of (cmd), req->offset);
+             nbd->uri, req->losses, name_of (cmd), req->offset);
     requests_done (nbd, done, req, -EIO);
   }
 }

@@ -4,6 +4,15 @@
  *
  * The NBD store: requests in pieces, each of which is one command that the
  * server can take.  Mostly there is one.
+ *
+ *   phase  its pieces         when the last is answered  when the session is lost
+ *   WORK   of what is asked   done; or SYNC, for FUA     WORK from its start on
+ *          for, in order      that the server lacks
+ *   SYNC   a flush            done                       WORK from its start on
+ *
+ * req->losses counts the sessions that were lost with it in flight, but not for a
+ * server that said that it shuts down; req->late, how much it was to blame for that.
+ * When either is too much the request fails instead.
  */
 
 #include <errno.h>
@@ -24,20 +33,10 @@
 /* Of a question, bytes: 32 bits hold no more. */
 #define MAX_STATUS (UINT64_C (0xffff0000))
 
-/* req->state: written, and now to be flushed. */
-#define SYNC 1
+/* Of req->phase. */
+enum { WORK, SYNC };
 
-/* req->state: sums up by how much it was late when a session was lost for that:
- * below TOO_LATE, and MOST_LATE more.
- */
-#define LATE 0x10
-
-/* req->state: counts the sessions that were lost with it in flight, though the
- * server did not say that it shuts down.
- */
-#define LOSS 0x100
-
-/* There may be so many of them. */
+/* There may be so many of req->losses. */
 #define MAX_LOSSES 16
 
 /* Where the request ends, but not past the store's end. */
@@ -203,10 +202,18 @@ prepare_end (struct command *cmd)
     copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
   else if ((req->flags & STORE_FUA) && !facts_of (cmd)->fua &&
            req->progress > 0) {
-    req->state |= SYNC;
+    req->phase = SYNC;
     return prepare_flush (cmd);
   }
   return 0;
+}
+
+void
+piece_begin (struct store_req *req)
+{
+  req->progress = 0;
+  req->phase = WORK;
+  req->losses = req->late = 0;
 }
 
 int
@@ -217,7 +224,7 @@ piece_prepare (struct command *cmd)
 
   cmd->offset = req->offset + req->progress;
   cmd->flags = 0;
-  if (req->op == STORE_FLUSH || (req->state & SYNC))
+  if (req->op == STORE_FLUSH || req->phase == SYNC)
     return prepare_flush (cmd);
   if (cmd->offset >= end)
     return prepare_end (cmd);
@@ -319,14 +326,13 @@ piece_advance (struct command *cmd)
 }
 
 bool
-piece_reset (struct command *cmd, int *losses)
+piece_reset (struct command *cmd)
 {
   struct store_req *req = cmd->req;
 
   req->progress = 0;
-  req->state = (req->state & ~SYNC) + (int) cmd->late * LATE;
-  if (!cmd->conn->session->shut_down)
-    req->state += LOSS;
-  *losses = req->state / LOSS;
-  return *losses < MAX_LOSSES && req->state % LOSS / LATE < TOO_LATE;
+  req->phase = WORK;
+  req->late += cmd->late;
+  req->losses += !cmd->conn->session->shut_down;
+  return req->losses < MAX_LOSSES && req->late < TOO_LATE;
 }

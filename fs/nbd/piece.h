@@ -40,10 +40,12 @@ extern bool piece_whole (const struct command *cmd);
 /* It was answered (cmd->error). */
 extern int piece_advance (struct command *cmd);
 
+/* A new request: begin it. */
+extern void piece_begin (struct store_req *req);
+
 /* The session is lost: begin the request from its start, again.  Returns false
- * if that was so too often, not counting when the server said that it shuts down;
- * *losses is how often.  The lock is held.
+ * if that was so too often, or it is to blame.  The lock is held.
  */
-extern bool piece_reset (struct command *cmd, int *losses);
+extern bool piece_reset (struct command *cmd);
 
 #endif /* FOLIO_NBD_PIECE_H */

@@ -211,7 +211,7 @@ refusal (const struct fake_store *fake, const struct store_req *req)
   if (geo->readonly && req->op != STORE_READ && req->op != STORE_FLUSH)
     return -EROFS;
   if (req->op == STORE_FLUSH &&
-      (uint32_t) req->state != atomic_load (&fake->store.losses))
+      req->losses != (uint8_t) atomic_load (&fake->store.losses))
     return -ECONNRESET;
   return 0;
 }
@@ -221,7 +221,7 @@ fake_record_start (struct fake_store *fake, struct store_req *req)
 {
   struct fake_state *s = fake->state;
 
-  req->state = (int) atomic_load (&fake->store.losses);
+  req->losses = (uint8_t) atomic_load (&fake->store.losses);
   if (s->nrecords == s->room) {
     s->room = s->room ? s->room * 2 : 256;
     s->records = fake_must (realloc (s->records, s->room * sizeof *s->records));

@@ -192,7 +192,7 @@ static bool
 is_direct (const struct transfer *t)
 {
   return file_store_of (t->rig.store)->direct_fd >= 0 &&
-         !(t->req.state & FILE_BUFFERED);
+         !(t->req.tried & FILE_BUFFERED);
 }
 
 /* The rest of it.  Returns what came of it. */
