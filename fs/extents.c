@@ -154,6 +154,32 @@ extents_lookup (struct extents *e, uint64_t offset, uint64_t *length,
   return true;
 }
 
+size_t
+extents_lookup_runs (struct extents *e, uint64_t offset, uint64_t end,
+                     struct extents_run *runs, size_t n)
+{
+  struct extent *x;
+  size_t i;
+
+  pthread_mutex_lock (&e->lock);
+  x = extents_reaching (e, offset);
+  for (i = 0; i < n && (i == 0 || offset < end); i++) {
+    bool known = x && x->start <= offset;
+
+    if (known) {
+      x->touched = true;
+      runs[i] = (struct extents_run) { x->end, x->type, true };
+      x = extents_next (x);
+    }
+    else
+      runs[i].end = x && x->start < end ? x->start : end;
+    runs[i].known = known;
+    offset = runs[i].end;
+  }
+  pthread_mutex_unlock (&e->lock);
+  return i;
+}
+
 void
 extents_set (struct extents *e, uint64_t offset, uint64_t length,
              enum iomap_type type)

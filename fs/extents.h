@@ -32,6 +32,21 @@ extern void extents_destroy (struct extents *e);
 extern bool extents_lookup (struct extents *e, uint64_t offset,
                             uint64_t *length, enum iomap_type *type);
 
+/* What begins where another ends: offset, or the run before. */
+struct extents_run {
+  uint64_t end;
+  enum iomap_type type;
+  bool known; /* or the type means nothing */
+};
+
+/* What is known from offset on until end or beyond, as far as n runs hold it: no
+ * lock is taken and given back between them.  Returns how many there are, 1 at
+ * least, of which the last may end behind end; one that is unknown does not.
+ */
+extern size_t extents_lookup_runs (struct extents *e, uint64_t offset,
+                                   uint64_t end, struct extents_run *runs,
+                                   size_t n);
+
 /* The range is of this type from now on, whatever it was.  Neighbours of one
  * type are merged.  Bumps the cookie if the type of any byte changed, other
  * than from HOLE or UNWRITTEN to DELALLOC, or from unknown to MAPPED.  Without

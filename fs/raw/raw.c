@@ -40,8 +40,9 @@
  */
 #define WANTED_RUNS 2048
 
-/* Ranges that are looked at for one mapping. */
-#define MAX_LOOKS 128
+/* Runs that are looked at for one mapping, and at once. */
+#define MAX_LOOKS 512
+#define LOOKS 64
 
 static struct raw *
 raw_of (struct fs *fs)
@@ -82,36 +83,65 @@ begin_report (struct raw *raw, uint64_t pos, uint64_t length,
     iomap->type = IOMAP_MAPPED;
 }
 
+/* A range that is about to be read, as far as it has been looked at. */
+struct look {
+  uint64_t at;       /* from where on it has not been */
+  uint64_t data_end; /* where the last of what has to be read ends */
+  uint64_t unknown;  /* the first place that is, or NOWHERE */
+};
+
+static void
+look_at_run (struct look *look, const struct extents_run *run)
+{
+  if (!run->known && look->unknown == NOWHERE)
+    look->unknown = look->at;
+  look->at = run->end;
+  if (!run->known || run->type == IOMAP_MAPPED)
+    look->data_end = run->end;
+}
+
+/* Look on until what is read ends, by zeroes that are worth a request less. */
+static void
+look_on (struct raw *raw, uint64_t end, struct look *look)
+{
+  struct extents_run runs[LOOKS];
+  unsigned looks;
+  size_t i, n;
+
+  for (looks = 0; looks < MAX_LOOKS; looks += LOOKS) {
+    if (look->at >= end || look->at - look->data_end >= WORTH_A_CUT)
+      return;
+    n = extents_lookup_runs (raw->extents, look->at, end, runs, LOOKS);
+    for (i = 0; i < n && look->at - look->data_end < WORTH_A_CUT; i++)
+      look_at_run (look, &runs[i]);
+  }
+}
+
 /* Never waits for an answer: a read of what is not known reads the store, where a
- * question would take as long, and longer the more there is to say.
+ * question would take as long, and longer the more there is to say.  Zeroes that
+ * are not worth it are no end, so that who reads in order gets all of his range.
  */
 static void
 begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
 {
-  uint64_t end = pos + length, at = pos, data_end = pos, n;
-  uint64_t unknown = NOWHERE;
-  enum iomap_type type, first = IOMAP_MAPPED;
-  unsigned looks;
+  struct look look = { .at = pos, .data_end = pos, .unknown = NOWHERE };
+  struct extents_run run;
+  uint64_t n = length;
 
-  for (looks = 0; looks < MAX_LOOKS && at < end && at - data_end < WORTH_A_CUT;
-       looks++) {
-    n = end - at;
-    if (!extents_lookup (raw->extents, at, &n, &type)) {
-      type = IOMAP_MAPPED;
-      unknown = at < unknown ? at : unknown;
-    }
-    first = looks == 0 ? type : first;
-    at += n;
-    data_end = type == IOMAP_MAPPED ? at : data_end;
+  run.known = extents_lookup (raw->extents, pos, &n, &run.type);
+  run.end = pos + n;
+  look_at_run (&look, &run);
+  look_on (raw, pos + length, &look);
+  if (look.data_end > pos) {
+    iomap->type = IOMAP_MAPPED;
+    if (look.at - look.data_end >= WORTH_A_CUT)
+      look.at = look.data_end;
   }
-  if (data_end > pos) {
-    first = IOMAP_MAPPED;
-    at = data_end;
-  }
-  iomap->type = first;
-  iomap->length = at - pos;
-  if (unknown != NOWHERE)
-    raw_lookahead_hint (raw, unknown);
+  else
+    iomap->type = run.type;
+  iomap->length = look.at - pos;
+  if (look.unknown != NOWHERE)
+    raw_lookahead_hint (raw, look.unknown);
 }
 
 /* A write that goes on behind its mapping goes on in another step, and what it

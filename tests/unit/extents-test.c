@@ -303,6 +303,40 @@ what_was_found_last_is_not_stale (void **state)
   extents_destroy (e);
 }
 
+/* Several runs at once are what one after the other would be. */
+static void
+runs_are_what_lookups_say (void **state)
+{
+  struct rng rng = test_rng ("runs_are_what_lookups_say");
+  struct extents *e = extents_create (UNITS);
+  struct extents_run runs[8];
+  uint64_t at, end, n;
+  size_t i, nr;
+  int round;
+
+  (void) state;
+  for (round = 0; round < 2000; round++) {
+    at = rng_below (&rng, UNITS) * UNIT;
+    if (rng_chance (&rng, 20))
+      extents_forget (e, at, UNIT);
+    else
+      extents_set (e, at, UNIT,
+                   rng_chance (&rng, 50) ? IOMAP_HOLE : IOMAP_MAPPED);
+    at = rng_below (&rng, UNITS * UNIT);
+    end = at + 1 + rng_below (&rng, 16 * UNIT);
+    nr = extents_lookup_runs (e, at, end, runs, 8);
+    assert_in_range (nr, 1, 8);
+    for (i = 0; i < nr; at += n, i++) {
+      assert_true (at < end);
+      n = runs[i].end - at;
+      expect (e, at, runs[i].known ? (int) runs[i].type : UNKNOWN,
+              runs[i].end - at);
+    }
+    assert_true (nr == 8 || at >= end);
+  }
+  extents_destroy (e);
+}
+
 /* Types go with lengths, at a place that all look at. */
 struct pair {
   struct extents *e;
@@ -357,6 +391,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (nothing_is_known_at_first),
     cmocka_unit_test (what_was_found_last_is_not_stale),
+    cmocka_unit_test (runs_are_what_lookups_say),
     cmocka_unit_test (what_was_found_last_is_not_torn),
     cmocka_unit_test (neighbours_are_merged),
     cmocka_unit_test (cookie_changes_when_a_mapping_may_be_wrong),
