@@ -278,6 +278,25 @@ arena_has (struct arena *arena, unsigned order, unsigned nr)
   return has;
 }
 
+/* --- real memory --- */
+
+void
+arena_prepare (struct arena *arena)
+{
+  uint32_t first = atomic_load_explicit (&arena->ready, memory_order_relaxed);
+  uint32_t n = arena->nr_pages - first;
+
+  n = n < 1u << MAX_ORDER ? n : 1u << MAX_ORDER;
+  /* The records first, which all of the pages need. */
+  if (!lazy_populate (&arena->folios[first], n * sizeof *arena->folios) ||
+      !lazy_populate ((void *) &arena->state[first],
+                      n * sizeof *arena->state) ||
+      !lazy_populate (arena->data + ((size_t) first << PAGE_SHIFT),
+                      (size_t) n << PAGE_SHIFT))
+    n = arena->nr_pages - first; /* not again */
+  atomic_store_explicit (&arena->ready, first + n, memory_order_relaxed);
+}
+
 /* --- the arena --- */
 
 /* One allocation holds the maps of all orders.  A buddy's bit is looked at even

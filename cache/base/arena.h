@@ -74,7 +74,10 @@ struct arena {
   uint32_t free_list[NR_ORDERS];
   uint64_t *free_map[NR_ORDERS]; /* a bit for each block of the order: is it
                                   * in the free list? */
-  uint32_t fresh; /* pages from here on were never used: free, in no list */
+  _Atomic uint32_t fresh; /* pages from here on were never used: free, in no
+                           * list; written under lock, read without */
+  _Atomic uint32_t ready; /* pages from here on may have to get real memory when
+                           * they are touched: see arena_prepare */
   _Atomic uint32_t nr_free; /* pages; written under lock, read without */
   /* To sleep until there is memory: add 1 to sleepers, read freed, try
    * arena_alloc once more, wait on freed, take the 1 from sleepers again.
@@ -123,6 +126,26 @@ extern void arena_free_all (struct arena *arena, struct folio *const *folios,
 
 /* Could nr folios of this order be taken now?  A hint. */
 extern bool arena_has (struct arena *arena, unsigned order, unsigned nr);
+
+/* So many pages are to have real memory before they are needed: 8 MiB. */
+#define ARENA_AHEAD (4u << MAX_ORDER)
+
+/* Is there something to be done by arena_prepare?  A hint. */
+static inline bool
+arena_unprepared (const struct arena *arena)
+{
+  uint32_t fresh = atomic_load_explicit (&arena->fresh, memory_order_relaxed);
+  uint32_t ready = atomic_load_explicit (&arena->ready, memory_order_relaxed);
+
+  return ready < arena->nr_pages &&
+         (uint64_t) ready < (uint64_t) fresh + ARENA_AHEAD;
+}
+
+/* Get some of the real memory that will be needed next, lest whoever needs it
+ * waits: 2 MiB at once take a millisecond or more where a hypervisor has to find
+ * them.  Until arena_unprepared says that it was enough.  One thread at a time.
+ */
+extern void arena_prepare (struct arena *arena);
 
 /* Check free lists against maps and counts; for tests and debug builds. */
 extern void arena_check (struct arena *arena);

@@ -10,6 +10,10 @@
 
 #include "cache/base/lazy-map.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define HUGE_SIZE ((size_t) 2 << 20)
 #define SMALL_SIZE ((size_t) 4096)
 
@@ -52,6 +56,15 @@ lazy_map (size_t bytes)
     return NULL;
   bytes = round_up (bytes, SMALL_SIZE);
   return bytes < HUGE_SIZE ? map (bytes) : map_huge (bytes);
+}
+
+bool
+lazy_populate (void *p, size_t bytes)
+{
+  uintptr_t start = (uintptr_t) p / SMALL_SIZE * SMALL_SIZE;
+
+  bytes = round_up ((uintptr_t) p + bytes - start, SMALL_SIZE);
+  return madvise ((void *) start, bytes, MADV_POPULATE_WRITE) == 0;
 }
 
 void

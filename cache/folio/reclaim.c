@@ -360,6 +360,13 @@ fill_reserve (struct reclaim *reclaim)
   }
 }
 
+static void
+prepare (struct reclaim *reclaim)
+{
+  while (!atomic_load (&reclaim->stopping) && arena_unprepared (reclaim->arena))
+    arena_prepare (reclaim->arena);
+}
+
 static void *
 reclaimer (void *opaque)
 {
@@ -369,6 +376,7 @@ reclaimer (void *opaque)
   while (!atomic_load (&reclaim->stopping)) {
     env->wait (env, &reclaim->kicked, 0, ENV_FOREVER);
     atomic_exchange (&reclaim->kicked, 0);
+    prepare (reclaim);
     if (reclaim->ops->background)
       reclaim->ops->background (reclaim->opaque);
     fill_reserve (reclaim);
@@ -380,8 +388,10 @@ reclaimer (void *opaque)
 int
 reclaim_start (struct reclaim *reclaim)
 {
-  int r = pthread_create (&reclaim->thread, NULL, reclaimer, reclaim);
+  int r;
 
+  atomic_store (&reclaim->kicked, 1); /* there is memory to prepare */
+  r = pthread_create (&reclaim->thread, NULL, reclaimer, reclaim);
   reclaim->started = r == 0;
   return -r;
 }
@@ -447,7 +457,8 @@ reclaim_alloc (struct reclaim *reclaim, unsigned order, bool wait)
   if (folio == NULL)
     folio =
       wait && order == 0 ? alloc_wait (reclaim) : alloc_nowait (reclaim, order);
-  if (free_pages (reclaim) < reclaim->reserve / 2)
+  if (free_pages (reclaim) < reclaim->reserve / 2 ||
+      arena_unprepared (reclaim->arena))
     reclaim_kick (reclaim);
   return folio;
 }

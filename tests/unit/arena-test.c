@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "cache/base/arena.h"
+#include "cache/base/lazy-map.h"
 #include "tests/unit/seed.h"
 
 /* An environment that counts wakes. */
@@ -283,6 +284,61 @@ test_lazy (void **state)
 }
 
 static void
+prepare_all (struct arena *arena)
+{
+  while (arena_unprepared (arena))
+    arena_prepare (arena);
+}
+
+/* The memory needed next is there before it is needed, a bounded amount of it, and
+ * what is in use stays as it is.
+ */
+static void
+test_prepare (void **state)
+{
+  const size_t pages = 16u << MAX_ORDER, bytes = pages * PAGE_SIZE;
+  struct arena *arena = make_arena (pages);
+  struct folio *folio, *last = NULL;
+  size_t there;
+
+  (void) state;
+  if (!lazy_populate (arena->data, 1))
+    skip ();
+  prepare_all (arena);
+  there = resident (arena->data, bytes);
+  assert_in_range (there, ARENA_AHEAD, ARENA_AHEAD + (1u << MAX_ORDER));
+  assert_true (resident (arena->folios, pages * sizeof *arena->folios) > 0);
+
+  folio = arena_alloc (arena, 0);
+  memset (arena_data (arena, folio), 0x5a, PAGE_SIZE);
+  assert_true (arena_unprepared (arena));
+  prepare_all (arena);
+  assert_true (resident (arena->data, bytes) > there);
+  assert_int_equal (arena_data (arena, folio)[0], 0x5a);
+  assert_int_equal (arena_data (arena, folio)[PAGE_SIZE - 1], 0x5a);
+
+  for (unsigned i = 1; i < 16; i++)
+    assert_non_null (last = arena_alloc (arena, MAX_ORDER));
+  prepare_all (arena);
+  assert_int_equal (resident (arena->data, bytes), pages);
+  assert_int_equal (arena_data (arena, last)[0], 0);
+  arena_destroy (arena);
+}
+
+/* Such an arena is as good where there is no whole huge page of it. */
+static void
+test_prepare_small (void **state)
+{
+  struct arena *arena = make_arena (700);
+
+  (void) state;
+  prepare_all (arena);
+  assert_false (arena_unprepared (arena));
+  assert_int_equal (arena->ready, 700);
+  arena_destroy (arena);
+}
+
+static void
 test_wakes (void **state)
 {
   struct arena *arena = make_arena (16);
@@ -393,6 +449,8 @@ main (void)
     cmocka_unit_test (test_all_pages),
     cmocka_unit_test (test_last_in_first_out),
     cmocka_unit_test (test_lazy),
+    cmocka_unit_test (test_prepare),
+    cmocka_unit_test (test_prepare_small),
     cmocka_unit_test (test_wakes),
     cmocka_unit_test (test_references),
     cmocka_unit_test (test_threads),

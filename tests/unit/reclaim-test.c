@@ -383,6 +383,31 @@ test_reserve (void **state)
   alarm (0);
 }
 
+/* It sees to memory before that is used, and again when some of that is. */
+static void
+test_reserve_is_real (void **state)
+{
+  struct folio *folios[8];
+
+  (void) state;
+  alarm (PATIENCE);
+  fake_destroy (&fake);
+  fake_init (&fake, 8u << MAX_ORDER, 20);
+  assert_int_equal (reclaim_start (fake.reclaim), 0);
+  while (arena_unprepared (fake.arena))
+    sched_yield ();
+  for (unsigned i = 0; i < 8; i++) {
+    folios[i] = reclaim_alloc (fake.reclaim, MAX_ORDER, false);
+    assert_non_null (folios[i]);
+    while (arena_unprepared (fake.arena))
+      sched_yield ();
+  }
+  assert_int_equal (fake.arena->ready, 8u << MAX_ORDER);
+  for (unsigned i = 0; i < 8; i++)
+    folio_put (fake.arena, folios[i]);
+  alarm (0);
+}
+
 /* It stops while it sleeps because there is nothing to evict. */
 static void
 test_stop_asleep (void **state)
@@ -428,6 +453,7 @@ main (void)
     TEST (test_wait_for_clean),
     TEST (test_wait_for_free),
     TEST (test_reserve),
+    TEST (test_reserve_is_real),
     TEST (test_stop_asleep),
   };
 
