@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -93,6 +94,34 @@ env_log (struct env *env, enum log_level level, const char *fmt, ...)
   flatten (message);
   env->log (env, level, message);
   errno = saved_errno;
+}
+
+void
+env_sleep (struct env *env, uint64_t deadline)
+{
+  _Atomic uint32_t never = 0;
+
+  while (env->now (env) < deadline)
+    env->wait (env, &never, 0, deadline);
+}
+
+int
+env_thread (pthread_t *thread, size_t stack, void *(*run) (void *),
+            void *opaque)
+{
+  pthread_attr_t attr;
+  sigset_t all, old;
+  int r;
+
+  pthread_attr_init (&attr);
+  if (stack > 0)
+    pthread_attr_setstacksize (&attr, stack);
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = pthread_create (thread, &attr, run, opaque);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  pthread_attr_destroy (&attr);
+  return -r;
 }
 
 /* The waiter may be gone with its memory as soon as the word has changed: wake

@@ -11,7 +11,9 @@
 #ifndef FOLIO_ENV_H
 #define FOLIO_ENV_H
 
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define NSEC_PER_SEC UINT64_C (1000000000)
@@ -48,6 +50,16 @@ extern void env_init (struct env *env);
 
 extern void env_log (struct env *env, enum log_level level, const char *fmt,
                      ...) __attribute__ ((format (printf, 3, 4)));
+
+/* Sleep until deadline, in nanoseconds of env's clock. */
+extern void env_sleep (struct env *env, uint64_t deadline);
+
+/* Start a thread that no signal comes to: they are for the threads of the program
+ * that we are part of.  Its stack has so many bytes, or as many as usual if 0.
+ * Returns 0 or a negative errno.
+ */
+extern int env_thread (pthread_t *thread, size_t stack, void *(*run) (void *),
+                       void *opaque);
 
 /* A one-shot event that one or many threads wait for: 0 until signalled. */
 struct completion {

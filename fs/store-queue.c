@@ -9,6 +9,8 @@
 
 #include "fs/store-queue.h"
 
+#define MAX_DEPTH 4096u
+
 /* How often what is urgent may go before the background in a row. */
 #define PASSES 8
 
@@ -55,6 +57,8 @@ store_done_call (struct store_list *done)
 void
 store_queue_init (struct store_queue *queue, unsigned depth)
 {
+  if (depth > MAX_DEPTH)
+    depth = MAX_DEPTH;
   *queue = (struct store_queue) { .depth = depth < 1 ? 1 : depth };
 }
 

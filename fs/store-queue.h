@@ -40,6 +40,7 @@ struct store_queue {
   struct store_list urgent, rest;
 };
 
+/* A depth that is out of bounds is made to fit. */
 extern void store_queue_init (struct store_queue *queue, unsigned depth);
 
 /* Wait behind all others of its kind. */

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "fs/store.h"
 
@@ -38,6 +40,32 @@ store_submit_wait (struct store *store, struct store_req *req)
   store->ops->submit (store, reqs, 1);
   completion_wait (w.env, &w.completion);
   return w.error;
+}
+
+void
+store_req_clear_rest (const struct store_req *req)
+{
+  uint64_t skip = req->progress;
+  int i;
+
+  for (i = 0; i < req->niov; i++) {
+    const struct iovec *iov = &req->iov[i];
+
+    if (skip >= iov->iov_len) {
+      skip -= iov->iov_len;
+      continue;
+    }
+    memset ((char *) iov->iov_base + skip, 0, iov->iov_len - skip);
+    skip = 0;
+  }
+}
+
+void *
+store_map (size_t size, int protection)
+{
+  void *p = mmap (NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  return p == MAP_FAILED ? NULL : p;
 }
 
 int

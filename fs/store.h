@@ -153,6 +153,27 @@ store_losses (const struct store *store)
   return atomic_load (&store->losses);
 }
 
+/* Where the request ends, but not past the store's end. */
+static inline uint64_t
+store_req_end (const struct store *store, const struct store_req *req)
+{
+  uint64_t size = store->geo.size;
+
+  if (req->offset >= size)
+    return req->offset;
+  return req->length < size - req->offset ? req->offset + req->length : size;
+}
+
+/* A READ is done but for what lies past the store's end: its memory behind the
+ * first req->progress bytes becomes zero.
+ */
+extern void store_req_clear_rest (const struct store_req *req);
+
+/* Memory that reads as zero and takes none before it is written to; protection is
+ * mmap's.  NULL: there is none.
+ */
+extern void *store_map (size_t size, int protection);
+
 /* Submit one request and wait until it is done.  Not on the loop thread.
  * req->done is overwritten.  Returns 0 or the request's negative errno.
  */

@@ -117,16 +117,6 @@ log_unsaved (struct watcher *w, const char *fate)
 
 /* --- writing back --- */
 
-static void
-pause_a_second (struct env *env)
-{
-  _Atomic uint32_t never = 0;
-  uint64_t deadline = env->now (env) + NSEC_PER_SEC;
-
-  while (env->now (env) < deadline)
-    env->wait (env, &never, 0, deadline);
-}
-
 /* Has nothing been achieved for as long as the timeout? */
 static bool
 timed_out (struct watcher *w)
@@ -234,7 +224,7 @@ write_back (struct watcher *w)
       }
       report (w, "are not saved; trying on while clients are there");
     }
-    pause_a_second (w->env);
+    env_sleep (w->env, w->env->now (w->env) + NSEC_PER_SEC);
   }
   if (failed || w->reported)
     env_log (w->env, LOG_INFO, "everything is written back after all");

@@ -36,7 +36,6 @@
 
 #define BEST_IO (1u << 20)
 #define MAX_IO (8u << 20)
-#define MAX_DEPTH 4096u
 
 static void
 file_close (struct store *store)
@@ -78,24 +77,6 @@ static const struct store_ops file_ops = {
   .close = file_close,
 };
 
-static unsigned
-clamp_depth (unsigned depth)
-{
-  if (depth < 1)
-    return 1;
-  return depth < MAX_DEPTH ? depth : MAX_DEPTH;
-}
-
-/* Memory that reads as zero and, never written, takes none. */
-static void *
-map_zeroes (void)
-{
-  void *p =
-    mmap (NULL, ZEROES_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-  return p == MAP_FAILED ? NULL : p;
-}
-
 static struct file_store *
 new_store (struct env *env, const struct file_store_options *options)
 {
@@ -108,10 +89,10 @@ new_store (struct env *env, const struct file_store_options *options)
   file->store.geo.readonly = options->readonly;
   file->sync_fd = file->fd = file->direct_fd = -1;
   file->io = options->io;
-  store_queue_init (&file->queue, clamp_depth (options->io_depth));
+  store_queue_init (&file->queue, options->io_depth);
   pthread_mutex_init (&file->lock, NULL);
   file->path = strdup (options->path);
-  file->zeroes = map_zeroes ();
+  file->zeroes = store_map (ZEROES_SIZE, PROT_READ);
   if (file->path && file->zeroes)
     return file;
   file_close (&file->store);

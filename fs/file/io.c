@@ -31,7 +31,7 @@ static uint64_t
 bytes_left (const struct file_store *file, const struct store_req *req)
 {
   uint64_t offset = req->offset + req->progress;
-  uint64_t left = file_req_end (file, req) - offset;
+  uint64_t left = store_req_end (&file->store, req) - offset;
 
   if (file->direct_fd >= 0 && offset < file->direct_end &&
       left > file->direct_end - offset)
@@ -130,25 +130,6 @@ file_write_zeroes_prepare (struct file_store *file, struct store_req *req,
   prepare_piece (file, req, true, &piece, call);
 }
 
-/* Fill with zeroes what of the request's memory is past the store's end. */
-static void
-zero_rest (const struct store_req *req)
-{
-  uint64_t skip = req->progress;
-  int i;
-
-  for (i = 0; i < req->niov; i++) {
-    const struct iovec *iov = &req->iov[i];
-
-    if (skip >= iov->iov_len) {
-      skip -= iov->iov_len;
-      continue;
-    }
-    memset ((char *) iov->iov_base + skip, 0, iov->iov_len - skip);
-    skip = 0;
-  }
-}
-
 /* It ends before the size it had when it was opened.  (Of a device, a read cannot
  * tell that from one that is out of reach: see file_look.)
  */
@@ -164,7 +145,7 @@ ends_early (struct file_store *file, const struct store_req *req)
 int
 file_rw_advance (struct file_store *file, struct store_req *req, int res)
 {
-  uint64_t wanted = file_req_end (file, req) - req->offset;
+  uint64_t wanted = store_req_end (&file->store, req) - req->offset;
 
   if (res == -EINVAL && !(req->tried & FILE_BUFFERED)) {
     req->tried |= FILE_BUFFERED; /* more particular than it told us */
@@ -178,6 +159,6 @@ file_rw_advance (struct file_store *file, struct store_req *req, int res)
   if (res > 0 && req->progress < wanted)
     return FILE_AGAIN;
   if (req->op == STORE_READ)
-    zero_rest (req);
+    store_req_clear_rest (req);
   return 0;
 }

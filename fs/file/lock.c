@@ -89,12 +89,11 @@ file_lock (const struct file_store *file, const struct store_message *m)
 {
   struct env *env = file->store.env;
   uint64_t deadline = env->now (env) + LOCK_PATIENCE;
-  _Atomic uint32_t never = 0;
   int r;
 
   while (((r = try_to_lock (file)) == -EAGAIN || r == -ETXTBSY) &&
          env->now (env) < deadline)
-    env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
+    env_sleep (env, env->now (env) + 10 * NSEC_PER_MSEC);
   if (r == -EAGAIN)
     return store_refuse (m, r, "%s is locked by another server or process",
                          file->path);

@@ -17,7 +17,7 @@
 int
 file_begin (struct file_store *file, struct store_req *req)
 {
-  bool empty = file_req_end (file, req) == req->offset;
+  bool empty = store_req_end (&file->store, req) == req->offset;
 
   req->progress = 0;
   req->phase = req->tried = 0;

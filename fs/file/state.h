@@ -72,17 +72,6 @@ file_store_of (struct store *store)
   return (struct file_store *) store; /* its first member */
 }
 
-/* Where the request ends, but not past the store's end. */
-static inline uint64_t
-file_req_end (const struct file_store *file, const struct store_req *req)
-{
-  uint64_t size = file->store.geo.size;
-
-  if (req->offset >= size)
-    return req->offset;
-  return req->length < size - req->offset ? req->offset + req->length : size;
-}
-
 /* Is some of the request's range cut off? */
 static inline bool
 file_is_cut (const struct file_store *file, const struct store_req *req)
@@ -90,7 +79,7 @@ file_is_cut (const struct file_store *file, const struct store_req *req)
   uint64_t end = atomic_load_explicit (&file->end, memory_order_relaxed);
 
   return end < file->store.geo.size && req->op != STORE_FLUSH &&
-         file_req_end (file, req) > end;
+         store_req_end (&file->store, req) > end;
 }
 
 /* For engines: have the loop thread look for results.  Any thread. */

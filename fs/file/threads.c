@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -205,23 +204,15 @@ static int
 start_threads (struct pool *pool, unsigned wanted)
 {
   struct worker *worker;
-  pthread_attr_t attr;
-  sigset_t all, old;
   int r = 0;
 
-  pthread_attr_init (&attr);
-  pthread_attr_setstacksize (&attr, STACK_SIZE);
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
   while (r == 0 && pool->nr_threads < wanted) {
     worker = &pool->workers[pool->nr_threads];
     worker->pool = pool;
-    r = pthread_create (&worker->thread, &attr, work, worker);
+    r = env_thread (&worker->thread, STACK_SIZE, work, worker);
     pool->nr_threads += r == 0;
   }
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  pthread_attr_destroy (&attr);
-  return pool->nr_threads > 0 ? 0 : -r;
+  return pool->nr_threads > 0 ? 0 : r;
 }
 
 static void

@@ -95,7 +95,7 @@ static uint64_t
 chunk_end (const struct file_store *file, const struct store_req *req)
 {
   uint64_t from = req->offset + req->progress;
-  uint64_t end = file_req_end (file, req);
+  uint64_t end = store_req_end (&file->store, req);
 
   if (file->block_device && end - from > DEVICE_CHUNK)
     end = from + DEVICE_CHUNK;
@@ -121,7 +121,7 @@ file_zero_prepare (struct file_store *file, struct store_req *req,
   case RANGE: call->flags |= FALLOC_FL_ZERO_RANGE; break;
   case ALLOCATE:
     call->offset = req->offset;
-    call->length = file_req_end (file, req) - req->offset;
+    call->length = store_req_end (&file->store, req) - req->offset;
     break;
   case SYNC:
     *call = (struct file_call) { .kind = CALL_SYNC, .fd = file->fd };
@@ -150,7 +150,7 @@ advance_write (struct file_store *file, struct store_req *req, int res)
   if (res <= 0)
     return res < 0 ? res : -EIO;
   req->progress += (unsigned) res;
-  if (req->offset + req->progress < file_req_end (file, req))
+  if (req->offset + req->progress < store_req_end (&file->store, req))
     return FILE_AGAIN;
   return zeroed (req);
 }
@@ -184,7 +184,7 @@ advance_fallocate (struct file_store *file, struct store_req *req, int res)
   if (res < 0)
     return res;
   req->progress = chunk_end (file, req) - req->offset;
-  if (req->offset + req->progress < file_req_end (file, req))
+  if (req->offset + req->progress < store_req_end (&file->store, req))
     return FILE_AGAIN;
   if (req->phase == PUNCH_KEEP && !file->no_allocate) {
     set_phase (req, ALLOCATE);

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,20 +316,6 @@ connector_main (void *opaque)
   return NULL;
 }
 
-/* Signals are for the threads of the program that we are part of. */
-static int
-start_thread (struct nbd_store *nbd)
-{
-  sigset_t all, old;
-  int r;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = pthread_create (&nbd->connector, NULL, connector_main, nbd);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return -r;
-}
-
 int
 connector_start (struct nbd_store *nbd)
 {
@@ -342,7 +327,7 @@ connector_start (struct nbd_store *nbd)
   nbd->stop = false;
   nbd->connect_wanted = true;
   nbd->connect_after = 0;
-  r = start_thread (nbd);
+  r = env_thread (&nbd->connector, 0, connector_main, nbd);
   if (r < 0)
     close (nbd->cancel_fd);
   return r;

@@ -39,7 +39,6 @@
 #define BEST_IO (2u << 20)
 
 #define MIN_IO 512u
-#define MAX_DEPTH 4096u
 #define MAX_CONNECTIONS 64u
 
 /* Between attempts to connect at the start. */
@@ -76,20 +75,11 @@ static const struct store_ops nbd_store_ops = {
 };
 
 static unsigned
-clamp (unsigned n, unsigned most)
+connections_of (unsigned wished)
 {
-  if (n < 1)
+  if (wished < 1)
     return 1;
-  return n < most ? n : most;
-}
-
-/* Memory that reads as zero and takes none before it is written to. */
-static void *
-map (size_t size, int protection)
-{
-  void *p = mmap (NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-  return p == MAP_FAILED ? NULL : p;
+  return wished < MAX_CONNECTIONS ? wished : MAX_CONNECTIONS;
 }
 
 static void
@@ -108,23 +98,24 @@ make_slots (struct nbd_store *nbd, unsigned depth)
 static struct nbd_store *
 new_store (struct env *env, const struct nbd_store_options *options)
 {
-  unsigned depth = clamp (options->io_depth, MAX_DEPTH);
   struct nbd_store *nbd = calloc (1, sizeof *nbd);
+  unsigned depth;
 
   if (nbd == NULL)
     return NULL;
   nbd->store.ops = &nbd_store_ops;
   nbd->store.env = env;
-  nbd->connections = clamp (options->connections, MAX_CONNECTIONS);
+  nbd->connections = connections_of (options->connections);
   nbd->retry = options->retry;
   nbd->finished_tail = &nbd->finished;
   pthread_mutex_init (&nbd->lock, NULL);
-  store_queue_init (&nbd->queue, depth);
+  store_queue_init (&nbd->queue, options->io_depth);
+  depth = nbd->queue.depth;
   nbd->uri = strdup (options->uri);
-  nbd->zeroes = map (ZEROES_SIZE, PROT_READ);
+  nbd->zeroes = store_map (ZEROES_SIZE, PROT_READ);
   nbd->bounce_size = MAX_BOUNCES / depth / MAX_MIN_IO * MAX_MIN_IO;
   nbd->bounces_size = depth * nbd->bounce_size;
-  nbd->bounces = map (nbd->bounces_size, PROT_READ | PROT_WRITE);
+  nbd->bounces = store_map (nbd->bounces_size, PROT_READ | PROT_WRITE);
   nbd->slots = calloc (depth, sizeof *nbd->slots);
   if (nbd->uri && nbd->zeroes && nbd->bounces && nbd->slots) {
     make_slots (nbd, depth);
@@ -207,15 +198,6 @@ try_to_connect (struct nbd_store *nbd, char *why)
   return r;
 }
 
-static void
-sleep_until (struct env *env, uint64_t deadline)
-{
-  _Atomic uint32_t never = 0;
-
-  while (env->now (env) < deadline)
-    env->wait (env, &never, 0, deadline);
-}
-
 /* A server that is not there yet is waited for, if at all, in one line. */
 static int
 connect_at_start (struct nbd_store *nbd, uint64_t patience, char *why)
@@ -232,7 +214,7 @@ connect_at_start (struct nbd_store *nbd, uint64_t patience, char *why)
            (double) patience / NSEC_PER_SEC);
   while (r < 0 && env->now (env) < until) {
     next = env->now (env) + pause;
-    sleep_until (env, next < until ? next : until);
+    env_sleep (env, next < until ? next : until);
     if (pause < MAX_PAUSE)
       pause *= 2;
     r = try_to_connect (nbd, why);

@@ -39,18 +39,6 @@ enum { WORK, SYNC };
 /* There may be so many of req->losses. */
 #define MAX_LOSSES 16
 
-/* Where the request ends, but not past the store's end. */
-static uint64_t
-req_end (const struct command *cmd)
-{
-  const struct store_req *req = cmd->req;
-  uint64_t size = cmd->nbd->store.geo.size;
-
-  if (req->offset >= size)
-    return req->offset;
-  return req->length < size - req->offset ? req->offset + req->length : size;
-}
-
 static void
 limit (struct command *cmd, uint64_t most)
 {
@@ -60,7 +48,7 @@ limit (struct command *cmd, uint64_t most)
 
 /* ------------------------------------------------------- memory of requests */
 
-enum direction { GATHER, SCATTER, CLEAR };
+enum direction { GATHER, SCATTER };
 
 /* Copy length bytes from skip on between a request's memory and buf. */
 static void
@@ -76,12 +64,11 @@ copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
       continue;
     }
     n = iov->iov_len - skip < length ? iov->iov_len - skip : length;
-    switch (direction) {
-    case GATHER: memcpy (buf, (char *) iov->iov_base + skip, n); break;
-    case SCATTER: memcpy ((char *) iov->iov_base + skip, buf, n); break;
-    case CLEAR: memset ((char *) iov->iov_base + skip, 0, n); break;
-    }
-    buf += direction == CLEAR ? 0 : n;
+    if (direction == GATHER)
+      memcpy (buf, (char *) iov->iov_base + skip, n);
+    else
+      memcpy ((char *) iov->iov_base + skip, buf, n);
+    buf += n;
     length -= n;
     skip = 0;
   }
@@ -199,7 +186,7 @@ prepare_end (struct command *cmd)
   struct store_req *req = cmd->req;
 
   if (req->op == STORE_READ)
-    copy (req, req->progress, NULL, req->length - req->progress, CLEAR);
+    store_req_clear_rest (req);
   else if ((req->flags & STORE_FUA) && !facts_of (cmd)->fua &&
            req->progress > 0) {
     req->phase = SYNC;
@@ -220,7 +207,7 @@ int
 piece_prepare (struct command *cmd)
 {
   struct store_req *req = cmd->req;
-  uint64_t end = req_end (cmd);
+  uint64_t end = store_req_end (&cmd->nbd->store, req);
 
   cmd->offset = req->offset + req->progress;
   cmd->flags = 0;

@@ -130,7 +130,7 @@ set_file (struct model *m, uint64_t size, size_t memory_size, bool direct)
 static uint64_t
 bytes_in_file (const struct model *m)
 {
-  return file_req_end (&m->store, &m->req) - m->req.offset;
+  return store_req_end (&m->store.store, &m->req) - m->req.offset;
 }
 
 /* Bytes [from, to) of the request have been transferred, or, by a read, lie
