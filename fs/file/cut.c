@@ -16,6 +16,13 @@
  * show one that does not answer when it is asked for its capacity.  Its requests
  * fail as long as that lasts, and flushes too, since what it had not flushed may
  * be gone.  But if its medium can be removed, another may be there when it is back.
+ *
+ *   the store is  end       requests               flushes
+ *   whole         geo.size  go on                  go on
+ *   out of reach  geo.size  the kernel fails them  fail
+ *   cut           smaller   fail if they pass end  go on, but for the first
+ *
+ * cut_unreported has the next flush fail.
  */
 
 #include <fcntl.h>

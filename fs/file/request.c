@@ -4,6 +4,11 @@
  *
  * The file store: a request from its beginning to its end, call by call.  Who
  * makes the calls, and when, is not known here.
+ *
+ *   what came of a call      then
+ *   ECANCELED: not begun     once more at once, then with pauses; EIO after FILE_PATIENCE
+ *   EINTR, EAGAIN, EFAULT    the same; but of a sync EIO, and EFAULT once only
+ *   else                     is for flush_, file_rw_ or file_zero_advance to judge
  */
 
 #include <errno.h>

@@ -7,6 +7,14 @@
  * Any thread submits, under the lock.  Results are taken by the loop thread,
  * which the engine wakes by an eventfd.  As many requests as the queue lets
  * through are with the engine.  done is called without the lock.
+ *
+ *   a request is  linked by    goes on by
+ *   waiting       queue        start_waiting, in its turn: under way
+ *   under way     the engine   its result, by file_advance: under way again, put off, done
+ *   put off       later        on_retry: under way
+ *   done          a done list  store_done_call
+ *
+ * Instead of being under way (again) it is done, in vain, if it is cut off.
  */
 
 #include <assert.h>

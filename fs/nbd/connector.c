@@ -4,6 +4,14 @@
  *
  * The NBD store: the connector, a thread that makes sessions when they are
  * wanted.  The loop thread takes them from nbd->made.
+ *
+ *   the thread  connect_at  goes on by
+ *   sleeps      FOREVER     connector_want: pauses
+ *   pauses      to come     the time: makes
+ *   makes       past        hand_over: sleeps, having made one; or pauses, twice as long
+ *                           as before
+ *
+ * connector_stop ends it in any of them.
  */
 
 #include <errno.h>
@@ -38,8 +46,7 @@ connector_want (struct nbd_store *nbd, bool pause)
 
   if (pause && nbd->backoff == 0)
     nbd->backoff = MIN_BACKOFF;
-  nbd->connect_wanted = true;
-  nbd->connect_after = env->now (env) + nbd->backoff;
+  nbd->connect_at = env->now (env) + nbd->backoff;
   if (nbd->backoff == 0)
     nbd->backoff = MIN_BACKOFF;
   else if (nbd->backoff < MAX_BACKOFF)
@@ -249,16 +256,15 @@ wait_until_wanted (struct nbd_store *nbd)
   struct env *env = nbd->store.env;
   uint64_t deadline;
   uint32_t word;
-  bool wanted, stop;
+  bool stop;
 
   for (;;) {
     word = atomic_load (&nbd->connect_now);
     pthread_mutex_lock (&nbd->lock);
     stop = nbd->stop;
-    wanted = nbd->connect_wanted;
-    deadline = wanted ? nbd->connect_after : ENV_FOREVER;
+    deadline = nbd->connect_at;
     pthread_mutex_unlock (&nbd->lock);
-    if (stop || (wanted && env->now (env) >= deadline))
+    if (stop || env->now (env) >= deadline)
       return !stop;
     env->wait (env, &nbd->connect_now, word, deadline);
   }
@@ -284,7 +290,7 @@ static void
 hand_over (struct nbd_store *nbd, struct session *session, const char *why)
 {
   pthread_mutex_lock (&nbd->lock);
-  nbd->connect_wanted = false;
+  nbd->connect_at = ENV_FOREVER;
   nbd->made = session;
   if (session == NULL) {
     snprintf (nbd->trouble, sizeof nbd->trouble, "%s", why);
@@ -325,8 +331,7 @@ connector_start (struct nbd_store *nbd)
   if (nbd->cancel_fd < 0)
     return -errno;
   nbd->stop = false;
-  nbd->connect_wanted = true;
-  nbd->connect_after = 0;
+  nbd->connect_at = 0;
   r = env_thread (&nbd->connector, 0, connector_main, nbd);
   if (r < 0)
     close (nbd->cancel_fd);

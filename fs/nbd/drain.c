@@ -20,6 +20,14 @@
  * apart and is thrown away.  Then only an end that is not of our making, or
  * drain_until, is left to wait for.  A command that was cut by that is never
  * complete, so it is never executed.
+ *
+ *   a connection  handle  fd    what comes by it   goes on by
+ *   answers       set     open  is libnbd's        no changes left: over; libnbd has an
+ *                                                  error: deaf
+ *   is deaf       NULL    open  is thrown away     its end: over
+ *   is over       NULL    -1
+ *
+ * and from either to its end by drain_check, when drain_until has come.
  */
 
 #include <errno.h>

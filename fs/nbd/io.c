@@ -185,7 +185,7 @@ static int
 refuse (const struct nbd_store *nbd, const struct store_req *req)
 {
   if (nbd->given_up)
-    return nbd->give_up_error;
+    return nbd->given_up;
   if (nbd->store.geo.readonly && req->op != STORE_READ &&
       req->op != STORE_FLUSH)
     return -EROFS;

@@ -4,6 +4,18 @@
  *
  * The NBD store: for how long a server may say nothing, and what becomes of
  * requests then.  All of it is the loop thread's.
+ *
+ *   the store is  session       given_up  requests  and after silence
+ *   starting      none so far   0         wait      of `retry', or of CONNECT_TIMEOUT if
+ *                                                   that is longer: given up
+ *   up            one           0         are sent  of patience_of: given up, and lost; of a
+ *                                                   part of it: lost, so down; never, if
+ *                                                   `retry' is 0
+ *   down          none or lost  0         wait      of `retry': given up
+ *   given up      none or lost  an error  fail      stays so
+ *
+ * From any of them session_install makes it up.  For a while after that nbd->holding
+ * has all but reads wait, until drain_sweep.
  */
 
 #include <errno.h>
@@ -14,9 +26,6 @@
 #include "fs/nbd/piece.h"
 #include "fs/nbd/requests.h"
 #include "fs/nbd/state.h"
-
-/* A server that says nothing at all is worth a line in the log now and then. */
-#define TELL_AGAIN (30 * NSEC_PER_SEC)
 
 /* In units of `retry': see lose_if_passed_over. */
 #define PASSED_PATIENCE SLOW_PATIENCE
@@ -56,9 +65,8 @@ patience_of (const struct nbd_store *nbd, uint64_t now)
 static void
 give_up (struct nbd_store *nbd, uint64_t silent, struct store_list *done)
 {
-  nbd->given_up = true;
-  nbd->give_up_error = nbd->said ? nbd->said : -EHOSTDOWN;
-  requests_fail_waiting (nbd, nbd->give_up_error, done);
+  nbd->given_up = nbd->said ? nbd->said : -EHOSTDOWN;
+  requests_fail_waiting (nbd, nbd->given_up, done);
   env_log (nbd->store.env, LOG_ERROR,
            "%s: no answer for %" PRIu64 ".%" PRIu64 " seconds%s%s; requests "
            "fail until it is back",

@@ -3,6 +3,29 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The NBD store: requests that wait, are held, in flight, or done.
+ *
+ *   a request is  linked by     goes on by
+ *   waiting       queue         requests_pump, in its turn: in flight, or held
+ *   held          held          requests_unhold: waiting, before all others
+ *   in flight     its command   having no piece left, or an error: done; the session's
+ *                               end: waiting, before all others, or, a flush or what has
+ *                               been sent too often, done
+ *   done          a done list   store_done_call
+ *
+ * Those that wait and are held are done, too, when the store is given up.  What a
+ * command is can be told by what it has:
+ *
+ *   a command is  linked by                    weight  ticket  is whose
+ *   free          free_slots                   any     NULL    nobody's
+ *   to be sent    oldest to newest             > 0     NULL    who has taken it; the loop
+ *                                                              thread, the next piece
+ *   sent          oldest to newest             > 0     set     libnbd's
+ *   answered      the same, and from finished  > 0     NULL    the loop thread's
+ *   read          oldest to newest             0       NULL    the loop thread's, until it
+ *                                                              sends it again or frees it
+ *
+ * When its session has ended, take_over leaves it without a ticket, whatever it was,
+ * and requests_requeue frees it.
  */
 
 #include <stddef.h>

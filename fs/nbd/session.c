@@ -3,6 +3,16 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * The NBD store: sessions begin and end.  All of it is the loop thread's.
+ *
+ *   a session is  of nbd    lost  users  goes on by
+ *   made          made      no    0      session_install, when the connector has woken
+ *                                        the loop: up
+ *   up            session   no    any    session_lose, by any thread: lost
+ *   lost          session   yes   any    session_end, when users are 0: drained
+ *   drained       draining  yes   0      drain_sweep, when each connection is over: freed
+ *
+ * There is one that is made or up or lost at most, and any number that are drained.  One
+ * that is made or up when the store is detached is closed with a goodbye.
  */
 
 #include <inttypes.h>
@@ -61,7 +71,7 @@ session_install (struct nbd_store *nbd)
   was_given_up = session && nbd->given_up;
   if (session) {
     nbd->session = session;
-    nbd->given_up = false;
+    nbd->given_up = 0;
     if (was_given_up || !nbd->was_up || nbd->wanted == 0)
       nbd->quiet_since = now_of (nbd);
   }
@@ -133,7 +143,7 @@ session_end (struct nbd_store *nbd)
   busy = session->heard && slow_in_flight (nbd);
   requests_requeue (nbd, &done);
   if (nbd->given_up)
-    requests_fail_waiting (nbd, nbd->give_up_error, &done);
+    requests_fail_waiting (nbd, nbd->given_up, &done);
   if (nbd->wanted == 0 || busy)
     nbd->quiet_since = now_of (nbd);
   if (busy)

@@ -9,21 +9,8 @@
  * thread receives, sees losses, and changes sessions.  The connector, a thread
  * of the store's own, makes connections, since that blocks.
  *
- *              connector                   loop thread
- *               makes it      installs it               lost, and no thread
- *   (wanted) ------------> made ---------> session  ----> inside: ends it
- *       ^                                  UP | LOST             |
- *       |                                                        v
- *       +------------------------------------- its connections are drained
- *
- * A request's way:
- *
- *   submit -> queue -> in flight, as a command -> finished -> done
- *               ^        |  ^                        |
- *               |        |  +------ next piece ------+
- *               +--------+ lost: first in the queue again
- *
- * and, while connections are drained and it is no read, queue -> held -> queue.
+ * What a session, a request and the store go through stands in tables in session.c,
+ * requests.c and outage.c.
  *
  * Locks.  `lock' protects what the comments say.  libnbd takes a lock of the
  * handle's in each of its calls, and calls back under it; there `lock' is
@@ -176,19 +163,17 @@ struct nbd_store {
   struct command *oldest, *newest; /* in flight */
   struct command *free_slots;
   struct command *finished, **finished_tail;
-  bool collecting;      /* the loop thread is about to look at finished */
-  unsigned wanted;      /* requests not done yet */
-  uint64_t quiet_since; /* ns: see outage_check */
-  uint64_t slow_end;    /* ns: something slow took longer than retry; or 0 */
-  int said;             /* the last answer, if -ESHUTDOWN, or 0 */
-  bool given_up;
-  int give_up_error;
-  bool idle; /* the tick has stopped */
-  bool stop; /* the connector is to end */
-  bool connect_wanted;
-  uint64_t connect_after; /* ns: not before */
-  uint64_t backoff;       /* ns */
-  char trouble[WHY_MAX];  /* why the last attempt failed */
+  bool collecting;       /* the loop thread is about to look at finished */
+  unsigned wanted;       /* requests not done yet */
+  uint64_t quiet_since;  /* ns: see outage_check */
+  uint64_t slow_end;     /* ns: something slow took longer than retry; or 0 */
+  int said;              /* the last answer, if -ESHUTDOWN, or 0 */
+  int given_up;          /* what all requests fail with, or 0 */
+  bool idle;             /* the tick has stopped */
+  bool stop;             /* the connector is to end */
+  uint64_t connect_at;   /* ns: a session is to be made then; or ENV_FOREVER */
+  uint64_t backoff;      /* ns */
+  char trouble[WHY_MAX]; /* why the last attempt failed */
 
   /* The connector's. */
   char refused[WHY_MAX]; /* the change that was told last */
