@@ -85,6 +85,7 @@ EXTRA_DIST += \
 	integration/late-writes.py \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
+	vm/lib.sh \
 	vm/run \
 	$(NULL)
 
