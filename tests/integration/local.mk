@@ -73,6 +73,7 @@ INTEGRATION_TESTS = \
 	integration/store-full.sh \
 	integration/terminate.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
+	integration/virtual-machine-one-host.sh \
 	integration/virtual-machine.sh \
 	$(NULL)
 
@@ -86,6 +87,7 @@ EXTRA_DIST += \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
 	vm/lib.sh \
+	vm/one-host \
 	vm/run \
 	$(NULL)
 
@@ -93,6 +95,7 @@ PLAIN_TESTS += \
 	integration/documentation.sh \
 	integration/memory-bound.sh \
 	integration/quickstart.sh \
+	integration/virtual-machine-one-host.sh \
 	integration/virtual-machine.sh \
 	$(NULL)
 LONG_TESTS += \
@@ -107,6 +110,7 @@ LONG_TESTS += \
 	integration/remote-oracle.sh \
 	integration/remote-restart.sh \
 	integration/terminate.sh \
+	integration/virtual-machine-one-host.sh \
 	integration/virtual-machine.sh \
 	$(NULL)
 WAITING_TESTS += \

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # What tests in a virtual machine share: its kernel, its ramdisk and its end. Sourced,
-# never run; see run for how.
+# never run; see run and one-host for how.
 #
 # They need QEMU, busybox and a Linux kernel with nbd.ko: the newest under
 # /lib/modules, or else Debian's, which is fetched (not installed) into
@@ -154,7 +154,7 @@ detach ()
 
 . /work
 if work; then
-  dmesg | grep -iE 'nbd0.*error|I/O error' || echo 'FOLIO: GOOD'
+  dmesg | grep -iE 'nbd0.*error|I/O error|Out of memory' || echo 'FOLIO: GOOD'
 else
   dmesg | tail -n 20
 fi
@@ -187,6 +187,7 @@ run_machine ()
     -kernel "$kernel" -initrd "$tmp/initrd" -append "$options" "$@" \
     </dev/null >"$tmp/console" 2>&1 || status=$?
   [ $status = 0 ] || tail -n 40 "$tmp/console"
+  ! grep -m 1 'Out of memory' "$tmp/console" || fail "the machine ran out of memory"
   case $status in
     0) ;;
     124 | 137) late "the machine did not end by itself" ;;
