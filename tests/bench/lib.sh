@@ -30,7 +30,8 @@ results=$tmp/results
 : >"$results"
 
 # with_server COMMAND... -- NBDKIT_ARG...: runs the command with $uri set to a
-# fresh server that is gone afterwards, and so is what it had not written.
+# fresh server that is gone afterwards, and so is what it had not written, unless
+# the command has stopped it.
 with_server ()
 {
   local command=() child tries=400
@@ -54,7 +55,7 @@ with_server ()
   done
   pid=$child
   "${command[@]}"
-  kill -9 "$child"
+  kill -9 "$child" 2>/dev/null || true
   wait "$child" 2>/dev/null || true
   rm -f "$tmp/bench.child"
 }

@@ -5,6 +5,7 @@
 # Benchmarks: not tests, run by hand.
 
 EXTRA_DIST += \
+	bench/fill-cache \
 	bench/flush \
 	bench/fragmented \
 	bench/hits \
