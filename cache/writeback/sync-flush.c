@@ -150,6 +150,18 @@ flush_failed (struct writeback *wb, int error)
   tell (&wb->again, error);
 }
 
+/* A loss has had all of it written again already; but what was done since then may
+ * be undone as well.
+ */
+static void
+failed_after_loss (struct writeback *wb)
+{
+  wb->doubts++;
+  if (direct_pending (wb))
+    atomic_fetch_add (&wb->outbox->lost_writes, 1);
+  zeroes_lost (wb->zeroes);
+}
+
 /* How many clients waited for this flush. */
 static unsigned
 nr_flushing (const struct writeback *wb)
@@ -198,6 +210,8 @@ end_flush (struct writeback *wb)
      */
     start_sweep (wb, true);
     sync_list_move (&wb->again, &wb->flushing);
+    if (error && error != -ECONNRESET) /* which is the loss itself */
+      failed_after_loss (wb);
     return;
   }
   start_sweep (wb, error != 0);

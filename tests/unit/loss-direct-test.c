@@ -73,6 +73,55 @@ test_direct_flushing (void **state)
   stop_unbothered (f);
 }
 
+/* And if it fails after the loss: that took what was written since. */
+static void
+test_direct_before_failed_flush (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job flush = { .op = JOB_FLUSH };
+  unsigned i;
+
+  (void) state;
+  flush_behind_loss (f, &flush);
+  put (f, 1 * MiB, 16 * PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    if (f->conns[i] != f->conn)
+      assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  stop_unbothered (f);
+}
+
+/* Not if it ended with the loss: that did not take what was written after it. */
+static void
+test_direct_after_loss (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct job flush = { .op = JOB_FLUSH };
+  unsigned i;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * KiB, 0, 0), 0);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  lose (f);
+  put (f, 1 * MiB, 16 * PAGE, 1);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), 0);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  power_cut (f);
+  store_expect_zero (f, 0, 64 * KiB);
+  store_expect (f, 1 * MiB, 16 * PAGE, 1);
+  stop_unbothered (f);
+}
+
 /* Several flushes of one connection may be those of several clients' writers. */
 static void
 test_direct_flushes (void **state)
@@ -219,6 +268,8 @@ main (void)
     cmocka_unit_test (test_direct),
     cmocka_unit_test (test_direct_cached),
     cmocka_unit_test (test_direct_flushing),
+    cmocka_unit_test (test_direct_before_failed_flush),
+    cmocka_unit_test (test_direct_after_loss),
     cmocka_unit_test (test_direct_flushes),
     cmocka_unit_test (test_direct_in_flight),
     cmocka_unit_test (test_direct_behind_zero),

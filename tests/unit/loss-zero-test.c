@@ -192,6 +192,25 @@ test_zero_in_flight (void **state)
   stop_unbothered (f);
 }
 
+/* A flush that was sent before the loss was seen fails: what has been done again by
+ * then is lost once more.
+ */
+static void
+test_zero_before_failed_flush (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  flush_behind_loss (f, &flush);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 64 * KiB);
+  stop_unbothered (f);
+}
+
 /* The mapping ends while they are being done again, or can never be. */
 static void
 test_end_during_redo (void **state)
@@ -244,6 +263,7 @@ main (void)
     cmocka_unit_test (test_zero_fails),
     cmocka_unit_test (test_zero_fails_at_limit),
     cmocka_unit_test (test_zero_in_flight),
+    cmocka_unit_test (test_zero_before_failed_flush),
     cmocka_unit_test (test_end_during_redo),
     cmocka_unit_test (test_end_without_redo),
   };

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "volatile-fixture.h"
 
@@ -39,6 +40,30 @@ void
 lose (struct fixture *f)
 {
   fake_store_lose (f->fake, 0);
+}
+
+/* In the place of fs's, once. */
+static void
+lose_and_flush (struct fs *fs, struct store_req *req)
+{
+  struct fixture *f =
+    (struct fixture *) ((char *) fs->ops - offsetof (struct fixture, ops));
+
+  lose (f);
+  f->ops.flush = f->raw_ops->flush;
+  f->ops.flush (fs, req);
+}
+
+void
+flush_behind_loss (struct fixture *f, struct job *flush)
+{
+  assert_int_equal (cache_zero (f->conn, 64 * KiB, 0, 0), 0);
+  f->ops.flush = lose_and_flush;
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  UNTIL (fake_store_count (f->fake, STORE_ZERO) == 2 &&
+         !zeroes_to_redo (&f->mapping->zeroes));
 }
 
 void

@@ -25,6 +25,12 @@ extern void flush_fails (struct fixture *f, unsigned conn);
 /* The store loses it now, without an error. */
 extern void lose (struct fixture *f);
 
+/* Zero the first 64 KiB and start a flush on the first connection.  Just before
+ * it is sent the store loses the zero, and that is seen only then: the zero has
+ * been done again, and the store holds the flush.
+ */
+extern void flush_behind_loss (struct fixture *f, struct job *flush);
+
 /* What the store has now, it has for ever. */
 extern void power_cut (struct fixture *f);
 
