@@ -54,16 +54,18 @@ struct iomap_ops {
   /* The mapping at pos, for up to length bytes: iomap->offset <= pos <
    * iomap->offset + iomap->length; it may be longer or shorter than asked.
    * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range, and the mapping
-   * ends with a block or where it was asked to.  May ask
-   * the store, and so block, unless IOMAP_NOWAIT.  Returns 0 or a negative
+   * ends with a block or where it was asked to.  With IOMAP_DIRECT besides, whole
+   * blocks are about to be written to the store: the mapping is MAPPED, and reads
+   * as before until end is told that it was written.  May ask the store, and so
+   * block, unless IOMAP_NOWAIT.  Returns 0 or a negative
    * errno (-ENOSPC, -EIO, -EAGAIN).
    */
   int (*begin) (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
                 struct iomap *iomap);
 
   /* The caller is through with the mapping; written bytes of [pos,
-   * pos+length) were taken.  Space reserved for the rest may be given back.
-   * Optional.
+   * pos+length) were taken, or with IOMAP_DIRECT are on the store; of the rest it
+   * may have anything.  Space reserved for the rest may be given back.  Optional.
    */
   void (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
                unsigned flags, const struct iomap *iomap);
@@ -75,7 +77,7 @@ struct iomap_ops {
 
   /* Write-back of [offset, offset+length) is about to be submitted: where to?
    * Fills in a MAPPED iomap that begins at offset and covers length or less.
-   * Loop thread or a direct writer; does not block.
+   * Loop thread; does not block.
    */
   int (*map_for_writeback) (struct fs *fs, uint64_t offset, uint64_t length,
                             struct iomap *iomap);

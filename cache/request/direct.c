@@ -97,37 +97,43 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
 
 /* --- writing --- */
 
-/* Write the held range from the buffer, mapping by mapping. */
+/* Write n bytes from data on to where the iterator is. */
+static int
+write_mapped (struct mapping *mapping, const struct iomap_iter *iter,
+              uint8_t *data, uint64_t n)
+{
+  struct iovec iov = { .iov_base = data, .iov_len = n };
+  struct store_req req = {
+    .op = STORE_WRITE,
+    .offset = iter->iomap.addr + (iter->pos - iter->iomap.offset),
+    .length = n,
+    .iov = &iov,
+    .niov = 1,
+  };
+
+  return stats_submit_wait (mapping->stats, mapping->fs->store, &req);
+}
+
+/* Write the held range from the buffer, iomap by iomap. */
 static int
 write_held (struct mapping *mapping, const struct range *range,
             struct folio *buffer)
 {
-  struct fs *fs = mapping->fs;
-  struct iovec iov;
-  struct store_req req;
-  struct iomap iomap;
-  uint64_t pos, n;
-  int r = 0;
+  uint8_t *data = arena_data (mapping->cache->bounce, buffer);
+  struct iomap_iter iter;
+  uint64_t n;
+  int r;
 
-  for (pos = range->start; r == 0 && pos < range->end; pos += n) {
-    n = range->end - pos;
-    r = fs->ops->map_for_writeback (fs, pos, n, &iomap);
+  iomap_iter_init (&iter, mapping->fs, range->start, range->end - range->start,
+                   IOMAP_WRITE | IOMAP_DIRECT);
+  while ((r = iomap_iter_next (&iter)) > 0) {
+    n = iomap_iter_length (&iter);
+    r = write_mapped (mapping, &iter, data + (iter.pos - range->start), n);
     if (r < 0)
       break;
-    n = min_u64 (n, iomap.offset + iomap.length - pos);
-    iov.iov_base =
-      arena_data (mapping->cache->bounce, buffer) + (pos - range->start);
-    iov.iov_len = n;
-    req = (struct store_req) {
-      .op = STORE_WRITE,
-      .offset = iomap.addr + (pos - iomap.offset),
-      .length = n,
-      .iov = &iov,
-      .niov = 1,
-    };
-    r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
-    fs->ops->ioend_done (fs, pos, n, r);
+    iter.processed = n;
   }
+  iomap_iter_stop (&iter);
   return r;
 }
 

@@ -2,12 +2,14 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * A mapping format that does something by itself, on the loop thread: its life
- * from attach to detach, what wakes it, what it is told of, and flushes before
- * which it has the store do something.
+ * What the cache owes a mapping format.  It does something by itself, on the loop
+ * thread: its life from attach to detach, what wakes it, what it is told of, and
+ * flushes before which it has the store do something.  And it hears of the begin
+ * and end of direct writes.
  */
 
 #include <errno.h>
+#include <string.h>
 
 #include "cache-fixture.h"
 
@@ -360,15 +362,85 @@ test_flush_loses (void **state)
   stop (f);
 }
 
+/* --- direct writes --- */
+
+/* What begin and end were told of direct writes. */
+static struct {
+  _Atomic unsigned begun, ended;
+  uint64_t begin_pos, begin_length, end_pos, end_length, written;
+  unsigned writes; /* of the store, when it ended */
+  struct fixture *f;
+} told;
+
+static int
+telling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+               struct iomap *iomap)
+{
+  if (flags & IOMAP_WRITE && flags & IOMAP_DIRECT) {
+    assert_int_equal (atomic_load (&told.begun), atomic_load (&told.ended));
+    atomic_fetch_add (&told.begun, 1);
+    told.begin_pos = pos;
+    told.begin_length = length;
+  }
+  return told.f->raw_ops->begin (fs, pos, length, flags, iomap);
+}
+
+static void
+telling_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+             unsigned flags, const struct iomap *iomap)
+{
+  if (flags & IOMAP_WRITE && flags & IOMAP_DIRECT) {
+    atomic_fetch_add (&told.ended, 1);
+    told.end_pos = pos;
+    told.end_length = length;
+    told.written = written;
+    told.writes = fake_store_count (told.f->fake, STORE_WRITE);
+  }
+  told.f->raw_ops->end (fs, pos, length, written, flags, iomap);
+}
+
+/* A direct write begins and ends like all others, and the format hears whether
+ * the store has it.
+ */
+static void
+test_begin_and_end (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .mode = CACHE_NONE });
+
+  (void) state;
+  memset (&told, 0, sizeof told);
+  told.f = f;
+  f->ops.begin = telling_begin;
+  f->ops.end = telling_end;
+  put (f, 4 * 4096, 3 * 4096, 1);
+  assert_int_equal (atomic_load (&told.begun), 1);
+  assert_int_equal (atomic_load (&told.ended), 1);
+  assert_int_equal (told.begin_pos, 4 * 4096);
+  assert_int_equal (told.begin_length, 3 * 4096);
+  assert_int_equal (told.end_pos, 4 * 4096);
+  assert_int_equal (told.end_length, 3 * 4096);
+  assert_int_equal (told.written, 3 * 4096);
+  assert_int_equal (told.writes, 1);
+
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  assert_int_equal (put_flags (f, 0, 8 * 4096, 4096, 2, 0), -EIO);
+  assert_int_equal (atomic_load (&told.ended), 2);
+  assert_int_equal (told.end_pos, 8 * 4096);
+  assert_int_equal (told.written, 0);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_attach),      cmocka_unit_test (test_attach_fails),
-    cmocka_unit_test (test_bell),        cmocka_unit_test (test_deadline),
-    cmocka_unit_test (test_idle),        cmocka_unit_test (test_lost),
-    cmocka_unit_test (test_retry),       cmocka_unit_test (test_flush),
-    cmocka_unit_test (test_flush_fails), cmocka_unit_test (test_flush_loses),
+    cmocka_unit_test (test_attach),        cmocka_unit_test (test_attach_fails),
+    cmocka_unit_test (test_bell),          cmocka_unit_test (test_deadline),
+    cmocka_unit_test (test_idle),          cmocka_unit_test (test_lost),
+    cmocka_unit_test (test_retry),         cmocka_unit_test (test_flush),
+    cmocka_unit_test (test_flush_fails),   cmocka_unit_test (test_flush_loses),
+    cmocka_unit_test (test_begin_and_end),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
