@@ -46,6 +46,18 @@ struct iomap {
   bool zeroed;     /* UNWRITTEN only by the word of fs->zeroed */
 };
 
+/* Bytes of the disk that write-back sends: whole blocks, or up to its end. */
+struct iomap_run {
+  uint64_t start, end;
+};
+
+/* Where they go. */
+struct iomap_place {
+  uint64_t addr;   /* byte on the store */
+  uint64_t length; /* bytes */
+  uint64_t cookie; /* the fs's own */
+};
+
 struct fs;
 
 struct iomap_ops {
@@ -75,18 +87,24 @@ struct iomap_ops {
    */
   bool (*valid) (struct fs *fs, const struct iomap *iomap);
 
-  /* Write-back of [offset, offset+length) is about to be submitted: where to?
-   * Fills in a MAPPED iomap that begins at offset and covers length or less.
-   * Loop thread; does not block.
+  /* Data of these runs, n of them in the order of their place, has been taken to
+   * be written back: where to?  The store's bytes that place says become the
+   * runs', one behind the other, as far as they go: place->length may be less
+   * than they are long, if it is whole blocks, and then nothing has happened to
+   * the rest.  They read as before until ioend_done.  Loop thread; does not
+   * block.  Returns 0 or a negative errno: -EAGAIN, not yet, and fs_ring when it
+   * is worth asking again; with any other, writing back has failed.
    */
-  int (*map_for_writeback) (struct fs *fs, uint64_t offset, uint64_t length,
-                            struct iomap *iomap);
+  int (*map_for_writeback) (struct fs *fs, const struct iomap_run *runs,
+                            unsigned n, struct iomap_place *place);
 
-  /* The store write of a range given by map_for_writeback has ended, with 0 or
-   * a negative errno.  Does not block.
+  /* The store write to a place given by map_for_writeback has ended, of as much of
+   * the runs as it has room for.  error: 0; a negative errno, and any of it may
+   * have been written; or -ECONNRESET, it was done but the store may have
+   * lost it since, so it will be written again.  Loop thread; does not block.
    */
-  void (*ioend_done) (struct fs *fs, uint64_t offset, uint64_t length,
-                      int error);
+  void (*ioend_done) (struct fs *fs, const struct iomap_run *runs, unsigned n,
+                      const struct iomap_place *place, int error);
 
   /* Make the range read as zero, on the store and in the mapping.  flags:
    * those of store_req (STORE_MAY_TRIM, STORE_FAST_ZERO); trim says that

@@ -228,6 +228,20 @@ bad_ranges_failed (struct bad_ranges *list, uint64_t start, uint64_t end,
   return true;
 }
 
+bool
+bad_ranges_suspect (struct bad_ranges *list, uint64_t start, uint64_t end,
+                    uint64_t now)
+{
+  uint64_t backoff;
+
+  if (carve (list, start, end, &backoff))
+    count_failure (list, now);
+  if (!make_room (list, start))
+    return false;
+  add_suspect (list, start, end, backoff, now);
+  return true;
+}
+
 void
 bad_ranges_written (struct bad_ranges *list, uint64_t start, uint64_t end)
 {

@@ -65,6 +65,12 @@ extern bool bad_ranges_failed (struct bad_ranges *list, uint64_t start,
                                uint64_t end, int error, uint32_t block,
                                uint64_t now);
 
+/* Writing [start, end) has failed as one of several that were sent together: it
+ * is to be tried alone.  As above.
+ */
+extern bool bad_ranges_suspect (struct bad_ranges *list, uint64_t start,
+                                uint64_t end, uint64_t now);
+
 /* [start, end) was written. */
 extern void bad_ranges_written (struct bad_ranges *list, uint64_t start,
                                 uint64_t end);

@@ -80,12 +80,30 @@ out_of_reach (int error)
   return error == -EHOSTDOWN || error == -ESHUTDOWN;
 }
 
-void
-writeback_failed (struct writeback *wb, uint64_t start, uint64_t end, int error)
+/* Have what failed written alone.  Returns whether all of it will be. */
+static bool
+record (struct writeback *wb, const struct range *ranges, unsigned n, int error)
 {
+  struct bad_ranges *bad = &wb->bad;
+  uint64_t now = wb->env->now (wb->env);
+  bool all = true;
+  unsigned i;
+
+  if (n == 1)
+    return bad_ranges_failed (bad, ranges->start, ranges->end, error,
+                              wb->fs->block_size, now);
+  for (i = 0; i < n; i++)
+    all &= bad_ranges_suspect (bad, ranges[i].start, ranges[i].end, now);
+  return all;
+}
+
+void
+writeback_failed (struct writeback *wb, const struct range *ranges, unsigned n,
+                  int error)
+{
+  uint64_t start = ranges->start, end = ranges[n - 1].end;
   const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
   bool known = bad && bad->start <= start;
-  uint32_t block = wb->fs->block_size;
   bool recorded = false;
 
   atomic_store (&wb->outbox->last_error, error);
@@ -95,25 +113,27 @@ writeback_failed (struct writeback *wb, uint64_t start, uint64_t end, int error)
   else if (!known)
     wb->failing.in_row++;
   if ((known && !out_of_reach (error)) || wb->failing.in_row < ALL_FAILING)
-    recorded = bad_ranges_failed (&wb->bad, start, end, error, block,
-                                  wb->env->now (wb->env));
-  sync_note_error (wb, start, end, error,
-                   recorded && end - start >= 2 * (uint64_t) block);
+    recorded = record (wb, ranges, n, error);
+  sync_note_error (
+    wb, ranges, n, error,
+    recorded && end - start >= 2 * (uint64_t) wb->fs->block_size);
   if (!recorded)
     back_off (wb);
 }
 
 void
-writeback_written (struct writeback *wb, uint64_t start, uint64_t end)
+writeback_written (struct writeback *wb, const struct range *ranges, unsigned n)
 {
+  unsigned i;
+
   wb->failing.in_row = 0;
   /* If it is flushes that fail, writes that succeed are no reason to hurry. */
   if (!wb->failing.flush) {
     wb->backoff = 0;
     wb->retry_at = 0;
   }
-  if (wb->bad.n > 0)
-    bad_ranges_written (&wb->bad, start, end);
+  for (i = 0; i < n && wb->bad.n > 0; i++)
+    bad_ranges_written (&wb->bad, ranges[i].start, ranges[i].end);
   look_if_over (wb);
 }
 

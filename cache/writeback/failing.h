@@ -30,6 +30,7 @@
 
 struct bad_range;
 struct writeback;
+struct range;
 
 /* Writes of different ranges, in a row. */
 #define ALL_FAILING 16
@@ -41,13 +42,13 @@ struct failing {
   unsigned nr_logged; /* bad ranges that were */
 };
 
-/* Write-back of bytes [start, end), whole blocks, has failed with error (a
+/* Write-back of these ranges, n of whole blocks, as one has failed with error (a
  * negative errno), or has succeeded.
  */
-extern void writeback_failed (struct writeback *wb, uint64_t start,
-                              uint64_t end, int error);
-extern void writeback_written (struct writeback *wb, uint64_t start,
-                               uint64_t end);
+extern void writeback_failed (struct writeback *wb, const struct range *ranges,
+                              unsigned n, int error);
+extern void writeback_written (struct writeback *wb, const struct range *ranges,
+                               unsigned n);
 
 /* A bad range has waited for the first time, and so is known exactly. */
 extern void writeback_log_bad (struct writeback *wb,

@@ -36,26 +36,14 @@ try_lock_wanted (struct folio *folio)
   return true;
 }
 
-void
-ioend_clear_towrite (struct writeback *wb, struct folio *folio, unsigned last)
-{
-  if (folio_find_sector (wb->folios->arena, folio, last, folio_sectors (folio),
-                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
-    return;
-  index_lock (wb->folios->index);
-  if (folio_mapped (folio))
-    index_clear_tag (wb->folios->index, folio, TAG_TOWRITE);
-  index_unlock (wb->folios->index);
-}
-
 /* Copy the dirty run of the folio that begins at byte *pos, and goes on to
- * `end' at most, into the ioend's buffer; it is in write-back now.  *pos moves
- * on.  Returns true if the run reached the folio's end.
+ * `end' at most, into buf; it is in write-back now.  *pos moves on.  Returns true
+ * if the run reached the folio's end.
  */
 static bool
-take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
+take_part (struct writeback *wb, struct folio *folio, uint8_t *buf,
+           uint64_t *pos, uint64_t end)
 {
-  struct writeback *wb = ioend->wb;
   struct arena *arena = wb->folios->arena;
   uint64_t base = folio_pos (folio);
   unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
@@ -69,40 +57,189 @@ take_run (struct ioend *ioend, struct folio *folio, uint64_t *pos, uint64_t end)
     return false;
   length = (size_t) (last - first) << SECTOR_SHIFT;
   folio_copy_out (
-    arena_data (wb->bounce, ioend->buffer) + (*pos - ioend->range.start),
-    arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
+    buf, arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
   folio_transition (wb->folios, folio, first, last, FOLIO_WB_BEGIN);
-  if (ioend->kind == PASS_SYNC)
-    ioend_clear_towrite (wb, folio, last);
   *pos += length;
   return last == folio_sectors (folio);
 }
 
-/* Fill the ioend's range with what is dirty from its start on, without a gap.
+/* Copy what is dirty from the start of the range on, without a gap, into buf.
  * Returns where that ends; *busy: because a folio is locked.
  */
 static uint64_t
-take_runs (struct ioend *ioend, bool *busy)
+take (struct writeback *wb, const struct range *range, uint8_t *buf, bool *busy)
 {
-  struct writeback *wb = ioend->wb;
-  uint64_t pos = ioend->range.start, end = ioend->range.end;
+  uint64_t pos = range->start;
   struct folio *folio;
   bool more = true;
 
-  while (more && pos < end) {
+  while (more && pos < range->end) {
     folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
     if (folio == NULL)
       break;
     more = try_lock_wanted (folio);
     *busy = !more;
     if (more) {
-      more = folio_mapped (folio) && take_run (ioend, folio, &pos, end);
+      more =
+        folio_mapped (folio) &&
+        take_part (wb, folio, buf + (pos - range->start), &pos, range->end);
       folio_unlock (wb->folios, folio);
     }
     folio_put (wb->folios->arena, folio);
   }
   return pos;
 }
+
+/* Hold a run and take what is dirty of it.  Returns true if that is all of it;
+ * *busy: if not, because something is in use.
+ */
+static bool
+take_run (struct ioend *ioend, const struct iomap_run *wanted, bool *busy)
+{
+  struct writeback *wb = ioend->wb;
+  struct range *range = &ioend->ranges[ioend->nr_runs];
+  struct iomap_run *run = &ioend->runs[ioend->nr_runs];
+  uint64_t start = wanted->start, taken;
+
+  *range = (struct range) { .start = start, .end = wanted->end };
+  *busy = !ranges_try_add (&wb->folios->ranges, range);
+  if (*busy)
+    return false;
+  taken = take (wb, range,
+                arena_data (wb->bounce, ioend->buffer) + ioend->length, busy);
+  if (taken == start) {
+    ranges_cancel (&wb->folios->ranges, range);
+    return false;
+  }
+  if (taken < range->end)
+    ranges_shrink (&wb->folios->ranges, range, taken);
+  run->start = start;
+  run->end = min_u64 (taken, wb->folios->size);
+  ioend->length += run->end - start;
+  ioend->nr_runs++;
+  return taken == wanted->end;
+}
+
+/* --- the state of what was taken --- */
+
+/* Call fn for the part of each folio that lies in the range. */
+typedef void part_fn (struct ioend *ioend, struct folio *folio, unsigned first,
+                      unsigned last);
+
+static unsigned
+for_each_part (struct ioend *ioend, uint64_t pos, uint64_t end, part_fn *fn)
+{
+  struct writeback *wb = ioend->wb;
+  struct folio *folio;
+  uint64_t base, next;
+  unsigned folios = 0;
+
+  for (; pos < end; pos = next) {
+    folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
+    assert (folio);
+    base = folio_pos (folio);
+    next = min_u64 (end, folio_end (folio));
+    fn (ioend, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
+        (unsigned) ((next - base) >> SECTOR_SHIFT));
+    folio_put (wb->folios->arena, folio);
+    folios++;
+  }
+  return folios;
+}
+
+/* Of all runs.  Returns how many folios there are. */
+static unsigned
+for_all_parts (struct ioend *ioend, part_fn *fn)
+{
+  unsigned i, folios = 0;
+
+  for (i = 0; i < ioend->nr_runs; i++)
+    folios +=
+      for_each_part (ioend, ioend->ranges[i].start, ioend->ranges[i].end, fn);
+  return folios;
+}
+
+/* A sync has seen to the folio up to sector `last'.  If nothing dirty follows,
+ * nothing that it was tagged for is left: what else is dirty came later.  (Other
+ * passes can't tell: they may begin in the middle.)
+ */
+static void
+clear_towrite (struct ioend *ioend, struct folio *folio, unsigned first,
+               unsigned last)
+{
+  struct writeback *wb = ioend->wb;
+
+  (void) first;
+  if (folio_find_sector (wb->folios->arena, folio, last, folio_sectors (folio),
+                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
+    return;
+  index_lock (wb->folios->index);
+  if (folio_mapped (folio))
+    index_clear_tag (wb->folios->index, folio, TAG_TOWRITE);
+  index_unlock (wb->folios->index);
+}
+
+static void
+failed (struct ioend *ioend, struct folio *folio, unsigned first, unsigned last)
+{
+  folio_transition (ioend->wb->folios, folio, first, last, FOLIO_WB_FAILED);
+}
+
+/* Its pages are written: which flush makes them clean? */
+static void
+written (struct ioend *ioend, struct folio *folio, unsigned first,
+         unsigned last)
+{
+  unsigned page;
+
+  for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last; page++)
+    folio[page].unstable_gen = ioend->wb->gen;
+  folio_transition (ioend->wb->folios, folio, first, last, FOLIO_WB_DONE);
+}
+
+/* It was not seen to: a sync wants it still. */
+static void
+give_back (struct ioend *ioend, struct folio *folio, unsigned first,
+           unsigned last)
+{
+  struct index *index = ioend->wb->folios->index;
+
+  failed (ioend, folio, first, last);
+  if (ioend->kind != PASS_SYNC)
+    return;
+  index_lock (index);
+  index_set_tag (index, folio, TAG_TOWRITE);
+  index_unlock (index);
+}
+
+/* Keep the first `length' bytes of the runs; what follows is dirty again, by fn. */
+static void
+cut (struct ioend *ioend, uint64_t length, part_fn *fn)
+{
+  struct ranges *ranges = &ioend->wb->folios->ranges;
+  struct range *range;
+  struct iomap_run *run;
+  uint64_t keep;
+
+  while (ioend->length > length) {
+    range = &ioend->ranges[ioend->nr_runs - 1];
+    run = &ioend->runs[ioend->nr_runs - 1];
+    ioend->length -= run->end - run->start;
+    keep = length > ioend->length ? length - ioend->length : 0;
+    for_each_part (ioend, run->start + keep, range->end, fn);
+    if (keep > 0) {
+      ranges_shrink (ranges, range, run->start + keep);
+      run->end = run->start + keep;
+      ioend->length = length;
+    }
+    else {
+      ranges_cancel (ranges, range);
+      ioend->nr_runs--;
+    }
+  }
+}
+
+/* --- sending it --- */
 
 static void
 ioend_done (struct store_req *req, int error)
@@ -122,22 +259,16 @@ ioend_done (struct store_req *req, int error)
     bell_ring (wb->inbox->bell);
 }
 
-/* The write is for the store's addr on; the disk may end inside the last
- * sector.
- */
 static void
-prepare_req (struct ioend *ioend, uint64_t addr)
+prepare_req (struct ioend *ioend)
 {
-  struct writeback *wb = ioend->wb;
-  uint64_t end = min_u64 (ioend->range.end, wb->folios->size);
-
-  ioend->iov.iov_base = arena_data (wb->bounce, ioend->buffer);
-  ioend->iov.iov_len = end - ioend->range.start;
+  ioend->iov.iov_base = arena_data (ioend->wb->bounce, ioend->buffer);
+  ioend->iov.iov_len = ioend->length;
   ioend->req = (struct store_req) {
     .op = STORE_WRITE,
     .flags = ioend->kind == PASS_SYNC ? 0 : STORE_BACKGROUND,
-    .offset = addr,
-    .length = ioend->iov.iov_len,
+    .offset = ioend->place.addr,
+    .length = ioend->length,
     .iov = &ioend->iov,
     .niov = 1,
     .done = ioend_done,
@@ -156,102 +287,91 @@ ioend_free (struct writeback *wb, struct ioend *ioend)
   wb->free = ioend;
 }
 
-/* Cut the range to the dirty run at its start, as it is now: what is dirty stays
- * so while the range is held, and what a zero has dropped before is not to be
- * mapped.
+/* Ask where what was taken goes, and keep what there is a place for; all else is
+ * dirty again.
  */
-static void
-trim_range (struct ioend *ioend)
-{
-  struct writeback *wb = ioend->wb;
-  uint64_t pos = ioend->range.start, end = ioend->range.end, base;
-  unsigned sector, last;
-  struct folio *folio;
-  bool more = true;
-
-  while (more && pos < end &&
-         (folio = index_get (wb->folios->index, pos >> PAGE_SHIFT)) != NULL) {
-    base = folio_pos (folio);
-    last =
-      (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
-    sector = folio_find_sector (wb->folios->arena, folio,
-                                (unsigned) ((pos - base) >> SECTOR_SHIFT), last,
-                                STATE_DIRTY_SHIFT, false);
-    pos = base + ((uint64_t) sector << SECTOR_SHIFT);
-    more = sector == last;
-    folio_put (wb->folios->arena, folio);
-  }
-  if (pos < end)
-    ranges_shrink (&wb->folios->ranges, &ioend->range, pos);
-}
-
-/* Ask where the ioend's range goes, and cut it to what the answer covers. */
 static int
-map_range (struct ioend *ioend, struct iomap *iomap)
+map (struct ioend *ioend)
 {
-  struct writeback *wb = ioend->wb;
-  uint64_t start = ioend->range.start, end = ioend->range.end;
-  int r = wb->fs->ops->map_for_writeback (wb->fs, start, end - start, iomap);
+  struct fs *fs = ioend->wb->fs;
+  int r =
+    fs->ops->map_for_writeback (fs, ioend->runs, ioend->nr_runs, &ioend->place);
 
-  /* The disk, and so the iomap, may end inside the last block. */
-  if (r == 0 && start + iomap->length < wb->folios->size &&
-      start + iomap->length < end)
-    ranges_shrink (&wb->folios->ranges, &ioend->range, start + iomap->length);
+  assert (r < 0 ||
+          (ioend->place.length > 0 && ioend->place.length <= ioend->length));
+  if (r == -EAGAIN) {
+    cut (ioend, 0, give_back);
+    return r;
+  }
+  if (r == 0)
+    cut (ioend, ioend->place.length, give_back);
+  if (ioend->kind == PASS_SYNC)
+    for_all_parts (ioend, clear_towrite);
+  if (r < 0) {
+    writeback_failed (ioend->wb, ioend->ranges, ioend->nr_runs, r);
+    cut (ioend, 0, failed);
+  }
   return r;
 }
 
-/* Fill an ioend that has a buffer and a range, held by now.  Returns 1 if there
- * is something to send, 0 if not, -EBUSY or the mapping's error.
- */
-static int
-fill (struct ioend *ioend)
-{
-  struct writeback *wb = ioend->wb;
-  uint64_t start = ioend->range.start, end;
-  struct iomap iomap;
-  bool busy = false;
-  int r;
-
-  trim_range (ioend);
-  if (ioend->range.end == start)
-    return 0;
-  r = map_range (ioend, &iomap);
-  if (r < 0)
-    return r;
-  end = take_runs (ioend, &busy);
-  if (end == start)
-    return busy ? -EBUSY : 0;
-  if (end < ioend->range.end)
-    ranges_shrink (&wb->folios->ranges, &ioend->range, end);
-  prepare_req (ioend, iomap.addr + (start - iomap.offset));
-  return 1;
-}
-
-/* The mapping is asked for, and so changed, only while the range is held: a
- * zero that holds it may have to be done again, and until then nothing but the
- * mapping knows that these bytes are zero.
- */
-struct ioend *
-ioend_make (struct writeback *wb, uint64_t start, uint64_t end,
-            enum pass_kind kind, int *r)
+/* An ioend with a buffer for so many bytes, NULL if there is none for them. */
+static struct ioend *
+ioend_get (struct writeback *wb, uint64_t bytes, enum pass_kind kind)
 {
   struct ioend *ioend = wb->free;
 
-  ioend->kind = kind;
-  ioend->range.start = start;
-  ioend->range.end = end;
-  ioend->buffer = arena_alloc (wb->bounce, arena_order (end - start));
-  if (ioend->buffer == NULL) {
-    *r = -ENOBUFS;
+  ioend->buffer = arena_alloc (wb->bounce, arena_order (bytes));
+  if (ioend->buffer == NULL)
     return NULL;
-  }
   wb->free = ioend->next;
-  *r = -EBUSY;
-  if (ranges_try_add (&wb->folios->ranges, &ioend->range)) {
-    *r = fill (ioend);
-    if (*r > 0)
-      return ioend;
-    ranges_cancel (&wb->folios->ranges, &ioend->range);
+  ioend->kind = kind;
+  ioend->nr_runs = 0;
+  ioend->length = 0;
+  return ioend;
+}
+
+/* Take the runs, up to where something is not there or in use.  Returns 1 if
+ * anything was taken, 0 if nothing is there, -EBUSY if it is in use.
+ */
+static int
+take_runs (struct ioend *ioend, const struct iomap_run *wanted, unsigned n)
+{
+  bool busy = false;
+  unsigned i;
+
+  for (i = 0; i < n; i++)
+    if (!take_run (ioend, &wanted[i], &busy))
+      break;
+  return ioend->nr_runs > 0 ? 1 : busy ? -EBUSY : 0;
+}
+
+/* What is mapped is what was taken, no more: not what a zero has dropped before;
+ * and nothing of it is dropped while its ranges are held.
+ */
+struct ioend *
+ioend_make (struct writeback *wb, const struct iomap_run *wanted, unsigned n,
+            enum pass_kind kind, uint64_t *end, int *r)
+{
+  struct ioend *ioend;
+  uint64_t bytes = 0;
+  unsigned i;
+
+  for (i = 0; i < n; i++)
+    bytes += wanted[i].end - wanted[i].start;
+  *end = wanted[0].start;
+  *r = -ENOBUFS;
+  ioend = ioend_get (wb, bytes, kind);
+  if (ioend == NULL)
+    return NULL;
+  *r = take_runs (ioend, wanted, n);
+  if (*r > 0) {
+    *end = ioend->ranges[ioend->nr_runs - 1].end;
+    *r = map (ioend);
+  }
+  if (ioend->nr_runs > 0) {
+    *end = ioend->ranges[ioend->nr_runs - 1].end;
+    prepare_req (ioend);
+    return ioend;
   }
   ioend_free (wb, ioend);
   return NULL;
@@ -271,40 +391,13 @@ ioend_begin (struct ioend *ioend)
 
 /* --- when it is over --- */
 
-/* Pages first to last of the folio are written: which flush makes them clean? */
+/* Make the transitions for all that the ioend wrote. */
 static void
-set_gen (struct folio *folio, uint64_t first, uint64_t last, uint8_t gen)
+finish_folios (struct ioend *ioend, part_fn *fn)
 {
-  for (; first <= last; first++)
-    folio[first].unstable_gen = gen;
-}
+  unsigned folios = for_all_parts (ioend, fn);
 
-/* Make the transition for the part of each folio that the ioend wrote. */
-static void
-finish_folios (struct ioend *ioend, enum folio_transition transition)
-{
-  struct writeback *wb = ioend->wb;
-  uint64_t pos = ioend->range.start, end, base;
-  struct folio *folio;
-  unsigned folios = 0;
-
-  while (pos < ioend->range.end) {
-    folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
-    assert (folio);
-    base = folio_pos (folio);
-    end = min_u64 (ioend->range.end, folio_end (folio));
-    if (transition == FOLIO_WB_DONE)
-      set_gen (folio, (pos - base) >> PAGE_SHIFT,
-               (end - 1 - base) >> PAGE_SHIFT, wb->gen);
-    folio_transition (wb->folios, folio,
-                      (unsigned) ((pos - base) >> SECTOR_SHIFT),
-                      (unsigned) ((end - base) >> SECTOR_SHIFT), transition);
-    folio_put (wb->folios->arena, folio);
-    pos = end;
-    folios++;
-  }
-  stats_written (wb->stats, folios, ioend->req.length,
-                 transition == FOLIO_WB_FAILED);
+  stats_written (ioend->wb->stats, folios, ioend->length, fn == failed);
 }
 
 /* The store has written it, but may have forgotten it, since a flush has failed
@@ -317,10 +410,10 @@ finish_doubtful (struct ioend *ioend)
   struct writeback *wb = ioend->wb;
 
   inbox_note_unflushed (wb->inbox);
-  finish_folios (ioend, FOLIO_WB_FAILED);
+  finish_folios (ioend, failed);
   /* While a loss settles all syncs begin anew, and need not be told. */
   if (!wb->settling)
-    sync_note_error (wb, ioend->range.start, ioend->range.end, -EIO, false);
+    sync_note_error (wb, ioend->ranges, ioend->nr_runs, -EIO, false);
 }
 
 static void
@@ -330,30 +423,35 @@ finish_written (struct ioend *ioend)
   uint32_t before = atomic_load (&wb->folios->nr_writeback);
 
   inbox_note_unflushed (wb->inbox);
-  finish_folios (ioend, FOLIO_WB_DONE);
+  finish_folios (ioend, written);
   /* This thread alone changes the counter. */
   balance_written (wb->throttle,
                    before - atomic_load (&wb->folios->nr_writeback));
-  writeback_written (wb, ioend->range.start, ioend->range.end);
+  writeback_written (wb, ioend->ranges, ioend->nr_runs);
 }
 
 static void
 finish (struct ioend *ioend)
 {
   struct writeback *wb = ioend->wb;
-  uint64_t start = ioend->range.start, end = ioend->range.end;
+  bool doubtful = ioend->doubts != wb->doubts;
+  unsigned i;
 
-  wb->fs->ops->ioend_done (wb->fs, start, ioend->req.length, ioend->error);
+  wb->fs->ops->ioend_done (wb->fs, ioend->runs, ioend->nr_runs, &ioend->place,
+                           ioend->error ? ioend->error
+                           : doubtful   ? -ECONNRESET
+                                        : 0);
   if (ioend->error) {
-    finish_folios (ioend, FOLIO_WB_FAILED);
-    writeback_failed (wb, start, end, ioend->error);
+    finish_folios (ioend, failed);
+    writeback_failed (wb, ioend->ranges, ioend->nr_runs, ioend->error);
   }
-  else if (ioend->doubts != wb->doubts)
+  else if (doubtful)
     finish_doubtful (ioend);
   else
     finish_written (ioend);
   sync_ioend_over (wb, ioend);
-  folios_end_range (wb->folios, &ioend->range);
+  for (i = 0; i < ioend->nr_runs; i++)
+    folios_end_range (wb->folios, &ioend->ranges[i]);
   ioend->in_flight = false;
   wb->sent[ioend->kind]--;
   wb->in_flight--;

@@ -13,23 +13,32 @@
 
 #include "cache/writeback/writeback.h"
 
-/* Make an ioend of the dirty run [start, end) for a pass of this kind, while
- * there is a free one.  Returns it, to be begun and sent; or NULL with *r 0 if
- * the run is not there any more, -EBUSY if it is in use, -ENOBUFS if buffers
- * are used up, or the mapping's error.
+/* Make an ioend of the dirty runs wanted, n of them by place and in whole
+ * sectors, for a pass of this kind, while there is a free one.  Returns it, to be
+ * begun and sent: it is of as many of them as are there, not in use, and have a
+ * place together.  Or NULL with *r 0 if the first is not there any more, -EBUSY
+ * if it is in use, -ENOBUFS if buffers are used up, -EAGAIN if the fs has no
+ * place yet, or its error, which has been seen to.  *end: up to where it, or
+ * what became of them, goes.
  */
-extern struct ioend *ioend_make (struct writeback *wb, uint64_t start,
-                                 uint64_t end, enum pass_kind kind, int *r);
+extern struct ioend *ioend_make (struct writeback *wb,
+                                 const struct iomap_run *wanted, unsigned n,
+                                 enum pass_kind kind, uint64_t *end, int *r);
 
 /* It is about to be submitted. */
 extern void ioend_begin (struct ioend *ioend);
 
-/* A sync has seen to the folio up to sector `last'.  If nothing dirty follows,
- * nothing that it was tagged for is left: what else is dirty came later.  (Other
- * passes can't tell: they may begin in the middle.)
- */
-extern void ioend_clear_towrite (struct writeback *wb, struct folio *folio,
-                                 unsigned last);
+/* Has the ioend anything of bytes [start, end)? */
+static inline bool
+ioend_touches (const struct ioend *ioend, uint64_t start, uint64_t end)
+{
+  unsigned i;
+
+  for (i = 0; i < ioend->nr_runs; i++)
+    if (ioend->ranges[i].start < end && start < ioend->ranges[i].end)
+      return true;
+  return false;
+}
 
 /* Take note of ioends that are over.  Returns true if there were any. */
 extern bool ioend_reap (struct writeback *wb);

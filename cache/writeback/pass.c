@@ -163,37 +163,25 @@ try_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
          unsigned sector, int *r)
 {
   uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-  uint64_t end, max = max_length (wb, pass, start);
+  struct iomap_run run = { .start = start, .end = start };
+  uint64_t end = start, max = max_length (wb, pass, start);
   struct ioend *ioend = NULL;
 
   *r = 0;
   if (max == 0)
     return NULL;
   pass->found = true;
-  end = guess_run_end (wb, folio, sector, max);
-  if (end > start)
-    ioend = ioend_make (wb, start, end, pass->kind, r);
-  if (ioend) {
-    pass->pos = ioend->range.end;
-    return ioend;
-  }
-  switch (*r) {
-  case -ENOBUFS: return NULL;
-  case 0:
-    /* It is gone, but there may be more in the folio. */
-    pass->pos = start + SECTOR_SIZE;
-    return NULL;
-  case -EBUSY:
+  run.end = guess_run_end (wb, folio, sector, max);
+  if (run.end > start)
+    ioend = ioend_make (wb, &run, 1, pass->kind, &end, r);
+  if (*r == -EBUSY || *r == -EAGAIN)
     pass->skipped = true;
-    pass->pos = folio_end (folio);
-    return NULL;
-  }
-  /* The mapping has no place for it. */
-  end = min_u64 (end, folio_end (folio));
-  writeback_failed (wb, start, end, *r);
-  ioend_clear_towrite (wb, folio, sector_at (folio, end));
+  if (*r == -EBUSY)
+    end = folio_end (folio);
+  else if (*r == 0 && ioend == NULL)
+    end = start + SECTOR_SIZE; /* it is gone, but there may be more */
   pass->pos = end;
-  return NULL;
+  return ioend;
 }
 
 /* Make the next ioend of the pass.  NULL when the slice should end: the pass

@@ -12,6 +12,7 @@
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/zeroes.h"
+#include "cache/writeback/ioend.h"
 #include "cache/writeback/sync.h"
 
 /* --- draining --- */
@@ -23,7 +24,7 @@ static bool
 waits_for (const struct sync_req *req, const struct ioend *ioend)
 {
   return ioend->number < req->fence &&
-         sync_touches (req, ioend->range.start, ioend->range.end);
+         ioend_touches (ioend, req->start, req->end);
 }
 
 static void

@@ -45,17 +45,32 @@ sync_complete_all (struct writeback *wb, struct sync_list *list, int error)
   sync_list_init (list);
 }
 
+/* Does it want any of the ranges; *partly: but not all of them? */
+static bool
+touches (const struct sync_req *req, const struct range *ranges, unsigned n,
+         bool *partly)
+{
+  bool any = false;
+  unsigned i;
+
+  *partly = false;
+  for (i = 0; i < n; i++) {
+    any |= req->start < ranges[i].end && ranges[i].start < req->end;
+    *partly |= ranges[i].start < req->start || req->end < ranges[i].end;
+  }
+  return any;
+}
+
 static void
-note_error (struct sync_list *list, uint64_t start, uint64_t end, int error,
-            bool cut)
+note_error (struct sync_list *list, const struct range *ranges, unsigned n,
+            int error, bool cut)
 {
   struct sync_req *req;
   bool partly;
 
   for (req = list->head; req; req = req->next) {
-    if (!sync_touches (req, start, end))
+    if (!touches (req, ranges, n, &partly))
       continue;
-    partly = start < req->start || req->end < end;
     if (cut && partly && (req->again || req->tries < MAX_TRIES)) {
       req->tries += !req->again;
       req->again = true;
@@ -66,12 +81,12 @@ note_error (struct sync_list *list, uint64_t start, uint64_t end, int error,
 }
 
 void
-sync_note_error (struct writeback *wb, uint64_t start, uint64_t end, int error,
-                 bool cut)
+sync_note_error (struct writeback *wb, const struct range *ranges, unsigned n,
+                 int error, bool cut)
 {
-  note_error (&wb->writing, start, end, error, cut);
-  note_error (&wb->draining, start, end, error, cut);
-  note_error (&wb->ready, start, end, error, cut);
+  note_error (&wb->writing, ranges, n, error, cut);
+  note_error (&wb->draining, ranges, n, error, cut);
+  note_error (&wb->ready, ranges, n, error, cut);
 }
 
 /* --- what is to be written once more --- */

@@ -61,19 +61,12 @@ extern bool sync_flush_step (struct writeback *wb);
  */
 extern uint32_t sync_redone (struct writeback *wb);
 
-/* Does it want any of bytes [start, end)? */
-static inline bool
-sync_touches (const struct sync_req *req, uint64_t start, uint64_t end)
-{
-  return req->start < end && start < req->end;
-}
-
-/* Bytes [start, end) could not be written: syncs of any of them will fail, with
- * the first error, but for -ENOSPC only if there is no other.  cut: they will
- * be written in smaller parts from now on, so those that want only some of them
- * are tried again.
+/* Of these ranges, n that were to be written as one, none could be: syncs of any
+ * of them will fail, with the first error, but for -ENOSPC only if there is no
+ * other.  cut: they will be written in smaller parts from now on, so those that
+ * want only some of them are tried again.
  */
-extern void sync_note_error (struct writeback *wb, uint64_t start, uint64_t end,
-                             int error, bool cut);
+extern void sync_note_error (struct writeback *wb, const struct range *ranges,
+                             unsigned n, int error, bool cut);
 
 #endif /* FOLIO_SYNC_H */

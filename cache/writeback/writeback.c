@@ -44,11 +44,29 @@ choose_max_io (const struct writeback *wb)
   return max < PAGE_SIZE ? PAGE_SIZE : max & ~(PAGE_SIZE - 1);
 }
 
+static int
+init_ioends (struct writeback *wb, unsigned n)
+{
+  unsigned i, runs = 1;
+
+  wb->ioends = calloc (n, sizeof *wb->ioends);
+  wb->ranges = calloc ((size_t) n * runs, sizeof *wb->ranges);
+  wb->runs = calloc ((size_t) n * runs, sizeof *wb->runs);
+  if (wb->ioends == NULL || wb->ranges == NULL || wb->runs == NULL)
+    return -ENOMEM;
+  for (i = 0; i < n; i++) {
+    wb->ioends[i].wb = wb;
+    wb->ioends[i].ranges = &wb->ranges[(size_t) i * runs];
+    wb->ioends[i].runs = &wb->runs[(size_t) i * runs];
+    wb->ioends[i].next = wb->free;
+    wb->free = &wb->ioends[i];
+  }
+  return 0;
+}
+
 int
 writeback_init (struct writeback *wb)
 {
-  unsigned i, depth = wb->config.io_depth;
-
   sync_list_init (&wb->writing);
   sync_list_init (&wb->draining);
   sync_list_init (&wb->ready);
@@ -60,21 +78,15 @@ writeback_init (struct writeback *wb)
   wb->next_pass = ENV_FOREVER;
   wb->losses = store_losses (wb->fs->store);
 
-  wb->ioends = calloc (depth, sizeof *wb->ioends);
-  if (wb->ioends == NULL)
-    return -ENOMEM;
-  for (i = 0; i < depth; i++) {
-    wb->ioends[i].wb = wb;
-    wb->ioends[i].next = wb->free;
-    wb->free = &wb->ioends[i];
-  }
-  return 0;
+  return init_ioends (wb, wb->config.io_depth);
 }
 
 void
 writeback_destroy (struct writeback *wb)
 {
   free (wb->ioends);
+  free (wb->ranges);
+  free (wb->runs);
 }
 
 /* --- background work --- */

@@ -42,6 +42,7 @@
 #include "cache/writeback/group-commit.h"
 #include "cache/folio/ranges.h"
 #include "cache/post/sync-req.h"
+#include "fs/iomap.h"
 #include "fs/store.h"
 
 struct folios;
@@ -70,13 +71,19 @@ struct wb_pass {
   bool skipped;        /* something was in use and left behind */
 };
 
-/* One store write in flight, made of neighbouring dirty runs. */
+/* One store write in flight: runs of what was dirty, one behind the other in the
+ * buffer and on the store.
+ */
 struct ioend {
   struct store_req req; /* first */
   struct iovec iov;
   struct writeback *wb;
-  struct folio *buffer; /* of the bounce arena */
-  struct range range;   /* whole sectors */
+  struct folio *buffer;     /* of the bounce arena */
+  struct range *ranges;     /* held: the runs in whole sectors, */
+  struct iomap_run *runs;   /* and as far as the disk goes */
+  unsigned nr_runs;         /* of either */
+  uint64_t length;          /* of the runs together */
+  struct iomap_place place; /* on the store */
   bool in_flight;
   uint64_t number;     /* in the order in which they are sent */
   unsigned doubts;     /* wb.doubts when it was sent */
@@ -117,7 +124,9 @@ struct writeback {
   struct writeback_config config;
 
   /* The loop thread's. */
-  struct ioend *ioends; /* config.io_depth of them */
+  struct ioend *ioends;   /* config.io_depth of them, */
+  struct range *ranges;   /* and their ranges */
+  struct iomap_run *runs; /* and runs */
   struct ioend *free;
   unsigned in_flight;
   unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */

@@ -277,31 +277,28 @@ raw_valid (struct fs *fs, const struct iomap *iomap)
 }
 
 static int
-raw_map_for_writeback (struct fs *fs, uint64_t offset, uint64_t length,
-                       struct iomap *iomap)
+raw_map_for_writeback (struct fs *fs, const struct iomap_run *runs, unsigned n,
+                       struct iomap_place *place)
 {
   struct raw *raw = raw_of (fs);
+  uint64_t length = runs[0].end - runs[0].start;
 
-  if (offset >= fs->size || length == 0)
+  (void) n; /* the others are elsewhere */
+  if (runs[0].end > fs->size || length == 0)
     return -EINVAL;
-  if (length > fs->size - offset)
-    length = fs->size - offset;
-  extents_set (raw->extents, offset, length, IOMAP_MAPPED);
-  *iomap = (struct iomap) {
-    .type = IOMAP_MAPPED,
-    .offset = offset,
-    .length = length,
-    .addr = offset,
-    .cookie = cookie_now (raw),
-  };
+  extents_set (raw->extents, runs[0].start, length, IOMAP_MAPPED);
+  *place = (struct iomap_place) { .addr = runs[0].start, .length = length };
   return 0;
 }
 
 static void
-raw_ioend_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
+raw_ioend_done (struct fs *fs, const struct iomap_run *runs, unsigned n,
+                const struct iomap_place *place, int error)
 {
+  (void) runs;
+  (void) n;
   (void) error; /* a failed write may have written a part */
-  extents_set (raw_of (fs)->extents, offset, length, IOMAP_MAPPED);
+  extents_set (raw_of (fs)->extents, place->addr, place->length, IOMAP_MAPPED);
 }
 
 /* Is all of the range a hole already? */

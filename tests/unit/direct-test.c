@@ -376,11 +376,11 @@ static _Atomic unsigned mapped_for_writeback;
 static const struct iomap_ops *below;
 
 static int
-counting_map (struct fs *fs, uint64_t offset, uint64_t length,
-              struct iomap *iomap)
+counting_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
+              struct iomap_place *place)
 {
   atomic_fetch_add (&mapped_for_writeback, 1);
-  return below->map_for_writeback (fs, offset, length, iomap);
+  return below->map_for_writeback (fs, runs, n, place);
 }
 
 static void

@@ -51,6 +51,7 @@ UNIT_TESTS = \
 	unit/loss-test \
 	unit/loss-zero-test \
 	unit/nbd-uri-test \
+	unit/map-writeback-test \
 	unit/nowait-test \
 	unit/parse-test \
 	unit/priority-test \
@@ -201,6 +202,7 @@ unit_raw_race_test_SOURCES = \
 	tools/util.c tools/util.h \
 	$(NULL)
 RAW_BENCH = \
+	unit/map-run.h \
 	unit/raw-bench.c unit/raw-bench.h \
 	$(FAKE_STORE) \
 	$(NULL)
@@ -278,9 +280,14 @@ unit_reclaim_stress_test_SOURCES = \
 	$(FAKE_MAPPING) \
 	$(NULL)
 unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
+unit_map_writeback_test_SOURCES = unit/map-writeback-test.c $(CACHE_FIXTURE)
 unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
 unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
-unit_write_mapping_test_SOURCES = unit/write-mapping-test.c $(CACHE_FIXTURE)
+unit_write_mapping_test_SOURCES = \
+	unit/map-run.h \
+	unit/write-mapping-test.c \
+	$(CACHE_FIXTURE) \
+	$(NULL)
 unit_fill_length_test_SOURCES = unit/fill-length-test.c $(CACHE_FIXTURE)
 unit_reclaim_block_test_SOURCES = unit/reclaim-block-test.c $(CACHE_FIXTURE)
 unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
@@ -294,7 +301,7 @@ VOLATILE_FIXTURE = \
 unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
-unit_redo_test_SOURCES = unit/redo-test.c $(VOLATILE_FIXTURE)
+unit_redo_test_SOURCES = unit/map-run.h unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)

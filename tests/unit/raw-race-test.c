@@ -18,6 +18,7 @@
 #include "fs/raw/raw-impl.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/map-run.h"
 
 #define THREADS 4
 #define BLOCKS 32u
@@ -45,13 +46,12 @@ write_block (struct worker *w, uint64_t offset)
   struct store_req req = {
     .op = STORE_WRITE, .offset = offset, .length = BLOCK, .iov = &iov, .niov = 1
   };
-  struct iomap iomap;
   int r;
 
-  if (b->fs->ops->map_for_writeback (b->fs, offset, BLOCK, &iomap) < 0)
+  if (map_run (b->fs, b->fs->ops, offset, BLOCK) < 0)
     return -1;
   r = store_submit_wait (&b->fake->store, &req);
-  b->fs->ops->ioend_done (b->fs, offset, BLOCK, r);
+  run_done (b->fs, b->fs->ops, offset, BLOCK, r);
   return r;
 }
 

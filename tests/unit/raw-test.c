@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "raw-bench.h"
+#include "tests/unit/map-run.h"
 
 static void
 what_was_answered_is_not_asked_again (void **state)
@@ -129,8 +130,7 @@ ranges_outside_are_refused (void **state)
   bench_start (&b);
   assert_int_equal (b.fs->ops->begin (b.fs, MIB, 1, 0, &iomap), -EINVAL);
   assert_int_equal (b.fs->ops->begin (b.fs, 0, 0, 0, &iomap), -EINVAL);
-  assert_int_equal (b.fs->ops->map_for_writeback (b.fs, MIB, 1, &iomap),
-                    -EINVAL);
+  assert_int_equal (map_run (b.fs, b.fs->ops, MIB, 1), -EINVAL);
   assert_int_equal (zero (&b, MIB, 1, 0, false), -EINVAL);
   assert_int_equal (zero (&b, 1, UINT64_MAX, 0, false), -EINVAL);
   assert_int_equal (zero (&b, MIB, 0, 0, false), 0);
@@ -276,7 +276,7 @@ a_hole_learned_too_early_is_corrected (void **state)
   fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
   assert_int_equal (zero (&b, 0, MIB, 0, false), -EIO);
   iomap = expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
-  b.fs->ops->ioend_done (b.fs, 4096, 4096, 0);
+  run_done (b.fs, b.fs->ops, 4096, 4096, 0);
   assert_false (valid (&b, &iomap));
   expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
   bench_close (&b);
@@ -297,7 +297,7 @@ write_and_forget_behind_the_back (struct fake_store *fake, void *opaque)
   struct bench *b = opaque;
 
   write_behind_the_back (fake, opaque);
-  b->fs->ops->ioend_done (b->fs, 4096, 4096, 0);
+  run_done (b->fs, b->fs->ops, 4096, 4096, 0);
   fake_store_fail_next (fake, STORE_ZERO, 1, -EIO);
   assert_int_equal (zero (b, 0, MIB, 0, false), -EIO);
 }

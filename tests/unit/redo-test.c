@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "volatile-fixture.h"
+#include "tests/unit/map-run.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
@@ -28,14 +29,12 @@ static void
 make_forget (struct fixture *f)
 {
   bool (*zeroed) (void *, uint64_t, uint64_t *) = f->fs->zeroed;
-  struct iomap iomap;
   uint64_t offset;
   unsigned i;
 
   for (i = 0; i < 3; i++)
     for (offset = 1 * MiB; offset < f->config.disk_size; offset += 1024)
-      assert_int_equal (
-        f->raw_ops->map_for_writeback (f->fs, offset, 512, &iomap), 0);
+      assert_int_equal (map_run (f->fs, f->raw_ops, offset, 512), 0);
   f->fs->zeroed = NULL;
   assert_true (is_mapped (f, 0));
   f->fs->zeroed = zeroed;
@@ -104,13 +103,12 @@ test_flushed_during_read (void **state)
   struct fixture *f = flushed =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   uint8_t got[2 * PAGE_SIZE], want[PAGE_SIZE] = { 0 };
-  struct iomap iomap;
 
   (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, PAGE, PAGE, 1);
   /* As if it had been forgotten. */
-  f->raw_ops->map_for_writeback (f->fs, 0, 64 * PAGE, &iomap);
+  map_run (f->fs, f->raw_ops, 0, 64 * PAGE);
   f->ops.begin = begin_then_flush;
   assert_int_equal (cache_read (f->conn, got, sizeof got, 0), 0);
   assert_memory_equal (got, want, PAGE);

@@ -48,18 +48,19 @@ watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
 }
 
 static int
-watching_map (struct fs *fs, uint64_t offset, uint64_t length,
-              struct iomap *iomap)
+watching_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
+              struct iomap_place *place)
 {
   look (watch.f->mapping);
-  return watch.f->raw_ops->map_for_writeback (fs, offset, length, iomap);
+  return watch.f->raw_ops->map_for_writeback (fs, runs, n, place);
 }
 
 static void
-watching_done (struct fs *fs, uint64_t offset, uint64_t length, int error)
+watching_done (struct fs *fs, const struct iomap_run *runs, unsigned n,
+               const struct iomap_place *place, int error)
 {
   look (watch.f->mapping);
-  watch.f->raw_ops->ioend_done (fs, offset, length, error);
+  watch.f->raw_ops->ioend_done (fs, runs, n, place, error);
 }
 
 static void

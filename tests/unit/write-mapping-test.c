@@ -12,6 +12,7 @@
 
 #include "cache-fixture.h"
 #include "seed.h"
+#include "tests/unit/map-run.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
@@ -141,13 +142,12 @@ static int
 changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
                 struct iomap *iomap)
 {
-  struct iomap other;
   int r = hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
 
   if (hooks.begins++ == 0) {
     store_put (hooks.f, 0, PAGE, 7);
-    hooks.f->raw_ops->map_for_writeback (fs, 0, PAGE, &other);
-    hooks.f->raw_ops->ioend_done (fs, 0, PAGE, 0);
+    map_run (fs, hooks.f->raw_ops, 0, PAGE);
+    run_done (fs, hooks.f->raw_ops, 0, PAGE, 0);
   }
   return r;
 }
