@@ -136,12 +136,6 @@ move_all (struct reclaim *reclaim, struct block *block)
   return true;
 }
 
-static uint32_t
-free_pages (struct reclaim *reclaim)
-{
-  return atomic_load_explicit (&reclaim->arena->nr_free, memory_order_relaxed);
-}
-
 static bool
 try_block (struct reclaim *reclaim, uint32_t pfn, unsigned order)
 {
@@ -150,7 +144,7 @@ try_block (struct reclaim *reclaim, uint32_t pfn, unsigned order)
 
   /* As many pages are free outside as are taken inside. */
   if (block.end > reclaim->arena->nr_pages ||
-      free_pages (reclaim) < 1u << order ||
+      reclaim_free_pages (reclaim) < 1u << order ||
       pages_to_move (reclaim, &block) == 0)
     return false;
   ok = move_all (reclaim, &block);
@@ -214,7 +208,7 @@ reclaim_prepare_blocks (struct reclaim *reclaim)
   for (unsigned i = 0; i < TRIES && order >= MIN_ORDER &&
                        !arena_has (reclaim->arena, order, AT_HAND);
        i++) {
-    if (free_pages (reclaim) < reclaim->reserve + (1u << order))
+    if (reclaim_free_pages (reclaim) < reclaim->reserve + (1u << order))
       reclaim_pages (reclaim, 1u << order);
     if (reclaim_block (reclaim, order))
       made++;

@@ -38,6 +38,24 @@ struct reclaim {
   _Atomic uint32_t kicked; /* futex word: the reclaimer has work */
 };
 
+static inline uint32_t
+reclaim_free_pages (const struct reclaim *reclaim)
+{
+  return atomic_load_explicit (&reclaim->arena->nr_free, memory_order_relaxed);
+}
+
+/* As reclaim_pages.  *busy is set if one that is clean would not go: someone has a
+ * reference for a moment.
+ */
+extern uint32_t reclaim_evict (struct reclaim *reclaim, uint32_t nr,
+                               bool *busy);
+
+/* Something may have become possible for those who wait for memory.  What made
+ * it so came before under the queue or the arena's lock; a sleeper counts
+ * itself before it looks under these locks, so either it saw that or is seen.
+ */
+extern void reclaim_wake_sleepers (struct reclaim *reclaim);
+
 /* A folio of this order could not be had at once: have the reclaimer see to it
  * that others can.
  */

@@ -2,8 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Eviction, see reclaim.h: carries out what the policy chooses, makes
- * allocations wait, runs the background reclaimer.
+ * Eviction, see reclaim.h: carries out what the policy chooses.
  *
  * A folio never is in a queue when its memory is freed:
  *
@@ -20,50 +19,14 @@
  */
 
 #include <assert.h>
-#include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 
 #include "cache/folio/reclaim-inside.h"
 
-#define BATCH 32           /* pages a thread evicts for itself at a time */
 #define MAX_REFUSED 512    /* folios that would not go until a batch is over */
 #define QUEUE_PATIENCE 256 /* until the other queue is tried */
 #define LOCK_STEPS 64      /* folios looked at with the queue locked */
 #define MAX_STEPS 4096     /* until a folio has to go in spite of its hits */
-#define WAIT_NS (100 * NSEC_PER_MSEC)
-#define WAIT_BUSY_NS NSEC_PER_MSEC
-
-int
-reclaim_create (struct env *env, struct arena *arena,
-                const struct reclaim_ops *ops, void *opaque, uint32_t reserve,
-                struct reclaim **ret)
-{
-  struct reclaim *reclaim = calloc (1, sizeof *reclaim);
-  int r;
-
-  if (reclaim == NULL)
-    return -ENOMEM;
-  reclaim->env = env;
-  reclaim->arena = arena;
-  reclaim->ops = ops;
-  reclaim->opaque = opaque;
-  reclaim->reserve = reserve;
-  r = policy_init (&reclaim->policy, arena);
-  if (r < 0) {
-    free (reclaim);
-    return r;
-  }
-  pthread_mutex_init (&reclaim->lock, NULL);
-  *ret = reclaim;
-  return 0;
-}
-
-static uint32_t
-free_pages (struct reclaim *reclaim)
-{
-  return atomic_load_explicit (&reclaim->arena->nr_free, memory_order_relaxed);
-}
 
 void
 reclaim_add (struct reclaim *reclaim, struct folio *folio, bool cold)
@@ -86,12 +49,8 @@ reclaim_remove (struct reclaim *reclaim, struct folio *folio)
   lock_order_gave (RANK_QUEUE);
 }
 
-/* Something may have become possible for those who wait for memory.  What made
- * it so came before under the queue or the arena's lock; a sleeper counts
- * itself before it looks under these locks, so either it saw that or is seen.
- */
-static void
-wake_sleepers (struct reclaim *reclaim)
+void
+reclaim_wake_sleepers (struct reclaim *reclaim)
 {
   struct arena *arena = reclaim->arena;
 
@@ -109,7 +68,7 @@ reclaim_rotate (struct reclaim *reclaim, struct folio *folio)
   policy_rotate (&reclaim->policy, folio);
   pthread_mutex_unlock (&reclaim->lock);
   lock_order_gave (RANK_QUEUE);
-  wake_sleepers (reclaim);
+  reclaim_wake_sleepers (reclaim);
 }
 
 /* --- evicting --- */
@@ -212,9 +171,8 @@ evict (struct reclaim *reclaim, const struct victim *victim, bool *busy)
   return true;
 }
 
-/* As reclaim_pages.  busy: see evict. */
-static uint32_t
-evict_pages (struct reclaim *reclaim, uint32_t nr, bool *busy)
+uint32_t
+reclaim_evict (struct reclaim *reclaim, uint32_t nr, bool *busy)
 {
   struct victim victim;
   unsigned refused = 0;
@@ -239,7 +197,7 @@ reclaim_pages (struct reclaim *reclaim, uint32_t nr)
 {
   bool busy;
 
-  return evict_pages (reclaim, nr, &busy);
+  return reclaim_evict (reclaim, nr, &busy);
 }
 
 /* Take the folio, of which there is a reference, out of its queue. */
@@ -310,8 +268,6 @@ reclaim_end_move (struct reclaim *reclaim, struct folio *from, struct folio *to)
   lock_order_gave (RANK_QUEUE);
 }
 
-/* --- the reclaimer --- */
-
 /* If a kick is lost to one who goes to sleep just then, the next allocation
  * kicks again.
  */
@@ -322,143 +278,4 @@ reclaim_kick (struct reclaim *reclaim)
       atomic_load_explicit (&reclaim->kicked, memory_order_relaxed) == 0 &&
       atomic_exchange (&reclaim->kicked, 1) == 0)
     reclaim->env->wake (reclaim->env, &reclaim->kicked);
-}
-
-/* To sleep until pages are freed or folios become clean: begin, look whether
- * there still is need to, end.
- */
-static uint32_t
-sleep_begin (struct reclaim *reclaim)
-{
-  atomic_fetch_add (&reclaim->arena->sleepers, 1);
-  return atomic_load (&reclaim->arena->freed);
-}
-
-static void
-sleep_end (struct reclaim *reclaim, uint32_t freed, bool needed)
-{
-  struct env *env = reclaim->env;
-  bool busy;
-
-  if (needed && evict_pages (reclaim, BATCH, &busy) == 0)
-    env->wait (env, &reclaim->arena->freed, freed,
-               env->now (env) + (busy ? WAIT_BUSY_NS : WAIT_NS));
-  atomic_fetch_sub (&reclaim->arena->sleepers, 1);
-}
-
-static void
-fill_reserve (struct reclaim *reclaim)
-{
-  uint32_t freed;
-
-  while (!atomic_load (&reclaim->stopping) &&
-         free_pages (reclaim) < reclaim->reserve) {
-    if (reclaim_pages (reclaim, BATCH) > 0)
-      continue;
-    freed = sleep_begin (reclaim);
-    sleep_end (reclaim, freed, !atomic_load (&reclaim->stopping));
-  }
-}
-
-static void
-prepare (struct reclaim *reclaim)
-{
-  while (!atomic_load (&reclaim->stopping) && arena_unprepared (reclaim->arena))
-    arena_prepare (reclaim->arena);
-}
-
-static void *
-reclaimer (void *opaque)
-{
-  struct reclaim *reclaim = opaque;
-  struct env *env = reclaim->env;
-
-  while (!atomic_load (&reclaim->stopping)) {
-    env->wait (env, &reclaim->kicked, 0, ENV_FOREVER);
-    atomic_exchange (&reclaim->kicked, 0);
-    prepare (reclaim);
-    if (reclaim->ops->background)
-      reclaim->ops->background (reclaim->opaque);
-    fill_reserve (reclaim);
-    reclaim_prepare_blocks (reclaim);
-  }
-  return NULL;
-}
-
-int
-reclaim_start (struct reclaim *reclaim)
-{
-  int r;
-
-  atomic_store (&reclaim->kicked, 1); /* there is memory to prepare */
-  r = pthread_create (&reclaim->thread, NULL, reclaimer, reclaim);
-  reclaim->started = r == 0;
-  return -r;
-}
-
-static void
-stop (struct reclaim *reclaim)
-{
-  atomic_store (&reclaim->stopping, true);
-  atomic_store (&reclaim->kicked, 1);
-  reclaim->env->wake (reclaim->env, &reclaim->kicked);
-  wake_sleepers (reclaim);
-  pthread_join (reclaim->thread, NULL);
-}
-
-void
-reclaim_destroy (struct reclaim *reclaim)
-{
-  if (reclaim->started)
-    stop (reclaim);
-  policy_destroy (&reclaim->policy);
-  pthread_mutex_destroy (&reclaim->lock);
-  free (reclaim);
-}
-
-/* --- allocating --- */
-
-static struct folio *
-alloc_wait (struct reclaim *reclaim)
-{
-  struct folio *folio = NULL;
-  uint32_t freed;
-
-  while (folio == NULL && reclaim_pages (reclaim, BATCH) > 0)
-    folio = arena_alloc (reclaim->arena, 0);
-  if (folio)
-    return folio;
-
-  freed = sleep_begin (reclaim);
-  folio = arena_alloc (reclaim->arena, 0);
-  sleep_end (reclaim, freed, folio == NULL);
-  return folio ? folio : arena_alloc (reclaim->arena, 0);
-}
-
-/* Evict a little, if memory is short rather than scattered. */
-static struct folio *
-alloc_nowait (struct reclaim *reclaim, unsigned order)
-{
-  uint32_t pages = 1u << order;
-
-  reclaim_want_block (reclaim, order);
-  if (free_pages (reclaim) > 0 && free_pages (reclaim) >= reclaim->reserve)
-    return NULL;
-  if (reclaim_pages (reclaim, pages < BATCH ? pages : BATCH) == 0)
-    return NULL;
-  return arena_alloc (reclaim->arena, order);
-}
-
-struct folio *
-reclaim_alloc (struct reclaim *reclaim, unsigned order, bool wait)
-{
-  struct folio *folio = arena_alloc (reclaim->arena, order);
-
-  if (folio == NULL)
-    folio =
-      wait && order == 0 ? alloc_wait (reclaim) : alloc_nowait (reclaim, order);
-  if (free_pages (reclaim) < reclaim->reserve / 2 ||
-      arena_unprepared (reclaim->arena))
-    reclaim_kick (reclaim);
-  return folio;
 }
