@@ -12,24 +12,20 @@
 
 #include <stdint.h>
 
-struct folio;
-struct iomap_iter;
-struct mapping;
+#include "cache/base/arena.h"
 
 /* A buffer for `bytes', or for as many as there is memory for now, but at
- * least a page; sleeps until there is one.  Not on the loop thread.
+ * least a page; sleeps until there is one.  Not on the loop thread.  Given back
+ * with folio_put.
  */
-extern struct folio *bounce_get (struct mapping *mapping, uint64_t bytes);
-extern void bounce_put (struct mapping *mapping, struct folio *buffer);
+extern struct folio *bounce_get (struct arena *bounce, uint64_t bytes);
 
 /* Its size, in bytes. */
-extern uint64_t bounce_size (const struct folio *buffer);
-
-/* Read up to n bytes at pos, where nothing is cached and the iterator's mapping
- * is MAPPED, from the store into buf.  Returns how many, or a negative errno.
- */
-extern int64_t bounce_read (struct mapping *mapping,
-                            const struct iomap_iter *iter, void *buf,
-                            uint64_t pos, uint64_t n);
+static inline uint64_t
+bounce_size (const struct folio *buffer)
+{
+  return (uint64_t) PAGE_SIZE
+         << atomic_load_explicit (&buffer->order, memory_order_relaxed);
+}
 
 #endif /* FOLIO_BOUNCE_H */

@@ -14,6 +14,7 @@
 #include "cache/base/bounce.h"
 #include "cache/request/direct.h"
 #include "cache/mapping.h"
+#include "cache/request/past.h"
 #include "cache/request/read.h"
 #include "cache/writeback/sync.h"
 #include "cache/request/write.h"
@@ -39,7 +40,6 @@ static int64_t
 read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
 {
   struct iomap_iter iter;
-  struct folio *folio;
   int64_t r;
 
   iomap_iter_init (&iter, mapping->fs, pos, n, IOMAP_DIRECT);
@@ -51,15 +51,8 @@ read_uncached (struct mapping *mapping, void *buf, uint64_t pos, uint64_t n)
     r = read_zeroes (mapping, &iter, buf, pos, n);
     r = r < 0 ? 0 : r;
   }
-  else {
-    folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
-                            (pos + n - 1) >> PAGE_SHIFT);
-    if (folio) {
-      n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
-      folio_put (mapping->folios.arena, folio);
-    }
-    r = n ? bounce_read (mapping, &iter, buf, pos, n) : 0;
-  }
+  else
+    r = read_past_cache (mapping, &iter, buf, pos, n);
   iomap_iter_stop (&iter);
   return r;
 }
@@ -189,7 +182,7 @@ static int64_t
 write_store (struct mapping *mapping, struct origin *origin, const void *buf,
              uint64_t pos, uint64_t n)
 {
-  struct folio *buffer = bounce_get (mapping, n);
+  struct folio *buffer = bounce_get (mapping->cache->bounce, n);
   struct range range = { .start = pos };
   int r;
 
@@ -212,7 +205,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
     throttle_wake (&mapping->throttle);
     folios_end_range (&mapping->folios, &range);
   }
-  bounce_put (mapping, buffer);
+  folio_put (mapping->cache->bounce, buffer);
   return r < 0 ? r : (int64_t) n;
 }
 

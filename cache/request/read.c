@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cache/base/bounce.h"
 #include "cache/mapping.h"
+#include "cache/request/past.h"
 #include "cache/request/read.h"
 
 /* Read ahead of a stream that has come to the folio's marker, and note that
@@ -217,23 +217,6 @@ begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
   return iomap_iter_next (iter);
 }
 
-/* All memory is taken by what is not clean, and a read waits for no write-back:
- * past the cache, up to the next folio.
- */
-static int64_t
-read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
-                 void *buf, uint64_t pos, uint64_t n)
-{
-  struct folio *folio = index_get_next (
-    mapping->folios.index, pos >> PAGE_SHIFT, (pos + n - 1) >> PAGE_SHIFT);
-
-  if (folio) {
-    n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
-    folio_put (mapping->folios.arena, folio);
-  }
-  return n ? bounce_read (mapping, iter, buf, pos, n) : 0;
-}
-
 /* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error;
  * sets *waited if the store had to be waited for.
  */
@@ -260,6 +243,9 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
     length = min_u64 (length, max_fill (mapping));
     *waited = true;
     r = read_pages (conn, &iter, length);
+    /* All memory is taken by what is not clean, and a read waits for no
+     * write-back.
+     */
     if (r == -ENOMEM) {
       n = read_past_cache (
         mapping, &iter, buf, offset,
