@@ -8,7 +8,7 @@
 #ifndef FOLIO_STATS_LOG_H
 #define FOLIO_STATS_LOG_H
 
-#include "cache/snapshot.h"
+#include "cache/life/snapshot.h"
 
 /* How often they are logged while the server runs. */
 #define STATS_SECONDS 10

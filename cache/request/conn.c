@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 
 int
 conn_create (struct mapping *mapping, struct conn **ret)

@@ -13,7 +13,7 @@
 
 #include "cache/base/bounce.h"
 #include "cache/request/direct.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/past.h"
 #include "cache/request/read.h"
 #include "cache/writeback/sync.h"

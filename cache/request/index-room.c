@@ -11,7 +11,7 @@
 
 #include <errno.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/base/rcu.h"
 
 /* Returns how many folios were evicted; their nodes can be had. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cache/base/bounce.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/past.h"
 
 /* Read whole blocks into the buffer. */

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/past.h"
 #include "cache/request/read.h"
 

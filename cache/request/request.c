@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "cache/request/direct.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/read.h"
 #include "cache/request/write.h"
 

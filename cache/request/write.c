@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/write.h"
 
 /* How often in a row nothing at all may be copied. */

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/request/write.h"
 
 /* A slot for the operation.  When there is none, a flush makes room. */

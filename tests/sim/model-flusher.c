@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "model-world.h"
 
 struct flusher {

@@ -24,7 +24,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 

@@ -29,9 +29,9 @@
 #include <cmocka.h>
 
 #include "cache/cache.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/pace/balance.h"
-#include "cache/snapshot.h"
+#include "cache/life/snapshot.h"
 #include "fake-store.h"
 
 #define KiB UINT64_C (1024)

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "cache/cache.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "file-rig.h"
 #include "fs/raw/raw.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cache-fixture.h"
-#include "cache/snapshot.h"
+#include "cache/life/snapshot.h"
 #include "tests/tools/util.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)

@@ -5,8 +5,8 @@
  * A snapshot of a mapping's counters.
  */
 
-#include "cache/mapping.h"
-#include "cache/snapshot.h"
+#include "cache/request/mapping.h"
+#include "cache/life/snapshot.h"
 
 static uint64_t
 bytes_of (uint32_t pages)

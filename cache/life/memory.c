@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/base/rcu.h"
 
 /* Bookkeeping, in bytes a page: its record and masks, 44; the ghost table, 8;

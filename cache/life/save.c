@@ -5,7 +5,7 @@
  * Saving a whole mapping, with reports of how far it has come.
  */
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 
 static uint64_t
 unsaved_bytes (struct mapping *mapping)

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 
 struct report {
   struct mapping *mapping;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
-#include "cache/mapping.h"
+#include "cache/request/mapping.h"
 #include "cache/base/rcu.h"
 
 static struct folio *
