@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/request/mapping.h"
 #include "cache/base/rcu.h"
+#include "cache/index/index.h"
+#include "cache/request/index-room.h"
+#include "cache/request/mapping.h"
 
 /* Bookkeeping, in bytes a page: its record and masks, 44; the ghost table, 8;
  * and this much for index nodes, to stay under 4 % of 4096.  It is enough for
@@ -137,7 +139,7 @@ need_clean (void *opaque)
     struct mapping *mapping = atomic_load (&cache->mappings[id]);
 
     if (mapping && atomic_load (&mapping->folios.nr_unsaved))
-      mapping_kick (mapping);
+      inbox_kick (&mapping->inbox);
   }
   rcu_exit ();
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "cache/request/mapping.h"
+#include "cache/request/readahead.h"
 
 int
 conn_create (struct mapping *mapping, struct conn **ret)

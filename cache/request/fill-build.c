@@ -13,32 +13,43 @@
 #include <stdlib.h>
 
 #include "cache/request/fill-build.h"
+#include "cache/request/grab.h"
 
 #define POOL_FILLS 32
 
 /* --- the pool --- */
 
 int
-fill_pool_init (struct fill_pool *pool)
+fill_pool_create (struct env *env, struct fill_pool **ret)
 {
+  struct fill_pool *pool = calloc (1, sizeof *pool);
   unsigned i;
 
-  pthread_mutex_init (&pool->lock, NULL);
-  pool->all = calloc (POOL_FILLS, sizeof *pool->all);
-  if (pool->all == NULL)
+  if (pool == NULL)
     return -ENOMEM;
+  pool->all = calloc (POOL_FILLS, sizeof *pool->all);
+  if (pool->all == NULL) {
+    free (pool);
+    return -ENOMEM;
+  }
+  pool->env = env;
+  pthread_mutex_init (&pool->lock, NULL);
   for (i = 0; i < POOL_FILLS; i++) {
     pool->all[i].next = pool->free;
     pool->free = &pool->all[i];
   }
+  *ret = pool;
   return 0;
 }
 
 void
 fill_pool_destroy (struct fill_pool *pool)
 {
-  free (pool->all);
+  if (pool == NULL)
+    return;
   pthread_mutex_destroy (&pool->lock);
+  free (pool->all);
+  free (pool);
 }
 
 struct fill *
@@ -57,24 +68,24 @@ fill_pool_get (struct fill_pool *pool)
 }
 
 static void
-pool_put (struct env *env, struct fill_pool *pool, struct fill *fill)
+pool_put (struct fill_pool *pool, struct fill *fill)
 {
   pthread_mutex_lock (&pool->lock);
   fill->next = pool->free;
   pool->free = fill;
   atomic_fetch_sub (&pool->busy, 1);
-  env->wake (env, &pool->busy);
+  pool->env->wake (pool->env, &pool->busy);
   pthread_mutex_unlock (&pool->lock);
 }
 
 void
-fill_pool_drain (struct mapping *mapping)
+fill_pool_drain (struct fill_pool *pool)
 {
-  struct fill_pool *pool = &mapping->fills;
+  struct env *env = pool->env;
   uint32_t busy;
 
   while ((busy = atomic_load (&pool->busy)) != 0)
-    mapping->env->wait (mapping->env, &pool->busy, busy, ENV_FOREVER);
+    env->wait (env, &pool->busy, busy, ENV_FOREVER);
   /* pool_put may still hold the lock. */
   pthread_mutex_lock (&pool->lock);
   pthread_mutex_unlock (&pool->lock);
@@ -148,7 +159,7 @@ fill_finish (struct fill *fill)
     }
   }
   if (fill->pool)
-    pool_put (mapping->env, fill->pool, fill);
+    pool_put (fill->pool, fill);
   if (group)
     group_done (mapping->env, group);
 }

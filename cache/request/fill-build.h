@@ -10,6 +10,7 @@
 
 #include <sys/uio.h>
 
+#include "cache/request/fill.h"
 #include "cache/request/mapping.h"
 
 #define FILL_RUNS 256 /* 1 MiB, if all folios are single pages */

@@ -21,12 +21,12 @@ fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
     fill_group_start (&group);
     fill = &own;
     do {
-      fill_start (fill, mapping, fill == &own ? NULL : &mapping->fills, &group);
+      fill_start (fill, mapping, fill == &own ? NULL : mapping->fills, &group);
       r = fill_gather (fill, iter, &first, last, false);
       fill_submit (fill);
       /* What did not fit is read at the same time, if another fill is free. */
     } while (first <= last && r == 0 && atomic_load (&group.error) == 0 &&
-             (fill = fill_pool_get (&mapping->fills)) != NULL);
+             (fill = fill_pool_get (mapping->fills)) != NULL);
     error = fill_group_wait (mapping->env, &group);
   }
   return r < 0 ? r : error;
@@ -55,10 +55,10 @@ ahead_in_mapping (struct mapping *mapping, const struct iomap_iter *iter,
   int r = 0;
 
   while (first <= last && r == 0) {
-    fill = fill_pool_get (&mapping->fills);
+    fill = fill_pool_get (mapping->fills);
     if (fill == NULL)
       return false;
-    fill_start (fill, mapping, &mapping->fills, NULL);
+    fill_start (fill, mapping, mapping->fills, NULL);
     r = fill_gather (fill, iter, &first, last, true);
     mark_unread (fill);
     fill_submit (fill);

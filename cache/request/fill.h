@@ -25,18 +25,19 @@ struct mapping;
  */
 struct fill_pool {
   pthread_mutex_t lock; /* a leaf */
+  struct env *env;
   struct fill *free;
   struct fill *all;
   _Atomic uint32_t busy; /* futex word: fills of the pool in flight */
 };
 
-extern int fill_pool_init (struct fill_pool *pool);
+extern int fill_pool_create (struct env *env, struct fill_pool **pool);
 
-/* No fill of the pool is in flight any more. */
+/* No fill of the pool is in flight any more.  pool may be NULL. */
 extern void fill_pool_destroy (struct fill_pool *pool);
 
 /* Sleep until no fill of the pool is in flight. */
-extern void fill_pool_drain (struct mapping *mapping);
+extern void fill_pool_drain (struct fill_pool *pool);
 
 /* Make pages [first, last] uptodate and wait for it.  They lie inside the
  * iterator's current mapping, which is MAPPED.  Returns 0 or the first error

@@ -11,8 +11,9 @@
 
 #include <errno.h>
 
+#include "cache/index/index.h"
+#include "cache/request/index-room.h"
 #include "cache/request/mapping.h"
-#include "cache/base/rcu.h"
 
 /* Returns how many folios were evicted; their nodes can be had. */
 static unsigned
@@ -34,7 +35,7 @@ wait_for_clean (struct mapping *mapping)
   struct env *env = mapping->env;
   _Atomic uint32_t never = 0;
 
-  mapping_kick (mapping);
+  inbox_kick (&mapping->inbox);
   env->wait (env, &never, 0, env->now (env) + 10 * NSEC_PER_MSEC);
 }
 

@@ -2,8 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The insides of a cache, a mapping and a connection, for the files of this
- * folder.  What others use is in cache.h.
+ * The insides of a cache, a mapping and a connection, for requests and for the life
+ * of these three.  What others use is in cache.h.
  */
 
 #ifndef FOLIO_MAPPING_H
@@ -13,24 +13,22 @@
 #include <stdatomic.h>
 
 #include "cache/base/arena.h"
-#include "cache/pace/balance.h"
-#include "cache/cache.h"
-#include "cache/request/fill.h"
-#include "cache/folio/folio.h"
-#include "cache/index/index.h"
 #include "cache/base/num.h"
 #include "cache/base/origin.h"
+#include "cache/base/stats.h"
+#include "cache/cache.h"
+#include "cache/folio/folio.h"
 #include "cache/folio/range-ops.h"
 #include "cache/folio/ranges.h"
-#include "cache/request/readahead.h"
 #include "cache/folio/reclaim.h"
-#include "cache/base/stats.h"
-#include "cache/request/stream.h"
+#include "cache/index/index.h"
+#include "cache/pace/balance.h"
 #include "cache/pace/throttle.h"
-#include "cache/writeback/writeback.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
 #include "cache/post/zeroes.h"
+#include "cache/request/stream.h"
+#include "cache/writeback/writeback.h"
 
 #define MAX_MAPPINGS 64
 
@@ -77,7 +75,7 @@ struct mapping {
   struct outbox outbox; /* and what that leaves for others */
   struct zeroes zeroes; /* zeroes and trims not flushed yet */
   struct throttle throttle;
-  struct fill_pool fills;
+  struct fill_pool *fills;
   struct writeback wb;
   struct flusher *flusher; /* the thread that runs wb */
   struct stats *stats;
@@ -91,30 +89,6 @@ struct conn {
   struct streams streams;
   _Atomic uint32_t lost_writes; /* of the outbox's, already reported */
 };
-
-/* Take a reference to the folio of `page', or make it, no larger than order
- * and inside [page's own alignment, last].  It comes back locked and in the
- * index.  cold: see reclaim_add.  GRAB_WAIT_*: what may be slept for;
- * where it may not, NULL with *err -EAGAIN (locked) or -ENOMEM.  NULL with
- * another error if memory cannot be had because the store fails, or at
- * shutdown.  With a folio *err is 0, or 1 if something was slept for.
- */
-#define GRAB_WAIT_LOCK 0x1u
-#define GRAB_WAIT_MEMORY 0x2u
-extern struct folio *mapping_grab_folio (struct mapping *mapping, uint64_t page,
-                                         uint64_t last, unsigned order,
-                                         bool cold, unsigned wait, int *err);
-
-/* The index has no node left: make some free, by eviction.  wait: also for
- * write-back, if all is dirty.  Returns 0 when there may be one, -ENOMEM without
- * wait, or why there can't be.  No locks held.
- */
-extern int mapping_index_room (struct mapping *mapping, bool wait);
-
-/* The same for all mappings whose indexes will soon have none left; see
- * reclaim_ops.
- */
-extern void cache_index_work (void *cache);
 
 /* Is [offset, offset+count) inside the disk? */
 static inline bool

@@ -9,9 +9,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cache/index/index.h"
+#include "cache/request/fill.h"
 #include "cache/request/mapping.h"
 #include "cache/request/past.h"
 #include "cache/request/read.h"
+#include "cache/request/readahead.h"
 
 /* Read ahead of a stream that has come to the folio's marker, and note that
  * what was read ahead is being used.

@@ -11,6 +11,9 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "cache/index/index.h"
+#include "cache/request/fill.h"
+#include "cache/request/grab.h"
 #include "cache/request/mapping.h"
 #include "cache/request/write.h"
 

@@ -29,6 +29,8 @@
 #include <cmocka.h>
 
 #include "cache/cache.h"
+#include "cache/request/fill.h"
+#include "cache/request/grab.h"
 #include "cache/request/mapping.h"
 #include "cache/pace/balance.h"
 #include "cache/life/snapshot.h"

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cache/request/index-room.h"
 #include "cache-fixture.h"
 #include "cache/index/index-node.h"
 #include "fs/raw/raw.h"

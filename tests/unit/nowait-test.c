@@ -151,7 +151,7 @@ test_ahead_locked (void **state)
     assert_int_equal (page_masks (f, page), page == 8 ? 0 : 0xff);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 2);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 15 * PAGE);
-  assert_int_equal (atomic_load (&f->mapping->fills.busy), 0);
+  assert_int_equal (atomic_load (&f->mapping->fills->busy), 0);
   unlock_page (f, folio);
   expect (f, 0, 16 * PAGE, 1);
   check_state (f);
@@ -216,10 +216,10 @@ test_ahead_busy (void **state)
   (void) state;
   fake_store_hold (f->fake, STORE_READ);
   do {
-    before = atomic_load (&f->mapping->fills.busy);
+    before = atomic_load (&f->mapping->fills->busy);
     fill_ahead (f->mapping, page, 1, page);
     page += 2;
-  } while (atomic_load (&f->mapping->fills.busy) > before);
+  } while (atomic_load (&f->mapping->fills->busy) > before);
   assert_false (cached (f, page - 2));
   assert_true (cached (f, page - 4));
   fake_store_unhold (f->fake, STORE_READ);
