@@ -14,8 +14,9 @@
 
 #include <bsd/sys/tree.h>
 
+#include "fs/extents-question.h"
 #include "fs/extents-recent.h"
-#include "fs/extents.h"
+#include "fs/iomap.h"
 
 #define CHUNK_NODES 512
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "fs/extents-impl.h"
+#include "fs/extents.h"
 
 #define MIN_EXTENTS 8
 

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fs/extents-question.h"
 #include "fs/iomap.h"
 
 struct extents;
@@ -71,12 +72,6 @@ extern void extents_forget (struct extents *e, uint64_t offset,
  *
  * The question is the caller's, on his stack, say; what is in it is not.
  */
-struct extents_question {
-  uint64_t start, end;                 /* of which nothing is learned yet */
-  uint64_t forgotten, forgotten_until; /* in there, all that was, and more */
-  struct extents_question *next;
-};
-
 extern void extents_ask (struct extents *e, struct extents_question *q,
                          uint64_t offset, uint64_t length);
 extern void extents_learn (struct extents *e, struct extents_question *q,

@@ -10,7 +10,7 @@
 
 #include <sys/stat.h>
 
-#include "fs/file/file.h"
+#include "fs/file/options.h"
 #include "fs/file/state.h"
 
 /* Open direct_fd if that works here and find out its alignment. */

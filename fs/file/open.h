@@ -11,7 +11,7 @@
 
 #include <sys/stat.h>
 
-#include "fs/file/file.h"
+#include "fs/file/options.h"
 #include "fs/file/state.h"
 
 /* Open (or make) sync_fd and fd, lock them, fill in st and the size. */

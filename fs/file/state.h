@@ -15,7 +15,7 @@
 
 #include <ev.h>
 
-#include "fs/file/file.h"
+#include "fs/file/options.h"
 #include "fs/store-queue.h"
 
 /* Zeroes that are written where nothing better works, bytes at once. */

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #include "fs/extents.h"
-#include "fs/raw/raw.h"
+#include "fs/iomap.h"
 
 /* Bytes: zeroes that are worth a request less to the store for each end of them.
  * Fewer are read along with what is around them.

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 
 #include "fs/raw/raw-impl.h"
+#include "fs/raw/raw.h"
 
 #define MAX_EXTENTS 65536
 

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "fs/raw/raw-impl.h"
+#include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/seed.h"
 #include "tests/unit/map-run.h"
