@@ -5,6 +5,12 @@
  * The file store's second engine: threads that make the calls, one for each
  * that may be under way, for where there is no io_uring.
  *
+ * Nobody wakes a crowd.  What is to be done stands in one list, of which a thread
+ * that has made a call takes the next; a thread is woken only if none is on its
+ * way already, and wakes another before its call if it leaves something.  So none
+ * waits in the list while a thread is idle and none is coming, the loop thread
+ * pays for one wake-up at most, and when there is much to do, few are needed.
+ *
  * Lock order: the store's lock, then the pool's.
  */
 
@@ -40,8 +46,7 @@ struct worker {
   struct pool *pool;
   pthread_t thread;
   struct worker *next; /* idle: the next that is */
-  struct job *job;     /* what to do when go is 1; NULL: end */
-  _Atomic uint32_t go; /* it sleeps on this */
+  _Atomic uint32_t go; /* it sleeps on this until it is 1 */
 };
 
 struct pool {
@@ -57,7 +62,8 @@ struct pool {
   pthread_mutex_t lock; /* protects what follows */
   struct job_list todo, done;
   struct worker
-    *idle; /* the last first: its stack is in the processor's cache */
+    *idle;     /* the last first: its stack is in the processor's cache */
+  bool waking; /* one is no longer idle, and has not looked at todo since */
   bool stop;
 };
 
@@ -76,6 +82,17 @@ list_add (struct job_list *list, struct job *job)
   job->next = NULL;
   *list->tail = job;
   list->tail = &job->next;
+}
+
+/* All of `from' to the end of `to'. */
+static void
+list_move (struct job_list *to, struct job_list *from)
+{
+  if (from->head == NULL)
+    return;
+  *to->tail = from->head;
+  to->tail = from->tail;
+  list_init (from);
 }
 
 static struct job *
@@ -138,62 +155,106 @@ make_call (const struct file_call *call)
 
 /* ----------------------------------------------------------------- threads */
 
-/* Wake a worker that is idle no more. */
+/* Take an idle worker to be woken, if there is something to do for it and none is
+ * being woken already, who will see to the rest.  Pool locked.
+ */
+static struct worker *
+take_idle (struct pool *pool)
+{
+  struct worker *worker = pool->idle;
+
+  if (pool->todo.head == NULL || worker == NULL || pool->waking)
+    return NULL;
+  pool->idle = worker->next;
+  pool->waking = true;
+  return worker;
+}
+
+/* Wake a worker that is idle no more, if any.  Not with the pool locked, which is
+ * the first thing that it wants.
+ */
 static void
 worker_go (struct worker *worker)
 {
-  struct env *env = worker->pool->file->store.env;
+  struct env *env;
 
-  atomic_store_explicit (&worker->go, 1, memory_order_release);
+  if (worker == NULL)
+    return;
+  env = worker->pool->file->store.env;
+  /* Relaxed, here and below: all else passes under the pool's lock. */
+  atomic_store_explicit (&worker->go, 1, memory_order_relaxed);
   env->wake (env, &worker->go);
 }
 
-static struct job *
+static void
 worker_sleep (struct worker *worker)
 {
   struct env *env = worker->pool->file->store.env;
 
-  while (atomic_load_explicit (&worker->go, memory_order_acquire) == 0)
+  while (atomic_load_explicit (&worker->go, memory_order_relaxed) == 0)
     env->wait (env, &worker->go, 0, ENV_FOREVER);
-  return worker->job;
 }
 
-/* Hand in what is done, if anything, for the next thing to do.  Returns NULL if
- * there will be none.  The loop thread takes all that is done when it is woken.
+/* Nothing is to be done: let go of the lock, and come back with it when there may
+ * be.
  */
-static struct job *
-next_job (struct worker *worker, struct job *done)
+static void
+worker_idle (struct worker *worker)
 {
   struct pool *pool = worker->pool;
-  bool first = false, idle;
+
+  atomic_store_explicit (&worker->go, 0, memory_order_relaxed);
+  worker->next = pool->idle;
+  pool->idle = worker;
+  pthread_mutex_unlock (&pool->lock);
+  worker_sleep (worker);
+  pthread_mutex_lock (&pool->lock);
+  pool->waking = false;
+}
+
+/* The next thing to do, waited for; NULL if there will be none.  Who takes one and
+ * leaves more has another worker come.
+ */
+static struct job *
+next_job (struct worker *worker)
+{
+  struct pool *pool = worker->pool;
+  struct worker *other;
   struct job *job;
 
   pthread_mutex_lock (&pool->lock);
-  if (done) {
-    first = pool->done.head == NULL;
-    list_add (&pool->done, done);
-  }
-  job = list_take (&pool->todo);
-  idle = job == NULL && !pool->stop;
-  if (idle) {
-    atomic_store_explicit (&worker->go, 0, memory_order_relaxed);
-    worker->next = pool->idle;
-    pool->idle = worker;
-  }
+  while ((job = list_take (&pool->todo)) == NULL && !pool->stop)
+    worker_idle (worker);
+  other = take_idle (pool);
+  pthread_mutex_unlock (&pool->lock);
+  worker_go (other);
+  return job;
+}
+
+/* The loop thread takes all that is done when it is woken. */
+static void
+hand_in (struct pool *pool, struct job *job)
+{
+  bool first;
+
+  pthread_mutex_lock (&pool->lock);
+  first = pool->done.head == NULL;
+  list_add (&pool->done, job);
   pthread_mutex_unlock (&pool->lock);
   if (first)
     file_wake_loop (pool->file);
-  return idle ? worker_sleep (worker) : job;
 }
 
 static void *
 work (void *opaque)
 {
   struct worker *worker = opaque;
-  struct job *job = NULL;
+  struct job *job;
 
-  while ((job = next_job (worker, job)) != NULL)
+  while ((job = next_job (worker)) != NULL) {
     job->res = make_call (&job->call);
+    hand_in (worker->pool, job);
+  }
   return NULL;
 }
 
@@ -218,17 +279,18 @@ start_threads (struct pool *pool, unsigned wanted)
 static void
 stop_threads (struct pool *pool)
 {
-  struct worker *worker;
+  struct worker *idle, *next;
   unsigned i;
 
   pthread_mutex_lock (&pool->lock);
   pool->stop = true;
-  while ((worker = pool->idle) != NULL) {
-    pool->idle = worker->next;
-    worker->job = NULL;
-    worker_go (worker);
-  }
+  idle = pool->idle;
+  pool->idle = NULL;
   pthread_mutex_unlock (&pool->lock);
+  for (; idle; idle = next) {
+    next = idle->next; /* its own again once it goes */
+    worker_go (idle);
+  }
   for (i = 0; i < pool->nr_threads; i++)
     pthread_join (pool->workers[i].thread, NULL);
 }
@@ -310,35 +372,19 @@ threads_add (struct file_store *file, struct store_req *req,
   list_add (&pool->added, job);
 }
 
-/* Each job has its thread.  There are as many threads as jobs, so that if none is
- * idle, one is about to look for more.
- */
 static void
 threads_kick (struct file_store *file)
 {
   struct pool *pool = file->backend;
-  struct worker *worker, *woken = NULL;
-  struct job *job;
+  struct worker *worker;
 
   if (pool->added.head == NULL)
     return;
   pthread_mutex_lock (&pool->lock);
-  while ((job = list_take (&pool->added)) != NULL) {
-    worker = pool->idle;
-    if (worker == NULL) {
-      list_add (&pool->todo, job);
-      continue;
-    }
-    pool->idle = worker->next;
-    worker->job = job;
-    worker->next = woken;
-    woken = worker;
-  }
+  list_move (&pool->todo, &pool->added);
+  worker = take_idle (pool);
   pthread_mutex_unlock (&pool->lock);
-  while ((worker = woken) != NULL) {
-    woken = worker->next; /* its own again once it goes */
-    worker_go (worker);
-  }
+  worker_go (worker);
 }
 
 static unsigned

@@ -30,6 +30,7 @@ UNIT_TESTS = \
 	unit/file-retry-test \
 	unit/file-short-test \
 	unit/file-test \
+	unit/file-threads-test \
 	unit/file-turns-test \
 	unit/file-untouched-test \
 	unit/file-zero-test \
@@ -230,6 +231,7 @@ unit_file_test_SOURCES = \
 	$(FILE_RIG) \
 	tools/util.c tools/util.h \
 	$(NULL)
+unit_file_threads_test_SOURCES = unit/file-threads-test.c $(FILE_RIG)
 unit_file_turns_test_SOURCES = unit/file-turns-test.c $(FILE_RIG)
 unit_file_untouched_test_SOURCES = \
 	unit/file-untouched-test.c \
