@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "fs/file/file-impl.h"
+#include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 
 #define DEPTH 24u
