@@ -205,6 +205,8 @@ reclaim_prepare_blocks (struct reclaim *reclaim)
 {
   unsigned order = atomic_exchange (&reclaim->wanted, 0), made = 0;
 
+  if (order == 0) /* it was woken for something else, which is no failure */
+    return;
   for (unsigned i = 0; i < TRIES && order >= MIN_ORDER &&
                        !arena_has (reclaim->arena, order, AT_HAND);
        i++) {
