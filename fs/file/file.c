@@ -57,20 +57,9 @@ file_close (struct store *store)
   free (file);
 }
 
-/* From now on the file is there to stay. */
-static int
-attach_and_keep (struct store *store, struct ev_loop *loop)
-{
-  int r = file_attach (store, loop);
-
-  if (r == 0)
-    file_store_of (store)->created = false;
-  return r;
-}
-
 static const struct store_ops file_ops = {
   .name = "file",
-  .attach = attach_and_keep,
+  .attach = file_attach,
   .detach = file_detach,
   .submit = file_submit,
   .block_status = file_block_status,

@@ -258,6 +258,7 @@ file_attach (struct store *store, struct ev_loop *loop)
   ev_io_start (loop, &file->watcher);
   ev_init (&file->retry, on_retry);
   file->retry.data = file;
+  file->created = false; /* from now on it is there to stay */
   return 0;
 }
 
