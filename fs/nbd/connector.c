@@ -229,21 +229,17 @@ make_session (struct nbd_store *nbd, char *why)
 void
 session_close (struct session *session)
 {
-  struct nbd_handle **handles = malloc (session->n * sizeof *handles);
+  struct env *env = session->nbd->store.env;
+  uint64_t deadline = env->now (env) + GOODBYE_TIMEOUT;
   unsigned i;
 
-  for (i = 0; i < session->n; i++) {
-    if (handles)
-      handles[i] = session->conns[i].handle;
-    else
-      nbd_close (session->conns[i].handle);
-  }
-  if (handles)
-    handle_goodbye (session->nbd->store.env, handles, session->n);
   for (i = 0; i < session->n; i++)
+    handle_goodbye (session->conns[i].handle);
+  for (i = 0; i < session->n; i++) {
+    handle_close (env, session->conns[i].handle, deadline);
     if (session->conns[i].fd >= 0)
       close (session->conns[i].fd);
-  free (handles);
+  }
   free (session);
 }
 

@@ -136,7 +136,7 @@ take_over (struct nbd_store *nbd)
 {
   struct command *cmd;
 
-  for (cmd = nbd->oldest; cmd; cmd = cmd->next) {
+  TAILQ_FOREACH (cmd, &nbd->in_flight, link) {
     if (cmd->ticket)
       cmd->ticket->cmd = NULL;
     cmd->ticket = NULL;

@@ -20,9 +20,6 @@
 #include "fs/nbd/handle.h"
 #include "fs/nbd/uri.h"
 
-/* How long a goodbye may take. */
-#define GOODBYE_TIMEOUT (NSEC_PER_SEC / 2)
-
 void
 handle_explain (char *why, const char *def)
 {
@@ -239,18 +236,17 @@ handle_connect (struct env *env, const char *uri, uint64_t deadline,
 }
 
 void
-handle_goodbye (struct env *env, struct nbd_handle **handles, unsigned n)
+handle_goodbye (struct nbd_handle *handle)
 {
-  uint64_t deadline = env->now (env) + GOODBYE_TIMEOUT;
-  unsigned i;
+  if (nbd_aio_is_ready (handle) || nbd_aio_is_processing (handle))
+    nbd_aio_disconnect (handle, 0);
+}
 
-  for (i = 0; i < n; i++)
-    if (nbd_aio_is_ready (handles[i]) || nbd_aio_is_processing (handles[i]))
-      nbd_aio_disconnect (handles[i], 0);
-  for (i = 0; i < n; i++) {
-    while (!nbd_aio_is_closed (handles[i]) && !nbd_aio_is_dead (handles[i]) &&
-           step (env, handles[i], deadline, -1) > 0)
-      ;
-    nbd_close (handles[i]);
-  }
+void
+handle_close (struct env *env, struct nbd_handle *handle, uint64_t deadline)
+{
+  while (!nbd_aio_is_closed (handle) && !nbd_aio_is_dead (handle) &&
+         step (env, handle, deadline, -1) > 0)
+    ;
+  nbd_close (handle);
 }

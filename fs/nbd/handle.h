@@ -25,9 +25,15 @@ extern int handle_connect (struct env *env, const char *uri, uint64_t deadline,
                            int cancel_fd, struct nbd_handle **handle,
                            char *why);
 
-/* Say goodbye on all of these and close them; bounded in time. */
-extern void handle_goodbye (struct env *env, struct nbd_handle **handles,
-                            unsigned n);
+/* Say goodbye. */
+extern void handle_goodbye (struct nbd_handle *handle);
+
+/* Close it, after what is to be sent is, but at deadline (ns) at the latest. */
+extern void handle_close (struct env *env, struct nbd_handle *handle,
+                          uint64_t deadline);
+
+/* How long a goodbye may take, ns. */
+#define GOODBYE_TIMEOUT (NSEC_PER_SEC / 2)
 
 /* What libnbd says of its last error in this thread, without the call's name,
  * into why; unless it says nothing, then def.

@@ -72,7 +72,7 @@ next_cmd (struct nbd_store *nbd, struct session *session)
       store_list_add (&nbd->held, req);
       continue;
     }
-    cmd = cmd_take (nbd, req);
+    cmd = command_take (nbd, req);
     if (req->op == STORE_READ || req->op == STORE_WRITE)
       bytes = req->length < max_io ? req->length : max_io;
     choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
@@ -92,9 +92,7 @@ finish_cmd (struct command *cmd, int error)
   cmd->error = error;
   if (error == 0 && !piece_whole (cmd))
     cmd->error = EIO;
-  cmd->finished = NULL;
-  *nbd->finished_tail = cmd;
-  nbd->finished_tail = &cmd->finished;
+  STAILQ_INSERT_TAIL (&nbd->finished, cmd, finished);
 }
 
 /* libnbd's callback, in any thread.  ENOTCONN is no answer: no server can give
@@ -175,7 +173,7 @@ requests_pump (struct nbd_store *nbd, struct store_list *done)
       r = send_cmd (cmd);
     pthread_mutex_lock (&nbd->lock);
     if (r != PIECE_AGAIN)
-      cmd_done (nbd, cmd, r, done);
+      command_done (nbd, cmd, r, done);
   }
   if (--session->users == 0 && session->lost)
     nbd_store_wake (nbd);
@@ -312,7 +310,7 @@ collect_one (struct nbd_store *nbd, struct command *cmd,
     pthread_mutex_lock (&nbd->lock);
   }
   if (r != PIECE_AGAIN)
-    cmd_done (nbd, cmd, r, done);
+    command_done (nbd, cmd, r, done);
 }
 
 void
@@ -323,10 +321,8 @@ requests_collect (struct nbd_store *nbd)
 
   pthread_mutex_lock (&nbd->lock);
   nbd->collecting = false;
-  while ((cmd = nbd->finished) != NULL) {
-    nbd->finished = cmd->finished;
-    if (nbd->finished == NULL)
-      nbd->finished_tail = &nbd->finished;
+  while ((cmd = STAILQ_FIRST (&nbd->finished)) != NULL) {
+    STAILQ_REMOVE_HEAD (&nbd->finished, finished);
     collect_one (nbd, cmd, &done);
   }
   requests_pump (nbd, &done);
@@ -347,7 +343,7 @@ requeue_one (struct nbd_store *nbd, struct command *cmd,
   bool again = piece_reset (cmd);
 
   cmd->conn = NULL;
-  cmd_free (nbd, cmd);
+  command_free (nbd, cmd);
   if (req->op == STORE_FLUSH)
     requests_done (nbd, done, req, -ECONNRESET);
   else if (status_hopeless (req) || (question && !again))
@@ -367,6 +363,8 @@ requeue_one (struct nbd_store *nbd, struct command *cmd,
 void
 requests_requeue (struct nbd_store *nbd, struct store_list *done)
 {
-  while (nbd->newest)
-    requeue_one (nbd, nbd->newest, done);
+  struct command *cmd;
+
+  while ((cmd = TAILQ_LAST (&nbd->in_flight, commands)) != NULL)
+    requeue_one (nbd, cmd, done);
 }

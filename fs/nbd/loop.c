@@ -180,7 +180,7 @@ forgive_own_sleep (struct nbd_store *nbd, uint64_t now)
   add_until (&nbd->quiet_since, slept, now);
   for (i = 0; nbd->session && i < nbd->session->n; i++)
     add_until (&nbd->session->conns[i].quiet_since, slept, now);
-  for (cmd = nbd->oldest; cmd; cmd = cmd->next)
+  TAILQ_FOREACH (cmd, &nbd->in_flight, link)
     add_until (&cmd->sent, slept, now);
   pthread_mutex_unlock (&nbd->lock);
 }

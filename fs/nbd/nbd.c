@@ -53,8 +53,11 @@ nbd_store_close (struct store *store)
 {
   struct nbd_store *nbd = nbd_store_of (store);
 
-  if (nbd->probe)
-    handle_goodbye (store->env, &nbd->probe, 1);
+  if (nbd->probe) {
+    handle_goodbye (nbd->probe);
+    handle_close (store->env, nbd->probe,
+                  store->env->now (store->env) + GOODBYE_TIMEOUT);
+  }
   if (nbd->zeroes)
     munmap (nbd->zeroes, ZEROES_SIZE);
   if (nbd->bounces)
@@ -90,8 +93,7 @@ make_slots (struct nbd_store *nbd, unsigned depth)
   for (i = 0; i < depth; i++) {
     nbd->slots[i].nbd = nbd;
     nbd->slots[i].bounce = (char *) nbd->bounces + i * nbd->bounce_size;
-    nbd->slots[i].next = nbd->free_slots;
-    nbd->free_slots = &nbd->slots[i];
+    TAILQ_INSERT_HEAD (&nbd->unused, &nbd->slots[i], link);
   }
 }
 
@@ -107,7 +109,9 @@ new_store (struct env *env, const struct nbd_store_options *options)
   nbd->store.env = env;
   nbd->connections = connections_of (options->connections);
   nbd->retry = options->retry;
-  nbd->finished_tail = &nbd->finished;
+  TAILQ_INIT (&nbd->in_flight);
+  TAILQ_INIT (&nbd->unused);
+  STAILQ_INIT (&nbd->finished);
   pthread_mutex_init (&nbd->lock, NULL);
   store_queue_init (&nbd->queue, options->io_depth);
   depth = nbd->queue.depth;

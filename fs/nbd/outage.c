@@ -38,7 +38,7 @@ slow_in_flight (const struct nbd_store *nbd)
 {
   const struct command *cmd;
 
-  for (cmd = nbd->oldest; cmd; cmd = cmd->next)
+  TAILQ_FOREACH (cmd, &nbd->in_flight, link)
     if (cmd->slow)
       return true;
   return false;
@@ -91,13 +91,14 @@ blame (struct command *cmd, uint64_t waited)
 static void
 blame_all (const struct connection *conn, uint64_t now)
 {
+  struct commands *in_flight = &conn->session->nbd->in_flight;
   struct command *cmd;
   bool slow = false;
   uint64_t since;
 
-  for (cmd = conn->session->nbd->oldest; cmd; cmd = cmd->next)
+  TAILQ_FOREACH (cmd, in_flight, link)
     slow |= cmd->conn == conn && cmd->weight > 0 && cmd->slow;
-  for (cmd = conn->session->nbd->oldest; cmd; cmd = cmd->next) {
+  TAILQ_FOREACH (cmd, in_flight, link) {
     since = cmd->sent > conn->quiet_since ? cmd->sent : conn->quiet_since;
     if (cmd->conn == conn && cmd->weight > 0 && cmd->slow == slow &&
         now > since)
@@ -162,8 +163,8 @@ lose_if_passed_over (struct session *session)
   uint64_t later;
   char why[80];
 
-  for (cmd = nbd->retry > 0 ? nbd->oldest : NULL; cmd; cmd = cmd->next) {
-    later = cmd->weight > 0 ? passed_over (cmd) : 0;
+  TAILQ_FOREACH (cmd, &nbd->in_flight, link) {
+    later = nbd->retry > 0 && cmd->weight > 0 ? passed_over (cmd) : 0;
     if (later == 0)
       continue;
     blame (cmd, later);
@@ -197,7 +198,7 @@ outage_check (struct nbd_store *nbd, uint64_t now)
   up = nbd->session && !nbd->session->lost;
   if (up) {
     patience = patience_of (nbd, now);
-    if (nbd->oldest == NULL)
+    if (TAILQ_EMPTY (&nbd->in_flight))
       nbd->quiet_since = now;
   }
   silent = now > nbd->quiet_since ? now - nbd->quiet_since : 0;

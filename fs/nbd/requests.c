@@ -16,12 +16,12 @@
  * command is can be told by what it has:
  *
  *   a command is  linked by                    weight  ticket  is whose
- *   free          free_slots                   any     NULL    nobody's
- *   to be sent    oldest to newest             > 0     NULL    who has taken it; the loop
+ *   free          unused                       any     NULL    nobody's
+ *   to be sent    in_flight                    > 0     NULL    who has taken it; the loop
  *                                                              thread, the next piece
- *   sent          oldest to newest             > 0     set     libnbd's
- *   answered      the same, and from finished  > 0     NULL    the loop thread's
- *   read          oldest to newest             0       NULL    the loop thread's, until it
+ *   sent          in_flight                    > 0     set     libnbd's
+ *   answered      in_flight and finished       > 0     NULL    the loop thread's
+ *   read          in_flight                    0       NULL    the loop thread's, until it
  *                                                              sends it again or frees it
  *
  * When its session has ended, take_over leaves it without a ticket, whatever it was,
@@ -67,47 +67,33 @@ requests_fail_waiting (struct nbd_store *nbd, int error,
 /* --------------------------------------------- commands; the lock is held */
 
 struct command *
-cmd_take (struct nbd_store *nbd, struct store_req *req)
+command_take (struct nbd_store *nbd, struct store_req *req)
 {
-  struct command *cmd = nbd->free_slots;
+  struct command *cmd = TAILQ_FIRST (&nbd->unused);
 
-  nbd->free_slots = cmd->next;
+  TAILQ_REMOVE (&nbd->unused, cmd, link);
+  TAILQ_INSERT_TAIL (&nbd->in_flight, cmd, link);
   cmd->req = req;
-  cmd->next = NULL;
-  cmd->prev = nbd->newest;
-  if (nbd->newest)
-    nbd->newest->next = cmd;
-  else
-    nbd->oldest = cmd;
-  nbd->newest = cmd;
   return cmd;
 }
 
 void
-cmd_free (struct nbd_store *nbd, struct command *cmd)
+command_free (struct nbd_store *nbd, struct command *cmd)
 {
-  if (cmd->prev)
-    cmd->prev->next = cmd->next;
-  else
-    nbd->oldest = cmd->next;
-  if (cmd->next)
-    cmd->next->prev = cmd->prev;
-  else
-    nbd->newest = cmd->prev;
+  TAILQ_REMOVE (&nbd->in_flight, cmd, link);
+  TAILQ_INSERT_HEAD (&nbd->unused, cmd, link);
   store_queue_done (&nbd->queue, cmd->req);
-  cmd->next = nbd->free_slots;
-  nbd->free_slots = cmd;
 }
 
 void
-cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
-          struct store_list *done)
+command_done (struct nbd_store *nbd, struct command *cmd, int error,
+              struct store_list *done)
 {
   struct store_req *req = cmd->req;
 
   if (cmd->conn)
     cmd->conn->weight -= cmd->weight;
   cmd->conn = NULL;
-  cmd_free (nbd, cmd);
+  command_free (nbd, cmd);
   requests_done (nbd, done, req, error);
 }

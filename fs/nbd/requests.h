@@ -25,13 +25,14 @@ extern void requests_fail_waiting (struct nbd_store *nbd, int error,
 extern void requests_unhold (struct nbd_store *nbd);
 
 /* A request that was taken from the queue is in flight. */
-extern struct command *cmd_take (struct nbd_store *nbd, struct store_req *req);
+extern struct command *command_take (struct nbd_store *nbd,
+                                     struct store_req *req);
 
 /* It is not any more. */
-extern void cmd_free (struct nbd_store *nbd, struct command *cmd);
+extern void command_free (struct nbd_store *nbd, struct command *cmd);
 
 /* And it is done. */
-extern void cmd_done (struct nbd_store *nbd, struct command *cmd, int error,
-                      struct store_list *done);
+extern void command_done (struct nbd_store *nbd, struct command *cmd, int error,
+                          struct store_list *done);
 
 #endif /* FOLIO_NBD_REQUESTS_H */

@@ -23,6 +23,7 @@
 #define FOLIO_NBD_STATE_H
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 #include <ev.h>
 #include <libnbd.h>
@@ -114,14 +115,16 @@ struct command {
   void *bounce; /* nbd->bounce_size bytes, always the same */
 
   /* Under the lock: */
-  uint64_t weight;             /* counted for conn */
-  uint64_t sent;               /* ns */
-  bool slow;                   /* it may well take long */
-  struct ticket *ticket;       /* NULL: libnbd has forgotten it */
-  unsigned late;               /* see blame; a loss is its fault if not 0 */
-  struct command *next, *prev; /* in flight, oldest first; or free */
-  struct command *finished;    /* the next answered one */
+  uint64_t weight;       /* counted for conn */
+  uint64_t sent;         /* ns */
+  bool slow;             /* it may well take long */
+  struct ticket *ticket; /* NULL: libnbd has forgotten it */
+  unsigned late;         /* see blame; a loss is its fault if not 0 */
+  TAILQ_ENTRY (command) link;
+  STAILQ_ENTRY (command) finished;
 };
+
+TAILQ_HEAD (commands, command);
 
 struct nbd_store {
   struct store store;
@@ -160,9 +163,9 @@ struct nbd_store {
   struct store_queue queue;
   struct store_list held; /* until the connections are drained */
   bool holding;
-  struct command *oldest, *newest; /* in flight */
-  struct command *free_slots;
-  struct command *finished, **finished_tail;
+  struct commands in_flight;        /* the oldest first */
+  struct commands unused;           /* of slots */
+  STAILQ_HEAD (, command) finished; /* answered, of those in flight */
   bool collecting;       /* the loop thread is about to look at finished */
   unsigned wanted;       /* requests not done yet */
   uint64_t quiet_since;  /* ns: see outage_check */
