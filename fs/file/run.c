@@ -28,7 +28,6 @@
 #include "fs/file/request.h"
 #include "fs/file/ring.h"
 #include "fs/file/run.h"
-#include "fs/file/state.h"
 #include "fs/file/threads.h"
 
 /* Results taken before other watchers of the loop get their turn. */
@@ -201,16 +200,6 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
 }
 
 static int
-start_engine (struct file_store *file, const struct file_engine *engine)
-{
-  int r = engine->start (file);
-
-  if (r == 0)
-    file->engine = engine;
-  return r;
-}
-
-static int
 cannot_attach (struct file_store *file, int error, const char *why)
 {
   env_log (file->store.env, LOG_ERROR, "%s: cannot do asynchronous I/O: %s",
@@ -224,7 +213,8 @@ choose_engine (struct file_store *file)
   int r;
 
   if (file->io != FILE_IO_THREADS) {
-    r = start_engine (file, &file_ring);
+    file->engine = &file_ring;
+    r = file->engine->start (file);
     if (r == 0)
       return 0;
     if (file->io == FILE_IO_URING)
@@ -232,7 +222,8 @@ choose_engine (struct file_store *file)
     env_log (file->store.env, LOG_INFO, "%s: io=auto goes without io_uring: %s",
              file->path, file_ring_explain (r));
   }
-  r = start_engine (file, &file_threads);
+  file->engine = &file_threads;
+  r = file->engine->start (file);
   return r < 0 ? cannot_attach (file, r, strerror (-r)) : 0;
 }
 

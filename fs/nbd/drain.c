@@ -37,8 +37,6 @@
 
 #include "fs/nbd/drain.h"
 #include "fs/nbd/io.h"
-#include "fs/nbd/requests.h"
-#include "fs/nbd/state.h"
 
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */
@@ -184,7 +182,8 @@ drain_sweep (struct nbd_store *nbd)
   if (nbd->draining)
     return;
   pthread_mutex_lock (&nbd->lock);
-  requests_unhold (nbd);
+  nbd->holding = false;
+  store_queue_add_all_first (&nbd->queue, &nbd->held);
   pthread_mutex_unlock (&nbd->lock);
 }
 

@@ -6,7 +6,7 @@
  *
  *   a request is  linked by     goes on by
  *   waiting       queue         requests_pump, in its turn: in flight, or held
- *   held          held          requests_unhold: waiting, before all others
+ *   held          held          drain_sweep: waiting, before all others
  *   in flight     its command   having no piece left, or an error: done; the session's
  *                               end: waiting, before all others, or, a flush or what has
  *                               been sent too often, done
@@ -31,7 +31,6 @@
 #include <stddef.h>
 
 #include "fs/nbd/requests.h"
-#include "fs/nbd/state.h"
 
 /* ------------------------------------------------------ lists of requests */
 
@@ -41,13 +40,6 @@ requests_done (struct nbd_store *nbd, struct store_list *done,
 {
   nbd->wanted--;
   store_done_add (done, req, error);
-}
-
-void
-requests_unhold (struct nbd_store *nbd)
-{
-  nbd->holding = false;
-  store_queue_add_all_first (&nbd->queue, &nbd->held);
 }
 
 void

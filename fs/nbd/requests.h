@@ -19,11 +19,6 @@ extern void requests_done (struct nbd_store *nbd, struct store_list *done,
 extern void requests_fail_waiting (struct nbd_store *nbd, int error,
                                    struct store_list *done);
 
-/* What was held, because of connections to be drained, goes first in the queue
- * again.  The lock is held.
- */
-extern void requests_unhold (struct nbd_store *nbd);
-
 /* A request that was taken from the queue is in flight. */
 extern struct command *command_take (struct nbd_store *nbd,
                                      struct store_req *req);
