@@ -32,7 +32,6 @@
 #include <sys/stat.h>
 
 #include "fs/file/cut.h"
-#include "fs/file/state.h"
 
 void
 file_note_end (struct file_store *file, uint64_t end)

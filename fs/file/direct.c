@@ -20,7 +20,6 @@
 
 #include "fs/file/direct.h"
 #include "fs/file/open.h"
-#include "fs/file/state.h"
 
 #define MIN_ALIGN 512u
 #define MAX_ALIGN 4096u

@@ -11,9 +11,7 @@
 #include <string.h>
 
 #include "fs/file/cut.h"
-#include "fs/file/engine.h"
 #include "fs/file/io.h"
-#include "fs/file/state.h"
 
 #define MAX_IOV 1024 /* as many as the kernel takes: IOV_MAX */
 

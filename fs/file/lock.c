@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "fs/file/lock.h"
-#include "fs/file/state.h"
 
 #define LOCK_PATIENCE NSEC_PER_SEC
 

@@ -19,7 +19,6 @@
 
 #include "fs/file/lock.h"
 #include "fs/file/open.h"
-#include "fs/file/state.h"
 
 static int
 check_type (const char *path, mode_t mode, const struct store_message *m)

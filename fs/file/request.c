@@ -13,10 +13,8 @@
 
 #include <errno.h>
 
-#include "fs/file/engine.h"
 #include "fs/file/io.h"
 #include "fs/file/request.h"
-#include "fs/file/state.h"
 #include "fs/file/zero.h"
 
 int

@@ -13,7 +13,6 @@
 
 #include <liburing.h>
 
-#include "fs/file/engine.h"
 #include "fs/file/ring.h"
 #include "fs/file/state.h"
 

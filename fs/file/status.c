@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "fs/file/cut.h"
-#include "fs/file/state.h"
 #include "fs/file/status.h"
 
 #define FIEMAP_BATCH 128 /* extents asked for at once */

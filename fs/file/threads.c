@@ -21,7 +21,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "fs/file/engine.h"
 #include "fs/file/state.h"
 #include "fs/file/threads.h"
 

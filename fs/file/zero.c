@@ -22,10 +22,8 @@
 #include <linux/falloc.h>
 
 #include "fs/file/direct.h"
-#include "fs/file/engine.h"
 #include "fs/file/io.h"
 #include "fs/file/punch.h"
-#include "fs/file/state.h"
 #include "fs/file/zero.h"
 
 /* Of req->phase. */

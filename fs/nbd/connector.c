@@ -27,7 +27,6 @@
 #include "fs/nbd/connector.h"
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
-#include "fs/nbd/state.h"
 
 #define MIN_BACKOFF (100 * NSEC_PER_MSEC)
 #define MAX_BACKOFF (3200 * NSEC_PER_MSEC)

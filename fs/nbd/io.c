@@ -13,8 +13,6 @@
 #include "fs/nbd/handle.h"
 #include "fs/nbd/io.h"
 #include "fs/nbd/piece.h"
-#include "fs/nbd/requests.h"
-#include "fs/nbd/state.h"
 #include "fs/nbd/status.h"
 
 /* What a command weighs beside its data, in bytes: it takes some time too. */

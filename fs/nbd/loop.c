@@ -15,7 +15,6 @@
 #include "fs/nbd/loop.h"
 #include "fs/nbd/outage.h"
 #include "fs/nbd/session.h"
-#include "fs/nbd/state.h"
 
 /* The tick looks after outages; it stops when the store is idle. */
 #define TICKS_PER_RETRY 8

@@ -25,7 +25,6 @@
 #include "fs/nbd/outage.h"
 #include "fs/nbd/piece.h"
 #include "fs/nbd/requests.h"
-#include "fs/nbd/state.h"
 
 /* In units of `retry': see lose_if_passed_over. */
 #define PASSED_PATIENCE SLOW_PATIENCE

@@ -22,7 +22,6 @@
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
 #include "fs/nbd/piece.h"
-#include "fs/nbd/state.h"
 #include "fs/nbd/status.h"
 
 /* Of a command that zeroes, bytes: a server that has to write them is to answer

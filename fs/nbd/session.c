@@ -24,7 +24,6 @@
 #include "fs/nbd/outage.h"
 #include "fs/nbd/requests.h"
 #include "fs/nbd/session.h"
-#include "fs/nbd/state.h"
 
 /* A server that says nothing at all is worth a line in the log now and then. */
 #define TELL_AGAIN (30 * NSEC_PER_SEC)
