@@ -51,12 +51,13 @@ writeback_log_bad (struct writeback *wb, const struct bad_range *bad)
 static void
 look_if_over (struct writeback *wb)
 {
-  if (wb->bad.n > 0 || wb->failing.in_row > 0 || wb->failing.flush)
+  if (wb->failing.bad.n > 0 || wb->failing.in_row > 0 || wb->failing.flush)
     return;
   atomic_store (&wb->outbox->last_error, 0);
   if (wb->failing.full || wb->failing.other)
     env_log (wb->env, LOG_ERROR, "write-back works again");
-  wb->failing = (struct failing) { 0 };
+  wb->failing.full = wb->failing.other = false;
+  wb->failing.nr_logged = 0;
 }
 
 /* --- what happens --- */
@@ -67,10 +68,10 @@ back_off (struct writeback *wb)
 {
   uint64_t now = wb->env->now (wb->env);
 
-  if (now < wb->retry_at)
+  if (now < wb->failing.retry_at)
     return;
-  wb->backoff = backoff_next (wb->backoff);
-  wb->retry_at = now + wb->backoff;
+  wb->failing.backoff = backoff_next (wb->failing.backoff);
+  wb->failing.retry_at = now + wb->failing.backoff;
 }
 
 /* Does the error say nothing of the range, as in store.h? */
@@ -84,7 +85,7 @@ out_of_reach (int error)
 static bool
 record (struct writeback *wb, const struct range *ranges, unsigned n, int error)
 {
-  struct bad_ranges *bad = &wb->bad;
+  struct bad_ranges *bad = &wb->failing.bad;
   uint64_t now = wb->env->now (wb->env);
   bool all = true;
   unsigned i;
@@ -102,7 +103,7 @@ writeback_failed (struct writeback *wb, const struct range *ranges, unsigned n,
                   int error)
 {
   uint64_t start = ranges->start, end = ranges[n - 1].end;
-  const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
+  const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
   bool known = bad && bad->start <= start;
   bool recorded = false;
 
@@ -129,18 +130,18 @@ writeback_written (struct writeback *wb, const struct range *ranges, unsigned n)
   wb->failing.in_row = 0;
   /* If it is flushes that fail, writes that succeed are no reason to hurry. */
   if (!wb->failing.flush) {
-    wb->backoff = 0;
-    wb->retry_at = 0;
+    wb->failing.backoff = 0;
+    wb->failing.retry_at = 0;
   }
-  for (i = 0; i < n && wb->bad.n > 0; i++)
-    bad_ranges_written (&wb->bad, ranges[i].start, ranges[i].end);
+  for (i = 0; i < n && wb->failing.bad.n > 0; i++)
+    bad_ranges_written (&wb->failing.bad, ranges[i].start, ranges[i].end);
   look_if_over (wb);
 }
 
 void
 writeback_not_dirty (struct writeback *wb, uint64_t start, uint64_t end)
 {
-  bad_ranges_forget (&wb->bad, start, end);
+  bad_ranges_forget (&wb->failing.bad, start, end);
   look_if_over (wb);
 }
 
@@ -164,8 +165,8 @@ writeback_flushed (struct writeback *wb)
     env_log (wb->env, LOG_ERROR, "the store flushes again");
   wb->failing.flush = false;
   if (wb->failing.in_row < ALL_FAILING) {
-    wb->backoff = 0;
-    wb->retry_at = 0;
+    wb->failing.backoff = 0;
+    wb->failing.retry_at = 0;
   }
   look_if_over (wb);
 }
@@ -173,9 +174,9 @@ writeback_flushed (struct writeback *wb)
 void
 writeback_hope (struct writeback *wb)
 {
-  wb->backoff = 0;
-  wb->retry_at = 0;
+  wb->failing.backoff = 0;
+  wb->failing.retry_at = 0;
   wb->failing.in_row = 0;
   atomic_store (&wb->outbox->last_error, 0);
-  bad_ranges_hope (&wb->bad);
+  bad_ranges_hope (&wb->failing.bad);
 }

@@ -28,7 +28,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct bad_range;
+#include "cache/writeback/bad-ranges.h"
+
 struct writeback;
 struct range;
 
@@ -36,7 +37,10 @@ struct range;
 #define ALL_FAILING 16
 
 struct failing {
-  unsigned in_row;    /* writes that failed since the last success */
+  struct bad_ranges bad; /* what could not be written */
+  uint64_t retry_at;     /* ns; background work waits when everything fails */
+  uint64_t backoff;      /* ns */
+  unsigned in_row;       /* writes that failed since the last success */
   bool full, other;   /* failures for lack of space, and others, were logged */
   bool flush;         /* the last store flush failed, and was logged */
   unsigned nr_logged; /* bad ranges that were */

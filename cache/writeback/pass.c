@@ -141,7 +141,7 @@ guess_run_end (struct writeback *wb, struct folio *folio, unsigned first,
 static uint64_t
 max_length (struct writeback *wb, struct wb_pass *pass, uint64_t start)
 {
-  const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
+  const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
   uint64_t end = min_u64 (pass_end (wb, pass), start + wb->max_io);
 
   if (bad && bad->start <= start && pass->kind == PASS_BACKGROUND) {

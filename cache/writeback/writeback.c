@@ -75,7 +75,7 @@ writeback_init (struct writeback *wb)
   sync_list_init (&wb->released);
   wb->max_io = choose_max_io (wb);
   wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
-  wb->next_pass = ENV_FOREVER;
+  wb->passes.next = ENV_FOREVER;
   wb->losses = store_losses (wb->fs->store);
 
   return init_ioends (wb, wb->config.io_depth);
@@ -108,7 +108,7 @@ expired (struct writeback *wb, const struct folio *folio)
 static bool
 background_step (struct writeback *wb)
 {
-  struct wb_pass *pass = &wb->background_pass;
+  struct wb_pass *pass = &wb->passes.background;
   bool more;
 
   if (!throttle_over_background (wb->throttle)) {
@@ -147,20 +147,20 @@ static bool
 periodic_step (struct writeback *wb, uint64_t now)
 {
   if (!arm_timer (wb)) {
-    wb->next_pass = ENV_FOREVER;
-    wb->expire_pass.active = false;
+    wb->passes.next = ENV_FOREVER;
+    wb->passes.expire.active = false;
     return false;
   }
-  if (wb->next_pass == ENV_FOREVER)
-    wb->next_pass = now + wb->config.interval;
-  if (now >= wb->next_pass) {
-    wb->next_pass = now + wb->config.interval;
-    wb->expire_pass =
+  if (wb->passes.next == ENV_FOREVER)
+    wb->passes.next = now + wb->config.interval;
+  if (now >= wb->passes.next) {
+    wb->passes.next = now + wb->config.interval;
+    wb->passes.expire =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
     if (atomic_load (&wb->folios->nr_unstable) && !sync_awaits_flush (wb))
       sync_start_flush (wb);
   }
-  return wb->expire_pass.active && pass_run (wb, &wb->expire_pass, expired);
+  return wb->passes.expire.active && pass_run (wb, &wb->passes.expire, expired);
 }
 
 /* Is something still being written where the pass has been? */
@@ -180,12 +180,12 @@ in_writeback (struct writeback *wb, const struct wb_pass *pass)
 static bool
 retry_step (struct writeback *wb, uint64_t now)
 {
-  struct wb_pass *pass = &wb->retry_pass;
+  struct wb_pass *pass = &wb->passes.retry;
   const struct bad_range *due;
   bool more;
 
   if (!pass->active) {
-    due = bad_ranges_due (&wb->bad, now);
+    due = bad_ranges_due (&wb->failing.bad, now);
     if (due == NULL)
       return false;
     *pass = (struct wb_pass) {
@@ -197,7 +197,7 @@ retry_step (struct writeback *wb, uint64_t now)
     };
     if (due->bad && due->backoff == BACKOFF_MIN)
       writeback_log_bad (wb, due);
-    bad_ranges_tried (&wb->bad, due->start, due->end, now);
+    bad_ranges_tried (&wb->failing.bad, due->start, due->end, now);
   }
   more = pass_run (wb, pass, NULL);
   if (pass->active)
@@ -237,7 +237,7 @@ queue_own_sync (struct writeback *wb, uint64_t now)
 {
   bool unsaved = atomic_load (&wb->folios->nr_unsaved) > 0;
 
-  if (wb->own_pending || (unsaved && now < wb->retry_at) ||
+  if (wb->own_pending || (unsaved && now < wb->failing.retry_at) ||
       !atomic_exchange (&wb->inbox->want_clean, false))
     return;
   if (!unsaved && !atomic_load (&wb->inbox->unflushed))
@@ -299,7 +299,7 @@ writeback_step (struct writeback *wb)
   if (sync_step (wb))
     more = true;
   flush_unstable (wb, now);
-  if (now >= wb->retry_at && !held_back (wb)) {
+  if (now >= wb->failing.retry_at && !held_back (wb)) {
     if (periodic_step (wb, now))
       more = true;
     if (retry_step (wb, now))
@@ -318,13 +318,13 @@ writeback_deadline (struct writeback *wb)
   if (sync_awaits_flush (wb))
     next = min_u64 (next, wb->flush_at);
   if (held_back (wb) ||
-      (!atomic_load (&wb->folios->nr_unsaved) && wb->bad.n == 0))
+      (!atomic_load (&wb->folios->nr_unsaved) && wb->failing.bad.n == 0))
     return next;
   now = wb->env->now (wb->env);
-  if (wb->retry_at > now)
-    return min_u64 (next, wb->retry_at);
-  next = min_u64 (next, wb->next_pass);
-  next = min_u64 (next, bad_ranges_deadline (&wb->bad, now));
+  if (wb->failing.retry_at > now)
+    return min_u64 (next, wb->failing.retry_at);
+  next = min_u64 (next, wb->passes.next);
+  next = min_u64 (next, bad_ranges_deadline (&wb->failing.bad, now));
   return min_u64 (next, balance_deadline (wb->throttle, at_work (wb)));
 }
 

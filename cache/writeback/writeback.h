@@ -37,7 +37,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/writeback/bad-ranges.h"
 #include "cache/writeback/failing.h"
 #include "cache/writeback/group-commit.h"
 #include "cache/folio/ranges.h"
@@ -69,6 +68,14 @@ struct wb_pass {
   bool found;          /* something to be written */
   bool sent;           /* and at least some of it was sent */
   bool skipped;        /* something was in use and left behind */
+};
+
+/* Those that write-back makes by itself. */
+struct wb_passes {
+  struct wb_pass background; /* over DIRTY: there is too much of it */
+  struct wb_pass expire;     /* over DIRTY: the old ones */
+  struct wb_pass retry;      /* over a bad range */
+  uint64_t next;             /* ns, when the next one over what is old is due */
 };
 
 /* One store write in flight: runs of what was dirty, one behind the other in the
@@ -159,17 +166,11 @@ struct writeback {
   bool settling; /* after a loss, until nothing is in flight or unstable;
                   * nothing is sent */
 
-  struct wb_pass background_pass; /* over DIRTY: there is too much of it */
-  struct wb_pass expire_pass;     /* over DIRTY: the old ones */
-  struct sync_req own_sync;       /* for want_clean */
+  struct sync_req own_sync; /* for want_clean */
   bool own_pending;
-  uint64_t next_pass; /* ns, when the next periodic pass is due */
 
-  struct bad_ranges bad;     /* what could not be written; see failing.h */
-  struct wb_pass retry_pass; /* over one of them */
+  struct wb_passes passes;
   struct failing failing;
-  uint64_t retry_at; /* ns; background work waits when everything fails */
-  uint64_t backoff;  /* ns */
 };
 
 extern int writeback_init (struct writeback *wb);
