@@ -180,6 +180,78 @@ what_had_its_turn_has_it_again_first (void **state)
   assert_true (store_queue_empty (&queue));
 }
 
+/* Others of both kinds have come meanwhile. */
+static void
+what_was_held_goes_first_in_its_order (void **state)
+{
+  struct store_list held = { 0 };
+  struct store_queue queue;
+  int i;
+
+  (void) state;
+  fill (&queue, 1, 3, 3);
+  for (i = 0; i < 2; i++) {
+    takes_and_does (&queue, &urgent[i]);
+    store_list_add (&held, &urgent[i]);
+  }
+  store_queue_add_all_first (&queue, &held);
+  assert_null (store_list_take (&held));
+  for (i = 0; i < 3; i++)
+    takes_and_does (&queue, &urgent[i]);
+
+  for (i = 0; i < 2; i++) {
+    takes_and_does (&queue, &background[i]);
+    store_list_add (&held, &background[i]);
+  }
+  store_queue_add_all_first (&queue, &held);
+  for (i = 0; i < 3; i++)
+    takes_and_does (&queue, &background[i]);
+  store_queue_add_all_first (&queue, &held);
+  assert_true (store_queue_empty (&queue));
+}
+
+static int nr_done;
+
+static void
+expect_in_order (struct store_req *req, int error)
+{
+  assert_ptr_equal (req, &urgent[nr_done]);
+  assert_int_equal (error, -nr_done);
+  nr_done++;
+  *req = (struct store_req) { 0 }; /* it may be used again */
+}
+
+static void
+what_is_done_is_told_its_error (void **state)
+{
+  struct store_list done = { 0 };
+  int i;
+
+  (void) state;
+  nr_done = 0;
+  for (i = 0; i < 3; i++) {
+    urgent[i] = (struct store_req) { .done = expect_in_order };
+    store_done_add (&done, &urgent[i], -i);
+  }
+  store_done_call (&done);
+  assert_int_equal (nr_done, 3);
+  assert_null (store_list_take (&done));
+}
+
+static void
+a_depth_out_of_bounds_is_made_to_fit (void **state)
+{
+  struct store_queue queue;
+
+  (void) state;
+  store_queue_init (&queue, 0);
+  assert_int_equal (queue.depth, 1);
+  store_queue_init (&queue, 4096);
+  assert_int_equal (queue.depth, 4096);
+  store_queue_init (&queue, UINT32_MAX);
+  assert_int_equal (queue.depth, 4096);
+}
+
 int
 main (void)
 {
@@ -189,6 +261,9 @@ main (void)
     cmocka_unit_test (the_background_leaves_room),
     cmocka_unit_test (the_background_does_not_starve),
     cmocka_unit_test (what_had_its_turn_has_it_again_first),
+    cmocka_unit_test (what_was_held_goes_first_in_its_order),
+    cmocka_unit_test (what_is_done_is_told_its_error),
+    cmocka_unit_test (a_depth_out_of_bounds_is_made_to_fit),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
