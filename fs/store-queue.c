@@ -137,6 +137,15 @@ store_queue_take (struct store_queue *queue)
   return store_list_take (&queue->rest);
 }
 
+bool
+store_queue_pass (struct store_queue *queue)
+{
+  if (queue->urgent.head || queue->in_flight >= queue->depth)
+    return false;
+  queue->in_flight++;
+  return true;
+}
+
 void
 store_queue_done (struct store_queue *queue, const struct store_req *req)
 {

@@ -43,6 +43,11 @@ struct store_queue {
 /* A depth that is out of bounds is made to fit. */
 extern void store_queue_init (struct store_queue *queue, unsigned depth);
 
+/* Have one, that is not STORE_BACKGROUND, in flight at once.  False if others wait
+ * or there are as many as may be.
+ */
+extern bool store_queue_pass (struct store_queue *queue);
+
 /* Wait behind all others of its kind. */
 extern void store_queue_add (struct store_queue *queue, struct store_req *req);
 

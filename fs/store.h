@@ -33,6 +33,9 @@ enum store_op {
 #define STORE_MAY_TRIM 0x2u   /* ZERO: space may be given back */
 #define STORE_FAST_ZERO 0x4u  /* ZERO: -ENOTSUP rather than slow */
 #define STORE_BACKGROUND 0x8u /* READ, WRITE: nobody waits for it */
+#define STORE_AWAITED                                                          \
+  0x10u /* READ: the thread that submits it, alone, has
+                               * nothing else to do until it is done */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.
@@ -106,8 +109,8 @@ struct store_ops {
    */
   void (*detach) (struct store *store);
 
-  /* Start n requests, as one batch.  Any thread.  Never blocks on I/O, never
-   * fails: what goes wrong arrives in done.
+  /* Start n requests, as one batch.  Any thread.  Never blocks on I/O, but for one
+   * that is STORE_AWAITED, never fails: what goes wrong arrives in done.
    */
   void (*submit) (struct store *store, struct store_req **reqs, unsigned n);
 

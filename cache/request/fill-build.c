@@ -184,6 +184,14 @@ fill_req_done (struct store_req *store_req, int error)
   fill_release (req->fill);
 }
 
+/* Several are better sent at once, and done side by side. */
+void
+fill_await (struct fill *fill)
+{
+  if (fill->nr_reqs == 1)
+    fill->reqs[0].req.flags |= STORE_AWAITED;
+}
+
 void
 fill_submit (struct fill *fill)
 {

@@ -68,6 +68,9 @@ extern void fill_start (struct fill *fill, struct mapping *mapping,
 extern int fill_gather (struct fill *fill, const struct iomap_iter *iter,
                         uint64_t *page, uint64_t last, bool ahead);
 
+/* What is sent will be waited for, and by then there is nothing else to do. */
+extern void fill_await (struct fill *fill);
+
 /* Send it.  A fill of the pool may be another's afterwards. */
 extern void fill_submit (struct fill *fill);
 

@@ -23,6 +23,8 @@ fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
     do {
       fill_start (fill, mapping, fill == &own ? NULL : mapping->fills, &group);
       r = fill_gather (fill, iter, &first, last, false);
+      if (fill == &own && first > last)
+        fill_await (fill);
       fill_submit (fill);
       /* What did not fit is read at the same time, if another fill is free. */
     } while (first <= last && r == 0 && atomic_load (&group.error) == 0 &&
@@ -112,6 +114,7 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
     .length = iov.iov_len,
     .iov = &iov,
     .niov = 1,
+    .flags = STORE_AWAITED,
   };
   int r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
 

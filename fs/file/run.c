@@ -178,6 +178,39 @@ on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
   store_done_call (&done);
 }
 
+/* Read on this thread, which would sleep otherwise: no one has to be woken, first
+ * to take the result, then to hear of it.  What is to be tried again later goes
+ * the way of all others.  The lock is held, but not meanwhile.
+ */
+static void
+read_here (struct file_store *file, struct store_req *req,
+           struct store_list *done)
+{
+  struct file_call call;
+  int r, res;
+
+  do {
+    file_prepare (file, req, &call);
+    pthread_mutex_unlock (&file->lock);
+    res = file_make_call (&call);
+    pthread_mutex_lock (&file->lock);
+    r = file_advance (file, req, res);
+  } while (r == FILE_AGAIN);
+  if (r != FILE_LATER) {
+    finish (file, req, r, done);
+    return;
+  }
+  add_call (file, req);
+  file->engine->kick (file);
+}
+
+static bool
+may_read_here (struct file_store *file, const struct store_req *req)
+{
+  return (req->flags & STORE_AWAITED) && !file_is_cut (file, req) &&
+         store_queue_pass (&file->queue);
+}
+
 void
 file_submit (struct store *store, struct store_req **reqs, unsigned n)
 {
@@ -189,10 +222,12 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
   pthread_mutex_lock (&file->lock);
   for (i = 0; i < n; i++) {
     r = file_begin (file, reqs[i]);
-    if (r == FILE_AGAIN)
-      store_queue_add (&file->queue, reqs[i]);
-    else
+    if (r != FILE_AGAIN)
       store_done_add (&done, reqs[i], r);
+    else if (may_read_here (file, reqs[i]))
+      read_here (file, reqs[i], &done);
+    else
+      store_queue_add (&file->queue, reqs[i]);
   }
   start_waiting (file, &done);
   pthread_mutex_unlock (&file->lock);

@@ -130,8 +130,8 @@ write_durably (const struct file_call *call, const struct iovec *iov, int n)
   return r;
 }
 
-static int
-make_call (const struct file_call *call)
+int
+file_make_call (const struct file_call *call)
 {
   const struct iovec one = { call->base, call->length };
   const struct iovec *iov = call->n > 0 ? call->iov : &one;
@@ -251,7 +251,7 @@ work (void *opaque)
   struct job *job;
 
   while ((job = next_job (worker)) != NULL) {
-    job->res = make_call (&job->call);
+    job->res = file_make_call (&job->call);
     hand_in (worker->pool, job);
   }
   return NULL;

@@ -12,4 +12,7 @@
 
 extern const struct file_engine file_threads;
 
+/* What its threads do: make the call and wait.  Returns its result. */
+extern int file_make_call (const struct file_call *call);
+
 #endif /* FOLIO_FILE_THREADS_H */

@@ -37,6 +37,7 @@ struct cut {
   struct rig rig; /* first */
   struct place *place;
   _Atomic int lines; /* in the log */
+  unsigned ios;      /* reads so far */
   uint8_t *buf;      /* MIB bytes, and 0xaa, unless read into */
 };
 
@@ -72,12 +73,21 @@ size_of (const struct cut *cut)
   return (uint64_t) size;
 }
 
+/* A read may be done by either kind of thread: both, the one or the other first. */
 static int
 io (struct cut *cut, enum store_op op, unsigned flags, uint64_t offset,
     uint64_t length)
 {
   void *buf = op == STORE_READ || op == STORE_WRITE ? cut->buf : NULL;
+  int r;
 
+  if (op == STORE_READ) {
+    flags |= cut->ios++ % 2 ? STORE_AWAITED : 0;
+    r = rig_io (&cut->rig, op, flags, offset, buf, length);
+    flags ^= STORE_AWAITED;
+    assert_int_equal (rig_io (&cut->rig, op, flags, offset, buf, length), r);
+    return r;
+  }
   return rig_io (&cut->rig, op, flags, offset, buf, length);
 }
 

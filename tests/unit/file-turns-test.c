@@ -122,12 +122,57 @@ background_writes_leave_room_for_reads (void **state)
   free (buf);
 }
 
+/* Its thread has nothing else to do: it makes the call, and no loop is needed. */
+static void
+who_awaits_a_read_does_it (void **state)
+{
+  char *buf = aligned_memory (8 * 4096, 0), *data = aligned_memory (4096, 0x5a);
+  struct turns turns;
+  struct rig rig;
+  int i;
+
+  (void) state;
+  turns_begin (&turns, &rig, 1, data);
+  turns_submit (&turns, &rig, 0, 1, STORE_WRITE, 0);
+  turns_end (&turns, &rig, 1);
+
+  turns_begin (&turns, &rig, 1, buf);
+  for (i = 0; i < 2; i++) {
+    turns_submit (&turns, &rig, i, 1, STORE_READ, STORE_AWAITED);
+    assert_int_equal (turns.nr_done, i + 1);
+    assert_int_equal (file_store_of (rig.store)->queue.in_flight, 0);
+  }
+  turns_end (&turns, &rig, 2);
+  assert_memory_equal (buf, data, 4096);
+  free (buf);
+  free (data);
+}
+
+/* But not out of turn. */
+static void
+who_awaits_a_read_may_have_to_queue (void **state)
+{
+  void *buf = aligned_memory (8 * 4096, 0);
+  struct turns turns;
+  struct rig rig;
+
+  (void) state;
+  turns_begin (&turns, &rig, 2, buf);
+  turns_submit (&turns, &rig, 0, 2, STORE_READ, 0);
+  turns_submit (&turns, &rig, 2, 1, STORE_READ, STORE_AWAITED);
+  assert_int_equal (turns.nr_done, 0);
+  turns_end (&turns, &rig, 3);
+  free (buf);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (reads_go_before_background_writes),
     cmocka_unit_test (background_writes_leave_room_for_reads),
+    cmocka_unit_test (who_awaits_a_read_does_it),
+    cmocka_unit_test (who_awaits_a_read_may_have_to_queue),
   };
 
   return RUN_WITH_ENGINES (tests);

@@ -252,6 +252,28 @@ a_depth_out_of_bounds_is_made_to_fit (void **state)
   assert_int_equal (queue.depth, 4096);
 }
 
+static void
+who_passes_by_counts (void **state)
+{
+  struct store_queue queue;
+
+  (void) state;
+  fill (&queue, 2, 0, 1);
+  urgent[0] = urgent[1] = (struct store_req) { 0 };
+  assert_true (store_queue_pass (&queue)); /* the background waits */
+  assert_true (store_queue_pass (&queue));
+  assert_false (store_queue_pass (&queue)); /* that would be three */
+  takes (&queue, NULL);
+  store_queue_done (&queue, &urgent[0]);
+  store_queue_add (&queue, &urgent[1]);
+  assert_false (store_queue_pass (&queue)); /* it was there before */
+  takes (&queue, &urgent[1]);
+  store_queue_done (&queue, &urgent[0]);
+  store_queue_done (&queue, &urgent[1]);
+  assert_int_equal (queue.in_flight, 0);
+  takes_and_does (&queue, &background[0]);
+}
+
 int
 main (void)
 {
@@ -264,6 +286,7 @@ main (void)
     cmocka_unit_test (what_was_held_goes_first_in_its_order),
     cmocka_unit_test (what_is_done_is_told_its_error),
     cmocka_unit_test (a_depth_out_of_bounds_is_made_to_fit),
+    cmocka_unit_test (who_passes_by_counts),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
