@@ -91,7 +91,9 @@ fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
   }
   iomap_iter_stop (&iter);
 
-  folio = index_get (mapping->folios.index, marker);
+  folio = marker == NO_MARKER
+            ? NULL
+            : index_get_next (mapping->folios.index, marker, first + count - 1);
   if (folio) {
     atomic_fetch_or (&folio->flags, FOLIO_READAHEAD);
     folio_put (mapping->folios.arena, folio);

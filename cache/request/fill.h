@@ -48,8 +48,10 @@ extern int fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
                        uint64_t first, uint64_t last);
 
 /* Begin to read pages [first, first+count) that are not there, as far as it
- * can be done without waiting; page `marker' gets FOLIO_READAHEAD.
+ * can be done without waiting; page `marker', or if that is a hole the next of
+ * them that is not, gets FOLIO_READAHEAD.
  */
+#define NO_MARKER UINT64_MAX
 extern void fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
                         uint64_t marker);
 

@@ -170,23 +170,29 @@ pass_on_waste (struct conn *conn)
     readahead_feedback (conn->ra, wasted - seen, 0);
 }
 
-/* The pages from the iterator's place on, n bytes, are missing: read them, and
- * have readahead think about it.
+/* A read, as far as it has got. */
+struct progress {
+  bool waited;     /* the store had to be waited for */
+  uint64_t looked; /* so far has readahead been told of it; byte of the disk */
+};
+
+/* Pages [first, last] are missing, of which one mapping ends before page `behind':
+ * have readahead think about it, and begin to read what lies behind that, as the
+ * request needs it too.
  */
-static int
-read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t n)
+static void
+look_ahead (struct conn *conn, uint64_t first, uint64_t behind, uint64_t last)
 {
   struct mapping *mapping = conn->mapping;
-  uint64_t first = iter->pos >> PAGE_SHIFT;
-  uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
   struct ra_window window;
 
   pass_on_waste (conn);
   readahead_miss (conn->ra, first, last - first + 1, mapping->folios.nr_pages,
                   &window);
+  if (behind <= last)
+    fill_ahead (mapping, behind, last - behind + 1, NO_MARKER);
   if (window.count)
     fill_ahead (mapping, window.first, window.count, window.marker);
-  return fill_pages (mapping, iter, first, last);
 }
 
 /* Most to fill at once before it is copied out, so that a long request cannot
@@ -197,6 +203,27 @@ max_fill (const struct mapping *mapping)
 {
   return max_u64 (
     ((uint64_t) mapping->folios.arena->nr_pages << PAGE_SHIFT) / 64, PAGE_SIZE);
+}
+
+/* The pages from the iterator's place on, as many as it may be, are missing, and
+ * the request goes on until end: read them.
+ */
+static int
+read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t end,
+            struct progress *progress)
+{
+  struct mapping *mapping = conn->mapping;
+  uint64_t max = max_fill (mapping);
+  uint64_t n = min_u64 (iomap_iter_length (iter), max);
+  uint64_t first = iter->pos >> PAGE_SHIFT;
+  uint64_t last = (iter->pos + n - 1) >> PAGE_SHIFT;
+
+  if (iter->pos >= progress->looked) {
+    progress->looked = max_u64 (min_u64 (end, iter->pos + max), iter->pos + n);
+    look_ahead (conn, first, last + 1, (progress->looked - 1) >> PAGE_SHIFT);
+  }
+  progress->waited = true;
+  return fill_pages (mapping, iter, first, last);
 }
 
 /* Get the mapping at offset, from the beginning of its page on if it reaches so
@@ -220,39 +247,32 @@ begin_miss (struct mapping *mapping, struct iomap_iter *iter, size_t count,
   return iomap_iter_next (iter);
 }
 
-/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error;
- * sets *waited if the store had to be waited for.
- */
+/* Serve a miss at offset.  Returns the bytes now in buf, or 0, or an error. */
 static int64_t
 read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
-           bool *waited)
+           struct progress *progress)
 {
   struct mapping *mapping = conn->mapping;
   struct iomap_iter iter;
-  uint64_t length;
+  uint64_t left;
   int64_t n = 0;
   int r;
 
   r = begin_miss (mapping, &iter, count, offset);
   if (r < 0)
     return r;
-  length = iomap_iter_length (&iter);
+  left = min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count);
   if (iter.iomap.type != IOMAP_MAPPED) {
-    n = read_zeroes (mapping, &iter, buf, offset,
-                     min_u64 (iter.pos + length - offset, count));
+    n = read_zeroes (mapping, &iter, buf, offset, left);
     r = 0;
   }
   else {
-    length = min_u64 (length, max_fill (mapping));
-    *waited = true;
-    r = read_pages (conn, &iter, length);
+    r = read_pages (conn, &iter, offset + count, progress);
     /* All memory is taken by what is not clean, and a read waits for no
      * write-back.
      */
     if (r == -ENOMEM) {
-      n = read_past_cache (
-        mapping, &iter, buf, offset,
-        min_u64 (iter.pos + iomap_iter_length (&iter) - offset, count));
+      n = read_past_cache (mapping, &iter, buf, offset, left);
       r = n < 0 ? (int) n : 0;
     }
   }
@@ -265,20 +285,20 @@ read_miss (struct conn *conn, void *buf, size_t count, uint64_t offset,
 int
 read_buffered (struct conn *conn, void *buf, size_t count, uint64_t offset)
 {
-  bool waited = false;
+  struct progress progress = { 0 };
   int64_t n;
 
   while (count > 0) {
     n = (int64_t) read_cached (conn, buf, count, offset, true);
     if (n == 0)
-      n = read_miss (conn, buf, count, offset, &waited);
+      n = read_miss (conn, buf, count, offset, &progress);
     if (n < 0)
       return (int) n;
     buf = (uint8_t *) buf + n;
     offset += (uint64_t) n;
     count -= (size_t) n;
   }
-  return waited;
+  return progress.waited;
 }
 
 static int

@@ -151,6 +151,69 @@ test_islands (void **state)
   fixture_stop (f);
 }
 
+#define STEP (128 * KiB)
+
+/* A page of data every 128 KiB, and that is known. */
+static struct fixture *
+start_with_holes (uint64_t readahead)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .cache_size = 64 * MiB, .readahead = readahead });
+
+  fake_store_set_status (f->fake, 0, f->config.disk_size, STORE_HOLE);
+  for (uint64_t pos = 0; pos < f->config.disk_size; pos += STEP) {
+    store_put (f, pos, PAGE, 0);
+    fake_store_set_status (f->fake, pos, PAGE, STORE_DATA);
+  }
+  learn_extents (f);
+  fake_store_clear (f->fake);
+  return f;
+}
+
+/* Holes that are known do not make a request wait for one part after the other. */
+static void
+test_between_holes (void **state)
+{
+  struct fixture *f = start_with_holes (0);
+  static uint8_t buf[MiB];
+  struct job job = { .op = JOB_READ, .buf = buf, .count = MiB };
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 1, &job);
+  fake_store_wait_held (f->fake, STORE_READ, MiB / STEP);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&job), 0);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), MiB / STEP * PAGE);
+  for (uint64_t pos = 0; pos < MiB; pos += STEP) {
+    expect (f, pos, PAGE, 0);
+    expect_zero (f, pos + PAGE, STEP - PAGE);
+  }
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* Nor hide that it is one of a stream, of which each place is read once. */
+static void
+test_stream_over_holes (void **state)
+{
+  struct fixture *f = start_with_holes (MiB);
+  const uint64_t n = 2 * STEP;
+  static uint8_t buf[2 * STEP];
+  uint64_t pos, reads = 0;
+
+  (void) state;
+  for (pos = 0; pos < 8 * MiB; pos += n) {
+    assert_int_equal (cache_read (f->conn, buf, n, pos), 0);
+    reads = fake_store_count (f->fake, STORE_READ);
+    if (pos >= n)
+      assert_true (reads > (pos + n) / STEP); /* some are ahead */
+  }
+  assert_int_equal (fake_store_bytes (f->fake, STORE_READ), reads * PAGE);
+  check_state (f);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -160,6 +223,8 @@ main (void)
     cmocka_unit_test (test_long_requests),
     cmocka_unit_test (test_long_request_fails),
     cmocka_unit_test (test_islands),
+    cmocka_unit_test (test_between_holes),
+    cmocka_unit_test (test_stream_over_holes),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
