@@ -58,6 +58,12 @@ struct iomap_place {
   uint64_t cookie; /* the fs's own */
 };
 
+/* What survey says. */
+enum { IOMAP_HERE, IOMAP_ANYWHERE };
+
+/* The most runs of one store write. */
+#define IOMAP_MAX_RUNS 256
+
 struct fs;
 
 struct iomap_ops {
@@ -86,6 +92,15 @@ struct iomap_ops {
    * been told of zeroes (zeroed); called under folio locks.
    */
   bool (*valid) (struct fs *fs, const struct iomap *iomap);
+
+  /* Where would [pos, pos+*length) go, which is dirty, if it was written back?
+   * *length is cut to what goes to one place.  Returns IOMAP_ANYWHERE if that is
+   * still to be chosen, so that others of which the same is said can go with it,
+   * IOMAP_HERE if it is not; or -EAGAIN as map_for_writeback.  A guess, lest more
+   * be taken than can be sent.  Optional: all go anywhere.  Loop thread; does not
+   * block.
+   */
+  int (*survey) (struct fs *fs, uint64_t pos, uint64_t *length);
 
   /* Data of these runs, n of them in the order of their place, has been taken to
    * be written back: where to?  The store's bytes that place says become the
@@ -183,6 +198,8 @@ struct fs {
   uint64_t size;
   uint32_t block_size; /* grain of partial writes: what covers less than one
                         * of these must read the rest; 512 to 4096 bytes */
+  unsigned max_runs;   /* that it can place one behind the other, at most
+                        * IOMAP_MAX_RUNS */
 
   /* What the fs's user knows better than store and mapping: is pos in a range
    * that reads as zero although the store may have lost the zero?  If so begin

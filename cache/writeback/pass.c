@@ -153,61 +153,124 @@ max_length (struct writeback *wb, struct wb_pass *pass, uint64_t start)
   return end - start;
 }
 
-/* --- sending it --- */
+/* Dirty runs that are to be sent together. */
+struct gathered {
+  struct iomap_run runs[IOMAP_MAX_RUNS];
+  unsigned n;
+  uint64_t bytes;
+  uint64_t next; /* where the folio of the first ends */
+  bool full;     /* no other can go with them */
+};
 
-/* Make the ioend of the folio's dirty run that begins at sector, and set
- * pass->pos behind what was looked at.  NULL and *r as in ioend_make.
+/* Does the run go to one place, and may others go with it?  Cuts it to what does.
+ * False if it has no place yet.
  */
-static struct ioend *
-try_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
-         unsigned sector, int *r)
+static bool
+survey (struct writeback *wb, struct iomap_run *run, bool *alone)
 {
-  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-  struct iomap_run run = { .start = start, .end = start };
-  uint64_t end = start, max = max_length (wb, pass, start);
-  struct ioend *ioend = NULL;
+  uint64_t length = run->end - run->start;
+  struct fs *fs = wb->fs;
+  int r = IOMAP_ANYWHERE;
 
-  *r = 0;
-  if (max == 0)
-    return NULL;
-  pass->found = true;
-  run.end = guess_run_end (wb, folio, sector, max);
-  if (run.end > start)
-    ioend = ioend_make (wb, &run, 1, pass->kind, &end, r);
-  if (*r == -EBUSY || *r == -EAGAIN)
-    pass->skipped = true;
-  if (*r == -EBUSY)
-    end = folio_end (folio);
-  else if (*r == 0 && ioend == NULL)
-    end = start + SECTOR_SIZE; /* it is gone, but there may be more */
-  pass->pos = end;
-  return ioend;
+  if (fs->ops->survey)
+    r = fs->ops->survey (fs, run->start, &length);
+  run->end = min_u64 (run->end, run->start + length);
+  *alone |= r != IOMAP_ANYWHERE;
+  return r >= 0;
 }
 
-/* Make the next ioend of the pass.  NULL when the slice should end: the pass
- * is over, the budget of folios to look at, or (*r is -ENOBUFS) buffers are.
+/* Add the folio's dirty run that begins at sector, if it can go with the others,
+ * and set pass->pos behind what was looked at.
+ */
+static void
+add_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
+         unsigned sector, struct gathered *g)
+{
+  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+  struct iomap_run run = { .start = start };
+  uint64_t max = max_length (wb, pass, start);
+  const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
+  bool alone = bad && bad->start <= start;
+
+  if (max == 0)
+    return;
+  pass->found = true;
+  max = min_u64 (max, wb->max_io - g->bytes);
+  run.end = guess_run_end (wb, folio, sector, max);
+  pass->pos = start + SECTOR_SIZE; /* if it is gone, there may be more */
+  if (run.end == start)
+    return;
+  if (!survey (wb, &run, &alone)) {
+    pass->skipped = true;
+    pass->pos = run.end;
+    return;
+  }
+  g->full = alone;
+  pass->pos = start;
+  if (alone && g->n > 0)
+    return;
+  if (g->n == 0)
+    g->next = folio_end (folio);
+  pass->pos = run.end;
+  g->bytes += run.end - start;
+  g->runs[g->n++] = run;
+  g->full |= g->n == wb->fs->max_runs || g->bytes >= wb->max_io;
+}
+
+/* Find what can be sent together, from pass->pos on.  Nothing if the pass is over,
+ * or the budget of folios to look at.
+ */
+static void
+gather (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
+        unsigned *budget, struct gathered *g)
+{
+  struct folio *folio;
+  unsigned sector;
+
+  g->n = 0;
+  g->bytes = 0;
+  g->full = false;
+  while (!g->full && *budget > 0) {
+    --*budget;
+    folio = next_run (wb, pass, &sector);
+    if (folio == NULL)
+      break;
+    if (filter == NULL || filter (wb, folio))
+      add_run (wb, pass, folio, sector, g);
+    else
+      pass->pos = folio_end (folio);
+    folio_put (wb->folios->arena, folio);
+  }
+}
+
+/* --- sending it --- */
+
+/* Make the next ioend of the pass, and set pass->pos behind it.  NULL when the
+ * slice should end: the pass is over, the budget is, or (*r is -ENOBUFS) buffers
+ * are.
  */
 static struct ioend *
 next_ioend (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
             unsigned *budget, int *r)
 {
   struct ioend *ioend = NULL;
-  struct folio *folio;
-  unsigned sector;
+  struct gathered g;
+  uint64_t end;
 
   *r = 0;
-  while (ioend == NULL && *r != -ENOBUFS && *budget > 0) {
-    --*budget;
-    folio = next_run (wb, pass, &sector);
-    if (folio == NULL) {
-      pass->active = false;
+  while (ioend == NULL && *r != -ENOBUFS) {
+    gather (wb, pass, filter, budget, &g);
+    if (g.n == 0) {
+      pass->active = *budget == 0;
       break;
     }
-    if (filter == NULL || filter (wb, folio))
-      ioend = try_run (wb, pass, folio, sector, r);
-    else
-      pass->pos = folio_end (folio);
-    folio_put (wb->folios->arena, folio);
+    ioend = ioend_make (wb, g.runs, g.n, pass->kind, &end, r);
+    pass->skipped |= *r == -EBUSY || *r == -EAGAIN;
+    if (*r == -EBUSY)
+      end = g.next;
+    else if (*r == 0 && ioend == NULL)
+      end += SECTOR_SIZE; /* it is gone, but there may be more */
+    pass->pos = end;
   }
   return ioend;
 }

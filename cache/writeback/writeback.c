@@ -44,20 +44,24 @@ choose_max_io (const struct writeback *wb)
   return max < PAGE_SIZE ? PAGE_SIZE : max & ~(PAGE_SIZE - 1);
 }
 
+/* n of them, and behind them the ranges and runs of each. */
 static int
-init_ioends (struct writeback *wb, unsigned n)
+init_ioends (struct writeback *wb, size_t n)
 {
-  unsigned i, runs = 1;
+  size_t i, max_runs = wb->fs->max_runs;
+  struct range *ranges;
+  struct iomap_run *runs;
 
-  wb->ioends = calloc (n, sizeof *wb->ioends);
-  wb->ranges = calloc ((size_t) n * runs, sizeof *wb->ranges);
-  wb->runs = calloc ((size_t) n * runs, sizeof *wb->runs);
-  if (wb->ioends == NULL || wb->ranges == NULL || wb->runs == NULL)
+  wb->ioends =
+    calloc (n, sizeof *wb->ioends + max_runs * (sizeof *ranges + sizeof *runs));
+  if (wb->ioends == NULL)
     return -ENOMEM;
+  ranges = (struct range *) (wb->ioends + n);
+  runs = (struct iomap_run *) (ranges + n * max_runs);
   for (i = 0; i < n; i++) {
     wb->ioends[i].wb = wb;
-    wb->ioends[i].ranges = &wb->ranges[(size_t) i * runs];
-    wb->ioends[i].runs = &wb->runs[(size_t) i * runs];
+    wb->ioends[i].ranges = ranges + i * max_runs;
+    wb->ioends[i].runs = runs + i * max_runs;
     wb->ioends[i].next = wb->free;
     wb->free = &wb->ioends[i];
   }
@@ -85,8 +89,6 @@ void
 writeback_destroy (struct writeback *wb)
 {
   free (wb->ioends);
-  free (wb->ranges);
-  free (wb->runs);
 }
 
 /* --- background work --- */

@@ -131,9 +131,7 @@ struct writeback {
   struct writeback_config config;
 
   /* The loop thread's. */
-  struct ioend *ioends;   /* config.io_depth of them, */
-  struct range *ranges;   /* and their ranges */
-  struct iomap_run *runs; /* and runs */
+  struct ioend *ioends; /* config.io_depth of them */
   struct ioend *free;
   unsigned in_flight;
   unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */

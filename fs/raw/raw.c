@@ -437,6 +437,7 @@ raw_open (struct store *store, struct fs **fs)
   raw->fs.store = store;
   raw->fs.size = store->geo.size;
   raw->fs.block_size = store->geo.min_io;
+  raw->fs.max_runs = 1;
   raw_lookahead_init (raw);
   *fs = &raw->fs;
   return 0;

@@ -145,6 +145,7 @@ set_defaults (struct fixture_config *c)
   DEFAULT (best_io, 1 * MiB);
   DEFAULT (max_order, c->small_folios ? 0 : 9);
   DEFAULT (io_depth, 16);
+  DEFAULT (max_runs, 1);
 }
 
 static void
@@ -172,6 +173,7 @@ start_store (struct fixture *f)
   f->fake->store.geo.readonly = c->readonly;
   f->fake->store.geo.can_fast_zero = !c->no_fast_zero;
   assert_int_equal (raw_open (&f->fake->store, &f->fs), 0);
+  f->fs->max_runs = c->max_runs;
   f->raw_ops = f->fs->ops;
   f->ops = *f->fs->ops;
   f->fs->ops = &f->ops;

@@ -57,6 +57,7 @@ struct fixture_config {
   unsigned max_order; /* [9; the cache takes less if it is small] */
   bool small_folios;  /* max_order 0 */
   unsigned io_depth;  /* [16] */
+  unsigned max_runs;  /* [1] that the fs says it can place together */
   bool fake_clock;    /* waiting with a deadline moves the clock there */
   bool readonly;
   bool no_fast_zero;

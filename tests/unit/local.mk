@@ -39,6 +39,7 @@ UNIT_TESTS = \
 	unit/folio-test \
 	unit/fs-life-test \
 	unit/full-store-test \
+	unit/gather-test \
 	unit/gone-test \
 	unit/gone-zero-test \
 	unit/group-commit-test \
@@ -305,6 +306,7 @@ unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_redo_test_SOURCES = unit/map-run.h unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
+unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
