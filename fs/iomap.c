@@ -33,6 +33,7 @@ iomap_iter_stop (struct iomap_iter *iter)
   if (ops->end)
     ops->end (iter->fs, iter->pos, iomap_iter_length (iter), iter->processed,
               iter->flags, &iter->iomap);
+  iomap_read_end (iter->fs, iter->counted);
 }
 
 int
@@ -49,10 +50,14 @@ iomap_iter_next (struct iomap_iter *iter)
   }
   if (iter->len == 0)
     return 0;
+  if (iter->fs->moves)
+    iter->counted = readers_begin (iter->fs);
   r = iter->fs->ops->begin (iter->fs, iter->pos, iter->len, iter->flags,
                             &iter->iomap);
-  if (r < 0)
+  if (r < 0) {
+    iomap_read_end (iter->fs, iter->counted);
     return r;
+  }
   assert (iter->iomap.offset <= iter->pos &&
           iter->pos - iter->iomap.offset < iter->iomap.length);
   iter->active = true;

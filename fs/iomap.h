@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "fs/env.h"
+#include "fs/readers.h"
 #include "fs/store.h"
 
 enum iomap_type {
@@ -200,6 +201,10 @@ struct fs {
                         * of these must read the rest; 512 to 4096 bytes */
   unsigned max_runs;   /* that it can place one behind the other, at most
                         * IOMAP_MAX_RUNS */
+  bool moves;          /* data may move on the store, and where it was is used
+                        * again, when no reader is there any more: those of
+                        * iterators are counted */
+  struct readers readers;
 
   /* What the fs's user knows better than store and mapping: is pos in a range
    * that reads as zero although the store may have lost the zero?  If so begin
@@ -260,7 +265,8 @@ fs_note_zeroed (struct fs *fs)
  *   }
  *
  * iomap_iter_next returns 1 with iter.iomap set, 0 at the end, or a negative
- * errno.  To stop early with an error, call iomap_iter_stop.
+ * errno.  To stop early with an error, call iomap_iter_stop.  What is read from
+ * iomap.addr is read by then; or counted besides, by iomap_read_begin.
  */
 struct iomap_iter {
   struct fs *fs;
@@ -268,7 +274,8 @@ struct iomap_iter {
   uint64_t len; /* bytes left */
   uint64_t processed;
   unsigned flags;
-  bool active; /* begin was called without its end */
+  bool active;      /* begin was called without its end */
+  unsigned counted; /* of fs->readers, if it is */
   struct iomap iomap;
 };
 
@@ -285,11 +292,36 @@ iomap_iter_length (const struct iomap_iter *iter)
   return end - iter->pos < iter->len ? end - iter->pos : iter->len;
 }
 
+/* A read that may go on when the iterator, now in use, is not any more; its end.
+ * Any thread.
+ */
+static inline unsigned
+iomap_read_begin (const struct iomap_iter *iter)
+{
+  if (iter->fs->moves)
+    readers_join (iter->fs, iter->counted);
+  return iter->counted;
+}
+
+static inline void
+iomap_read_end (struct fs *fs, unsigned counted)
+{
+  if (fs->moves)
+    readers_end (fs, counted);
+}
+
 /* Does the current mapping still hold (IOMAP_F_STALE in Linux's words)? */
 static inline bool
 iomap_iter_valid (const struct iomap_iter *iter)
 {
   return iter->fs->ops->valid (iter->fs, &iter->iomap);
+}
+
+/* What has left the cache since the mapping was given out may be elsewhere. */
+static inline bool
+iomap_iter_moved (const struct iomap_iter *iter)
+{
+  return iter->fs->moves && !iomap_iter_valid (iter);
 }
 
 #endif /* FOLIO_IOMAP_H */

@@ -120,12 +120,14 @@ fill_group_wait (struct env *env, struct fill_group *group)
 /* --- one fill --- */
 
 void
-fill_start (struct fill *fill, struct mapping *mapping, struct fill_pool *pool,
+fill_start (struct fill *fill, struct mapping *mapping,
+            const struct iomap_iter *iter, struct fill_pool *pool,
             struct fill_group *group)
 {
   fill->mapping = mapping;
   fill->pool = pool;
   fill->group = group;
+  fill->counted = iomap_read_begin (iter);
   fill->nr_runs = fill->nr_reqs = 0;
   atomic_store (&fill->pending, 1);
   if (group)
@@ -158,6 +160,7 @@ fill_finish (struct fill *fill)
       folio_put (mapping->folios.arena, run->folio);
     }
   }
+  iomap_read_end (mapping->fs, fill->counted);
   if (fill->pool)
     pool_put (fill->pool, fill);
   if (group)

@@ -36,6 +36,7 @@ struct fill {
   struct fill_group *group; /* NULL: nobody waits */
   struct fill *next;
   _Atomic unsigned pending; /* requests, and one while being built */
+  unsigned counted;         /* of fs->readers */
   unsigned nr_runs, nr_reqs;
   struct fill_run runs[FILL_RUNS]; /* those of a folio stand together */
   struct iovec iov[FILL_RUNS];     /* of the same run */
@@ -54,11 +55,12 @@ extern void fill_group_start (struct fill_group *group);
 /* Wait for all fills of the group; returns 0 or an error that one had. */
 extern int fill_group_wait (struct env *env, struct fill_group *group);
 
-/* Begin to build a fill: of the pool, or NULL; of the group, or NULL if nobody
- * waits.  Must be submitted.
+/* Begin to build a fill, of what the iterator has: of the pool, or NULL; of the
+ * group, or NULL if nobody waits.  Must be submitted.
  */
 extern void fill_start (struct fill *fill, struct mapping *mapping,
-                        struct fill_pool *pool, struct fill_group *group);
+                        const struct iomap_iter *iter, struct fill_pool *pool,
+                        struct fill_group *group);
 
 /* Grab folios of pages [*page, last] and add what they miss, until the fill is
  * full or something would have to be waited for.  For that readahead never

@@ -21,7 +21,8 @@ fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
     fill_group_start (&group);
     fill = &own;
     do {
-      fill_start (fill, mapping, fill == &own ? NULL : mapping->fills, &group);
+      fill_start (fill, mapping, iter, fill == &own ? NULL : mapping->fills,
+                  &group);
       r = fill_gather (fill, iter, &first, last, false);
       if (fill == &own && first > last)
         fill_await (fill);
@@ -60,7 +61,7 @@ ahead_in_mapping (struct mapping *mapping, const struct iomap_iter *iter,
     fill = fill_pool_get (mapping->fills);
     if (fill == NULL)
       return false;
-    fill_start (fill, mapping, mapping->fills, NULL);
+    fill_start (fill, mapping, iter, mapping->fills, NULL);
     r = fill_gather (fill, iter, &first, last, true);
     mark_unread (fill);
     fill_submit (fill);

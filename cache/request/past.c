@@ -63,5 +63,7 @@ read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
     n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
     folio_put (mapping->folios.arena, folio);
   }
+  if (iomap_iter_moved (iter))
+    n = 0;
   return n ? read_bounced (mapping, iter, buf, pos, n) : 0;
 }

@@ -65,6 +65,7 @@ UNIT_TESTS = \
 	unit/raw-test \
 	unit/raw-zero-test \
 	unit/readahead-test \
+	unit/readers-test \
 	unit/reclaim-block-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
@@ -307,6 +308,7 @@ unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_redo_test_SOURCES = unit/map-run.h unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
+unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
