@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "cache/base/lazy-map.h"
+#include "cache/base/num.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -16,12 +17,6 @@
 
 #define HUGE_SIZE ((size_t) 2 << 20)
 #define SMALL_SIZE ((size_t) 4096)
-
-static size_t
-round_up (size_t n, size_t unit)
-{
-  return (n + unit - 1) / unit * unit;
-}
 
 static void *
 map (size_t bytes)

@@ -32,6 +32,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/folio/reclaim-policy.h"
 
@@ -48,12 +49,6 @@
 
 /* The kinds of ghosts. */
 enum { LEFT_SMALL, LEFT_MAIN };
-
-static uint32_t
-min (uint32_t a, uint32_t b)
-{
-  return a < b ? a : b;
-}
 
 static uint32_t
 percent (const struct policy *policy, uint32_t n)
@@ -150,9 +145,10 @@ adapt (struct policy *policy, unsigned kind, uint32_t step)
   uint32_t lowest = percent (policy, MIN_TARGET);
 
   if (kind == LEFT_SMALL)
-    policy->target = min (policy->target + step, percent (policy, MAX_TARGET));
+    policy->target =
+      (uint32_t) min_u64 (policy->target + step, percent (policy, MAX_TARGET));
   else
-    policy->target -= min (step, policy->target - lowest);
+    policy->target -= (uint32_t) min_u64 (step, policy->target - lowest);
 }
 
 /* Has the folio been here lately? */

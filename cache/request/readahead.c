@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "cache/base/num.h"
 #include "cache/request/readahead.h"
 
 #define NR_STREAMS 16
@@ -75,18 +76,6 @@ readahead_destroy (struct readahead *ra)
 }
 
 static uint64_t
-min (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
-}
-
-static uint64_t
-max (uint64_t a, uint64_t b)
-{
-  return a > b ? a : b;
-}
-
-static uint64_t
 distance (uint64_t a, uint64_t b)
 {
   return a > b ? a - b : b - a;
@@ -109,7 +98,7 @@ static bool
 in_trail (const struct stream *s, uint64_t page, uint64_t count)
 {
   return has_window (s) && page < s->start &&
-         s->start - page <= max (TRAIL * count, 2 * s->size);
+         s->start - page <= max_u64 (TRAIL * count, 2 * s->size);
 }
 
 /* How far page is from where the stream may go on: 0 in its window, or at its
@@ -124,7 +113,7 @@ stream_distance (const struct stream *s, uint64_t page)
     return 0;
   d = distance (page, s->next);
   if (has_window (s))
-    d = min (d, distance (page, s->ahead));
+    d = min_u64 (d, distance (page, s->ahead));
   return d;
 }
 
@@ -191,9 +180,9 @@ static void
 advance (struct readahead *ra, struct stream *s, uint64_t first, uint64_t size,
          uint64_t end, struct ra_window *window)
 {
-  s->size = max (min (size, ra->limit), 1);
+  s->size = max_u64 (min_u64 (size, ra->limit), 1);
   s->start = first;
-  s->ahead = min (window_end (first, s->size), end);
+  s->ahead = min_u64 (window_end (first, s->size), end);
   if (s->ahead <= first) {
     s->ahead = first;
     return;
@@ -219,16 +208,17 @@ stream_miss (struct readahead *ra, struct stream *s, uint64_t first,
   bool exact = first == s->next || first + 1 == s->next;
 
   s->used = ra->clock;
-  s->next = max (s->next, last);
+  s->next = max_u64 (s->next, last);
   if (has_window (s)) {
     /* Before the window it only is late. */
     if (last > s->start)
-      advance (ra, s, max (s->ahead, last), s->size * 2, end, window);
+      advance (ra, s, max_u64 (s->ahead, last), s->size * 2, end, window);
     return;
   }
   s->score += exact ? 2 : 1;
   if (trusted (ra, s))
-    advance (ra, s, s->next, max (4 * (last - first), MIN_WINDOW), end, window);
+    advance (ra, s, s->next, max_u64 (4 * (last - first), MIN_WINDOW), end,
+             window);
 }
 
 void
@@ -243,7 +233,7 @@ readahead_miss (struct readahead *ra, uint64_t first, uint64_t count,
 
   pthread_mutex_lock (&ra->lock);
   ++ra->clock;
-  s = find_stream (ra, first, min (count, ra->max_pages));
+  s = find_stream (ra, first, min_u64 (count, ra->max_pages));
   if (s)
     stream_miss (ra, s, first, first + count, end, window);
   else
@@ -268,7 +258,7 @@ readahead_marker (struct readahead *ra, uint64_t page, uint64_t end,
     if (s->used == 0 || !in_window (s, page))
       continue;
     s->used = ra->clock;
-    s->next = max (s->next, page + 1);
+    s->next = max_u64 (s->next, page + 1);
     advance (ra, s, s->ahead, s->size * 2, end, window);
     break;
   }
@@ -284,9 +274,9 @@ judge (struct readahead *ra)
   uint64_t total = ra->nr_wasted + ra->nr_used;
 
   if (ra->nr_wasted > total / 4)
-    ra->limit = max (ra->limit / 2, min (MIN_WINDOW, ra->max_pages));
+    ra->limit = max_u64 (ra->limit / 2, min_u64 (MIN_WINDOW, ra->max_pages));
   else if (ra->nr_wasted <= total / 16)
-    ra->limit = min (ra->limit * 2, ra->max_pages);
+    ra->limit = min_u64 (ra->limit * 2, ra->max_pages);
   ra->nr_wasted = ra->nr_used = 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "cache/base/num.h"
 #include "cache/writeback/bad-ranges.h"
 
 uint64_t
@@ -15,18 +16,6 @@ backoff_next (uint64_t backoff)
   if (backoff == 0)
     return BACKOFF_MIN;
   return backoff < BACKOFF_MAX / 2 ? backoff * 2 : BACKOFF_MAX;
-}
-
-static uint64_t
-min (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
-}
-
-static uint64_t
-max (uint64_t a, uint64_t b)
-{
-  return a > b ? a : b;
 }
 
 /* The number of the first that ends behind pos; n if none does. */
@@ -84,7 +73,7 @@ carve (struct bad_ranges *list, uint64_t start, uint64_t end, uint64_t *backoff)
     struct bad_range old = list->at[i];
 
     any = true;
-    *backoff = max (*backoff, old.backoff);
+    *backoff = max_u64 (*backoff, old.backoff);
     erase (list, i);
     if (old.start < start) {
       insert (list, i, &old);
@@ -105,8 +94,8 @@ merge (struct bad_ranges *list, unsigned i)
   struct bad_range *a = &list->at[i], *b = a + 1;
 
   a->end = b->end;
-  a->retry_at = max (a->retry_at, b->retry_at);
-  a->backoff = max (a->backoff, b->backoff);
+  a->retry_at = max_u64 (a->retry_at, b->retry_at);
+  a->backoff = max_u64 (a->backoff, b->backoff);
   erase (list, i + 1);
 }
 
@@ -198,7 +187,7 @@ count_failure (struct bad_ranges *list, uint64_t now)
   if (++list->failed < BAD_RANGES_PATIENCE)
     return;
   list->failed = 0;
-  list->pause = min (list->pause + BACKOFF_MIN, BACKOFF_MAX);
+  list->pause = min_u64 (list->pause + BACKOFF_MIN, BACKOFF_MAX);
   list->paused_until = now + list->pause;
 }
 
@@ -220,7 +209,7 @@ bad_ranges_failed (struct bad_ranges *list, uint64_t start, uint64_t end,
   if (!make_room (list, start))
     return false;
   if (half == 0) {
-    add_bad (list, start, end, error, max (backoff, BACKOFF_MIN), now);
+    add_bad (list, start, end, error, max_u64 (backoff, BACKOFF_MIN), now);
     return true;
   }
   add_suspect (list, start, start + half, backoff, now);
@@ -302,9 +291,9 @@ bad_ranges_deadline (const struct bad_ranges *list, uint64_t now)
   unsigned i;
 
   for (i = 0; i < list->n; i++) {
-    at = max (list->at[i].retry_at, list->paused_until);
+    at = max_u64 (list->at[i].retry_at, list->paused_until);
     if (at > now)
-      next = min (next, at);
+      next = min_u64 (next, at);
   }
   return next;
 }
@@ -331,7 +320,7 @@ bad_ranges_tried (struct bad_ranges *list, uint64_t start, uint64_t end,
   list->cursor[rank (range)] = start;
   if (range->bad)
     range->backoff = backoff_next (range->backoff);
-  range->retry_at = now + max (range->backoff, BACKOFF_MIN);
+  range->retry_at = now + max_u64 (range->backoff, BACKOFF_MIN);
 }
 
 void
