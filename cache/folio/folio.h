@@ -49,7 +49,7 @@
  *
  *   range (ranges.h) > folio lock > index lock > queue lock > arena lock
  *
- * The extent map's lock, the wb lock (writeback.h) and the stores' own are
+ * The extent map's lock, the inbox's lock (inbox.h) and the stores' own are
  * leaves.  Of these only a range and the folio lock may be held across store
  * I/O.  Folio locks of several folios are taken in the order of their
  * indexes, or by trylock; the loop thread uses nothing but trylock.  The lock

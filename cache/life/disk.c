@@ -260,7 +260,7 @@ mapping_destroy (struct mapping *mapping)
     pthread_mutex_lock (&mapping->cache->index_work);
     atomic_store (&mapping->cache->mappings[mapping->id], NULL);
     pthread_mutex_unlock (&mapping->cache->index_work);
-    rcu_wait (); /* for eviction, see cache.c */
+    rcu_wait (); /* for eviction, see memory.c */
   }
   if (mapping->flusher)
     flusher_free (mapping->flusher);
