@@ -56,6 +56,9 @@ struct store_req {
    * -EHOSTDOWN, or -ESHUTDOWN if the server said so, mean that the store is out
    * of reach as a whole, and nothing of the request's range; `changed' is
    * called when it is back.
+   *
+   * -EOPNOTSUPP of a WRITE with STORE_FUA means that it may have been written, but
+   * is to be written again without and flushed, as all others from now on.
    */
   void (*done) (struct store_req *req, int error);
 
@@ -82,7 +85,8 @@ struct store_geometry {
   uint32_t max_io;  /* largest read or write request, bytes */
   bool readonly;
   bool rotational;
-  bool can_fua;       /* STORE_FUA is cheaper than a flush of its own */
+  bool can_fua;       /* WRITE with STORE_FUA is cheaper than a flush of its
+                       * own, and fails for nothing but its own bytes */
   bool can_zero;      /* STORE_ZERO is more than writing zeroes */
   bool can_fast_zero; /* STORE_FAST_ZERO may succeed */
   bool can_trim;

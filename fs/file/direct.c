@@ -186,3 +186,21 @@ file_open_direct (struct file_store *file, enum direct_mode mode,
     file->direct_end = size & ~(uint64_t) (MAX_ALIGN - 1);
   return 0;
 }
+
+/* Through the page cache, of several writes with RWF_DSYNC that are under way one
+ * alone is told of an error, whichever of them it is of.  So all must be direct,
+ * and be that for the file system, too, which may take what it is given for a
+ * buffered write without saying so.
+ */
+bool
+file_fua_is_sound (const struct file_store *file)
+{
+  struct statfs fs;
+
+  if (file->direct_fd < 0 || file->direct_end < file->store.geo.size)
+    return false;
+  if (file->block_device)
+    return true;
+  return fstatfs (file->direct_fd, &fs) == 0 &&
+         (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
+}

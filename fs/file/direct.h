@@ -22,4 +22,7 @@ extern int file_open_direct (struct file_store *file, enum direct_mode mode,
 extern uint64_t file_queue_attribute (dev_t dev, const char *name,
                                       uint64_t def);
 
+/* Does a write with RWF_DSYNC fail if and only if its own bytes are not durable? */
+extern bool file_fua_is_sound (const struct file_store *file);
+
 #endif /* FOLIO_FILE_DIRECT_H */

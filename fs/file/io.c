@@ -146,6 +146,8 @@ file_rw_advance (struct file_store *file, struct store_req *req, int res)
   uint64_t wanted = store_req_end (&file->store, req) - req->offset;
 
   if (res == -EINVAL && !(req->tried & FILE_BUFFERED)) {
+    if (file->store.geo.can_fua && (req->flags & STORE_FUA))
+      return -EOPNOTSUPP; /* through the page cache it would not be sound */
     req->tried |= FILE_BUFFERED; /* more particular than it told us */
     return FILE_AGAIN;
   }
