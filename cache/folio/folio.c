@@ -51,10 +51,13 @@ next_state (uint32_t state, uint32_t mask, enum folio_transition transition)
   case FOLIO_FILLED: return state | mask;
   case FOLIO_WRITTEN: return state | mask | mask << D;
   case FOLIO_WB_BEGIN:
-    /* The older version that was unstable is of no interest any more. */
-    return move_bits (state & ~(mask << N), mask, D, W);
+    /* Of one that is dirty and unstable, the older version is of no interest any
+     * more.
+     */
+    return move_bits (move_bits (state, mask, D, W), mask, N, W);
   case FOLIO_WB_DONE: return move_bits (state, mask, W, N);
   case FOLIO_WB_FAILED: return move_bits (state, mask, W, D);
+  case FOLIO_WB_DURABLE: return state & ~(mask << W);
   case FOLIO_FLUSHED: return state & ~(mask << N);
   case FOLIO_LOST: return move_bits (state, mask, N, D);
   case FOLIO_DROPPED:
@@ -317,6 +320,33 @@ folio_find_unsaved (const struct arena *arena, const struct folio *folio,
                         UINT32_C (1) << STATE_WRITEBACK_SHIFT |
                         UINT32_C (1) << STATE_UNSTABLE_SHIFT,
                       unsaved);
+}
+
+unsigned
+folio_find_undurable (const struct arena *arena, const struct folio *folio,
+                      unsigned first, unsigned last, bool undurable)
+{
+  return find_sector (
+    arena, folio, first, last,
+    UINT32_C (1) << STATE_DIRTY_SHIFT | UINT32_C (1) << STATE_UNSTABLE_SHIFT,
+    undurable);
+}
+
+bool
+folio_in_doubt (const struct arena *arena, const struct folio *folio,
+                uint64_t start, uint64_t end)
+{
+  uint64_t base = folio_pos (folio);
+  unsigned first = 0, last = folio_sectors (folio);
+
+  if (start > base)
+    first = (unsigned) ((start - base) >> SECTOR_SHIFT);
+  if (end < folio_end (folio))
+    last = (unsigned) ((end - base) >> SECTOR_SHIFT);
+  return find_sector (arena, folio, first, last,
+                      UINT32_C (1) << STATE_WRITEBACK_SHIFT |
+                        UINT32_C (1) << STATE_UNSTABLE_SHIFT,
+                      true) < last;
 }
 
 unsigned

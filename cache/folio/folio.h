@@ -31,11 +31,13 @@
  *
  *   FOLIO_FILLED     + uptodate                folio lock
  *   FOLIO_WRITTEN    + uptodate, dirty         folio lock
- *   FOLIO_WB_BEGIN   dirty -> writeback        folio lock; loop thread
+ *   FOLIO_WB_BEGIN   dirty, unstable ->        folio lock; loop thread
+ *                    writeback
  *   FOLIO_WB_DONE    writeback -> unstable     loop thread
  *   FOLIO_WB_FAILED  writeback -> dirty        loop thread; also when a flush
  *                                              failed, or the store lost
  *                                              something, meanwhile
+ *   FOLIO_WB_DURABLE writeback -> clean        loop thread; sent with FUA
  *   FOLIO_FLUSHED    unstable -> clean         loop thread
  *   FOLIO_LOST       unstable -> dirty         loop thread, or range
  *   FOLIO_DROPPED    -> nothing                range and folio lock; of what is
@@ -117,6 +119,7 @@ enum folio_transition {
   FOLIO_WB_BEGIN,
   FOLIO_WB_DONE,
   FOLIO_WB_FAILED,
+  FOLIO_WB_DURABLE,
   FOLIO_FLUSHED,
   FOLIO_LOST,
   FOLIO_DROPPED,
@@ -187,6 +190,18 @@ extern unsigned folio_find_sector (const struct arena *arena,
 extern unsigned folio_find_unsaved (const struct arena *arena,
                                     const struct folio *folio, unsigned first,
                                     unsigned last, bool unsaved);
+
+/* The first sector in [first, last) that is dirty or unstable; or that is neither.
+ * last if there is none.
+ */
+extern unsigned folio_find_undurable (const struct arena *arena,
+                                      const struct folio *folio, unsigned first,
+                                      unsigned last, bool undurable);
+
+/* Is any byte of it in [start, end) of the disk in writeback or unstable? */
+extern bool folio_in_doubt (const struct arena *arena,
+                            const struct folio *folio, uint64_t start,
+                            uint64_t end);
 
 /* How many of the pages that sectors [first, last) lie in have no dirty sector.
  */

@@ -113,9 +113,10 @@ distrust (struct folios *folios, struct folio *folio, unsigned first,
   bool unstable = folio_find_sector (folios->arena, folio, first, last,
                                      STATE_UNSTABLE_SHIFT, true) < last;
 
-  folio_transition (folios, folio, first, last, FOLIO_LOST);
+  /* First: who sees that it is not unstable any more sees that it was. */
   if (unstable)
     atomic_fetch_add (&folios->overwritten, 1);
+  folio_transition (folios, folio, first, last, FOLIO_LOST);
   drop_clean (folios, folio, first, last);
 }
 

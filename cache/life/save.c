@@ -39,7 +39,7 @@ int
 mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
 {
   struct env *env = mapping->env;
-  struct sync_req req = { .end = UINT64_MAX, .flush = true };
+  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
   uint64_t total = unsaved_bytes (mapping);
   uint64_t since = env->now (env), next = since;
 

@@ -5,8 +5,9 @@
  * The inbox.
  */
 
+#include <errno.h>
+
 #include "cache/post/inbox.h"
-#include "fs/store.h"
 
 void
 inbox_init (struct inbox *inbox, struct env *env, const struct bell *bell)
@@ -43,18 +44,11 @@ inbox_note_unflushed (struct inbox *inbox)
 }
 
 bool
-inbox_direct_kept (struct inbox *inbox, const struct store *store,
-                   uint32_t losses)
+inbox_lost_fua (struct inbox *inbox, int error)
 {
-  bool kept;
-
-  /* Under the lock, so that who looks for losses sees what was kept before. */
-  pthread_mutex_lock (&inbox->lock);
-  kept = store_losses (store) == losses;
-  if (kept && !atomic_exchange (&inbox->direct_unflushed, true))
-    inbox->direct_losses = losses;
-  pthread_mutex_unlock (&inbox->lock);
-  return kept;
+  if (error == -EOPNOTSUPP)
+    atomic_store (&inbox->no_fua, true);
+  return error == -EOPNOTSUPP;
 }
 
 void
@@ -68,9 +62,10 @@ inbox_queue (struct inbox *inbox, struct sync_req *req)
 }
 
 int
-inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end, bool flush)
+inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
+            enum sync_kind kind)
 {
-  struct sync_req req = { .start = start, .end = end, .flush = flush };
+  struct sync_req req = { .start = start, .end = end, .kind = kind };
 
   inbox_queue (inbox, &req);
   completion_wait (inbox->env, &req.done);
@@ -81,5 +76,5 @@ int
 inbox_flush (struct inbox *inbox)
 {
   /* There is no such byte: nothing can go wrong with it. */
-  return inbox_sync (inbox, UINT64_MAX - 1, UINT64_MAX, true);
+  return inbox_sync (inbox, UINT64_MAX - 1, UINT64_MAX, SYNC_FLUSH);
 }

@@ -18,13 +18,12 @@
 #include "cache/post/sync-req.h"
 
 struct ioend;
-struct store;
 
 struct inbox {
   struct env *env;
   const struct bell *bell;
 
-  pthread_mutex_t lock;   /* protects queue, done, direct_losses; a leaf */
+  pthread_mutex_t lock;   /* protects queue, done; a leaf */
   struct sync_list queue; /* syncs that are asked for */
   struct ioend *done;     /* store writes that are over, not yet noticed */
 
@@ -36,13 +35,11 @@ struct inbox {
   _Atomic bool unflushed;     /* the store has done something since the last
                                * flush began */
 
-  /* Direct writes, of which there is no copy: how many are under way; whether some
-   * are among what is unflushed; and the store's losses when the oldest of these
-   * began.
+  /* Among that are direct writes, of which there is no copy: 0, or the store's
+   * losses when the oldest of them began, plus 1.
    */
-  _Atomic unsigned direct_in_flight;
-  _Atomic bool direct_unflushed;
-  uint32_t direct_losses;
+  _Atomic uint64_t direct_unflushed;
+  _Atomic bool no_fua; /* the store can't do it, though it said so */
 };
 
 extern void inbox_init (struct inbox *inbox, struct env *env,
@@ -60,21 +57,20 @@ extern void inbox_store_changed (struct inbox *inbox);
 /* The store has done something that only a flush makes durable. */
 extern void inbox_note_unflushed (struct inbox *inbox);
 
-/* A direct write that began at this count of the store's losses is done.  False:
- * the store has lost something since, it is to be done again.
- */
-extern bool inbox_direct_kept (struct inbox *inbox, const struct store *store,
-                               uint32_t losses);
-
 /* Queue a sync; its done is signalled when it is over. */
 extern void inbox_queue (struct inbox *inbox, struct sync_req *req);
 
-/* Have bytes [start, end) on the store, and with flush durable; waits.
- * Returns 0 or a negative errno, for blocks that hold none of these bytes are
- * no reason to fail.  Not on the loop thread, no lock held.
+/* Have bytes [start, end) synced; waits.  Returns 0 or a negative errno, for which
+ * blocks that hold none of these bytes are no reason.  Not on the loop thread, no
+ * lock held.
  */
 extern int inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
-                       bool flush);
+                       enum sync_kind kind);
+
+/* A write with FUA has ended with this.  True: it is to be done again without, see
+ * store.h.
+ */
+extern bool inbox_lost_fua (struct inbox *inbox, int error);
 
 /* Have what the store has done made durable, and nothing written; as above. */
 extern int inbox_flush (struct inbox *inbox);

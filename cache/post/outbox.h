@@ -30,6 +30,8 @@ struct outbox {
    */
   _Atomic uint32_t lost_writes;
 
+  _Atomic uint32_t flush_failures; /* counts them */
+
   _Atomic bool shutdown; /* nobody should begin to wait any more */
 };
 

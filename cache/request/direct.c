@@ -93,11 +93,12 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
 /* Write n bytes from data on to where the iterator is. */
 static int
 write_mapped (struct mapping *mapping, const struct iomap_iter *iter,
-              uint8_t *data, uint64_t n)
+              uint8_t *data, uint64_t n, bool fua)
 {
   struct iovec iov = { .iov_base = data, .iov_len = n };
   struct store_req req = {
     .op = STORE_WRITE,
+    .flags = fua ? STORE_FUA : 0,
     .offset = iter->iomap.addr + (iter->pos - iter->iomap.offset),
     .length = n,
     .iov = &iov,
@@ -110,7 +111,7 @@ write_mapped (struct mapping *mapping, const struct iomap_iter *iter,
 /* Write the held range from the buffer, iomap by iomap. */
 static int
 write_held (struct mapping *mapping, const struct range *range,
-            struct folio *buffer)
+            struct folio *buffer, bool fua)
 {
   uint8_t *data = arena_data (mapping->cache->bounce, buffer);
   struct iomap_iter iter;
@@ -121,7 +122,7 @@ write_held (struct mapping *mapping, const struct range *range,
                    IOMAP_WRITE | IOMAP_DIRECT);
   while ((r = iomap_iter_next (&iter)) > 0) {
     n = iomap_iter_length (&iter);
-    r = write_mapped (mapping, &iter, data + (iter.pos - range->start), n);
+    r = write_mapped (mapping, &iter, data + (iter.pos - range->start), n, fua);
     if (r < 0)
       break;
     iter.processed = n;
@@ -155,24 +156,48 @@ hold_range (struct mapping *mapping, struct range *range)
   }
 }
 
+/* How often the store may have undone what was not flushed. */
+static uint32_t
+nr_undone (struct mapping *mapping)
+{
+  return store_losses (mapping->fs->store) +
+         atomic_load (&mapping->outbox.flush_failures);
+}
+
+/* Is what was written since these were noted kept: with FUA for good, else until it
+ * is flushed, or clients are told?
+ */
+static bool
+is_kept (struct mapping *mapping, uint32_t undone, uint64_t losses, bool fua)
+{
+  uint64_t none = 0;
+
+  if (fua || nr_undone (mapping) != undone)
+    return nr_undone (mapping) == undone;
+  atomic_compare_exchange_strong (&mapping->inbox.direct_unflushed, &none,
+                                  losses + 1);
+  inbox_note_unflushed (&mapping->inbox);
+  /* Once more: what has not seen the flag was before this. */
+  return nr_undone (mapping) == undone;
+}
+
 /* Have the store write the held range from the buffer, and again if it has lost
- * something meanwhile.
+ * something meanwhile, or failed to flush.
  */
 static int
 write_kept (struct mapping *mapping, const struct range *range,
-            struct folio *buffer)
+            struct folio *buffer, bool fua)
 {
-  uint32_t losses;
+  uint32_t undone, losses;
   int r;
 
-  atomic_fetch_add (&mapping->inbox.direct_in_flight, 1);
   do {
     losses = store_losses (mapping->fs->store);
-    r = write_held (mapping, range, buffer);
-  } while (!inbox_direct_kept (&mapping->inbox, mapping->fs->store, losses) &&
-           r == 0);
-  inbox_note_unflushed (&mapping->inbox);
-  atomic_fetch_sub (&mapping->inbox.direct_in_flight, 1);
+    undone = nr_undone (mapping);
+    r = write_held (mapping, range, buffer, fua);
+  } while (r == 0 && !is_kept (mapping, undone, losses, fua));
+  if (r < 0) /* some of it may have been written */
+    inbox_note_unflushed (&mapping->inbox);
   return r;
 }
 
@@ -180,7 +205,7 @@ write_kept (struct mapping *mapping, const struct range *range,
  */
 static int64_t
 write_store (struct mapping *mapping, struct origin *origin, const void *buf,
-             uint64_t pos, uint64_t n)
+             uint64_t pos, uint64_t n, bool fua)
 {
   struct folio *buffer = bounce_get (mapping->cache->bounce, n);
   struct range range = { .start = pos };
@@ -196,7 +221,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
     r = -ECONNABORTED;
   }
   if (r == 0) {
-    r = write_kept (mapping, &range, buffer);
+    r = write_kept (mapping, &range, buffer, fua);
     origin_waited (origin);
     if (r < 0)
       folios_distrust_range (&mapping->folios, range.start, range.end);
@@ -212,7 +237,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
 /* Write a part of a block, through. */
 static int64_t
 write_part (struct mapping *mapping, struct origin *origin, const void *buf,
-            uint64_t pos, uint64_t n)
+            uint64_t pos, uint64_t n, bool fua)
 {
   uint32_t bs = mapping->fs->block_size;
   int r;
@@ -220,12 +245,13 @@ write_part (struct mapping *mapping, struct origin *origin, const void *buf,
   n = min_u64 (n, bs - pos % bs);
   r = write_buffered (mapping, origin, buf, n, pos);
   if (r == 0)
-    r = inbox_sync (&mapping->inbox, pos, pos + n, false);
+    r = inbox_sync (&mapping->inbox, pos, pos + n, fua ? SYNC_FUA : SYNC_WRITE);
   return r < 0 ? r : (int64_t) n;
 }
 
 int
-direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
+direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset,
+              bool fua)
 {
   struct mapping *mapping = conn->mapping;
   struct origin origin = { .client = &conn->client };
@@ -242,9 +268,9 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset)
     whole =
       offset + count == mapping->folios.size ? count : round_down (count, bs);
     if (offset % bs == 0 && whole > 0)
-      n = write_store (mapping, &origin, buf, offset, whole);
+      n = write_store (mapping, &origin, buf, offset, whole, fua);
     else
-      n = write_part (mapping, &origin, buf, offset, count);
+      n = write_part (mapping, &origin, buf, offset, count, fua);
     if (n < 0)
       break;
     buf = (const uint8_t *) buf + n;

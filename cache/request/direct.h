@@ -28,9 +28,9 @@ extern int direct_read (struct conn *conn, void *buf, size_t count,
 
 /* Write to the store and drop what is cached of the range.  Unaligned ends go
  * through the cache, and are written through.  On return the store has it all,
- * not durably.
+ * durably with fua, which it must be able to do.
  */
 extern int direct_write (struct conn *conn, const void *buf, size_t count,
-                         uint64_t offset);
+                         uint64_t offset, bool fua);
 
 #endif /* FOLIO_DIRECT_H */

@@ -12,6 +12,7 @@
 #include "cache/request/mapping.h"
 #include "cache/request/read.h"
 #include "cache/request/write.h"
+#include "cache/writeback/sync.h"
 
 /* It has waited, and what the client sent meanwhile is still to be done by whoever
  * is free first: so whether it is gone is asked here too.
@@ -39,42 +40,47 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   return r < 0 ? r : 0;
 }
 
-/* Write past the cache and, with FUA, make durable: *again, if the store has lost
+/* Write past the cache, and then have it flushed: *again, if the store has lost
  * something before it was.
  */
 static int
-write_direct_once (struct conn *conn, const void *buf, uint32_t count,
-                   uint64_t offset, unsigned flags, bool *again)
+write_and_flush (struct conn *conn, const void *buf, uint32_t count,
+                 uint64_t offset, bool *again)
 {
   struct mapping *mapping = conn->mapping;
   struct store *store = mapping->fs->store;
   uint32_t losses = store_losses (store);
   uint32_t lost = atomic_load (&mapping->outbox.lost_writes);
-  int r = direct_write (conn, buf, count, offset);
+  int r = direct_write (conn, buf, count, offset, false);
 
   if (r == 0)
-    r = write_sync (mapping, offset, count, flags, true);
-  *again = false;
-  if (r < 0 || !(flags & CACHE_FUA))
-    return r;
-  *again = store_losses (store) != losses;
+    r = zeroes_redo (&mapping->zeroes);
+  if (r == 0)
+    r = inbox_sync (&mapping->inbox, offset, offset + count, SYNC_FLUSH);
+  *again = r == 0 && store_losses (store) != losses;
   /* A flush that failed meanwhile may have lost it. */
-  return !*again && atomic_load (&mapping->outbox.lost_writes) != lost ? -EIO
-                                                                       : 0;
+  return r == 0 && atomic_load (&mapping->outbox.lost_writes) != lost ? -EIO
+                                                                      : r;
 }
 
 static int
 write_direct (struct conn *conn, const void *buf, uint32_t count,
               uint64_t offset, unsigned flags)
 {
-  struct stats *stats = conn->mapping->stats;
-  bool again;
+  struct mapping *mapping = conn->mapping;
+  bool fua = flags & CACHE_FUA, by_store, again;
   int r;
 
-  stats_add (stats, STAT_DIRECT_WRITES, 1);
-  stats_add (stats, STAT_DIRECT_WRITE_BYTES, count);
+  stats_add (mapping->stats, STAT_DIRECT_WRITES, 1);
+  stats_add (mapping->stats, STAT_DIRECT_WRITE_BYTES, count);
   do {
-    r = write_direct_once (conn, buf, count, offset, flags, &again);
+    by_store = fua && sync_has_fua (&mapping->wb);
+    if (fua && !by_store)
+      r = write_and_flush (conn, buf, count, offset, &again);
+    else {
+      r = direct_write (conn, buf, count, offset, by_store);
+      again = by_store && inbox_lost_fua (&mapping->inbox, r);
+    }
   } while (again);
   return r;
 }
@@ -105,7 +111,7 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
   if (direct_wanted (conn, offset, count))
     return write_direct (conn, buf, count, offset, flags);
   r = write_buffered (mapping, &origin, buf, count, offset);
-  return r < 0 ? r : write_sync (mapping, offset, count, flags, false);
+  return r < 0 ? r : write_sync (mapping, offset, count, flags, SYNC_FUA);
 }
 
 int
@@ -143,7 +149,7 @@ do_flush (struct conn *conn)
 
   /* If that fails so does the sync, but not before it has written the data. */
   zeroes_redo (&mapping->zeroes);
-  r = inbox_sync (&mapping->inbox, 0, UINT64_MAX, true);
+  r = inbox_sync (&mapping->inbox, 0, UINT64_MAX, SYNC_FLUSH);
   lost = atomic_load (&mapping->outbox.lost_writes);
   if (lost == told)
     return r;

@@ -400,16 +400,16 @@ write_allowed (const struct mapping *mapping)
 
 int
 write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-            unsigned flags, bool written)
+            unsigned flags, enum sync_kind fua)
 {
   uint64_t end = offset + count;
   int r;
 
   if (flags & CACHE_FUA) {
     r = zeroes_redo (&mapping->zeroes);
-    return r < 0 ? r : inbox_sync (&mapping->inbox, offset, end, true);
+    return r < 0 ? r : inbox_sync (&mapping->inbox, offset, end, fua);
   }
-  if (mapping->config.mode != CACHE_WRITEBACK && !written)
-    return inbox_sync (&mapping->inbox, offset, end, false);
+  if (mapping->config.mode != CACHE_WRITEBACK)
+    return inbox_sync (&mapping->inbox, offset, end, SYNC_WRITE);
   return 0;
 }

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cache/post/sync-req.h"
+
 struct conn;
 struct mapping;
 struct origin;
@@ -23,11 +25,11 @@ struct origin;
 extern int write_buffered (struct mapping *mapping, struct origin *origin,
                            const void *buf, uint64_t count, uint64_t offset);
 
-/* Do what the mode and the flags (CACHE_FUA) want done before a change of the
- * range is acknowledged.  written: the store has it already.
+/* Do what the mode and the flags want done before a change of the range in memory is
+ * acknowledged: with CACHE_FUA, a sync of this kind.
  */
 extern int write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-                       unsigned flags, bool written);
+                       unsigned flags, enum sync_kind fua);
 
 /* May the disk be written now?  0, -EROFS or -ESHUTDOWN. */
 extern int write_allowed (const struct mapping *mapping);

@@ -120,7 +120,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   if (r == 0)
     r = zero_range (mapping, &origin, offset, count, store_flags, trim);
   if (r == 0)
-    r = write_sync (mapping, offset, count, flags, false);
+    r = write_sync (mapping, offset, count, flags, SYNC_FLUSH);
   return r;
 }
 

@@ -44,6 +44,12 @@ group_commit_join (struct group_commit *gc, uint64_t asked)
 }
 
 bool
+group_commit_expects (const struct group_commit *gc, uint64_t now)
+{
+  return gc->expected > 1 && now < gc->until;
+}
+
+bool
 group_commit_hold (const struct group_commit *gc, uint64_t now)
 {
   return gc->back < gc->expected && now < gc->until;

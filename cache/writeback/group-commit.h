@@ -44,6 +44,9 @@ extern void group_commit_flushed (struct group_commit *gc, uint64_t began,
 /* A sync that was asked for at this time is ready for the next store flush. */
 extern void group_commit_join (struct group_commit *gc, uint64_t asked);
 
+/* May several syncs be about to be asked for, to share a store flush? */
+extern bool group_commit_expects (const struct group_commit *gc, uint64_t now);
+
 /* Should the next store flush still wait for syncs that may come?  From gc->until
  * on it should not.
  */

@@ -16,9 +16,12 @@
 #include "cache/folio/range-ops.h"
 #include "cache/index/index.h"
 #include "cache/pace/balance.h"
+#include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
+#include "cache/post/zeroes.h"
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
+#include "cache/writeback/sync.h"
 #include "cache/writeback/sync.h"
 
 /* --- making one --- */
@@ -36,14 +39,26 @@ try_lock_wanted (struct folio *folio)
   return true;
 }
 
-/* Copy the dirty run of the folio that begins at byte *pos, and goes on to
+unsigned
+ioend_find (const struct writeback *wb, const struct folio *folio,
+            unsigned first, unsigned last, bool fua, bool value)
+{
+  struct arena *arena = wb->folios->arena;
+
+  return fua ? folio_find_undurable (arena, folio, first, last, value)
+             : folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT,
+                                  value);
+}
+
+/* Copy the run of the folio that begins at byte *pos, and goes on to
  * `end' at most, into buf; it is in write-back now.  *pos moves on.  Returns true
  * if the run reached the folio's end.
  */
 static bool
-take_part (struct writeback *wb, struct folio *folio, uint8_t *buf,
+take_part (struct ioend *ioend, struct folio *folio, uint8_t *buf,
            uint64_t *pos, uint64_t end)
 {
+  struct writeback *wb = ioend->wb;
   struct arena *arena = wb->folios->arena;
   uint64_t base = folio_pos (folio);
   unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
@@ -51,8 +66,7 @@ take_part (struct writeback *wb, struct folio *folio, uint8_t *buf,
     (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
   size_t length;
 
-  last =
-    folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT, false);
+  last = ioend_find (wb, folio, first, last, ioend->fua, false);
   if (first == last)
     return false;
   length = (size_t) (last - first) << SECTOR_SHIFT;
@@ -63,12 +77,13 @@ take_part (struct writeback *wb, struct folio *folio, uint8_t *buf,
   return last == folio_sectors (folio);
 }
 
-/* Copy what is dirty from the start of the range on, without a gap, into buf.
+/* Copy what is to be sent from the start of the range on, without a gap, into buf.
  * Returns where that ends; *busy: because a folio is locked.
  */
 static uint64_t
-take (struct writeback *wb, const struct range *range, uint8_t *buf, bool *busy)
+take (struct ioend *ioend, const struct range *range, uint8_t *buf, bool *busy)
 {
+  struct writeback *wb = ioend->wb;
   uint64_t pos = range->start;
   struct folio *folio;
   bool more = true;
@@ -82,7 +97,7 @@ take (struct writeback *wb, const struct range *range, uint8_t *buf, bool *busy)
     if (more) {
       more =
         folio_mapped (folio) &&
-        take_part (wb, folio, buf + (pos - range->start), &pos, range->end);
+        take_part (ioend, folio, buf + (pos - range->start), &pos, range->end);
       folio_unlock (wb->folios, folio);
     }
     folio_put (wb->folios->arena, folio);
@@ -105,7 +120,7 @@ take_run (struct ioend *ioend, const struct iomap_run *wanted, bool *busy)
   *busy = !ranges_try_add (&wb->folios->ranges, range);
   if (*busy)
     return false;
-  taken = take (wb, range,
+  taken = take (ioend, range,
                 arena_data (wb->bounce, ioend->buffer) + ioend->length, busy);
   if (taken == start) {
     ranges_cancel (&wb->folios->ranges, range);
@@ -159,26 +174,6 @@ for_all_parts (struct ioend *ioend, part_fn *fn)
   return folios;
 }
 
-/* A sync has seen to the folio up to sector `last'.  If nothing dirty follows,
- * nothing that it was tagged for is left: what else is dirty came later.  (Other
- * passes can't tell: they may begin in the middle.)
- */
-static void
-clear_towrite (struct ioend *ioend, struct folio *folio, unsigned first,
-               unsigned last)
-{
-  struct writeback *wb = ioend->wb;
-
-  (void) first;
-  if (folio_find_sector (wb->folios->arena, folio, last, folio_sectors (folio),
-                         STATE_DIRTY_SHIFT, true) < folio_sectors (folio))
-    return;
-  index_lock (wb->folios->index);
-  if (folio_mapped (folio))
-    index_clear_tag (wb->folios->index, folio, TAG_TOWRITE);
-  index_unlock (wb->folios->index);
-}
-
 static void
 failed (struct ioend *ioend, struct folio *folio, unsigned first, unsigned last)
 {
@@ -193,11 +188,20 @@ written (struct ioend *ioend, struct folio *folio, unsigned first,
   unsigned page;
 
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last; page++)
-    folio[page].unstable_gen = ioend->wb->gen;
+    folio[page].unstable_gen = ioend->wb->sync.gen;
   folio_transition (ioend->wb->folios, folio, first, last, FOLIO_WB_DONE);
 }
 
-/* It was not seen to: a sync wants it still. */
+static void
+durable (struct ioend *ioend, struct folio *folio, unsigned first,
+         unsigned last)
+{
+  if (folio_transition (ioend->wb->folios, folio, first, last,
+                        FOLIO_WB_DURABLE))
+    sync_cleaned (ioend->wb, folio);
+}
+
+/* It was not seen to: a sync, whose tag has gone, may want it still. */
 static void
 give_back (struct ioend *ioend, struct folio *folio, unsigned first,
            unsigned last)
@@ -205,8 +209,6 @@ give_back (struct ioend *ioend, struct folio *folio, unsigned first,
   struct index *index = ioend->wb->folios->index;
 
   failed (ioend, folio, first, last);
-  if (ioend->kind != PASS_SYNC)
-    return;
   index_lock (index);
   index_set_tag (index, folio, TAG_TOWRITE);
   index_unlock (index);
@@ -266,7 +268,8 @@ prepare_req (struct ioend *ioend)
   ioend->iov.iov_len = ioend->length;
   ioend->req = (struct store_req) {
     .op = STORE_WRITE,
-    .flags = ioend->kind == PASS_SYNC ? 0 : STORE_BACKGROUND,
+    .flags = (pass_is_urgent (ioend->kind) ? 0 : STORE_BACKGROUND) |
+             (ioend->fua ? STORE_FUA : 0),
     .offset = ioend->place.addr,
     .length = ioend->length,
     .iov = &ioend->iov,
@@ -305,8 +308,6 @@ map (struct ioend *ioend)
   }
   if (r == 0)
     cut (ioend, ioend->place.length, give_back);
-  if (ioend->kind == PASS_SYNC)
-    for_all_parts (ioend, clear_towrite);
   if (r < 0) {
     writeback_failed (ioend->wb, ioend->ranges, ioend->nr_runs, r);
     cut (ioend, 0, failed);
@@ -316,7 +317,7 @@ map (struct ioend *ioend)
 
 /* An ioend with a buffer for so many bytes, NULL if there is none for them. */
 static struct ioend *
-ioend_get (struct writeback *wb, uint64_t bytes, enum pass_kind kind)
+ioend_get (struct writeback *wb, uint64_t bytes, const struct wb_pass *pass)
 {
   struct ioend *ioend = wb->free;
 
@@ -324,7 +325,8 @@ ioend_get (struct writeback *wb, uint64_t bytes, enum pass_kind kind)
   if (ioend->buffer == NULL)
     return NULL;
   wb->free = ioend->next;
-  ioend->kind = kind;
+  ioend->kind = pass->kind;
+  ioend->fua = pass->fua;
   ioend->nr_runs = 0;
   ioend->length = 0;
   return ioend;
@@ -350,7 +352,7 @@ take_runs (struct ioend *ioend, const struct iomap_run *wanted, unsigned n)
  */
 struct ioend *
 ioend_make (struct writeback *wb, const struct iomap_run *wanted, unsigned n,
-            enum pass_kind kind, uint64_t *end, int *r)
+            const struct wb_pass *pass, uint64_t *end, int *r)
 {
   struct ioend *ioend;
   uint64_t bytes = 0;
@@ -360,7 +362,7 @@ ioend_make (struct writeback *wb, const struct iomap_run *wanted, unsigned n,
     bytes += wanted[i].end - wanted[i].start;
   *end = wanted[0].start;
   *r = -ENOBUFS;
-  ioend = ioend_get (wb, bytes, kind);
+  ioend = ioend_get (wb, bytes, pass);
   if (ioend == NULL)
     return NULL;
   *r = take_runs (ioend, wanted, n);
@@ -384,7 +386,7 @@ ioend_begin (struct ioend *ioend)
 
   ioend->in_flight = true;
   ioend->number = wb->nr_sent++;
-  ioend->doubts = wb->doubts;
+  ioend->doubts = wb->sync.doubts;
   wb->sent[ioend->kind]++;
   wb->in_flight++;
 }
@@ -412,8 +414,25 @@ finish_doubtful (struct ioend *ioend)
   inbox_note_unflushed (wb->inbox);
   finish_folios (ioend, failed);
   /* While a loss settles all syncs begin anew, and need not be told. */
-  if (!wb->settling)
+  if (!sync_settling (&wb->sync))
     sync_note_error (wb, ioend->ranges, ioend->nr_runs, -EIO, false);
+}
+
+/* Is it durable?  A zero that the store has not flushed would be done again over
+ * it, if lost, so that the data must not be clean before the zero is durable.
+ */
+static bool
+is_durable (struct ioend *ioend)
+{
+  unsigned i;
+
+  if (!ioend->fua)
+    return false;
+  for (i = 0; i < ioend->nr_runs; i++)
+    if (zeroes_done_in (ioend->wb->zeroes, ioend->ranges[i].start,
+                        ioend->ranges[i].end))
+      return false;
+  return true;
 }
 
 static void
@@ -422,8 +441,14 @@ finish_written (struct ioend *ioend)
   struct writeback *wb = ioend->wb;
   uint32_t before = atomic_load (&wb->folios->nr_writeback);
 
-  inbox_note_unflushed (wb->inbox);
-  finish_folios (ioend, written);
+  if (is_durable (ioend)) {
+    finish_folios (ioend, durable);
+    throttle_wake (wb->throttle);
+  }
+  else {
+    inbox_note_unflushed (wb->inbox);
+    finish_folios (ioend, written);
+  }
   /* This thread alone changes the counter. */
   balance_written (wb->throttle,
                    before - atomic_load (&wb->folios->nr_writeback));
@@ -434,14 +459,18 @@ static void
 finish (struct ioend *ioend)
 {
   struct writeback *wb = ioend->wb;
-  bool doubtful = ioend->doubts != wb->doubts;
+  bool doubtful = ioend->doubts != wb->sync.doubts;
   unsigned i;
 
   wb->fs->ops->ioend_done (wb->fs, ioend->runs, ioend->nr_runs, &ioend->place,
                            ioend->error ? ioend->error
                            : doubtful   ? -ECONNRESET
                                         : 0);
-  if (ioend->error) {
+  if (ioend->fua && inbox_lost_fua (wb->inbox, ioend->error)) {
+    finish_folios (ioend, failed);
+    sync_send_again (wb, ioend->ranges, ioend->nr_runs);
+  }
+  else if (ioend->error) {
     finish_folios (ioend, failed);
     writeback_failed (wb, ioend->ranges, ioend->nr_runs, ioend->error);
   }

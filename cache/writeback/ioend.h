@@ -13,8 +13,15 @@
 
 #include "cache/writeback/writeback.h"
 
-/* Make an ioend of the dirty runs wanted, n of them by place and in whole
- * sectors, for a pass of this kind, while there is a free one.  Returns it, to be
+/* The first sector in [first, last) that is to be sent, or is not: what is dirty,
+ * and with FUA what is unstable, too.  last if there is none.
+ */
+extern unsigned ioend_find (const struct writeback *wb,
+                            const struct folio *folio, unsigned first,
+                            unsigned last, bool fua, bool value);
+
+/* Make an ioend of the runs wanted, n of them by place and in whole sectors, for
+ * the pass, while there is a free one.  Returns it, to be
  * begun and sent: it is of as many of them as are there, not in use, and have a
  * place together.  Or NULL with *r 0 if the first is not there any more, -EBUSY
  * if it is in use, -ENOBUFS if buffers are used up, -EAGAIN if the fs has no
@@ -23,7 +30,8 @@
  */
 extern struct ioend *ioend_make (struct writeback *wb,
                                  const struct iomap_run *wanted, unsigned n,
-                                 enum pass_kind kind, uint64_t *end, int *r);
+                                 const struct wb_pass *pass, uint64_t *end,
+                                 int *r);
 
 /* It is about to be submitted. */
 extern void ioend_begin (struct ioend *ioend);

@@ -15,10 +15,14 @@
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
+#include "cache/writeback/sync.h"
 
 /* A slice of work. */
 #define SLICE_IOENDS 16
 #define SLICE_FOLIOS 256
+
+/* Of the buffers, pages that are kept for syncs that need no more. */
+#define KEPT_PAGES 16
 
 /* Retries in flight at once.  Few, so that what was cut last is cut further
  * before others are begun: the list of bad ranges stays short.
@@ -27,34 +31,44 @@
 
 /* --- whose turn it is --- */
 
-static bool
-sync_at_work (const struct writeback *wb)
-{
-  return wb->batch_state != BATCH_NONE || wb->draining.head != NULL;
-}
-
 /* How many ioends may be in flight that no sync has sent. */
 static unsigned
 background_share (const struct writeback *wb)
 {
   unsigned depth = wb->config.io_depth;
-  unsigned share = sync_at_work (wb) ? depth / 8 : depth - (depth + 3) / 4;
+  unsigned share =
+    sync_writing (&wb->sync) ? depth / 8 : depth - (depth + 3) / 4;
 
   return share > 0 ? share : 1;
 }
 
-/* May a pass of this kind send another ioend now? */
+/* Does it need a single ioend? */
 static bool
-may_send (const struct writeback *wb, enum pass_kind kind)
+is_small (const struct writeback *wb, const struct wb_pass *pass)
+{
+  return pass->end - pass->start <= wb->max_io;
+}
+
+/* How many ioends are kept for small syncs: of few, none. */
+static unsigned
+nr_kept (const struct writeback *wb)
+{
+  return wb->config.io_depth / 4 > 0;
+}
+
+/* May the pass send another ioend now? */
+static bool
+may_send (const struct writeback *wb, const struct wb_pass *pass)
 {
   const struct arena *bounce = wb->bounce;
   unsigned retries = wb->sent[PASS_RETRY];
 
   if (wb->free == NULL)
     return false;
-  if (kind == PASS_SYNC)
-    return true;
-  if (kind == PASS_RETRY && retries >= RETRY_DEPTH)
+  if (pass_is_urgent (pass->kind))
+    return is_small (wb, pass) ||
+           wb->in_flight + nr_kept (wb) < wb->config.io_depth;
+  if (pass->kind == PASS_RETRY && retries >= RETRY_DEPTH)
     return false;
   return wb->sent[PASS_BACKGROUND] + retries < background_share (wb) &&
          atomic_load (&bounce->nr_free) >= bounce->nr_pages / 4;
@@ -76,27 +90,44 @@ pass_end (const struct writeback *wb, const struct wb_pass *pass)
   return pass->end ? pass->end : wb->folios->nr_pages << PAGE_SHIFT;
 }
 
-/* Where the next thing to write begins: the first dirty sector from pass->pos
- * on in a folio with the tag.  Returns the folio, referenced, and the sector;
- * NULL at the end.
+/* The next folio, referenced, that holds something for the pass from pos on. */
+static struct folio *
+next_folio (struct writeback *wb, const struct wb_pass *pass, uint64_t end)
+{
+  uint64_t page = pass->pos >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  struct folio *folio, *unstable;
+
+  if (pass->kind == PASS_SYNC)
+    return index_get_tagged (wb->folios->index, page, last, TAG_TOWRITE);
+  folio = index_get_tagged (wb->folios->index, page, last, TAG_DIRTY);
+  if (pass->kind != PASS_FUA)
+    return folio;
+  unstable = index_get_tagged (
+    wb->folios->index, page, folio ? folio_index (folio) : last, TAG_UNSTABLE);
+  if (unstable == NULL)
+    return folio;
+  if (folio)
+    folio_put (wb->folios->arena, folio);
+  return unstable;
+}
+
+/* Where the next thing to write begins: the first sector from pass->pos on that is
+ * for the pass.  Returns the folio, referenced, and the sector; NULL at the end.
  */
 static struct folio *
 next_run (struct writeback *wb, struct wb_pass *pass, unsigned *sector)
 {
   uint64_t end = pass_end (wb, pass);
-  enum index_tag tag = pass->kind == PASS_SYNC ? TAG_TOWRITE : TAG_DIRTY;
   struct folio *folio;
   unsigned first, last;
 
   while (pass->pos < end) {
-    folio = index_get_tagged (wb->folios->index, pass->pos >> PAGE_SHIFT,
-                              (end - 1) >> PAGE_SHIFT, tag);
+    folio = next_folio (wb, pass, end);
     if (folio == NULL)
       break;
     first = sector_at (folio, max_u64 (pass->pos, folio_pos (folio)));
     last = sector_at (folio, end);
-    *sector = folio_find_sector (wb->folios->arena, folio, first, last,
-                                 STATE_DIRTY_SHIFT, true);
+    *sector = ioend_find (wb, folio, first, last, pass->fua, true);
     if (*sector < last)
       return folio;
     pass->pos = folio_end (folio);
@@ -105,12 +136,12 @@ next_run (struct writeback *wb, struct wb_pass *pass, unsigned *sector)
   return NULL;
 }
 
-/* The end of the dirty run that begins in folio at sector `first', looking into
- * the folios that follow, up to `max' bytes.  A guess: nothing is locked.
+/* The end of the run that begins in folio at sector `first', looking into the
+ * folios that follow, up to `max' bytes.  A guess: nothing is locked.
  */
 static uint64_t
 guess_run_end (struct writeback *wb, struct folio *folio, unsigned first,
-               uint64_t max)
+               uint64_t max, bool fua)
 {
   struct arena *arena = wb->folios->arena;
   uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
@@ -119,8 +150,7 @@ guess_run_end (struct writeback *wb, struct folio *folio, unsigned first,
 
   folio_get (folio);
   for (;;) {
-    sector = folio_find_sector (arena, folio, first, folio_sectors (folio),
-                                STATE_DIRTY_SHIFT, false);
+    sector = ioend_find (wb, folio, first, folio_sectors (folio), fua, false);
     end = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
     if (end < folio_end (folio) || end - start >= max)
       break;
@@ -189,14 +219,14 @@ add_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
   uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
   struct iomap_run run = { .start = start };
   uint64_t max = max_length (wb, pass, start);
-  const struct bad_range *bad = bad_ranges_find (&wb->bad, start);
+  const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
   bool alone = bad && bad->start <= start;
 
   if (max == 0)
     return;
   pass->found = true;
   max = min_u64 (max, wb->max_io - g->bytes);
-  run.end = guess_run_end (wb, folio, sector, max);
+  run.end = guess_run_end (wb, folio, sector, max, pass->fua);
   pass->pos = start + SECTOR_SIZE; /* if it is gone, there may be more */
   if (run.end == start)
     return;
@@ -245,6 +275,16 @@ gather (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
 
 /* --- sending it --- */
 
+/* Are there buffers for n bytes, and what is kept besides? */
+static bool
+has_buffers (const struct writeback *wb, const struct wb_pass *pass, uint64_t n)
+{
+  uint32_t pages = UINT32_C (1) << arena_order (n);
+
+  return is_small (wb, pass) ||
+         atomic_load (&wb->bounce->nr_free) >= pages + KEPT_PAGES;
+}
+
 /* Make the next ioend of the pass, and set pass->pos behind it.  NULL when the
  * slice should end: the pass is over, the budget is, or (*r is -ENOBUFS) buffers
  * are.
@@ -264,7 +304,11 @@ next_ioend (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
       pass->active = *budget == 0;
       break;
     }
-    ioend = ioend_make (wb, g.runs, g.n, pass->kind, &end, r);
+    end = g.runs[0].start;
+    if (has_buffers (wb, pass, g.bytes))
+      ioend = ioend_make (wb, g.runs, g.n, pass, &end, r);
+    else
+      *r = -ENOBUFS;
     pass->skipped |= *r == -EBUSY || *r == -EAGAIN;
     if (*r == -EBUSY)
       end = g.next;
@@ -285,7 +329,7 @@ pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
   int r = 0;
 
   while (n < SLICE_IOENDS && pass->active && budget > 0 &&
-         may_send (wb, pass->kind)) {
+         may_send (wb, pass)) {
     ioend = next_ioend (wb, pass, filter, &budget, &r);
     if (ioend == NULL)
       break;
@@ -295,5 +339,5 @@ pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
   }
   if (n > 0)
     stats_submit (store, batch, n);
-  return pass->active && may_send (wb, pass->kind) && r != -ENOBUFS;
+  return pass->active && may_send (wb, pass) && r != -ENOBUFS;
 }

@@ -5,7 +5,8 @@
  * Passes: walks over what is dirty that send it.  Loop thread only.
  *
  * What a sync waits for goes first: other passes leave some of the ioends and
- * of their buffers to it, and make do with few while it is at work.
+ * of their buffers to it, and make do with few while it is at work.  Of these it
+ * leaves one to such syncs as need no more.
  */
 
 #ifndef FOLIO_PASS_H

@@ -3,19 +3,40 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Syncs whose data has been sent: each waits for its own, and then, if it is to be
- * durable, for a store flush that it shares with all that are ready by then.
+ * durable and is not, for a store flush that it shares with all that are ready by
+ * then.  The table of states is in sync.c.
  */
 
 #include <stddef.h>
 
+#include "cache/base/num.h"
 #include "cache/folio/folio.h"
+#include "cache/index/index.h"
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/zeroes.h"
+#include "fs/iomap.h"
 #include "cache/writeback/ioend.h"
 #include "cache/writeback/sync.h"
 
-/* --- draining --- */
+/* --- what it is about: whole blocks of the disk --- */
+
+uint64_t
+sync_last_byte (const struct writeback *wb, const struct sync_req *req)
+{
+  uint64_t disk = wb->folios->nr_pages << PAGE_SHIFT;
+
+  return req->end >= disk ? disk : round_up (req->end, wb->fs->block_size);
+}
+
+uint64_t
+sync_first_byte (const struct writeback *wb, const struct sync_req *req)
+{
+  return min_u64 (round_down (req->start, wb->fs->block_size),
+                  sync_last_byte (wb, req));
+}
+
+/* --- what is in flight --- */
 
 /* Does the sync wait for this ioend, in flight?  (It does not change its mind: the
  * range is as it was when it was sent.)
@@ -27,25 +48,15 @@ waits_for (const struct sync_req *req, const struct ioend *ioend)
          ioend_touches (ioend, req->start, req->end);
 }
 
-static void
-count_awaited (struct writeback *wb, struct sync_req *req)
+void
+sync_count_awaited (struct writeback *wb, struct sync_req *req)
 {
   unsigned i;
 
   req->fence = wb->nr_sent;
   req->awaited = 0;
-  for (i = 0; i < wb->config.io_depth; i++)
+  for (i = 0; wb->in_flight > 0 && i < wb->config.io_depth; i++)
     req->awaited += wb->ioends[i].in_flight && waits_for (req, &wb->ioends[i]);
-}
-
-void
-sync_drain (struct writeback *wb)
-{
-  struct sync_req *req;
-
-  for (req = wb->writing.head; req; req = req->next)
-    count_awaited (wb, req);
-  sync_list_move (&wb->draining, &wb->writing);
 }
 
 void
@@ -53,45 +64,82 @@ sync_ioend_over (struct writeback *wb, const struct ioend *ioend)
 {
   struct sync_req *req;
 
-  for (req = wb->draining.head; req; req = req->next)
-    req->awaited -= waits_for (req, ioend);
+  for (req = wb->sync.list; req; req = req->next)
+    if (req->state == SYNC_DRAINING)
+      req->awaited -= waits_for (req, ioend);
 }
 
-/* What it waited for is over. */
-static void
-drained (struct writeback *wb, struct sync_req *req)
+/* --- when what was sent is over --- */
+
+/* Has nothing of the range become anything but durable?  What somebody else has
+ * written over it, or zeroed, may not be.
+ */
+static bool
+is_durable (struct writeback *wb, const struct sync_req *req)
 {
-  if (req->error == 0 && req->again)
-    sync_list_append (&wb->again, req);
-  else if (req->error == 0 && req->flush) {
-    if (req != &wb->own_sync)
-      group_commit_join (&wb->group_commit, req->asked);
-    sync_list_append (&wb->ready, req);
+  struct wb_sync *sync = &wb->sync;
+  uint64_t pos = sync_first_byte (wb, req), end = sync_last_byte (wb, req);
+  struct folio *folio;
+  bool left = false;
+
+  if (atomic_load (&wb->inbox->direct_unflushed) || sync->flush_direct ||
+      zeroes_done_in (wb->zeroes, pos, end))
+    return false;
+  while (!left && pos < end) {
+    folio = index_get_next (wb->folios->index, pos >> PAGE_SHIFT,
+                            (end - 1) >> PAGE_SHIFT);
+    if (folio == NULL)
+      break;
+    left = folio_in_doubt (wb->folios->arena, folio, pos, end);
+    pos = folio_end (folio);
+    folio_put (wb->folios->arena, folio);
   }
-  else
-    sync_complete (wb, req);
+  return !left;
 }
 
-/* Take those that have drained.  Returns whether there were any; *failed: one
- * that was to be durable could not be written.
+/* What becomes of a sync of which nothing is in flight, or that is READY. */
+static enum sync_state
+next_state (struct writeback *wb, struct sync_req *req)
+{
+  bool durable;
+
+  if (req->error)
+    return SYNC_OVER;
+  if (req->again)
+    return SYNC_QUEUED;
+  if (req->kind == SYNC_WRITE)
+    return SYNC_OVER;
+  durable = req->state == SYNC_DRAINING && req->kind == SYNC_FUA &&
+            is_durable (wb, req);
+  /* After it was looked at: see distrust in range-ops.c. */
+  if (req->redone != sync_redone (wb))
+    return SYNC_QUEUED;
+  return durable ? SYNC_OVER : SYNC_READY;
+}
+
+/* Go on with those that have drained, and that something has failed for since.
+ * Returns whether there were any; *failed: one that was to be durable could not be
+ * written.
  */
 static bool
 take_drained (struct writeback *wb, bool *failed)
 {
-  struct sync_list list;
-  struct sync_req *req, *next;
+  struct wb_sync *sync = &wb->sync;
+  enum sync_state state;
+  struct sync_req *req;
   bool any = false;
 
-  sync_list_init (&list);
-  sync_list_move (&list, &wb->draining);
-  for (req = list.head; req; req = next) {
-    next = req->next;
-    if (req->awaited > 0) {
-      sync_list_append (&wb->draining, req);
+  for (req = sync->list; req; req = req->next) {
+    if (req->state != SYNC_READY &&
+        (req->state != SYNC_DRAINING || req->awaited > 0))
       continue;
-    }
-    *failed |= req->flush && req->error;
-    drained (wb, req);
+    state = next_state (wb, req);
+    if (state == req->state)
+      continue;
+    if (state == SYNC_READY && req != &sync->own)
+      group_commit_join (&sync->group_commit, req->asked);
+    *failed |= req->kind != SYNC_WRITE && req->error;
+    sync_set_state (sync, req, state);
     any = true;
   }
   return any;
@@ -99,45 +147,15 @@ take_drained (struct writeback *wb, bool *failed)
 
 /* --- the flush that they share --- */
 
-/* Complete those that something has failed for since; and those behind whose tags
- * something became dirty, or that are cut now, begin anew.  Returns whether there
- * were any.
- */
+/* Is one being written that the next flush should wait for? */
 static bool
-drop_overtaken (struct writeback *wb, bool *failed)
-{
-  uint32_t redone = sync_redone (wb);
-  struct sync_list list;
-  struct sync_req *req, *next;
-  bool any = false;
-
-  sync_list_init (&list);
-  sync_list_move (&list, &wb->ready);
-  for (req = list.head; req; req = next) {
-    next = req->next;
-    if (req->error) {
-      *failed = true;
-      sync_complete (wb, req);
-    }
-    else if (req->again || req->redone != redone)
-      sync_list_append (&wb->again, req);
-    else {
-      sync_list_append (&wb->ready, req);
-      continue;
-    }
-    any = true;
-  }
-  return any;
-}
-
-/* Is there one on the list that the next flush should wait for? */
-static bool
-has_expected (const struct group_commit *gc, const struct sync_list *list)
+has_expected (const struct wb_sync *sync)
 {
   const struct sync_req *req;
 
-  for (req = list->head; req; req = req->next)
-    if (req->flush && group_commit_in_time (gc, req->asked))
+  for (req = sync->list; req; req = req->next)
+    if (req->kind == SYNC_FLUSH && req->state <= SYNC_DRAINING &&
+        group_commit_in_time (&sync->group_commit, req->asked))
       return true;
   return false;
 }
@@ -146,29 +164,43 @@ has_expected (const struct group_commit *gc, const struct sync_list *list)
  * what it makes clean.
  */
 static bool
-flush_held (struct writeback *wb)
+flush_held (struct writeback *wb, uint64_t now)
 {
-  const struct group_commit *gc = &wb->group_commit;
-  uint64_t now = wb->env->now (wb->env);
+  struct wb_sync *sync = &wb->sync;
+  const struct group_commit *gc = &sync->group_commit;
 
-  wb->flush_at = ENV_FOREVER;
-  if (wb->own_pending || atomic_load (&wb->throttle->waiters) > 0)
+  sync->flush_at = ENV_FOREVER;
+  if (sync->own_pending || atomic_load (&wb->throttle->waiters) > 0)
     return false;
   if (group_commit_hold (gc, now))
-    wb->flush_at = gc->until;
-  else if (now < group_commit_last (gc) && (has_expected (gc, &wb->writing) ||
-                                            has_expected (gc, &wb->draining)))
-    wb->flush_at = group_commit_last (gc);
-  return wb->flush_at != ENV_FOREVER;
+    sync->flush_at = gc->until;
+  else if (now < group_commit_last (gc) && has_expected (sync))
+    sync->flush_at = group_commit_last (gc);
+  return sync->flush_at != ENV_FOREVER;
 }
 
 bool
 sync_awaits_flush (struct writeback *wb)
 {
+  const struct wb_sync *sync = &wb->sync;
   struct zeroes *zeroes = wb->zeroes;
 
-  return wb->ready.head && wb->flush_state == FLUSH_IDLE &&
+  return sync->nr[SYNC_READY] > 0 && sync->flush_state == FLUSH_IDLE &&
          !(zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
+}
+
+/* All that are READY go on together. */
+static void
+pass_on (struct wb_sync *sync, enum sync_state state, int error)
+{
+  struct sync_req *req;
+
+  for (req = sync->list; req; req = req->next) {
+    if (req->state != SYNC_READY)
+      continue;
+    req->error = error;
+    sync_set_state (sync, req, state);
+  }
 }
 
 /* Pass on those that are ready, after the flush before, when zeroes that were
@@ -177,38 +209,39 @@ sync_awaits_flush (struct writeback *wb)
  * were passed on.
  */
 static bool
-flush_ready (struct writeback *wb, bool redo)
+flush_ready (struct writeback *wb, bool redo, uint64_t now)
 {
+  struct wb_sync *sync = &wb->sync;
   int error = redo ? zeroes_redo_error (wb->zeroes) : 0;
 
-  if (wb->flush_state != FLUSH_IDLE || (redo && error == 0))
+  if (sync->flush_state != FLUSH_IDLE || (redo && error == 0))
     return false;
   if (redo)
-    sync_complete_all (wb, &wb->ready, error);
+    pass_on (sync, SYNC_OVER, error);
   else if (!atomic_load (&wb->inbox->unflushed) &&
            !atomic_load (&wb->folios->nr_unstable))
-    sync_complete_all (wb, &wb->ready, 0);
-  else if (flush_held (wb))
+    pass_on (sync, SYNC_OVER, 0);
+  else if (flush_held (wb, now))
     return false;
   else {
-    sync_list_move (&wb->flushing, &wb->ready);
     sync_start_flush (wb);
+    pass_on (sync, SYNC_FLUSHING, 0);
   }
   return true;
 }
 
 bool
-sync_drain_step (struct writeback *wb)
+sync_drain_step (struct writeback *wb, uint64_t now)
 {
-  bool failed = false, any = take_drained (wb, &failed);
+  struct wb_sync *sync = &wb->sync;
   /* Asked first: one that is done again meanwhile may have made something dirty,
    * and that it was is counted before it is not to be done any more.
    */
   bool redo = zeroes_to_redo (wb->zeroes);
+  bool failed = false, any = take_drained (wb, &failed);
 
-  any |= drop_overtaken (wb, &failed);
-  if (wb->ready.head)
-    return flush_ready (wb, redo) || any;
+  if (sync->nr[SYNC_READY] > 0)
+    return flush_ready (wb, redo, now) || any;
   /* What could be written is to be durable all the same. */
   if (failed && atomic_load (&wb->folios->nr_unstable))
     sync_start_flush (wb);

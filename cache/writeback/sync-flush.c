@@ -4,15 +4,34 @@
  *
  * The store flush, the sweep after it, and losses that the store reports.
  *
+ *   state    what is on                         then
+ *   IDLE     nothing                            begun: -> SENT
+ *   SENT     the store is at it                 done: -> CLEAN; failed: -> DIRTY
+ *   VOID     so it is, but it has lost          over, whatever it says: -> LOST
+ *            something since
+ *   CLEAN    sweep: what was unstable when      -> IDLE
+ *            it began becomes clean
+ *   DIRTY    sweep: what is unstable becomes    -> IDLE
+ *            dirty; no sync begins
+ *   LOST     the same; nothing is sent          -> SETTLE
+ *   SETTLE   what is in flight is waited for;   -> IDLE
+ *            nothing is sent
+ *
+ * and, when the store has lost something, SENT and VOID -> VOID, and all others
+ * -> LOST.
+ *
  * A sector is clean only by a flush that was submitted after its write was
  * done, that succeeded, and that is over before the store reports a loss since
- * the write was submitted.  wb->doubts counts whatever may have undone writes:
- * flushes that failed, and losses.  A write, and a flush, that sees another
+ * the write was submitted; or by a write with FUA.  doubts counts whatever may
+ * have undone writes: flushes that failed, and losses.  A write that sees another
  * count at its end than at its beginning proves nothing.
  *
  * After a loss all is written again as after a flush that failed, but nobody
- * did anything wrong: syncs begin anew, when it has settled, that is when all
- * that was in flight is over and all that was unstable is dirty.
+ * did anything wrong: syncs begin anew, when it has settled.
+ *
+ * Of direct writes there is no copy.  Those under way are done again by whoever
+ * waits for them.  If others, not known to be flushed, may be lost, then each
+ * connection is told so by its next flush.
  */
 
 #include <errno.h>
@@ -35,46 +54,20 @@
 
 /* --- direct writes, of which there is no copy --- */
 
-/* Has the store lost direct writes?  (Those under way are done again by whoever
- * waits for them.)
- */
-static bool
-lost_direct (struct writeback *wb)
-{
-  bool lost;
-
-  pthread_mutex_lock (&wb->inbox->lock);
-  if (wb->flush_direct) {
-    atomic_store (&wb->inbox->direct_unflushed, true);
-    wb->inbox->direct_losses = wb->flush_direct_losses;
-    wb->flush_direct = false;
-  }
-  lost = atomic_load (&wb->inbox->direct_unflushed) &&
-         wb->inbox->direct_losses != wb->losses;
-  /* Some may have been written since, and are not flushed. */
-  wb->inbox->direct_losses = wb->losses;
-  pthread_mutex_unlock (&wb->inbox->lock);
-  return lost;
-}
-
-/* A flush begins, which covers them. */
+/* Those not flushed that began when the store had fewer losses than this are lost. */
 static void
-flush_direct (struct writeback *wb)
+lose_direct (struct writeback *wb, uint64_t losses)
 {
-  pthread_mutex_lock (&wb->inbox->lock);
-  wb->flush_direct = atomic_exchange (&wb->inbox->direct_unflushed, false);
-  wb->flush_direct_losses = wb->inbox->direct_losses;
-  pthread_mutex_unlock (&wb->inbox->lock);
-}
+  uint64_t unflushed = atomic_load (&wb->inbox->direct_unflushed);
 
-/* Has the store got, or is it getting, direct writes that no flush covers yet?
- * (One that completes is flagged before it is no longer counted.)
- */
-static bool
-direct_pending (struct writeback *wb)
-{
-  return atomic_load (&wb->inbox->direct_in_flight) > 0 ||
-         atomic_load (&wb->inbox->direct_unflushed);
+  if ((unflushed && unflushed != losses + 1) ||
+      (wb->sync.flush_direct && wb->sync.flush_direct != losses + 1))
+    atomic_fetch_add (&wb->outbox->lost_writes, 1);
+  wb->sync.flush_direct = 0;
+  /* Some may have been written since. */
+  if (unflushed)
+    atomic_compare_exchange_strong (&wb->inbox->direct_unflushed, &unflushed,
+                                    losses + 1);
 }
 
 /* --- the flush --- */
@@ -84,7 +77,7 @@ flush_done (struct store_req *req, int error)
 {
   struct writeback *wb =
     (struct writeback *) ((char *) req -
-                          offsetof (struct writeback, flush_req));
+                          offsetof (struct writeback, sync.flush_req));
 
   stats_store_done (wb->stats, wb->env, req, error);
   wb->inbox->flush_error = error;
@@ -95,59 +88,78 @@ flush_done (struct store_req *req, int error)
 void
 sync_start_flush (struct writeback *wb)
 {
-  if (wb->flush_state != FLUSH_IDLE || wb->settling ||
-      zeroes_to_redo (wb->zeroes))
+  struct wb_sync *sync = &wb->sync;
+
+  if (sync->flush_state != FLUSH_IDLE || zeroes_to_redo (wb->zeroes))
     return;
-  wb->flush_state = FLUSH_SENT;
-  wb->flush_doubts = wb->doubts;
+  sync->flush_state = FLUSH_SENT;
   /* What becomes unstable from here on is for the next flush. */
-  wb->gen++;
+  sync->gen++;
   atomic_store (&wb->inbox->unflushed, false);
-  flush_direct (wb);
+  sync->flush_direct = atomic_exchange (&wb->inbox->direct_unflushed, 0);
   zeroes_flush_begin (wb->zeroes);
-  wb->flush_req = (struct store_req) {
+  sync->flush_req = (struct store_req) {
     .op = STORE_FLUSH,
     .done = flush_done,
     .submitted = wb->env->now (wb->env),
   };
-  wb->fs->ops->flush (wb->fs, &wb->flush_req);
+  wb->fs->ops->flush (wb->fs, &sync->flush_req);
 }
 
 static void
-start_sweep (struct writeback *wb, bool lost)
+start_sweep (struct wb_sync *sync, enum flush_state state)
 {
-  wb->flush_state = FLUSH_SWEEP;
-  wb->sweep_lost = lost;
-  wb->sweep_page = 0;
+  sync->flush_state = state;
+  sync->sweep_page = 0;
 }
 
-/* Tell those that are to be durable. */
+/* A flush has failed, and may have undone what was written before. */
 static void
-tell (const struct sync_list *list, int error)
+note_undone (struct writeback *wb)
 {
-  struct sync_req *req;
-
-  for (req = list->head; req; req = req->next)
-    if (req->flush)
-      req->error = error;
+  wb->sync.doubts++;
+  atomic_fetch_add (&wb->outbox->flush_failures, 1);
+  lose_direct (wb, UINT64_MAX - 1);
 }
 
-/* Everything not known to be durable is to be written again.  Whoever asked
- * for it to be durable, or is about to, is told.
+/* Everything not known to be durable is to be written again.  Whoever has begun to
+ * ask for it to be durable is told.
  */
 static void
 flush_failed (struct writeback *wb, int error)
 {
-  wb->doubts++;
+  struct wb_sync *sync = &wb->sync;
+  struct sync_req *req;
+
+  note_undone (wb);
   atomic_store (&wb->inbox->unflushed, true);
-  if (wb->flush_direct || direct_pending (wb))
-    atomic_fetch_add (&wb->outbox->lost_writes, 1);
   writeback_flush_failed (wb, error);
-  tell (&wb->flushing, error);
-  tell (&wb->writing, error);
-  tell (&wb->draining, error);
-  tell (&wb->ready, error);
-  tell (&wb->again, error);
+  for (req = sync->list; req; req = req->next)
+    if (req->kind != SYNC_WRITE && req->state != SYNC_QUEUED &&
+        req->state != SYNC_OVER)
+      req->error = error;
+}
+
+/* Those that it was for are over, but for those behind whose backs something became
+ * dirty.  Returns how many of them were clients'.
+ */
+static unsigned
+release (struct writeback *wb)
+{
+  struct wb_sync *sync = &wb->sync;
+  uint32_t redone = sync_redone (wb);
+  struct sync_req *req;
+  unsigned n = 0;
+
+  for (req = sync->list; req; req = req->next) {
+    if (req->state != SYNC_FLUSHING)
+      continue;
+    n += req != &sync->own;
+    sync_set_state (
+      sync, req,
+      req->error == 0 && req->redone != redone ? SYNC_QUEUED : SYNC_OVER);
+  }
+  return n;
 }
 
 /* A loss has had all of it written again already; but what was done since then may
@@ -156,112 +168,80 @@ flush_failed (struct writeback *wb, int error)
 static void
 failed_after_loss (struct writeback *wb)
 {
-  wb->doubts++;
-  if (direct_pending (wb))
-    atomic_fetch_add (&wb->outbox->lost_writes, 1);
+  note_undone (wb);
   zeroes_lost (wb->zeroes);
-}
-
-/* How many clients waited for this flush. */
-static unsigned
-nr_flushing (const struct writeback *wb)
-{
-  const struct sync_req *req;
-  unsigned n = 0;
-
-  for (req = wb->flushing.head; req; req = req->next)
-    n += req != &wb->own_sync;
-  return n;
-}
-
-/* Those that it was for are done, but for those behind whose tags something became
- * dirty; clients are told once the next flush could begin, since they would take
- * the processor.
- */
-static void
-release (struct writeback *wb)
-{
-  uint32_t redone = sync_redone (wb);
-  struct sync_list list;
-  struct sync_req *req, *next;
-
-  sync_list_init (&list);
-  sync_list_move (&list, &wb->flushing);
-  for (req = list.head; req; req = next) {
-    next = req->next;
-    if (req == &wb->own_sync)
-      sync_complete (wb, req);
-    else if (req->error == 0 && req->redone != redone)
-      sync_list_append (&wb->again, req);
-    else
-      sync_list_append (&wb->released, req);
-  }
 }
 
 /* The flush is over. */
 static void
 end_flush (struct writeback *wb)
 {
+  struct wb_sync *sync = &wb->sync;
   int error = wb->inbox->flush_error;
 
-  if (wb->flush_doubts != wb->doubts) { /* by a loss: none fails meanwhile */
-    /* Whatever it says: the syncs that wait for it begin anew, like all others,
-     * which have done so when the loss was seen.
-     */
-    start_sweep (wb, true);
-    sync_list_move (&wb->again, &wb->flushing);
+  if (sync->flush_state == FLUSH_VOID) {
     if (error && error != -ECONNRESET) /* which is the loss itself */
       failed_after_loss (wb);
+    start_sweep (sync, FLUSH_LOST);
     return;
   }
-  start_sweep (wb, error != 0);
+  start_sweep (sync, error ? FLUSH_DIRTY : FLUSH_CLEAN);
   zeroes_flush_end (wb->zeroes, error);
   if (error)
     flush_failed (wb, error);
   else
     writeback_flushed (wb);
-  wb->flush_direct = false;
-  group_commit_flushed (&wb->group_commit, wb->flush_req.submitted,
-                        wb->env->now (wb->env), nr_flushing (wb));
-  release (wb);
+  sync->flush_direct = 0;
+  group_commit_flushed (&sync->group_commit, sync->flush_req.submitted,
+                        wb->env->now (wb->env), release (wb));
 }
 
 /* --- losses --- */
 
+/* Those under way begin anew, once it has settled. */
+static void
+restart (struct wb_sync *sync)
+{
+  struct sync_req *req;
+
+  for (req = sync->list; req; req = req->next)
+    if (req->state != SYNC_OVER)
+      sync_set_state (sync, req, SYNC_QUEUED);
+}
+
 void
 sync_see_losses (struct writeback *wb)
 {
+  struct wb_sync *sync = &wb->sync;
   uint32_t losses = store_losses (wb->fs->store);
 
-  if (losses == wb->losses)
+  if (losses == sync->losses)
     return;
-  wb->losses = losses;
-  wb->doubts++;
-  wb->settling = true;
-  /* What the one in flight was to make durable.  What no flush has been sent for
-   * is noted, and what is done again will be; and if there is nothing, a disk
-   * whose store is gone can be closed.
-   */
-  if (wb->flush_state == FLUSH_SENT)
-    atomic_store (&wb->inbox->unflushed, true);
+  sync->losses = losses;
+  sync->doubts++;
   fs_lost (wb->fs);
   zeroes_lost (wb->zeroes);
-  if (lost_direct (wb))
-    atomic_fetch_add (&wb->outbox->lost_writes, 1);
-  /* A flush in flight ends first. */
-  if (wb->flush_state != FLUSH_SENT)
-    start_sweep (wb, true);
-  sync_restart (wb);
+  lose_direct (wb, losses);
+  if (sync->flush_state == FLUSH_SENT || sync->flush_state == FLUSH_VOID) {
+    /* What it was to make durable.  What no flush has been sent for is noted, and
+     * what is done again will be; and if there is nothing, a disk whose store is
+     * gone can be closed.
+     */
+    sync->flush_state = FLUSH_VOID;
+    atomic_store (&wb->inbox->unflushed, true);
+  }
+  else
+    start_sweep (sync, FLUSH_LOST);
+  restart (sync);
 }
 
 /* --- the sweep --- */
 
-/* A folio has become clean.  Eviction sets the flag and then looks whether it
- * is; both are read-modify-writes of the flags, so that one of us sees what the
- * other did before.
+/* Eviction sets the flag and then looks whether the folio is clean; both are
+ * read-modify-writes of the flags, so that one of us sees what the other did before.
  */
-static void
-cleaned (struct writeback *wb, struct folio *folio)
+void
+sync_cleaned (struct writeback *wb, struct folio *folio)
 {
   atomic_store (&wb->outbox->cleaned_at, wb->env->now (wb->env));
   if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
@@ -276,7 +256,7 @@ static bool
 flushed (struct writeback *wb, struct folio *folio, unsigned *budget)
 {
   unsigned pages = (unsigned) folio_pages (folio), page = 0, end;
-  uint8_t gen = wb->gen;
+  uint8_t gen = wb->sync.gen;
   bool clean = false;
 
   while (page < pages) {
@@ -296,46 +276,60 @@ flushed (struct writeback *wb, struct folio *folio, unsigned *budget)
 static bool
 sweep (struct writeback *wb)
 {
+  struct wb_sync *sync = &wb->sync;
   struct folio *folio;
   unsigned budget = SLICE_SWEEP;
 
   while (budget > 0) {
     budget--;
-    folio = index_get_tagged (wb->folios->index, wb->sweep_page,
+    folio = index_get_tagged (wb->folios->index, sync->sweep_page,
                               wb->folios->nr_pages, TAG_UNSTABLE);
     if (folio == NULL)
       return true;
-    wb->sweep_page = folio_index (folio) + folio_pages (folio);
-    if (wb->sweep_lost)
+    sync->sweep_page = folio_index (folio) + folio_pages (folio);
+    if (sync->flush_state != FLUSH_CLEAN)
       folio_transition (wb->folios, folio, 0, folio_sectors (folio),
                         FOLIO_LOST);
     else if (flushed (wb, folio, &budget))
-      cleaned (wb, folio);
+      sync_cleaned (wb, folio);
     folio_put (wb->folios->arena, folio);
   }
   return false;
 }
 
+static bool
+sweep_step (struct writeback *wb)
+{
+  struct wb_sync *sync = &wb->sync;
+  bool done = sweep (wb);
+
+  throttle_wake (wb->throttle);
+  if (done)
+    sync->flush_state =
+      sync->flush_state == FLUSH_LOST ? FLUSH_SETTLE : FLUSH_IDLE;
+  return true;
+}
+
 bool
 sync_flush_step (struct writeback *wb)
 {
-  bool done;
+  struct wb_sync *sync = &wb->sync;
 
-  if (wb->flush_state == FLUSH_SENT &&
-      atomic_exchange (&wb->inbox->flush_done, false)) {
+  if (atomic_load (&wb->inbox->flush_done)) {
+    atomic_store (&wb->inbox->flush_done, false);
     /* Not before it is over: it proves nothing if there was one before. */
     sync_see_losses (wb);
     end_flush (wb);
   }
-  if (wb->flush_state == FLUSH_SWEEP) {
-    done = sweep (wb);
-    throttle_wake (wb->throttle);
-    if (done)
-      wb->flush_state = FLUSH_IDLE;
+  switch (sync->flush_state) {
+  case FLUSH_CLEAN:
+  case FLUSH_DIRTY:
+  case FLUSH_LOST: return sweep_step (wb);
+  case FLUSH_SETTLE:
+    if (wb->in_flight > 0)
+      return false;
+    sync->flush_state = FLUSH_IDLE;
     return true;
+  default: return false;
   }
-  if (!wb->settling || wb->flush_state != FLUSH_IDLE || wb->in_flight > 0)
-    return false;
-  wb->settling = false;
-  return true;
 }

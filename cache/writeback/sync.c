@@ -2,17 +2,53 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Syncs: batches of them, whose data is sent.  The stages are drawn in
- * writeback.h.
+ * Syncs.  All are in one list, and each has a state:
+ *
+ *   state     waits for                         then
+ *   QUEUED    what was lost to be dirty; with   -> TAGGING, or SENDING by FUA
+ *             FUA, write-back of its range
+ *   TAGGING   its dirty folios to be tagged     -> SENDING
+ *             TOWRITE: later ones are not its
+ *   SENDING   its turn, folio locks, ranges     -> DRAINING
+ *   DRAINING  ioends of its range               -> READY, or OVER if it is not
+ *                                               to be durable, or is by FUA
+ *   READY     the flush before, zeroes to be    -> FLUSHING, all together, or
+ *             done again, company               OVER if there is nothing to flush
+ *   FLUSHING  the store flush                   -> OVER
+ *   OVER      its waiter to be told
+ *
+ * Besides,
+ *
+ *   an error of a write of its range, or of a flush    DRAINING, READY -> OVER
+ *   it failed within something larger, which is cut    DRAINING, READY -> QUEUED
+ *   something became dirty again behind its back       DRAINING to FLUSHING
+ *                                                      -> QUEUED
+ *   the store has lost something                       any but OVER -> QUEUED
+ *
+ * So what comes while others are sent, or flushed, is sent meanwhile, and
+ * concurrent syncs share store flushes (see group-commit.h for when a flush waits
+ * for more of them).
+ *
+ * The smallest range goes first.  But one that is OVERDUE is not overtaken any
+ * more, except in the one ioend that is kept for those that need no more.
+ *
+ * FUA.  Where the store can do that, a small range is made durable by writes with
+ * FUA of all that is dirty or unstable in it, and only these sectors are clean then.
+ * A flush that finds nothing to be made durable but a few dirty pages sends these
+ * with FUA, too.  What the sends have achieved is not concluded from what was sent,
+ * but from what there is when all is done: where anything is left that only a flush
+ * makes durable, a flush it is.
  */
 
 #include <errno.h>
 #include <stddef.h>
 
+#include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/post/inbox.h"
 #include "cache/post/zeroes.h"
+#include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
 
@@ -22,28 +58,84 @@
 /* Enough to cut the largest write down to one block: 2^20 of them. */
 #define MAX_TRIES 20
 
-void
-sync_complete (struct writeback *wb, struct sync_req *req)
-{
-  if (req == &wb->own_sync)
-    wb->own_pending = false;
-  else
-    completion_signal (wb->env, &req->done);
-}
+/* Older than this (ns), a sync is not overtaken. */
+#define OVERDUE NSEC_PER_SEC
+
+/* Dirty pages that a flush may send with FUA. */
+#define LONE_PAGES 16
 
 void
-sync_complete_all (struct writeback *wb, struct sync_list *list, int error)
+sync_init (struct writeback *wb)
+{
+  wb->sync.own = (struct sync_req) { .end = UINT64_MAX, .kind = SYNC_FLUSH };
+  wb->sync.flush_at = ENV_FOREVER;
+  wb->sync.losses = store_losses (wb->fs->store);
+}
+
+bool
+sync_has_fua (const struct writeback *wb)
+{
+  return wb->fs->store->geo.can_fua && !atomic_load (&wb->inbox->no_fua);
+}
+
+/* --- the list --- */
+
+static uint64_t
+size_of (const struct sync_req *req)
+{
+  return req->end - req->start;
+}
+
+static void
+insert (struct wb_sync *sync, struct sync_req *req)
+{
+  struct sync_req **p = &sync->list;
+
+  while (*p && size_of (*p) <= size_of (req))
+    p = &(*p)->next;
+  req->next = *p;
+  *p = req;
+  req->state = SYNC_QUEUED;
+  sync->nr[SYNC_QUEUED]++;
+}
+
+static void
+take_inbox (struct writeback *wb)
 {
   struct sync_req *req, *next;
 
-  for (req = list->head; req; req = next) {
+  pthread_mutex_lock (&wb->inbox->lock);
+  req = wb->inbox->queue.head;
+  sync_list_init (&wb->inbox->queue);
+  pthread_mutex_unlock (&wb->inbox->lock);
+  for (; req; req = next) {
     next = req->next;
-    if (error)
-      req->error = error;
-    sync_complete (wb, req);
+    insert (&wb->sync, req);
   }
-  sync_list_init (list);
 }
+
+void
+sync_complete (struct writeback *wb)
+{
+  struct wb_sync *sync = &wb->sync;
+  struct sync_req **p = &sync->list, *req;
+
+  while (sync->nr[SYNC_OVER] > 0) {
+    req = *p;
+    if (req->state != SYNC_OVER) {
+      p = &req->next;
+      continue;
+    }
+    *p = req->next;
+    sync->nr[SYNC_OVER]--;
+    if (req == &sync->own)
+      sync->own_pending = false;
+    else
+      completion_signal (wb->env, &req->done);
+  }
+}
+
+/* --- errors --- */
 
 /* Does it want any of the ranges; *partly: but not all of them? */
 static bool
@@ -61,15 +153,33 @@ touches (const struct sync_req *req, const struct range *ranges, unsigned n,
   return any;
 }
 
-static void
-note_error (struct sync_list *list, const struct range *ranges, unsigned n,
-            int error, bool cut)
+/* Has it begun, and not come to a flush? */
+static bool
+is_sending (const struct sync_req *req)
+{
+  return req->state != SYNC_QUEUED && req->state < SYNC_FLUSHING;
+}
+
+void
+sync_send_again (struct writeback *wb, const struct range *ranges, unsigned n)
 {
   struct sync_req *req;
   bool partly;
 
-  for (req = list->head; req; req = req->next) {
-    if (!touches (req, ranges, n, &partly))
+  for (req = wb->sync.list; req; req = req->next)
+    if (is_sending (req) && touches (req, ranges, n, &partly))
+      req->again = true;
+}
+
+void
+sync_note_error (struct writeback *wb, const struct range *ranges, unsigned n,
+                 int error, bool cut)
+{
+  struct sync_req *req;
+  bool partly;
+
+  for (req = wb->sync.list; req; req = req->next) {
+    if (!is_sending (req) || !touches (req, ranges, n, &partly))
       continue;
     if (cut && partly && (req->again || req->tries < MAX_TRIES)) {
       req->tries += !req->again;
@@ -80,17 +190,6 @@ note_error (struct sync_list *list, const struct range *ranges, unsigned n,
   }
 }
 
-void
-sync_note_error (struct writeback *wb, const struct range *ranges, unsigned n,
-                 int error, bool cut)
-{
-  note_error (&wb->writing, ranges, n, error, cut);
-  note_error (&wb->draining, ranges, n, error, cut);
-  note_error (&wb->ready, ranges, n, error, cut);
-}
-
-/* --- what is to be written once more --- */
-
 /* Both only grow, so the sum is the same only if both are. */
 uint32_t
 sync_redone (struct writeback *wb)
@@ -98,7 +197,38 @@ sync_redone (struct writeback *wb)
   return zeroes_redone (wb->zeroes) + atomic_load (&wb->folios->overwritten);
 }
 
-/* --- batches --- */
+/* --- beginning --- */
+
+/* (It may have been asked for since now was noted.) */
+static bool
+is_overdue (const struct sync_req *req, uint64_t now)
+{
+  return now >= req->asked + OVERDUE;
+}
+
+/* Is it to be made durable by FUA, if it can be? */
+static bool
+is_small_fua (struct writeback *wb, const struct sync_req *req, uint64_t now)
+{
+  return req->kind == SYNC_FUA && sync_has_fua (wb) &&
+         size_of (req) <= wb->max_io && !is_overdue (req, now);
+}
+
+/* Is there nothing to be made durable but a few pages that are dirty, and nobody
+ * to share a flush with?  Then FUA takes the store once instead of twice.
+ */
+static bool
+is_lone_flush (struct writeback *wb, const struct sync_req *req, uint64_t now)
+{
+  const struct wb_sync *sync = &wb->sync;
+
+  return req->kind == SYNC_FLUSH && sync_has_fua (wb) && sync->list == req &&
+         req->next == NULL && sync->flush_state == FLUSH_IDLE &&
+         wb->in_flight == 0 && !atomic_load (&wb->inbox->unflushed) &&
+         atomic_load (&wb->folios->nr_unstable) == 0 &&
+         atomic_load (&wb->folios->nr_dirty) <= LONE_PAGES &&
+         !group_commit_expects (&sync->group_commit, now);
+}
 
 /* Where to begin tagging for a sync: tags go by where a folio begins, and the
  * first one may begin before the range does.
@@ -113,105 +243,110 @@ first_tagged (struct writeback *wb, const struct sync_req *req)
     page = folio_index (folio);
     folio_put (wb->folios->arena, folio);
   }
-  return page;
+  return page << PAGE_SHIFT;
 }
 
-/* May a batch begin?  Not before all that was lost is dirty. */
+/* Returns whether it has begun. */
 static bool
-may_begin (const struct writeback *wb)
+begin (struct writeback *wb, struct sync_req *req, uint64_t now)
 {
-  return !wb->settling && !(wb->flush_state == FLUSH_SWEEP && wb->sweep_lost);
-}
-
-/* Make a batch of all that is to begin.  False: there is nothing. */
-static bool
-begin (struct writeback *wb)
-{
-  struct sync_req *req;
-
-  sync_list_move (&wb->writing, &wb->again);
-  pthread_mutex_lock (&wb->inbox->lock);
-  sync_list_move (&wb->writing, &wb->inbox->queue);
-  pthread_mutex_unlock (&wb->inbox->lock);
-  if (wb->writing.head == NULL)
+  if (sync_settling (&wb->sync) || wb->sync.flush_state == FLUSH_DIRTY)
     return false;
-
-  for (req = wb->writing.head; req; req = req->next) {
-    req->again = false;
-    req->redone = sync_redone (wb);
+  req->by_fua = is_small_fua (wb, req, now);
+  if (req->by_fua) {
+    sync_count_awaited (wb, req);
+    if (req->awaited > 0)
+      return false;
   }
-  wb->tag_req = wb->writing.head;
-  wb->tag_page = first_tagged (wb, wb->tag_req);
-  wb->batch_state = BATCH_TAGGING;
+  req->fua = req->by_fua || is_lone_flush (wb, req, now);
+  req->again = false;
+  req->skipped = false;
+  req->redone = sync_redone (wb);
+  req->pos = req->by_fua ? sync_first_byte (wb, req) : first_tagged (wb, req);
+  sync_set_state (&wb->sync, req, req->by_fua ? SYNC_SENDING : SYNC_TAGGING);
   return true;
 }
 
-void
-sync_restart (struct writeback *wb)
-{
-  sync_list_move (&wb->again, &wb->ready);
-  sync_list_move (&wb->again, &wb->draining);
-  sync_list_move (&wb->again, &wb->writing);
-  wb->batch_state = BATCH_NONE;
-}
-
-/* The next of the batch whose range was not tagged with this one's. */
-static struct sync_req *
-next_to_tag (const struct sync_req *req)
-{
-  struct sync_req *next = req->next;
-
-  while (next && req->start <= next->start && next->end <= req->end)
-    next = next->next;
-  return next;
-}
-
-/* Tag what is dirty for the syncs of the batch, a slice at a time. */
+/* Tag what is dirty for the sync, a slice at a time. */
 static void
-tag (struct writeback *wb)
+tag (struct writeback *wb, struct sync_req *req)
 {
-  uint64_t last = (wb->tag_req->end - 1) >> PAGE_SHIFT;
+  uint64_t page = req->pos >> PAGE_SHIFT, last = (req->end - 1) >> PAGE_SHIFT;
   bool done;
 
   index_lock (wb->folios->index);
-  done = index_copy_tag (wb->folios->index, &wb->tag_page, last, TAG_DIRTY,
-                         TAG_TOWRITE, SLICE_NODES);
+  done = index_copy_tag (wb->folios->index, &page, last, TAG_DIRTY, TAG_TOWRITE,
+                         SLICE_NODES);
   index_unlock (wb->folios->index);
-  if (!done)
-    return;
-  wb->tag_req = next_to_tag (wb->tag_req);
-  if (wb->tag_req) {
-    wb->tag_page = first_tagged (wb, wb->tag_req);
-    return;
-  }
-  wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
-  wb->batch_state = BATCH_SENDING;
+  req->pos = done ? sync_first_byte (wb, req) : page << PAGE_SHIFT;
+  if (done)
+    sync_set_state (&wb->sync, req, SYNC_SENDING);
 }
 
-/* Send what is tagged.  Returns true if there is more to do at once. */
+/* --- sending --- */
+
+/* Send what there is.  Returns true if there is more to do at once. */
 static bool
-send_tagged (struct writeback *wb)
+send_dirty (struct writeback *wb, struct sync_req *req)
 {
-  if (!wb->sync_pass.active) {
-    /* We were woken: try again what was in use. */
-    wb->sync_pass = (struct wb_pass) { .active = true, .kind = PASS_SYNC };
-  }
-  if (pass_run (wb, &wb->sync_pass, NULL))
-    return true;
-  if (wb->sync_pass.active || wb->sync_pass.skipped)
-    return false;
-  wb->batch_state = BATCH_NONE;
-  sync_drain (wb);
+  struct wb_pass pass = {
+    .active = true,
+    .kind = req->by_fua ? PASS_FUA : PASS_SYNC,
+    .fua = req->fua,
+    .start = sync_first_byte (wb, req),
+    .end = sync_last_byte (wb, req),
+    .pos = req->pos,
+    .skipped = req->skipped,
+  };
+  bool more = pass_run (wb, &pass, NULL);
+
+  /* What was in use is tried again when we are woken. */
+  req->pos = pass.active ? pass.pos : pass.start;
+  req->skipped = pass.active && pass.skipped;
+  if (pass.active || pass.skipped)
+    return more;
+  sync_count_awaited (wb, req);
+  sync_set_state (&wb->sync, req, SYNC_DRAINING);
   return true;
 }
 
-bool
-sync_step (struct writeback *wb)
+/* Returns true if there is more to do at once. */
+static bool
+advance (struct writeback *wb, struct sync_req *req, uint64_t now)
 {
-  switch (wb->batch_state) {
-  case BATCH_NONE: return may_begin (wb) && begin (wb);
-  case BATCH_TAGGING: tag (wb); return true;
-  case BATCH_SENDING: return send_tagged (wb);
+  switch (req->state) {
+  case SYNC_QUEUED: return begin (wb, req, now);
+  case SYNC_TAGGING: tag (wb, req); return true;
+  case SYNC_SENDING: return send_dirty (wb, req);
+  default: return false;
   }
+}
+
+/* The oldest that has not sent all, if it is OVERDUE. */
+static struct sync_req *
+overdue (struct wb_sync *sync, uint64_t now)
+{
+  struct sync_req *req, *oldest = NULL;
+
+  for (req = sync->list; req; req = req->next)
+    if (req->state <= SYNC_SENDING && is_overdue (req, now) &&
+        (oldest == NULL || req->asked < oldest->asked))
+      oldest = req;
+  return oldest;
+}
+
+bool
+sync_step (struct writeback *wb, uint64_t now)
+{
+  struct wb_sync *sync = &wb->sync;
+  struct sync_req *req;
+
+  take_inbox (wb);
+  req = overdue (sync, now);
+  if (req && advance (wb, req, now))
+    return true;
+  for (req = sync->list; req; req = req->next)
+    if (advance (wb, req, now))
+      return true;
   return false;
 }

@@ -2,8 +2,8 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Syncs: batches of them, and the store flushes they share.  Loop thread only,
- * but for what says otherwise.
+ * Syncs, and the store flushes they share.  sync.c has the table of the syncs'
+ * states, sync-flush.c that of the flush.  Loop thread only.
  */
 
 #ifndef FOLIO_SYNC_H
@@ -14,36 +14,88 @@
 
 #include "cache/writeback/writeback.h"
 
-/* It is over, and not ours any more. */
-extern void sync_complete (struct writeback *wb, struct sync_req *req);
+extern void sync_init (struct writeback *wb);
 
-/* They are over, with this error if it is not 0. */
-extern void sync_complete_all (struct writeback *wb, struct sync_list *list,
-                               int error);
+/* --- the syncs --- */
 
-/* Bring the batch that is writing, and what is queued, as far as possible.
- * Returns true if there is more to do at once.
+static inline void
+sync_set_state (struct wb_sync *sync, struct sync_req *req,
+                enum sync_state state)
+{
+  sync->nr[req->state]--;
+  req->state = state;
+  sync->nr[state]++;
+}
+
+/* Are there any, or any that have something to send, or wait for it? */
+static inline bool
+sync_any (const struct wb_sync *sync)
+{
+  return sync->list != NULL;
+}
+
+static inline bool
+sync_writing (const struct wb_sync *sync)
+{
+  return sync->nr[SYNC_QUEUED] + sync->nr[SYNC_TAGGING] +
+           sync->nr[SYNC_SENDING] + sync->nr[SYNC_DRAINING] >
+         0;
+}
+
+/* The whole blocks of the disk that it is about. */
+extern uint64_t sync_first_byte (const struct writeback *wb,
+                                 const struct sync_req *req);
+extern uint64_t sync_last_byte (const struct writeback *wb,
+                                const struct sync_req *req);
+
+/* Does the store's FUA do for data, so that no flush is needed? */
+extern bool sync_has_fua (const struct writeback *wb);
+
+/* Begin syncs and have them sent, a slice at a time.  Returns true if there is more
+ * to do at once.
  */
-extern bool sync_step (struct writeback *wb);
-
-/* What was sent for the batch is waited for, by each of its syncs for itself. */
-extern void sync_drain (struct writeback *wb);
-
-/* An ioend is over. */
-extern void sync_ioend_over (struct writeback *wb, const struct ioend *ioend);
+extern bool sync_step (struct writeback *wb, uint64_t now);
 
 /* See to those whose data is written.  Returns true if there is more to do at
  * once.
  */
-extern bool sync_drain_step (struct writeback *wb);
+extern bool sync_drain_step (struct writeback *wb, uint64_t now);
+
+/* Tell those who wait for syncs that are over. */
+extern void sync_complete (struct writeback *wb);
+
+/* Of what is in flight now, count what the sync waits for.  An ioend is over. */
+extern void sync_count_awaited (struct writeback *wb, struct sync_req *req);
+extern void sync_ioend_over (struct writeback *wb, const struct ioend *ioend);
+
+/* These ranges, n of them, are to be sent again. */
+extern void sync_send_again (struct writeback *wb, const struct range *ranges,
+                             unsigned n);
+
+/* Of these ranges, n that were to be written as one, none could be: syncs of any
+ * of them will fail, with the first error, but for -ENOSPC only if there is no
+ * other.  cut: they will be written in smaller parts from now on, so those that
+ * want only some of them are tried again.
+ */
+extern void sync_note_error (struct writeback *wb, const struct range *ranges,
+                             unsigned n, int error, bool cut);
+
+/* --- the store flush --- */
+
+/* Until what was in flight when the store lost something is over, and all that
+ * was unstable is dirty, nothing is sent.
+ */
+static inline bool
+sync_settling (const struct wb_sync *sync)
+{
+  return sync->flush_state == FLUSH_VOID || sync->flush_state == FLUSH_LOST ||
+         sync->flush_state == FLUSH_SETTLE;
+}
 
 /* Is a flush of the store all that some are missing, and held for more syncs to
- * share it, until wb.flush_at at most?
+ * share it, until flush_at at most?
  */
 extern bool sync_awaits_flush (struct writeback *wb);
-
-/* The syncs that no flush is on for are to begin anew, once it has settled. */
-extern void sync_restart (struct writeback *wb);
 
 /* Take note of what the store has lost since it was last looked at. */
 extern void sync_see_losses (struct writeback *wb);
@@ -56,17 +108,12 @@ extern void sync_start_flush (struct writeback *wb);
  */
 extern bool sync_flush_step (struct writeback *wb);
 
-/* How often something that the store had became dirty behind the tags of syncs.
+/* How often something that the store had became dirty behind the backs of syncs.
  * Those under way begin anew when it has changed.
  */
 extern uint32_t sync_redone (struct writeback *wb);
 
-/* Of these ranges, n that were to be written as one, none could be: syncs of any
- * of them will fail, with the first error, but for -ENOSPC only if there is no
- * other.  cut: they will be written in smaller parts from now on, so those that
- * want only some of them are tried again.
- */
-extern void sync_note_error (struct writeback *wb, const struct range *ranges,
-                             unsigned n, int error, bool cut);
+/* The folio has become clean. */
+extern void sync_cleaned (struct writeback *wb, struct folio *folio);
 
 #endif /* FOLIO_SYNC_H */

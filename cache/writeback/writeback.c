@@ -71,16 +71,9 @@ init_ioends (struct writeback *wb, size_t n)
 int
 writeback_init (struct writeback *wb)
 {
-  sync_list_init (&wb->writing);
-  sync_list_init (&wb->draining);
-  sync_list_init (&wb->ready);
-  sync_list_init (&wb->again);
-  sync_list_init (&wb->flushing);
-  sync_list_init (&wb->released);
   wb->max_io = choose_max_io (wb);
-  wb->own_sync = (struct sync_req) { .end = UINT64_MAX, .flush = true };
+  sync_init (wb);
   wb->passes.next = ENV_FOREVER;
-  wb->losses = store_losses (wb->fs->store);
 
   return init_ioends (wb, wb->config.io_depth);
 }
@@ -218,7 +211,7 @@ flush_for_waiters (const struct writeback *wb, uint64_t now)
   return atomic_load (&wb->folios->nr_unstable) > 0 &&
          atomic_load (&wb->throttle->waiters) > 0 &&
          (atomic_load (&wb->folios->nr_writeback) == 0 ||
-          now >= wb->group_commit.ended + WAITERS_FLUSH_PERIOD);
+          now >= wb->sync.group_commit.ended + WAITERS_FLUSH_PERIOD);
 }
 
 /* Unstable data counts against the dirty limit and cannot be evicted. */
@@ -239,14 +232,14 @@ queue_own_sync (struct writeback *wb, uint64_t now)
 {
   bool unsaved = atomic_load (&wb->folios->nr_unsaved) > 0;
 
-  if (wb->own_pending || (unsaved && now < wb->failing.retry_at) ||
+  if (wb->sync.own_pending || (unsaved && now < wb->failing.retry_at) ||
       !atomic_exchange (&wb->inbox->want_clean, false))
     return;
   if (!unsaved && !atomic_load (&wb->inbox->unflushed))
     return;
-  wb->own_pending = true;
-  wb->own_sync.error = 0;
-  inbox_queue (wb->inbox, &wb->own_sync);
+  wb->sync.own_pending = true;
+  wb->sync.own.error = 0;
+  inbox_queue (wb->inbox, &wb->sync.own);
 }
 
 /* The store says that it is better now, or worse: what it failed to do before
@@ -270,7 +263,7 @@ held_back (struct writeback *wb)
 {
   struct zeroes *zeroes = wb->zeroes;
 
-  return wb->settling ||
+  return sync_settling (&wb->sync) ||
          (zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
 }
 
@@ -278,7 +271,8 @@ held_back (struct writeback *wb)
 static bool
 at_work (const struct writeback *wb)
 {
-  return wb->in_flight > 0 || wb->flush_state == FLUSH_SENT;
+  return wb->in_flight > 0 || wb->sync.flush_state == FLUSH_SENT ||
+         wb->sync.flush_state == FLUSH_VOID;
 }
 
 bool
@@ -295,10 +289,11 @@ writeback_step (struct writeback *wb)
   if (sync_flush_step (wb))
     more = true;
   queue_own_sync (wb, now);
-  if (sync_drain_step (wb))
+  if (sync_drain_step (wb, now))
     more = true;
-  sync_complete_all (wb, &wb->released, 0);
-  if (sync_step (wb))
+  /* Once the next flush could begin, since they would take the processor. */
+  sync_complete (wb);
+  if (sync_step (wb, now))
     more = true;
   flush_unstable (wb, now);
   if (now >= wb->failing.retry_at && !held_back (wb)) {
@@ -318,7 +313,7 @@ writeback_deadline (struct writeback *wb)
   uint64_t next = fs_deadline (wb->fs), now;
 
   if (sync_awaits_flush (wb))
-    next = min_u64 (next, wb->flush_at);
+    next = min_u64 (next, wb->sync.flush_at);
   if (held_back (wb) ||
       (!atomic_load (&wb->folios->nr_unsaved) && wb->failing.bad.n == 0))
     return next;
@@ -338,7 +333,6 @@ writeback_idle (struct writeback *wb)
   pthread_mutex_lock (&wb->inbox->lock);
   idle = wb->inbox->queue.head == NULL && wb->inbox->done == NULL;
   pthread_mutex_unlock (&wb->inbox->lock);
-  return idle && wb->in_flight == 0 && wb->flush_state == FLUSH_IDLE &&
-         !wb->writing.head && !wb->draining.head && !wb->ready.head &&
-         !wb->again.head && fs_idle (wb->fs);
+  return idle && wb->in_flight == 0 && !sync_any (&wb->sync) &&
+         wb->sync.flush_state == FLUSH_IDLE && fs_idle (wb->fs);
 }

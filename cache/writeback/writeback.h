@@ -12,21 +12,7 @@
  * sector is never torn between two writes, writers never wait for a store, and
  * the runs of many folios make one piece.
  *
- * Syncs (flush, FUA, write-through) are gathered into batches:
- *
- *   queued --> writing: dirty folios in the ranges are tagged TOWRITE and sent
- *
- * and then each goes on by itself:
- *
- *          --> draining: all that was in flight of its range is waited for
- *          --> ready: for the flush before to be over, for zeroes to be done again,
- *              or for others to share the next one with
- *          --> flushing: one store flush for all that are ready by then
- *          --> done
- *
- * So what comes while a flush is on is written meanwhile, and concurrent syncs
- * share store flushes (group commit; see group-commit.h for when a flush waits for
- * more of them).
+ * Syncs (flush, FUA, write-through) have a machine of their own: see sync.c.
  */
 
 #ifndef FOLIO_WRITEBACK_H
@@ -54,6 +40,7 @@ struct zeroes;
 
 enum pass_kind {
   PASS_SYNC,       /* of what is tagged TOWRITE: someone waits for it */
+  PASS_FUA,        /* of what is dirty or unstable: likewise, by FUA */
   PASS_BACKGROUND, /* of what is dirty */
   PASS_RETRY,      /* of what is dirty in a bad range */
   NR_PASS_KINDS
@@ -63,12 +50,20 @@ enum pass_kind {
 struct wb_pass {
   bool active;
   enum pass_kind kind;
-  uint64_t start, end; /* bytes; end 0: the disk's */
+  bool fua;            /* what it sends is to be durable when it is done */
+  uint64_t start, end; /* bytes, whole blocks; end 0: the disk's */
   uint64_t pos;        /* where it goes on */
   bool found;          /* something to be written */
   bool sent;           /* and at least some of it was sent */
   bool skipped;        /* something was in use and left behind */
 };
+
+/* Does somebody wait for what a pass of this kind sends? */
+static inline bool
+pass_is_urgent (enum pass_kind kind)
+{
+  return kind == PASS_SYNC || kind == PASS_FUA;
+}
 
 /* Those that write-back makes by itself. */
 struct wb_passes {
@@ -93,22 +88,40 @@ struct ioend {
   struct iomap_place place; /* on the store */
   bool in_flight;
   uint64_t number;     /* in the order in which they are sent */
-  unsigned doubts;     /* wb.doubts when it was sent */
+  uint32_t doubts;     /* sync.doubts when it was sent */
   enum pass_kind kind; /* of the pass that made it */
+  bool fua;            /* it is durable when it is done */
   int error;
   struct ioend *next;
 };
 
-enum batch_state {
-  BATCH_NONE,
-  BATCH_TAGGING, /* its dirty folios are being tagged TOWRITE */
-  BATCH_SENDING, /* they are being sent */
-};
-
+/* The table of these is in sync-flush.c. */
 enum flush_state {
   FLUSH_IDLE,
-  FLUSH_SENT,  /* the store is at it */
-  FLUSH_SWEEP, /* turning unstable folios to clean, or to dirty */
+  FLUSH_SENT,
+  FLUSH_VOID,
+  FLUSH_CLEAN,
+  FLUSH_DIRTY,
+  FLUSH_LOST,
+  FLUSH_SETTLE,
+};
+
+/* The files of syncs' own. */
+struct wb_sync {
+  struct sync_req *list; /* all syncs, the smallest ranges first */
+  unsigned nr[NR_SYNC_STATES];
+  struct sync_req own; /* for inbox.want_clean */
+  bool own_pending;
+
+  struct group_commit group_commit;
+  uint64_t flush_at; /* ns, until when a flush is held, or ENV_FOREVER */
+  enum flush_state flush_state;
+  struct store_req flush_req;
+  uint64_t flush_direct; /* inbox.direct_unflushed of what is being flushed */
+  uint64_t sweep_page;   /* where the sweep goes on */
+  uint8_t gen;           /* of sectors that become unstable now */
+  uint32_t doubts;       /* counts what may have undone writes */
+  uint32_t losses;       /* of the store, as far as seen */
 };
 
 struct writeback_config {
@@ -138,35 +151,7 @@ struct writeback {
   uint64_t nr_sent;             /* ioends ever sent */
   uint32_t max_io;              /* bytes, of one ioend */
 
-  enum batch_state batch_state;
-  struct sync_list writing;  /* the batch whose data is being sent */
-  struct sync_req *tag_req;  /* of them, the one being tagged for */
-  uint64_t tag_page;         /* where that goes on */
-  struct wb_pass sync_pass;  /* over TOWRITE */
-  struct sync_list draining; /* what was sent is waited for */
-  struct sync_list ready;    /* for a flush */
-  struct sync_list again;    /* they begin anew */
-
-  struct group_commit group_commit;
-  uint64_t flush_at; /* ns, until when it is held, or ENV_FOREVER */
-  enum flush_state flush_state;
-  struct sync_list flushing; /* those whose flush is in flight */
-  struct sync_list released; /* by a flush, and soon told */
-  struct store_req flush_req;
-  unsigned flush_doubts; /* doubts when it was sent */
-  bool flush_direct;     /* direct writes are among what is being flushed; */
-  uint32_t flush_direct_losses; /* direct_losses of these */
-  bool sweep_lost;              /* the sweep makes dirty, not clean */
-  uint64_t sweep_page;          /* where the sweep goes on */
-  uint8_t gen;                  /* of sectors that become unstable now */
-  unsigned doubts;              /* counts what may have undone writes */
-  uint32_t losses;              /* of the store, as far as seen */
-  bool settling; /* after a loss, until nothing is in flight or unstable;
-                  * nothing is sent */
-
-  struct sync_req own_sync; /* for want_clean */
-  bool own_pending;
-
+  struct wb_sync sync;
   struct wb_passes passes;
   struct failing failing;
 };

@@ -88,7 +88,7 @@ take_some_effect (struct model_store *s, const struct store_req *req)
 }
 
 /* Of what is under way, some is done, though not yet told to be: what happens
- * to the medium now happens to it, too.
+ * to the medium now happens to it, too; but with FUA it is durable when it is done.
  */
 static void
 do_early (struct model_store *s)
@@ -96,7 +96,8 @@ do_early (struct model_store *s)
   struct model_job *job;
 
   for (job = s->running; job; job = job->next)
-    if (changes (job->req) && world_chance (s->world, 50)) {
+    if (changes (job->req) && !(job->req->flags & STORE_FUA) &&
+        world_chance (s->world, 50)) {
       medium_apply (s->medium, job->req, 100);
       job->spent = true;
     }

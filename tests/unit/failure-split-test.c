@@ -171,7 +171,7 @@ first_to_fail (struct fixture *f, uint64_t offset, int64_t from,
   put (f, offset, 1 * MiB, 1);
   r = put_flags (f, 1, at, length, 2, durable ? CACHE_FUA : 0);
   if (!durable)
-    r = inbox_sync (&f->mapping->inbox, at, at + length, false);
+    r = inbox_sync (&f->mapping->inbox, at, at + length, SYNC_WRITE);
   assert_int_equal (r, result);
   if (result == 0)
     store_expect (f, at, length, 2);

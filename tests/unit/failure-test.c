@@ -155,10 +155,10 @@ test_write_fails_behind_ready (void **state)
   put (f, PAGE, PAGE, 1);
   job_start (f, 1, &b);
   fixture_until_asleep (f, 2);
-  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, end, false), 0);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, end, SYNC_WRITE), 0);
   put (f, PAGE, PAGE, 2);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
-  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, end, false), -EIO);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, end, SYNC_WRITE), -EIO);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&a), 0);
   assert_int_equal (job_join (&b), -EIO);

@@ -40,12 +40,14 @@ next_of (uint8_t s, enum folio_transition transition)
   case FOLIO_FILLED: return s | UPTODATE;
   case FOLIO_WRITTEN: return s | UPTODATE | DIRTY;
   case FOLIO_WB_BEGIN:
-    s &= (uint8_t) ~UNSTABLE;
-    return s & DIRTY ? (uint8_t) ((s & ~DIRTY) | WRITEBACK) : s;
+    return s & (DIRTY | UNSTABLE)
+             ? (uint8_t) ((s & ~(DIRTY | UNSTABLE)) | WRITEBACK)
+             : s;
   case FOLIO_WB_DONE:
     return s & WRITEBACK ? (uint8_t) ((s & ~WRITEBACK) | UNSTABLE) : s;
   case FOLIO_WB_FAILED:
     return s & WRITEBACK ? (uint8_t) ((s & ~WRITEBACK) | DIRTY) : s;
+  case FOLIO_WB_DURABLE: return s & (uint8_t) ~WRITEBACK;
   case FOLIO_FLUSHED: return s & (uint8_t) ~UNSTABLE;
   case FOLIO_LOST:
     return s & UNSTABLE ? (uint8_t) ((s & ~UNSTABLE) | DIRTY) : s;
@@ -225,10 +227,13 @@ test_table (void **state)
     { FOLIO_WRITTEN, 0x01000001, 0x01000101 },
     { FOLIO_WB_BEGIN, 0x00000101, 0x00010001 },
     { FOLIO_WB_BEGIN, 0x01000101, 0x00010001 },
+    { FOLIO_WB_BEGIN, 0x01000001, 0x00010001 },
     { FOLIO_WB_DONE, 0x00010001, 0x01000001 },
     { FOLIO_WB_DONE, 0x00010101, 0x01000101 },
     { FOLIO_WB_FAILED, 0x00010001, 0x00000101 },
     { FOLIO_WB_FAILED, 0x00010101, 0x00000101 },
+    { FOLIO_WB_DURABLE, 0x00010001, 0x00000001 },
+    { FOLIO_WB_DURABLE, 0x00010101, 0x00000101 },
     { FOLIO_FLUSHED, 0x01000001, 0x00000001 },
     { FOLIO_FLUSHED, 0x01000101, 0x00000101 },
     { FOLIO_LOST, 0x01000001, 0x00000101 },

@@ -270,7 +270,8 @@ put_unstable (struct fixture *f)
 {
   fake_store_volatile (f->fake);
   put_buffered (f, 0, 8 * PAGE, 2);
-  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, 8 * PAGE, false), 0);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, 8 * PAGE, SYNC_WRITE),
+                    0);
   put_buffered (f, 32 * PAGE, PAGE, 2);
 }
 

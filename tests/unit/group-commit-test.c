@@ -124,7 +124,7 @@ ask (struct fixture *f, struct sync_req *req)
   put (f, 0, PAGE, 1);
   memset (req, 0, sizeof *req);
   req->end = UINT64_MAX;
-  req->flush = true;
+  req->kind = SYNC_FLUSH;
   inbox_queue (&f->mapping->inbox, req);
   step (f);
 }
@@ -267,7 +267,7 @@ start_writing (struct syncs *s)
   f = s->f;
   fake_store_hold (f->fake, STORE_WRITE);
   put (f, PAGE, PAGE, 2);
-  s->a[0] = (struct sync_req) { .end = UINT64_MAX, .flush = true };
+  s->a[0] = (struct sync_req) { .end = UINT64_MAX, .kind = SYNC_FLUSH };
   inbox_queue (&f->mapping->inbox, &s->a[0]);
   until_quiet (f);
   atomic_fetch_add (&f->clock, WAIT);

@@ -38,6 +38,7 @@ UNIT_TESTS = \
 	unit/fill-test \
 	unit/folio-test \
 	unit/fs-life-test \
+	unit/fua-test \
 	unit/full-store-test \
 	unit/gather-test \
 	unit/gone-test \
@@ -309,6 +310,7 @@ unit_redo_test_SOURCES = unit/map-run.h unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
 unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
+unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)

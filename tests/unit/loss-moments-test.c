@@ -182,44 +182,44 @@ test_twice (void **state)
 static bool
 tagging (const struct writeback *wb)
 {
-  return wb->batch_state == BATCH_TAGGING;
+  return wb->sync.nr[SYNC_TAGGING] > 0;
 }
 
 static bool
 sending (const struct writeback *wb)
 {
-  return wb->batch_state == BATCH_SENDING;
+  return wb->sync.nr[SYNC_SENDING] > 0;
 }
 
 static bool
 draining (const struct writeback *wb)
 {
-  return wb->draining.head != NULL;
+  return wb->sync.nr[SYNC_DRAINING] > 0;
 }
 
 /* While another flush is on. */
 static bool
 ready (const struct writeback *wb)
 {
-  return wb->ready.head != NULL;
+  return wb->sync.nr[SYNC_READY] > 0;
 }
 
 static bool
 again (const struct writeback *wb)
 {
-  return wb->again.head != NULL;
+  return wb->sync.nr[SYNC_QUEUED] > 0;
 }
 
 static bool
 flushing (const struct writeback *wb)
 {
-  return wb->flush_state == FLUSH_SENT;
+  return wb->sync.flush_state == FLUSH_SENT;
 }
 
 static bool
 sweeping (const struct writeback *wb)
 {
-  return wb->flush_state == FLUSH_SWEEP;
+  return wb->sync.flush_state == FLUSH_CLEAN;
 }
 
 /* Just then; and then, if it is not NULL, at a moment after that. */

@@ -127,7 +127,7 @@ test_share_during_sync (void **state)
   fill_pattern (buf, sizeof buf, fua.offset, 1);
   job_start (f, 1, &fua);
   while (count_writes (f).urgent < sizeof buf / PIECE)
-    if (fake_store_held (f->fake, STORE_WRITE) == DEPTH)
+    if (fake_store_held (f->fake, STORE_WRITE) >= DEPTH - 1)
       fake_store_release (f->fake, STORE_WRITE, 1);
   while (count_writes (f).urgent_held > DEPTH / 2)
     fake_store_release (f->fake, STORE_WRITE, 1);
@@ -164,6 +164,158 @@ test_depth_of_one (void **state)
   fixture_stop (f);
 }
 
+/* --- among syncs: the test makes the steps --- */
+
+/* The offset of the i-th write, by fake_store_count. */
+static uint64_t
+write_at (struct fixture *f, unsigned i)
+{
+  return nth_request (f, STORE_WRITE, i).offset;
+}
+
+/* Go on while there is something to do at once. */
+static void
+step (struct fixture *f)
+{
+  while (writeback_step (&f->mapping->wb))
+    ;
+}
+
+static void
+ask (struct fixture *f, struct sync_req *req, uint64_t start, uint64_t end)
+{
+  *req = (struct sync_req) { .start = start, .end = end, .kind = SYNC_WRITE };
+  inbox_queue (&f->mapping->inbox, req);
+  step (f);
+}
+
+/* The store does so many writes, and what comes after them is sent. */
+static void
+release (struct fixture *f, unsigned n)
+{
+  assert_int_equal (fake_store_release (f->fake, STORE_WRITE, n), n);
+  step (f);
+}
+
+static bool
+is_done (struct sync_req *req)
+{
+  return atomic_load (&req->done.word) != 0;
+}
+
+static struct fixture *
+start_steps (unsigned depth)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) {
+    .io_depth = depth, .best_io = PIECE, .no_loop = true, .fake_clock = true });
+
+  put (f, 0, 8 * PIECE, 1);
+  put (f, 1 * MiB, 2 * PIECE, 1);
+  put (f, 2 * MiB, PAGE, 1);
+  put (f, 3 * MiB, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  return f;
+}
+
+static void
+stop_steps (struct fixture *f)
+{
+  fake_store_unhold (f->fake, STORE_WRITE);
+  while (!writeback_idle (&f->mapping->wb))
+    step (f);
+  fixture_stop (f);
+}
+
+/* The smaller overtakes the larger, also one that is being sent. */
+static void
+test_smallest_first (void **state)
+{
+  struct fixture *f = start_steps (1);
+  struct sync_req all, middle, small;
+
+  (void) state;
+  ask (f, &all, 0, UINT64_MAX);
+  ask (f, &middle, 1 * MiB, 2 * MiB);
+  ask (f, &small, 2 * MiB, 2 * MiB + PAGE);
+  assert_int_equal (write_at (f, 0), 0);
+  release (f, 1);
+  assert_int_equal (write_at (f, 1), 2 * MiB);
+  release (f, 1);
+  assert_true (is_done (&small));
+  assert_int_equal (write_at (f, 2), 1 * MiB);
+  release (f, 1);
+  assert_int_equal (write_at (f, 3), 1 * MiB + PIECE);
+  release (f, 1);
+  assert_true (is_done (&middle));
+  assert_int_equal (write_at (f, 4), PIECE);
+  assert_false (is_done (&all));
+  stop_steps (f);
+}
+
+/* But not one that has waited for a second: of those the oldest is first. */
+static void
+test_overdue (void **state)
+{
+  struct fixture *f = start_steps (1);
+  struct sync_req all, middle, small;
+
+  (void) state;
+  ask (f, &all, 0, UINT64_MAX);
+  atomic_fetch_add (&f->clock, 1);
+  ask (f, &middle, 1 * MiB, 2 * MiB);
+  atomic_fetch_add (&f->clock, NSEC_PER_SEC);
+  ask (f, &small, 2 * MiB, 2 * MiB + PAGE);
+  release (f, 1);
+  assert_int_equal (write_at (f, 1), PIECE);
+  assert_false (is_done (&small));
+  stop_steps (f);
+}
+
+/* One ioend is kept for those that need no more, whoever is overdue. */
+static void
+test_kept (void **state)
+{
+  struct fixture *f = start_steps (4);
+  struct sync_req all, small, another;
+
+  (void) state;
+  ask (f, &all, 0, UINT64_MAX);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 3);
+  atomic_fetch_add (&f->clock, NSEC_PER_SEC);
+  ask (f, &small, 2 * MiB, 2 * MiB + PAGE);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 4);
+  assert_int_equal (write_at (f, 3), 2 * MiB);
+  ask (f, &another, 3 * MiB, 3 * MiB + PAGE);
+  assert_int_equal (fake_store_release_newest (f->fake, STORE_WRITE), 1);
+  step (f);
+  assert_true (is_done (&small));
+  assert_int_equal (write_at (f, 4), 3 * MiB);
+  stop_steps (f);
+}
+
+/* What becomes dirty once a sync has begun is not its; but of one that joins. */
+static void
+test_joins (void **state)
+{
+  struct fixture *f = start_steps (1);
+  struct sync_req first, second;
+
+  (void) state;
+  ask (f, &first, 0, 8 * PIECE + PAGE);
+  put (f, 8 * PIECE, PAGE, 2);
+  ask (f, &second, 8 * PIECE, 8 * PIECE + PAGE);
+  release (f, 1);
+  assert_int_equal (write_at (f, 1), 8 * PIECE);
+  put (f, 8 * PIECE, PAGE, 3);
+  release (f, 1);
+  assert_true (is_done (&second));
+  while (!is_done (&first))
+    release (f, 1);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 9);
+  assert_int_equal (page_masks (f, 8 * PIECE / PAGE), 0xff00ffff);
+  stop_steps (f);
+}
+
 int
 main (void)
 {
@@ -172,6 +324,10 @@ main (void)
     cmocka_unit_test (test_fua_waits_for_its_own),
     cmocka_unit_test (test_share_during_sync),
     cmocka_unit_test (test_depth_of_one),
+    cmocka_unit_test (test_smallest_first),
+    cmocka_unit_test (test_overdue),
+    cmocka_unit_test (test_kept),
+    cmocka_unit_test (test_joins),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -84,7 +84,8 @@ test_clean_disk (void **state)
 static void
 until_ready (struct fixture *f)
 {
-  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, UINT64_MAX, false), 0);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, UINT64_MAX, SYNC_WRITE),
+                    0);
 }
 
 /* While one store flush is held, any number of further flushes share one. */

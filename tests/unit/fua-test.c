@@ -1,0 +1,364 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Durable by the store's FUA: what is sent so, what that makes clean, and when it
+ * takes a flush all the same.
+ */
+
+#include <errno.h>
+
+#include "cache-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+#define CLEAN 0x000000ffu
+#define UNSTABLE 0xff0000ffu
+
+static struct fixture *
+start (const struct fixture_config *config)
+{
+  struct fixture_config c = *config;
+  struct fixture *f;
+
+  c.fua = true;
+  f = fixture_start (&c);
+  store_put (f, 0, 4 * MiB, 0);
+  learn_extents (f);
+  fake_store_volatile (f->fake);
+  fake_store_clear (f->fake);
+  return f;
+}
+
+/* The requests that the store got: how many writes, those with FUA, and flushes. */
+static void
+check_requests (struct fixture *f, unsigned writes, unsigned fua,
+                unsigned flushes)
+{
+  struct fake_record record;
+  unsigned with = 0;
+  size_t i;
+
+  for (i = 0; fake_store_record (f->fake, i, &record); i++)
+    with += record.op == STORE_WRITE && (record.flags & STORE_FUA);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), writes);
+  assert_int_equal (with, fua);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), flushes);
+}
+
+static int
+sync_page (struct fixture *f, uint64_t page, enum sync_kind kind)
+{
+  return inbox_sync (&f->mapping->inbox, page * PAGE, (page + 1) * PAGE, kind);
+}
+
+static int
+put_fua (struct fixture *f, uint64_t page, unsigned version)
+{
+  return put_flags (f, 0, page * PAGE, PAGE, version, CACHE_FUA);
+}
+
+/* A FUA write is one to the store. */
+static void
+test_fua_is_fua (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 8; i++) {
+    assert_int_equal (put_fua (f, 2 * i, 1), 0);
+    assert_int_equal (page_masks (f, 2 * i), CLEAN);
+  }
+  check_requests (f, 8, 8, 0);
+  fake_store_crash (f->fake, 0);
+  for (i = 0; i < 8; i++)
+    store_expect (f, 2 * i * PAGE, PAGE, 1);
+  check_state (f);
+  fixture_stop (f);
+}
+
+/* It sends what is unstable, too, and of its own range alone. */
+static void
+test_unstable_is_sent (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  put (f, 0, 4 * PAGE, 1);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, 0, 4 * PAGE, SYNC_WRITE),
+                    0);
+  assert_int_equal (page_masks (f, 1), UNSTABLE);
+  assert_int_equal (put_flags (f, 0, PAGE + 512, 512, 2, 0), 0);
+  fake_store_clear (f->fake);
+  assert_int_equal (sync_page (f, 1, SYNC_FUA), 0);
+  check_requests (f, 1, 1, 0);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, PAGE);
+  assert_int_equal (nth_request (f, STORE_WRITE, 0).length, PAGE);
+  assert_int_equal (page_masks (f, 0), UNSTABLE);
+  assert_int_equal (page_masks (f, 1), CLEAN);
+  assert_int_equal (page_masks (f, 2), UNSTABLE);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, PAGE, 0);
+  store_expect (f, PAGE, 512, 1);
+  store_expect (f, PAGE + 512, 512, 2);
+  store_expect (f, PAGE + 1024, PAGE - 1024, 1);
+  fixture_stop (f);
+}
+
+/* What is in write-back is waited for, and sent again. */
+static void
+test_after_writeback (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  struct job flush = { .op = JOB_FLUSH }, fua = { .op = JOB_WRITE };
+  static uint8_t buf[PAGE_SIZE];
+
+  (void) state;
+  put (f, 0, 32 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  fill_pattern (buf, 512, PAGE, 2);
+  fua.buf = buf;
+  fua.count = 512;
+  fua.offset = PAGE;
+  fua.flags = CACHE_FUA;
+  job_start (f, 0, &fua);
+  fixture_until_asleep (f, 2);
+  assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&fua), 0);
+  assert_int_equal (nth_request (f, STORE_WRITE, 1).offset, PAGE);
+  assert_int_equal (nth_request (f, STORE_WRITE, 1).length, 512);
+  assert_true (nth_request (f, STORE_WRITE, 1).flags & STORE_FUA);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), 0);
+  check_requests (f, 2, 1, 1);
+  fixture_stop (f);
+}
+
+/* A large one is not cut into many that are durable each, but flushed. */
+static void
+test_large (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { .best_io = 64 * KiB });
+
+  (void) state;
+  assert_int_equal (put_flags (f, 0, 0, 64 * KiB + PAGE, 1, CACHE_FUA), 0);
+  check_requests (f, 2, 0, 1);
+  fixture_stop (f);
+}
+
+/* Nobody shares the flush, and there is nothing else for it: one request. */
+static void
+test_lone_flush (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 5; i++) {
+    put (f, i * PAGE, PAGE, 1);
+    flush_ok (f, 0);
+    assert_int_equal (page_masks (f, i), CLEAN);
+  }
+  check_requests (f, 5, 5, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 5 * PAGE, 1);
+
+  /* Else it is a flush. */
+  put (f, 1 * MiB, PAGE, 1);
+  assert_int_equal (sync_page (f, 256, SYNC_WRITE), 0);
+  put (f, 1 * MiB + PAGE, PAGE, 1);
+  flush_ok (f, 0);
+  check_requests (f, 7, 5, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 1 * MiB, 2 * PAGE, 1);
+  put (f, 0, 2 * MiB, 2);
+  flush_ok (f, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 2);
+  fixture_stop (f);
+}
+
+/* What is written in the background while a flush sends with FUA is not durable by
+ * that: the flush covers it.
+ */
+static void
+test_lone_flush_accompanied (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  assert_int_equal (cache_zero (f->conn, PAGE, MiB, 0), 0);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&flush), 0);
+  check_requests (f, 1, 1, 1);
+  fixture_stop (f);
+}
+
+/* --- zeroes, which the store may lose --- */
+
+/* A zero that is done again must not wipe out what was written over it with FUA. */
+static void
+test_over_zero (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
+  assert_int_equal (put_fua (f, 1, 1), 0);
+  fake_store_lose (f->fake, 0);
+  flush_ok (f, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, PAGE);
+  store_expect (f, PAGE, PAGE, 1);
+  store_expect_zero (f, 2 * PAGE, 2 * PAGE);
+  expect (f, PAGE, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* The zero drops what a FUA write is about to send: that is not done before the
+ * zero is durable, or there would be what was there before both.
+ */
+static void
+test_under_zero (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  static uint8_t buf[PAGE_SIZE];
+  struct job zero = { .op = JOB_ZERO, .count = 4 * PAGE };
+  struct job fua = { .op = JOB_WRITE,
+                     .buf = buf,
+                     .count = PAGE,
+                     .offset = PAGE,
+                     .flags = CACHE_FUA };
+
+  (void) state;
+  fill_pattern (buf, PAGE, PAGE, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 0, &zero);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start (f, 1, &fua);
+  fixture_until_asleep (f, 2);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&zero), 0);
+  assert_int_equal (job_join (&fua), 0);
+  check_requests (f, 0, 0, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, 4 * PAGE);
+  fixture_stop (f);
+}
+
+/* --- what goes wrong --- */
+
+static void
+test_fails (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  assert_int_equal (put_fua (f, 0, 1), -EIO);
+  expect (f, 0, PAGE, 1);
+  flush_ok (f, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* The store turns out not to be able to. */
+static void
+test_not_supported (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EOPNOTSUPP);
+  assert_int_equal (put_fua (f, 0, 1), 0);
+  assert_int_equal (put_fua (f, 1, 1), 0);
+  check_requests (f, 3, 1, 2);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 2 * PAGE, 1);
+  assert_int_equal (atomic_load (&f->errors), 0);
+  fixture_stop (f);
+}
+
+/* A loss while it is in flight, of something else for all we know. */
+static void
+test_loss (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  static uint8_t buf[PAGE_SIZE];
+  struct job fua = {
+    .op = JOB_WRITE, .buf = buf, .count = PAGE, .flags = CACHE_FUA
+  };
+
+  (void) state;
+  fill_pattern (buf, PAGE, 0, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 0, &fua);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fake_store_lose (f->fake, 0);
+  fake_store_release (f->fake, STORE_WRITE, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  assert_false (atomic_load (&fua.done));
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&fua), 0);
+  assert_true (nth_request (f, STORE_WRITE, 1).flags & STORE_FUA);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* --- past the cache --- */
+
+static void
+test_direct (void **state)
+{
+  struct fixture *f =
+    start (&(struct fixture_config) { .mode = CACHE_NONE, .min_io = 4096 });
+
+  (void) state;
+  assert_int_equal (put_flags (f, 0, 0, 4 * PAGE, 1, CACHE_FUA), 0);
+  check_requests (f, 1, 1, 0);
+  assert_int_equal (put_flags (f, 0, 8 * PAGE + 100, 2 * PAGE, 1, CACHE_FUA),
+                    0);
+  check_requests (f, 4, 4, 0);
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EOPNOTSUPP);
+  assert_int_equal (put_flags (f, 0, 16 * PAGE, PAGE, 1, CACHE_FUA), 0);
+  check_requests (f, 6, 5, 1);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, 4 * PAGE, 1);
+  store_expect (f, 8 * PAGE + 100, 2 * PAGE, 1);
+  store_expect (f, 16 * PAGE, PAGE, 1);
+  /* Nothing is left that could be lost. */
+  fake_store_lose (f->fake, 0);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_fua_is_fua),
+    cmocka_unit_test (test_unstable_is_sent),
+    cmocka_unit_test (test_after_writeback),
+    cmocka_unit_test (test_large),
+    cmocka_unit_test (test_lone_flush),
+    cmocka_unit_test (test_lone_flush_accompanied),
+    cmocka_unit_test (test_over_zero),
+    cmocka_unit_test (test_under_zero),
+    cmocka_unit_test (test_fails),
+    cmocka_unit_test (test_not_supported),
+    cmocka_unit_test (test_loss),
+    cmocka_unit_test (test_direct),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
