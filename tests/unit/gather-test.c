@@ -299,9 +299,13 @@ test_failure (void **state)
 static void
 test_failure_of_another (void **state)
 {
-  struct sync_req all = { .end = UINT64_MAX, .flush = true };
-  struct sync_req one = { .start = 8 * PAGE, .end = 9 * PAGE, .flush = true };
-  struct sync_req none = { .start = 9 * PAGE, .end = 10 * PAGE, .flush = true };
+  struct sync_req all = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
+  struct sync_req one = { .start = 8 * PAGE,
+                          .end = 9 * PAGE,
+                          .kind = SYNC_FLUSH };
+  struct sync_req none = { .start = 9 * PAGE,
+                           .end = 10 * PAGE,
+                           .kind = SYNC_FLUSH };
   struct fixture *f;
 
   (void) state;
@@ -310,9 +314,15 @@ test_failure_of_another (void **state)
   no_loop = false;
   put_apart (f, 20);
   fake_store_fail (f->fake, &one_failure);
+  fake_store_hold (f->fake, STORE_WRITE);
   inbox_queue (&f->mapping->inbox, &all);
+  while (writes (f) == 0)
+    writeback_step (&f->mapping->wb);
   inbox_queue (&f->mapping->inbox, &one);
   inbox_queue (&f->mapping->inbox, &none);
+  while (one.state != SYNC_DRAINING)
+    writeback_step (&f->mapping->wb);
+  fake_store_unhold (f->fake, STORE_WRITE);
   while (!atomic_load (&all.done.word) || !atomic_load (&one.done.word) ||
          !atomic_load (&none.done.word))
     writeback_step (&f->mapping->wb);
