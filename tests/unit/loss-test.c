@@ -86,6 +86,8 @@ test_write_in_flight (void **state)
   job_start (f, 0, &flush);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   lose (f);
+  /* As if on the loop thread, as a store would: seen before the write's end. */
+  UNTIL (!atomic_load (&f->mapping->inbox.store_changed));
   fake_store_release (f->fake, STORE_WRITE, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   assert_false (atomic_load (&flush.done));
