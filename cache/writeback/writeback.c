@@ -120,12 +120,14 @@ background_step (struct writeback *wb)
 }
 
 /* Is there anything to come back for?  If not, the next writer wakes us: it
- * counts first and then looks at the flag, we do the opposite.
+ * counts first and then looks at the flag, we do the opposite.  Not before the next
+ * pass is due, or a client that flushes after each write would have to each time.
  */
 static bool
-arm_timer (struct writeback *wb)
+arm_timer (struct writeback *wb, uint64_t now)
 {
-  bool armed = atomic_load (&wb->folios->nr_unsaved) != 0;
+  bool due = wb->passes.next == ENV_FOREVER || now >= wb->passes.next;
+  bool armed = !due || atomic_load (&wb->folios->nr_unsaved) != 0;
 
   if (atomic_load (&wb->throttle->armed) == armed)
     return armed;
@@ -141,7 +143,7 @@ arm_timer (struct writeback *wb)
 static bool
 periodic_step (struct writeback *wb, uint64_t now)
 {
-  if (!arm_timer (wb)) {
+  if (!arm_timer (wb, now)) {
     wb->passes.next = ENV_FOREVER;
     wb->passes.expire.active = false;
     return false;
@@ -310,17 +312,20 @@ writeback_step (struct writeback *wb)
 uint64_t
 writeback_deadline (struct writeback *wb)
 {
+  bool nothing =
+    !atomic_load (&wb->folios->nr_unsaved) && wb->failing.bad.n == 0;
   uint64_t next = fs_deadline (wb->fs), now;
 
   if (sync_awaits_flush (wb))
     next = min_u64 (next, wb->sync.flush_at);
-  if (held_back (wb) ||
-      (!atomic_load (&wb->folios->nr_unsaved) && wb->failing.bad.n == 0))
+  if (held_back (wb) || (nothing && wb->passes.next == ENV_FOREVER))
     return next;
   now = wb->env->now (wb->env);
   if (wb->failing.retry_at > now)
     return min_u64 (next, wb->failing.retry_at);
   next = min_u64 (next, wb->passes.next);
+  if (nothing)
+    return next;
   next = min_u64 (next, bad_ranges_deadline (&wb->failing.bad, now));
   return min_u64 (next, balance_deadline (wb->throttle, at_work (wb)));
 }

@@ -147,6 +147,34 @@ test_ends_when_all_is_locked (void **state)
   fixture_stop (f);
 }
 
+/* A client that flushes after each write does not have to wake the loop for each: it
+ * comes back by itself until the next pass is due.
+ */
+static void
+test_not_woken_for_each (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .no_loop = true, .fake_clock = true });
+  struct writeback *wb = &f->mapping->wb;
+  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
+
+  (void) state;
+  put (f, 0, PAGE_SIZE, 1);
+  inbox_queue (&f->mapping->inbox, &req);
+  while (writeback_step (wb) || !writeback_idle (wb))
+    ;
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
+  assert_true (atomic_load (&f->mapping->throttle.armed));
+  assert_true (writeback_deadline (wb) <=
+               atomic_load (&f->clock) + wb->config.interval);
+  atomic_fetch_add (&f->clock, wb->config.interval);
+  while (writeback_step (wb))
+    ;
+  assert_false (atomic_load (&f->mapping->throttle.armed));
+  assert_true (writeback_deadline (wb) == ENV_FOREVER);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -155,6 +183,7 @@ main (void)
     cmocka_unit_test (test_behind_the_cursor_after_backoff),
     cmocka_unit_test (test_beside_lost_zeroes),
     cmocka_unit_test (test_ends_when_all_is_locked),
+    cmocka_unit_test (test_not_woken_for_each),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
