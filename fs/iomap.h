@@ -206,6 +206,13 @@ struct fs {
                         * iterators are counted */
   struct readers readers;
 
+  /* What its clients are told, fixed. */
+  bool readonly;
+  bool rotational;
+  bool can_trim;      /* space is given back, and costs not as much as writing
+                       * zeroes */
+  bool can_fast_zero; /* zero with STORE_FAST_ZERO may succeed */
+
   /* What the fs's user knows better than store and mapping: is pos in a range
    * that reads as zero although the store may have lost the zero?  If so begin
    * says UNWRITTEN where it would say MAPPED, but not to IOMAP_REPORT, nor to

@@ -12,6 +12,7 @@
 
 #include "fs/nbd/uri.h"
 #include "plugin/config.h"
+#include "plugin/format.h"
 #include "plugin/parse.h"
 
 #define KIB UINT64_C (1024)
@@ -29,7 +30,6 @@ static const char *const stores[] = { "file",
                                       "nbd",
 #endif
                                       NULL };
-static const char *const formats[] = { "raw", NULL };
 /* In the order of enum cache_mode, enum direct_mode and enum file_io. */
 static const char *const cache_modes[] = { "writeback", "writethrough", "none",
                                            NULL };
@@ -54,7 +54,7 @@ static const char *const off_or_on[] = { "off", "on", NULL };
      "    \"store=\" may be left out")                                         \
   X (create, "create", "SIZE", NONE, SIZE, 1, INT64_MAX, NULL,                 \
      "make a sparse file of this size if there is none")                       \
-  X (fs, "fs", "raw", "raw", CHOICE, 0, 0, formats,                            \
+  X (fs, "fs", "raw", "raw", CHOICE, 0, 0, format_names,                       \
      "how the disk lies on the store; raw: byte for byte")                     \
   X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN,           \
      CACHE_SIZE_MAX, NULL, "memory for folios")                                \
@@ -325,8 +325,8 @@ parse_choice (const struct param *param, const char *value, uint64_t *number)
       return NULL;
     }
   }
-  return param->choices == formats ? "not a format in this build"
-                                   : "unknown value";
+  return param->choices == format_names ? "not a format in this build"
+                                        : "unknown value";
 }
 
 static bool
@@ -463,7 +463,7 @@ config_dump (FILE *fp)
   fputs ("stores=", fp);
   print_list (fp, stores, ",");
   fputs ("\nformats=", fp);
-  print_list (fp, formats, ",");
+  print_list (fp, format_names, ",");
   fputs ("\nio=", fp);
   print_list (fp, io_modes + 1, ",");
   fputc ('\n', fp);

@@ -29,7 +29,7 @@ struct config {
   char *store;                     /* path without prefix, or URI; owned */
   bool nbd;                        /* it is the URI of an NBD server */
   uint64_t create;                 /* bytes; only if given */
-  uint64_t fs;                     /* 0: raw */
+  uint64_t fs;                     /* as in format_names */
   uint64_t cache_size;             /* bytes */
   uint64_t cache;                  /* enum cache_mode */
   uint64_t dirty_ratio;            /* percent of cache_size; unless in bytes */

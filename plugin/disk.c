@@ -16,8 +16,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "fs/raw/raw.h"
 #include "plugin/disk.h"
+#include "plugin/format.h"
 #include "plugin/log.h"
 #include "plugin/memory.h"
 #include "plugin/parse.h"
@@ -132,7 +132,7 @@ make_mapping (struct disk *disk, const struct config *config, char *err)
                 ", background %" PRIu64 ", readahead %" PRIu64,
                 4096u << mapping.folio_max_order, mapping.dirty_limit,
                 mapping.dirty_background, mapping.readahead);
-  r = raw_open (disk->store, &disk->fs);
+  r = format_open ((unsigned) config->fs, disk->store, &disk->fs);
   if (r == 0)
     r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
   errno = -r;
@@ -293,14 +293,8 @@ disk_stopping (const struct disk *disk)
   return mapping_is_shutdown (disk->mapping);
 }
 
-uint64_t
-disk_size (const struct disk *disk)
+const struct fs *
+disk_fs (const struct disk *disk)
 {
-  return disk->fs->size;
-}
-
-const struct store_geometry *
-disk_geometry (const struct disk *disk)
-{
-  return &disk->store->geo;
+  return disk->fs;
 }

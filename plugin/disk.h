@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "cache/cache.h"
-#include "fs/store.h"
+#include "fs/iomap.h"
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 
@@ -55,9 +55,7 @@ extern void disk_disconnect (struct disk *disk, struct conn *conn);
 /* Has the server been told to stop?  Of a disk that was started. */
 extern bool disk_stopping (const struct disk *disk);
 
-/* Bytes. */
-extern uint64_t disk_size (const struct disk *disk);
-
-extern const struct store_geometry *disk_geometry (const struct disk *disk);
+/* What it is and can do. */
+extern const struct fs *disk_fs (const struct disk *disk);
 
 #endif /* FOLIO_DISK_H */

@@ -228,7 +228,7 @@ static int64_t
 folio_get_size (void *handle)
 {
   (void) handle;
-  return disk_size (disk);
+  return (int64_t) disk_fs (disk)->size;
 }
 
 /* Any request is possible, whole pages are best.  32 MiB is what clients take
@@ -256,14 +256,14 @@ static int
 folio_can_write (void *handle)
 {
   (void) handle;
-  return !disk_geometry (disk)->readonly;
+  return !disk_fs (disk)->readonly;
 }
 
 static int
 folio_is_rotational (void *handle)
 {
   (void) handle;
-  return disk_geometry (disk)->rotational;
+  return disk_fs (disk)->rotational;
 }
 
 /* A trimmed range reads as zeroes at once, so that must not cost writing them
@@ -273,7 +273,7 @@ static int
 folio_can_trim (void *handle)
 {
   (void) handle;
-  return disk_geometry (disk)->can_trim;
+  return disk_fs (disk)->can_trim;
 }
 
 static int

@@ -168,7 +168,7 @@ mapping_create (struct cache *cache, struct fs *fs,
     (uint64_t) cache->arena->nr_pages << PAGE_SHIFT, config->folio_max_order);
   m->hooks.alloc = default_alloc;
   m->hooks.copy_in = default_copy_in;
-  m->readonly = fs->store->geo.readonly;
+  m->readonly = fs->readonly;
   m->stats = stats_create ();
   if (m->stats == NULL) {
     free (m);

@@ -69,7 +69,7 @@ struct mapping {
   struct mapping_config config;
   struct mapping_hooks hooks;
   uint16_t id;
-  bool readonly; /* the store's: here a hit finds it without a miss */
+  bool readonly; /* the fs's: here a hit finds it without a miss */
 
   struct inbox inbox;   /* what is left for the loop thread, */
   struct outbox outbox; /* and what that leaves for others */

@@ -107,7 +107,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   if (r < 0 || count == 0)
     return r;
   if (flags & CACHE_FAST_ZERO) {
-    if (!mapping->fs->store->geo.can_fast_zero)
+    if (!mapping->fs->can_fast_zero)
       return -ENOTSUP;
     store_flags |= STORE_FAST_ZERO;
   }

@@ -438,6 +438,10 @@ raw_open (struct store *store, struct fs **fs)
   raw->fs.size = store->geo.size;
   raw->fs.block_size = store->geo.min_io;
   raw->fs.max_runs = 1;
+  raw->fs.readonly = store->geo.readonly;
+  raw->fs.rotational = store->geo.rotational;
+  raw->fs.can_trim = store->geo.can_trim;
+  raw->fs.can_fast_zero = store->geo.can_fast_zero;
   raw_lookahead_init (raw);
   *fs = &raw->fs;
   return 0;

@@ -1,0 +1,19 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The formats there are: how a disk lies on its store.
+ */
+
+#ifndef FOLIO_FORMAT_H
+#define FOLIO_FORMAT_H
+
+#include "fs/iomap.h"
+
+/* What users call them, NULL after the last. */
+extern const char *const format_names[];
+
+/* Open the one of that number on a store.  Returns 0 or a negative errno. */
+extern int format_open (unsigned format, struct store *store, struct fs **fs);
+
+#endif /* FOLIO_FORMAT_H */
