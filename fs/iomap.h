@@ -169,11 +169,13 @@ struct iomap_ops {
   /* The loop runs no more. */
   void (*detach) (struct fs *fs);
 
-  /* The store may have lost whatever it did that was not flushed (see losses in
-   * store.h): what is the fs's own it must do again before the next flush.
-   * Data is its user's to write again.  Called before the step that follows the
-   * loss, so what is found done as a step begins was done before any loss that
-   * the fs has not been told of.
+  /* The store may have lost whatever it did that was not flushed, or a flush has
+   * failed, which means the same (see losses in store.h): what is the fs's own it
+   * must do again before the next flush is over, and speak of no data that came
+   * to where it is only since the last.  The cache has that still, and writes it
+   * again.  Called before the step that follows the loss, so what is found done as
+   * a step begins was done before any loss that the fs has not been told of; and
+   * what it is called between begin and end of is not written for good.
    */
   void (*lost) (struct fs *fs);
 
@@ -205,6 +207,8 @@ struct fs {
                         * again, when no reader is there any more: those of
                         * iterators are counted */
   struct readers readers;
+  bool can_fua; /* what is written with STORE_FUA to where it said is
+                        * durable, and needs no flush of the fs's besides */
 
   /* What its clients are told, fixed. */
   bool readonly;

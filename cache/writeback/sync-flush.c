@@ -119,6 +119,7 @@ note_undone (struct writeback *wb)
 {
   wb->sync.doubts++;
   atomic_fetch_add (&wb->outbox->flush_failures, 1);
+  fs_lost (wb->fs);
   lose_direct (wb, UINT64_MAX - 1);
 }
 

@@ -75,7 +75,7 @@ sync_init (struct writeback *wb)
 bool
 sync_has_fua (const struct writeback *wb)
 {
-  return wb->fs->store->geo.can_fua && !atomic_load (&wb->inbox->no_fua);
+  return wb->fs->can_fua && !atomic_load (&wb->inbox->no_fua);
 }
 
 /* --- the list --- */

@@ -440,6 +440,7 @@ raw_open (struct store *store, struct fs **fs)
   raw->fs.max_runs = 1;
   raw->fs.readonly = store->geo.readonly;
   raw->fs.rotational = store->geo.rotational;
+  raw->fs.can_fua = store->geo.can_fua;
   raw->fs.can_trim = store->geo.can_trim;
   raw->fs.can_fast_zero = store->geo.can_fast_zero;
   raw_lookahead_init (raw);
