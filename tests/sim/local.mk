@@ -11,6 +11,7 @@ SIM_PROGS = \
 	$(NULL)
 SIM_TESTS = \
 	sim/powercut \
+	sim/powercut-shuffle.sh \
 	sim/stress \
 	$(NULL)
 
@@ -29,25 +30,36 @@ MODEL = \
 	sim/model-world.c sim/model-world.h \
 	tools/util.c tools/util.h \
 	$(NULL)
+SHUFFLE = \
+	sim/shuffle-flush.c \
+	sim/shuffle-map.c \
+	sim/shuffle.c sim/shuffle.h \
+	$(NULL)
 sim_powercut_SOURCES = \
 	sim/powercut-client.c \
 	sim/powercut-config.c \
 	sim/powercut-mishaps.c \
 	sim/powercut-run.c \
 	sim/powercut.c sim/powercut.h \
+	$(SHUFFLE) \
 	$(MODEL) \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 
-# 100,000 power cuts, of seeds that the test has not tried: make -C tests
-# powercut-long. SEED= sets the first.
+EXTRA_DIST += sim/powercut-shuffle.sh
+
+# 100,000 power cuts, of seeds that the tests have not tried: make -C tests
+# powercut-long, or powercut-shuffle-long. SEED= sets the first.
 SEED = 1001
 powercut-long: sim/powercut
 	sim/powercut $(SEED) 100000
-.PHONY: powercut-long
+powercut-shuffle-long: sim/powercut
+	sim/powercut --shuffle $(SEED) 100000
+.PHONY: powercut-long powercut-shuffle-long
 
 LONG_TESTS += \
 	sim/powercut \
+	sim/powercut-shuffle.sh \
 	$(NULL)
 TSAN_TESTS += \
 	sim/stress \

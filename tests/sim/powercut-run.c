@@ -11,6 +11,7 @@
 
 #include "fs/raw/raw.h"
 #include "powercut.h"
+#include "shuffle.h"
 
 /* --- power on and off --- */
 
@@ -45,10 +46,20 @@ close_mapping (struct run *run)
   mapping_destroy (run->mapping);
 }
 
+static int
+open_format (struct run *run)
+{
+  struct store *store = &run->store->store;
+
+  return run->shuffle ? shuffle_open (store, run->config.disk_size,
+                                      rng_next (&run->world->rng), &run->fs)
+                      : raw_open (store, &run->fs);
+}
+
 static void
 open_fs (struct run *run)
 {
-  must (run, raw_open (&run->store->store, &run->fs), "raw_open");
+  must (run, open_format (run), "the format's open");
   open_mapping (run);
 }
 
@@ -118,7 +129,8 @@ cut_power (struct run *run)
 static unsigned
 nr_clients (struct run *run)
 {
-  unsigned others = run->store->store.geo.can_extents ? 2 : 1;
+  unsigned others =
+    run->fs->ops->work && run->store->store.geo.can_extents ? 2 : 1;
   unsigned n = fiber_count (run->world);
 
   return n > others ? n - others : 0;
@@ -194,16 +206,30 @@ prefill (struct run *run)
   free (buf);
 }
 
-uint64_t
-run_seed (uint64_t seed, unsigned cuts, bool trace)
+/* A write of its map that fails is a flush that does. */
+static void
+fit_to_shuffle (struct run_config *c)
 {
-  struct run run = { .world = world_create (seed, trace) };
-  uint64_t hash;
+  c->disk_size -= c->disk_size % SHUFFLE_BLOCK;
+  if (c->mapping.mode == CACHE_NONE || c->mapping.sequential_cutoff)
+    c->faults &= ~FAULT_WRITES;
+}
+
+uint64_t
+run_seed (uint64_t seed, unsigned cuts, bool trace, bool shuffle)
+{
+  struct run run = { .world = world_create (seed, trace), .shuffle = shuffle };
+  uint64_t hash, size;
 
   run_config_choose (&run.config, &run.world->rng);
-  run.medium = medium_create (run.world, run.config.disk_size);
-  run.oracle = oracle_create (run.world, run.config.disk_size);
-  prefill (&run);
+  if (shuffle)
+    fit_to_shuffle (&run.config);
+  size = run.config.disk_size;
+  run.medium =
+    medium_create (run.world, shuffle ? shuffle_store_size (size) : size);
+  run.oracle = oracle_create (run.world, size);
+  if (!shuffle)
+    prefill (&run);
   power_on (&run);
   while (cuts-- > 0) {
     verify (&run);

@@ -7,10 +7,11 @@
  * power is cut at any moment; and what is left must be what flushes and FUA
  * have promised.
  *
- *   powercut [--trace] [SEED [CUTS]]
+ *   powercut [--trace] [--shuffle] [SEED [CUTS]]
  *
  * Runs CUTS power cuts from SEED on, CUTS_A_SEED under each seed.  What fails
- * is told with its seed, which does it again; --trace prints all that happens.
+ * is told with its seed, which does it again; --trace prints all that happens;
+ * --shuffle has another format than raw (shuffle.h).
  * By default the first seeds are run twice, to see that they do.
  */
 
@@ -42,7 +43,7 @@ struct task {
   uint64_t seed; /* the first */
   uint64_t seeds;
   uint64_t replayed; /* of them, twice */
-  bool trace;
+  bool trace, shuffle;
 };
 
 /* Say now and then how far the first worker is, and so, more or less, all are. */
@@ -71,9 +72,9 @@ work (const struct task *task, uint64_t first)
   uint64_t i, hash, sum = 0;
 
   for (i = first; i < task->seeds; i += WORKERS) {
-    hash = run_seed (task->seed + i, CUTS_A_SEED, task->trace);
+    hash = run_seed (task->seed + i, CUTS_A_SEED, task->trace, task->shuffle);
     if (i < task->replayed &&
-        run_seed (task->seed + i, CUTS_A_SEED, false) != hash)
+        run_seed (task->seed + i, CUTS_A_SEED, false, task->shuffle) != hash)
       die ("seed %" PRIu64 " does something else the second time",
            task->seed + i);
     sum += hash;
@@ -131,9 +132,13 @@ main (int argc, char **argv)
   struct task task = { .seed = 1 };
   uint64_t cuts, sum;
 
-  task.trace = argc > 1 && strcmp (argv[1], "--trace") == 0;
-  argc -= task.trace;
-  argv += task.trace;
+  for (; argc > 1 && argv[1][0] == '-'; argc--, argv++)
+    if (strcmp (argv[1], "--trace") == 0)
+      task.trace = true;
+    else if (strcmp (argv[1], "--shuffle") == 0)
+      task.shuffle = true;
+    else
+      die ("what is %s?", argv[1]);
   if (argc > 1)
     task.seed = strtoull (argv[1], NULL, 0);
   cuts = argc > 2   ? strtoull (argv[2], NULL, 0)

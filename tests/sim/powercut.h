@@ -53,6 +53,7 @@ enum client_op {
 
 struct run {
   struct world *world;
+  bool shuffle; /* the format, not raw */
   struct run_config config;
   struct medium *medium;
   struct oracle *oracle;
@@ -94,6 +95,7 @@ extern int client_flush (struct run *run, struct conn *conn);
 extern void client_verify (struct run *run);
 
 /* Run a seed for so many power cuts.  Returns the hash of all that happened. */
-extern uint64_t run_seed (uint64_t seed, unsigned cuts, bool trace);
+extern uint64_t run_seed (uint64_t seed, unsigned cuts, bool trace,
+                          bool shuffle);
 
 #endif /* POWERCUT_H */
