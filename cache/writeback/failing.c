@@ -12,7 +12,7 @@
 #include "cache/writeback/failing.h"
 #include "cache/post/outbox.h"
 #include "fs/iomap.h"
-#include "cache/writeback/sync.h"
+#include "cache/writeback/sync-list.h"
 
 /* More lines than this about bad ranges help nobody. */
 #define MAX_LOGGED 10

@@ -21,8 +21,7 @@
 #include "cache/post/zeroes.h"
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
-#include "cache/writeback/sync.h"
-#include "cache/writeback/sync.h"
+#include "cache/writeback/sync-list.h"
 
 /* --- making one --- */
 

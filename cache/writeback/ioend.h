@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "cache/writeback/writeback.h"
+#include "cache/writeback/state.h"
 
 /* The first sector in [first, last) that is to be sent, or is not: what is dirty,
  * and with FUA what is unstable, too.  last if there is none.
@@ -35,18 +35,6 @@ extern struct ioend *ioend_make (struct writeback *wb,
 
 /* It is about to be submitted. */
 extern void ioend_begin (struct ioend *ioend);
-
-/* Has the ioend anything of bytes [start, end)? */
-static inline bool
-ioend_touches (const struct ioend *ioend, uint64_t start, uint64_t end)
-{
-  unsigned i;
-
-  for (i = 0; i < ioend->nr_runs; i++)
-    if (ioend->ranges[i].start < end && start < ioend->ranges[i].end)
-      return true;
-  return false;
-}
 
 /* Take note of ioends that are over.  Returns true if there were any. */
 extern bool ioend_reap (struct writeback *wb);

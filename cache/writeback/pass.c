@@ -15,7 +15,7 @@
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
-#include "cache/writeback/sync.h"
+#include "cache/writeback/sync-list.h"
 
 /* A slice of work. */
 #define SLICE_IOENDS 16

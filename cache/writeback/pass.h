@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#include "cache/writeback/writeback.h"
+#include "cache/writeback/state.h"
 
 /* Should a pass write this folio? */
 typedef bool pass_filter_fn (struct writeback *wb, const struct folio *folio);

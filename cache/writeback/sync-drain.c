@@ -16,58 +16,7 @@
 #include "cache/post/inbox.h"
 #include "cache/post/zeroes.h"
 #include "fs/iomap.h"
-#include "cache/writeback/ioend.h"
 #include "cache/writeback/sync.h"
-
-/* --- what it is about: whole blocks of the disk --- */
-
-uint64_t
-sync_last_byte (const struct writeback *wb, const struct sync_req *req)
-{
-  uint64_t disk = wb->folios->nr_pages << PAGE_SHIFT;
-
-  return req->end >= disk ? disk : round_up (req->end, wb->fs->block_size);
-}
-
-uint64_t
-sync_first_byte (const struct writeback *wb, const struct sync_req *req)
-{
-  return min_u64 (round_down (req->start, wb->fs->block_size),
-                  sync_last_byte (wb, req));
-}
-
-/* --- what is in flight --- */
-
-/* Does the sync wait for this ioend, in flight?  (It does not change its mind: the
- * range is as it was when it was sent.)
- */
-static bool
-waits_for (const struct sync_req *req, const struct ioend *ioend)
-{
-  return ioend->number < req->fence &&
-         ioend_touches (ioend, req->start, req->end);
-}
-
-void
-sync_count_awaited (struct writeback *wb, struct sync_req *req)
-{
-  unsigned i;
-
-  req->fence = wb->nr_sent;
-  req->awaited = 0;
-  for (i = 0; wb->in_flight > 0 && i < wb->config.io_depth; i++)
-    req->awaited += wb->ioends[i].in_flight && waits_for (req, &wb->ioends[i]);
-}
-
-void
-sync_ioend_over (struct writeback *wb, const struct ioend *ioend)
-{
-  struct sync_req *req;
-
-  for (req = wb->sync.list; req; req = req->next)
-    if (req->state == SYNC_DRAINING)
-      req->awaited -= waits_for (req, ioend);
-}
 
 /* --- when what was sent is over --- */
 

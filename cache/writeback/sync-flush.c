@@ -238,18 +238,6 @@ sync_see_losses (struct writeback *wb)
 
 /* --- the sweep --- */
 
-/* Eviction sets the flag and then looks whether the folio is clean; both are
- * read-modify-writes of the flags, so that one of us sees what the other did before.
- */
-void
-sync_cleaned (struct writeback *wb, struct folio *folio)
-{
-  atomic_store (&wb->outbox->cleaned_at, wb->env->now (wb->env));
-  if (atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_RECLAIM) &
-      FOLIO_RECLAIM)
-    reclaim_rotate (wb->folios->reclaim, folio);
-}
-
 /* The flush covers those pages that were unstable before it began, not those
  * that have become so since.  Returns whether the folio has become clean.
  */

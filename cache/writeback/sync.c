@@ -55,9 +55,6 @@
 /* A slice of work. */
 #define SLICE_NODES 256
 
-/* Enough to cut the largest write down to one block: 2^20 of them. */
-#define MAX_TRIES 20
-
 /* Older than this (ns), a sync is not overtaken. */
 #define OVERDUE NSEC_PER_SEC
 
@@ -70,12 +67,6 @@ sync_init (struct writeback *wb)
   wb->sync.own = (struct sync_req) { .end = UINT64_MAX, .kind = SYNC_FLUSH };
   wb->sync.flush_at = ENV_FOREVER;
   wb->sync.losses = store_losses (wb->fs->store);
-}
-
-bool
-sync_has_fua (const struct writeback *wb)
-{
-  return wb->fs->can_fua && !atomic_load (&wb->inbox->no_fua);
 }
 
 /* --- the list --- */
@@ -133,68 +124,6 @@ sync_complete (struct writeback *wb)
     else
       completion_signal (wb->env, &req->done);
   }
-}
-
-/* --- errors --- */
-
-/* Does it want any of the ranges; *partly: but not all of them? */
-static bool
-touches (const struct sync_req *req, const struct range *ranges, unsigned n,
-         bool *partly)
-{
-  bool any = false;
-  unsigned i;
-
-  *partly = false;
-  for (i = 0; i < n; i++) {
-    any |= req->start < ranges[i].end && ranges[i].start < req->end;
-    *partly |= ranges[i].start < req->start || req->end < ranges[i].end;
-  }
-  return any;
-}
-
-/* Has it begun, and not come to a flush? */
-static bool
-is_sending (const struct sync_req *req)
-{
-  return req->state != SYNC_QUEUED && req->state < SYNC_FLUSHING;
-}
-
-void
-sync_send_again (struct writeback *wb, const struct range *ranges, unsigned n)
-{
-  struct sync_req *req;
-  bool partly;
-
-  for (req = wb->sync.list; req; req = req->next)
-    if (is_sending (req) && touches (req, ranges, n, &partly))
-      req->again = true;
-}
-
-void
-sync_note_error (struct writeback *wb, const struct range *ranges, unsigned n,
-                 int error, bool cut)
-{
-  struct sync_req *req;
-  bool partly;
-
-  for (req = wb->sync.list; req; req = req->next) {
-    if (!is_sending (req) || !touches (req, ranges, n, &partly))
-      continue;
-    if (cut && partly && (req->again || req->tries < MAX_TRIES)) {
-      req->tries += !req->again;
-      req->again = true;
-    }
-    else if (req->error == 0 || req->error == -ENOSPC)
-      req->error = error;
-  }
-}
-
-/* Both only grow, so the sum is the same only if both are. */
-uint32_t
-sync_redone (struct writeback *wb)
-{
-  return zeroes_redone (wb->zeroes) + atomic_load (&wb->folios->overwritten);
 }
 
 /* --- beginning --- */

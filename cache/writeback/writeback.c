@@ -21,6 +21,7 @@
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
+#include "cache/writeback/writeback.h"
 
 /* Between flushes for those who wait for room, while the store writes (ns). */
 #define WAITERS_FLUSH_PERIOD (50 * NSEC_PER_MSEC)
