@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "fs/env.h"
+#include "fs/bell.h"
 #include "fs/readers.h"
 #include "fs/store.h"
 
@@ -227,19 +228,17 @@ struct fs {
   void *zeroed_opaque;
   _Atomic uint64_t zeroed_cookie; /* see fs_note_zeroed */
 
-  /* How to have the loop thread take a step soon; any thread.  Set before attach
-   * by whoever uses the fs, or NULL.
+  /* By which the loop thread takes a step soon.  Set before attach by whoever uses
+   * the fs, or NULL.
    */
-  void (*bell) (void *opaque);
-  void *bell_opaque;
+  const struct bell *bell;
 };
 
 /* Have ops->step called soon.  Any thread, with any lock held. */
 static inline void
 fs_ring (struct fs *fs)
 {
-  if (fs->bell)
-    fs->bell (fs->bell_opaque);
+  bell_ring (fs->bell);
 }
 
 /* Attach the store to the loop, and the fs to both.  Returns 0; or a negative

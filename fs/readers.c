@@ -42,7 +42,7 @@ readers_end (struct fs *fs, unsigned counted)
   assert (left > 0);
   if (left == 1 && atomic_load (&readers->awaited) &&
       atomic_exchange (&readers->awaited, false))
-    fs_ring (fs);
+    bell_ring (fs->bell);
 }
 
 uint64_t

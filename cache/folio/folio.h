@@ -65,7 +65,7 @@
 #include <stdint.h>
 
 #include "cache/base/arena.h"
-#include "cache/base/bell.h"
+#include "fs/bell.h"
 #include "cache/folio/ranges.h"
 #include "fs/env.h"
 

@@ -121,14 +121,6 @@ is_zeroed (void *opaque, uint64_t pos, uint64_t *length)
 }
 
 static void
-bell (void *opaque)
-{
-  struct mapping *mapping = opaque;
-
-  bell_ring (&mapping->bell);
-}
-
-static void
 init_post (struct mapping *m)
 {
   inbox_init (&m->inbox, m->env, &m->bell);
@@ -185,8 +177,7 @@ mapping_create (struct cache *cache, struct fs *fs,
   ranges_init (&m->folios.ranges, m->env);
   fs->zeroed = is_zeroed;
   fs->zeroed_opaque = m;
-  fs->bell = bell;
-  fs->bell_opaque = m;
+  fs->bell = &m->bell;
   init_post (m);
   init_throttle (m);
 

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cache/base/bell.h"
+#include "fs/bell.h"
 #include "cache/post/sync-req.h"
 
 struct ioend;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
-#include "cache/base/bell.h"
+#include "fs/bell.h"
 #include "cache/post/zeroes.h"
 #include "cache/writeback/writeback.h"
 #include "fs/iomap.h"

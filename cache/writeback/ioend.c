@@ -10,7 +10,7 @@
 
 #include "cache/writeback/failing.h"
 #include "cache/writeback/ioend.h"
-#include "cache/base/bell.h"
+#include "fs/bell.h"
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/folio/range-ops.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "cache/writeback/ioend.h"
-#include "cache/base/bell.h"
+#include "fs/bell.h"
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"

@@ -5,7 +5,8 @@
 #
 # Includes go one way: plugin -> cache -> fs, and only plugin/ knows nbdkit. Inside
 # cache/ they go down its layers; inside fs/ the stores and the formats know what is
-# at its top, which knows none of them, and not each other.
+# at its top, which knows none of them, and not each other. And no files of cache/
+# and fs/ call each other in a circle.
 
 . "$(dirname "$0")/common.sh"
 
@@ -76,5 +77,92 @@ complain "cache/: not down the layers ($layers)" "$(
     }
     END { if (files < 50) print "  only " files " files found" }
   ' $(sources cache))"
+
+# --- circles
+
+# The format of the source tells functions: their names are in column 0, and the
+# line before begins with "static" or not. A source and the header of its name
+# count as one. "FROM TO NAME" for each call of a function of another file.
+calls ()
+{
+  awk '
+    function room (file) {
+      sub (/^\.\//, "", file)
+      sub (/\.[ch]$/, "", file)
+      return file
+    }
+
+    # The line without comments and strings.
+    function code (line,   end) {
+      gsub (/"([^"\\]|\\.)*"/, "", line)
+      gsub (/\/\*([^*]|\*+[^*\/])*\*+\//, "", line)
+      if (comment) {
+        end = index (line, "*/")
+        if (!end)
+          return ""
+        line = substr (line, end + 2)
+        comment = 0
+      }
+      if (match (line, /\/\*/)) {
+        line = substr (line, 1, RSTART - 1)
+        comment = 1
+      }
+      return line
+    }
+
+    FNR == 1 { comment = extern = 0; before = "" }
+    { line = code ($0) }
+    extern || line ~ /^extern/ { extern = line !~ /;/; next }
+    pass == 1 && line ~ /^[a-z_][a-z0-9_]* \(/ {
+      name = line
+      sub (/ .*/, "", name)
+      if (before ~ /^static/ && FILENAME ~ /\.c$/)
+        own[FILENAME, name] = 1
+      else if (name in home && home[name] != room (FILENAME))
+        home[name] = "" # of two: which is called is not known
+      else
+        home[name] = room (FILENAME)
+    }
+    pass == 2 {
+      while (match (line, /[A-Za-z_][A-Za-z0-9_]* \(/)) {
+        name = substr (line, RSTART, RLENGTH - 2)
+        line = substr (line, RSTART + RLENGTH)
+        from = room (FILENAME)
+        if (name in home && home[name] != "" && home[name] != from &&
+            !((FILENAME, name) in own))
+          print from, home[name], name
+      }
+    }
+    { if (line != "") before = line }
+  ' pass=1 "$@" pass=2 "$@" | sort -u
+}
+
+all=$(calls $(sources cache fs | grep '\.c$') \
+            $(sources cache fs | grep '\.h$'))
+[ "$(wc -l <<<"$all")" -gt 500 ] || { echo "hardly a call found"; exit 1; }
+
+# A call is in a circle if the file that is called reaches the one that calls.
+complain 'files that call each other in a circle' "$(
+  awk '
+    function reach (start, file,   i, n, next_) {
+      n = split (to[file], next_, " ")
+      for (i = 1; i <= n; i++)
+        if (!((start, next_[i]) in reached)) {
+          reached[start, next_[i]]
+          reach(start, next_[i])
+        }
+    }
+    !(($1, $2) in name) { to[$1] = to[$1] " " $2 }
+    { name[$1, $2] = name[$1, $2] " " $3 }
+    END {
+      for (file in to)
+        reach(file, file)
+      for (arrow in name) {
+        split (arrow, end, SUBSEP)
+        if ((end[2], end[1]) in reached)
+          print "  " end[1] " -> " end[2] ":" name[arrow]
+      }
+    }
+  ' <<<"$all" | sort)"
 
 exit $status

@@ -23,12 +23,14 @@ ring (void *opaque)
   atomic_fetch_add (&rings, 1);
 }
 
+static const struct bell bell = { .ring = ring };
+
 static void
 init (struct fs *fs)
 {
   memset (fs, 0, sizeof *fs);
   fs->moves = true;
-  fs->bell = ring;
+  fs->bell = &bell;
   atomic_store (&rings, 0);
 }
 

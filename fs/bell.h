@@ -16,10 +16,11 @@ struct bell {
   void *opaque;
 };
 
+/* bell: NULL, where there is none. */
 static inline void
 bell_ring (const struct bell *bell)
 {
-  if (bell->ring)
+  if (bell && bell->ring)
     bell->ring (bell->opaque);
 }
 
