@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "cache/writeback/failing.h"
+#include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
 #include "cache/base/num.h"
@@ -277,18 +278,6 @@ prepare_req (struct ioend *ioend)
   };
 }
 
-static void
-ioend_free (struct writeback *wb, struct ioend *ioend)
-{
-  struct arena *bounce = ioend->wb->bounce;
-
-  if (ioend->buffer)
-    folio_put (bounce, ioend->buffer);
-  ioend->buffer = NULL;
-  ioend->next = wb->free;
-  wb->free = ioend;
-}
-
 /* Ask where what was taken goes, and keep what there is a place for; all else is
  * dirty again.
  */
@@ -312,23 +301,6 @@ map (struct ioend *ioend)
     cut (ioend, 0, failed);
   }
   return r;
-}
-
-/* An ioend with a buffer for so many bytes, NULL if there is none for them. */
-static struct ioend *
-ioend_get (struct writeback *wb, uint64_t bytes, const struct wb_pass *pass)
-{
-  struct ioend *ioend = wb->free;
-
-  ioend->buffer = arena_alloc (wb->bounce, arena_order (bytes));
-  if (ioend->buffer == NULL)
-    return NULL;
-  wb->free = ioend->next;
-  ioend->kind = pass->kind;
-  ioend->fua = pass->fua;
-  ioend->nr_runs = 0;
-  ioend->length = 0;
-  return ioend;
 }
 
 /* Take the runs, up to where something is not there or in use.  Returns 1 if
@@ -384,10 +356,10 @@ ioend_begin (struct ioend *ioend)
   struct writeback *wb = ioend->wb;
 
   ioend->in_flight = true;
-  ioend->number = wb->nr_sent++;
+  ioend->number = wb->ioends.nr_sent++;
   ioend->doubts = wb->sync.doubts;
-  wb->sent[ioend->kind]++;
-  wb->in_flight++;
+  wb->ioends.sent[ioend->kind]++;
+  wb->ioends.in_flight++;
 }
 
 /* --- when it is over --- */
@@ -481,8 +453,8 @@ finish (struct ioend *ioend)
   for (i = 0; i < ioend->nr_runs; i++)
     folios_end_range (wb->folios, &ioend->ranges[i]);
   ioend->in_flight = false;
-  wb->sent[ioend->kind]--;
-  wb->in_flight--;
+  wb->ioends.sent[ioend->kind]--;
+  wb->ioends.in_flight--;
   ioend_free (wb, ioend);
 }
 

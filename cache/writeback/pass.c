@@ -46,7 +46,7 @@ background_share (const struct writeback *wb)
 static bool
 is_small (const struct writeback *wb, const struct wb_pass *pass)
 {
-  return pass->end - pass->start <= wb->max_io;
+  return pass->end - pass->start <= wb->ioends.max_io;
 }
 
 /* How many ioends are kept for small syncs: of few, none. */
@@ -61,16 +61,16 @@ static bool
 may_send (const struct writeback *wb, const struct wb_pass *pass)
 {
   const struct arena *bounce = wb->bounce;
-  unsigned retries = wb->sent[PASS_RETRY];
+  unsigned retries = wb->ioends.sent[PASS_RETRY];
 
-  if (wb->free == NULL)
+  if (wb->ioends.free == NULL)
     return false;
   if (pass_is_urgent (pass->kind))
     return is_small (wb, pass) ||
-           wb->in_flight + nr_kept (wb) < wb->config.io_depth;
+           wb->ioends.in_flight + nr_kept (wb) < wb->config.io_depth;
   if (pass->kind == PASS_RETRY && retries >= RETRY_DEPTH)
     return false;
-  return wb->sent[PASS_BACKGROUND] + retries < background_share (wb) &&
+  return wb->ioends.sent[PASS_BACKGROUND] + retries < background_share (wb) &&
          atomic_load (&bounce->nr_free) >= bounce->nr_pages / 4;
 }
 
@@ -172,7 +172,7 @@ static uint64_t
 max_length (struct writeback *wb, struct wb_pass *pass, uint64_t start)
 {
   const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
-  uint64_t end = min_u64 (pass_end (wb, pass), start + wb->max_io);
+  uint64_t end = min_u64 (pass_end (wb, pass), start + wb->ioends.max_io);
 
   if (bad && bad->start <= start && pass->kind == PASS_BACKGROUND) {
     pass->pos = bad->end;
@@ -225,7 +225,7 @@ add_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
   if (max == 0)
     return;
   pass->found = true;
-  max = min_u64 (max, wb->max_io - g->bytes);
+  max = min_u64 (max, wb->ioends.max_io - g->bytes);
   run.end = guess_run_end (wb, folio, sector, max, pass->fua);
   pass->pos = start + SECTOR_SIZE; /* if it is gone, there may be more */
   if (run.end == start)
@@ -244,7 +244,7 @@ add_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
   pass->pos = run.end;
   g->bytes += run.end - start;
   g->runs[g->n++] = run;
-  g->full |= g->n == wb->fs->max_runs || g->bytes >= wb->max_io;
+  g->full |= g->n == wb->fs->max_runs || g->bytes >= wb->ioends.max_io;
 }
 
 /* Find what can be sent together, from pass->pos on.  Nothing if the pass is over,

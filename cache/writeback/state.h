@@ -86,6 +86,16 @@ struct ioend {
   struct ioend *next;
 };
 
+/* All ioends, and those that are in flight. */
+struct ioends {
+  struct ioend *all; /* config.io_depth of them */
+  struct ioend *free;
+  unsigned in_flight;
+  unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
+  uint64_t nr_sent;             /* ioends ever sent */
+  uint32_t max_io;              /* bytes, of one ioend */
+};
+
 /* The table of these is in sync-flush.c. */
 enum flush_state {
   FLUSH_IDLE,
@@ -135,13 +145,7 @@ struct writeback {
   struct writeback_config config;
 
   /* The loop thread's. */
-  struct ioend *ioends; /* config.io_depth of them */
-  struct ioend *free;
-  unsigned in_flight;
-  unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
-  uint64_t nr_sent;             /* ioends ever sent */
-  uint32_t max_io;              /* bytes, of one ioend */
-
+  struct ioends ioends;
   struct wb_sync sync;
   struct wb_passes passes;
   struct failing failing;

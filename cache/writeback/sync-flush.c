@@ -315,7 +315,7 @@ sync_flush_step (struct writeback *wb)
   case FLUSH_DIRTY:
   case FLUSH_LOST: return sweep_step (wb);
   case FLUSH_SETTLE:
-    if (wb->in_flight > 0)
+    if (wb->ioends.in_flight > 0)
       return false;
     sync->flush_state = FLUSH_IDLE;
     return true;

@@ -117,10 +117,11 @@ sync_count_awaited (struct writeback *wb, struct sync_req *req)
 {
   unsigned i;
 
-  req->fence = wb->nr_sent;
+  req->fence = wb->ioends.nr_sent;
   req->awaited = 0;
-  for (i = 0; wb->in_flight > 0 && i < wb->config.io_depth; i++)
-    req->awaited += wb->ioends[i].in_flight && waits_for (req, &wb->ioends[i]);
+  for (i = 0; wb->ioends.in_flight > 0 && i < wb->config.io_depth; i++)
+    req->awaited +=
+      wb->ioends.all[i].in_flight && waits_for (req, &wb->ioends.all[i]);
 }
 
 void

@@ -140,7 +140,7 @@ static bool
 is_small_fua (struct writeback *wb, const struct sync_req *req, uint64_t now)
 {
   return req->kind == SYNC_FUA && sync_has_fua (wb) &&
-         size_of (req) <= wb->max_io && !is_overdue (req, now);
+         size_of (req) <= wb->ioends.max_io && !is_overdue (req, now);
 }
 
 /* Is there nothing to be made durable but a few pages that are dirty, and nobody
@@ -153,7 +153,7 @@ is_lone_flush (struct writeback *wb, const struct sync_req *req, uint64_t now)
 
   return req->kind == SYNC_FLUSH && sync_has_fua (wb) && sync->list == req &&
          req->next == NULL && sync->flush_state == FLUSH_IDLE &&
-         wb->in_flight == 0 && !atomic_load (&wb->inbox->unflushed) &&
+         wb->ioends.in_flight == 0 && !atomic_load (&wb->inbox->unflushed) &&
          atomic_load (&wb->folios->nr_unstable) == 0 &&
          atomic_load (&wb->folios->nr_dirty) <= LONE_PAGES &&
          !group_commit_expects (&sync->group_commit, now);

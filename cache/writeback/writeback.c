@@ -5,9 +5,7 @@
  * Write-back: what is done when.
  */
 
-#include <errno.h>
-#include <stdlib.h>
-
+#include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
 #include "cache/base/num.h"
@@ -26,63 +24,18 @@
 /* Between flushes for those who wait for room, while the store writes (ns). */
 #define WAITERS_FLUSH_PERIOD (50 * NSEC_PER_MSEC)
 
-/* The largest single store write: the store's best, but leaving room for
- * several in the bounce arena.
- */
-static uint32_t
-choose_max_io (const struct writeback *wb)
-{
-  const struct store_geometry *geo = &wb->fs->store->geo;
-  uint32_t max = PAGE_SIZE << MAX_ORDER;
-  uint32_t share = wb->bounce->nr_pages / 8 * PAGE_SIZE;
-
-  if (max > geo->best_io)
-    max = geo->best_io;
-  if (max > geo->max_io)
-    max = geo->max_io;
-  if (max > share)
-    max = share;
-  return max < PAGE_SIZE ? PAGE_SIZE : max & ~(PAGE_SIZE - 1);
-}
-
-/* n of them, and behind them the ranges and runs of each. */
-static int
-init_ioends (struct writeback *wb, size_t n)
-{
-  size_t i, max_runs = wb->fs->max_runs;
-  struct range *ranges;
-  struct iomap_run *runs;
-
-  wb->ioends =
-    calloc (n, sizeof *wb->ioends + max_runs * (sizeof *ranges + sizeof *runs));
-  if (wb->ioends == NULL)
-    return -ENOMEM;
-  ranges = (struct range *) (wb->ioends + n);
-  runs = (struct iomap_run *) (ranges + n * max_runs);
-  for (i = 0; i < n; i++) {
-    wb->ioends[i].wb = wb;
-    wb->ioends[i].ranges = ranges + i * max_runs;
-    wb->ioends[i].runs = runs + i * max_runs;
-    wb->ioends[i].next = wb->free;
-    wb->free = &wb->ioends[i];
-  }
-  return 0;
-}
-
 int
 writeback_init (struct writeback *wb)
 {
-  wb->max_io = choose_max_io (wb);
   sync_init (wb);
   wb->passes.next = ENV_FOREVER;
-
-  return init_ioends (wb, wb->config.io_depth);
+  return ioends_init (wb);
 }
 
 void
 writeback_destroy (struct writeback *wb)
 {
-  free (wb->ioends);
+  ioends_destroy (wb);
 }
 
 /* --- background work --- */
@@ -274,7 +227,7 @@ held_back (struct writeback *wb)
 static bool
 at_work (const struct writeback *wb)
 {
-  return wb->in_flight > 0 || wb->sync.flush_state == FLUSH_SENT ||
+  return wb->ioends.in_flight > 0 || wb->sync.flush_state == FLUSH_SENT ||
          wb->sync.flush_state == FLUSH_VOID;
 }
 
@@ -339,6 +292,6 @@ writeback_idle (struct writeback *wb)
   pthread_mutex_lock (&wb->inbox->lock);
   idle = wb->inbox->queue.head == NULL && wb->inbox->done == NULL;
   pthread_mutex_unlock (&wb->inbox->lock);
-  return idle && wb->in_flight == 0 && !sync_any (&wb->sync) &&
+  return idle && wb->ioends.in_flight == 0 && !sync_any (&wb->sync) &&
          wb->sync.flush_state == FLUSH_IDLE && fs_idle (wb->fs);
 }

@@ -107,7 +107,8 @@ struct syncs {
 static void
 step (struct fixture *f)
 {
-  while (writeback_step (&f->mapping->wb) || f->mapping->wb.in_flight > 0)
+  while (writeback_step (&f->mapping->wb) ||
+         f->mapping->wb.ioends.in_flight > 0)
     sched_yield ();
 }
 
