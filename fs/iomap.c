@@ -22,18 +22,20 @@ iomap_iter_init (struct iomap_iter *iter, struct fs *fs, uint64_t pos,
   };
 }
 
-void
+int
 iomap_iter_stop (struct iomap_iter *iter)
 {
   const struct iomap_ops *ops = iter->fs->ops;
+  int r = 0;
 
   if (!iter->active)
-    return;
+    return 0;
   iter->active = false;
   if (ops->end)
-    ops->end (iter->fs, iter->pos, iomap_iter_length (iter), iter->processed,
-              iter->flags, &iter->iomap);
+    r = ops->end (iter->fs, iter->pos, iomap_iter_length (iter),
+                  iter->processed, iter->flags, &iter->iomap);
   iomap_read_end (iter->fs, iter->counted);
+  return r;
 }
 
 int
@@ -43,7 +45,9 @@ iomap_iter_next (struct iomap_iter *iter)
 
   if (iter->active) {
     assert (iter->processed <= iomap_iter_length (iter));
-    iomap_iter_stop (iter);
+    r = iomap_iter_stop (iter);
+    if (r < 0)
+      return r;
     iter->pos += iter->processed;
     iter->len -= iter->processed;
     iter->processed = 0;
@@ -105,10 +109,10 @@ fs_idle (struct fs *fs)
 }
 
 void
-fs_lost (struct fs *fs)
+fs_lost (struct fs *fs, uint64_t losses)
 {
   if (fs->ops->lost)
-    fs->ops->lost (fs);
+    fs->ops->lost (fs, losses);
 }
 
 void

@@ -63,6 +63,9 @@ struct iomap_place {
 /* What survey says. */
 enum { IOMAP_HERE, IOMAP_ANYWHERE };
 
+/* For lost. */
+#define LOST_ALL UINT64_MAX
+
 /* The most runs of one store write. */
 #define IOMAP_MAX_RUNS 256
 
@@ -85,10 +88,13 @@ struct iomap_ops {
 
   /* The caller is through with the mapping; written bytes of [pos,
    * pos+length) were taken, or with IOMAP_DIRECT are on the store; of the rest it
-   * may have anything.  Space reserved for the rest may be given back.  Optional.
+   * may have anything.  Space reserved for the rest may be given back.  Returns 0;
+   * or, with IOMAP_DIRECT, -ESTALE if the fs has been told meanwhile that it may be
+   * lost: it is to be written again.
+   * Optional.
    */
-  void (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
-               unsigned flags, const struct iomap *iomap);
+  int (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+              unsigned flags, const struct iomap *iomap);
 
   /* Does the mapping still hold?  Cheap, and no lock but a leaf, where the fs has
    * been told of zeroes (zeroed); called under folio locks.
@@ -174,11 +180,12 @@ struct iomap_ops {
    * failed, which means the same (see losses in store.h): what is the fs's own it
    * must do again before the next flush is over, and speak of no data that came
    * to where it is only since the last.  The cache has that still, and writes it
-   * again.  Called before the step that follows the loss, so what is found done as
-   * a step begins was done before any loss that the fs has not been told of; and
-   * what it is called between begin and end of is not written for good.
+   * again, but for direct writes; of these, what began when store_losses was
+   * `losses' already is not lost (LOST_ALL, after a flush: all is).  Called before
+   * the step that follows the loss, so what is found done as a step begins was done
+   * before any loss that the fs has not been told of.
    */
-  void (*lost) (struct fs *fs);
+  void (*lost) (struct fs *fs, uint64_t losses);
 
   /* The store is better now, perhaps: what failed is to be tried at once. */
   void (*retry) (struct fs *fs);
@@ -251,7 +258,7 @@ extern void fs_detach (struct fs *fs);
 extern bool fs_step (struct fs *fs, uint64_t now);
 extern uint64_t fs_deadline (struct fs *fs);
 extern bool fs_idle (struct fs *fs);
-extern void fs_lost (struct fs *fs);
+extern void fs_lost (struct fs *fs, uint64_t losses);
 extern void fs_retry (struct fs *fs);
 
 /* A range was added to what fs->zeroed knows: mappings given out before do not
@@ -275,7 +282,7 @@ fs_note_zeroed (struct fs *fs)
  *   }
  *
  * iomap_iter_next returns 1 with iter.iomap set, 0 at the end, or a negative
- * errno.  To stop early with an error, call iomap_iter_stop.  What is read from
+ * errno, also the one of end.  To stop early with an error, call iomap_iter_stop.  What is read from
  * iomap.addr is read by then; or counted besides, by iomap_read_begin.
  */
 struct iomap_iter {
@@ -292,7 +299,7 @@ struct iomap_iter {
 extern void iomap_iter_init (struct iomap_iter *iter, struct fs *fs,
                              uint64_t pos, uint64_t len, unsigned flags);
 extern int iomap_iter_next (struct iomap_iter *iter);
-extern void iomap_iter_stop (struct iomap_iter *iter);
+extern int iomap_iter_stop (struct iomap_iter *iter);
 
 static inline uint64_t
 iomap_iter_length (const struct iomap_iter *iter)

@@ -116,7 +116,7 @@ write_held (struct mapping *mapping, const struct range *range,
   uint8_t *data = arena_data (mapping->cache->bounce, buffer);
   struct iomap_iter iter;
   uint64_t n;
-  int r;
+  int r, stopped;
 
   iomap_iter_init (&iter, mapping->fs, range->start, range->end - range->start,
                    IOMAP_WRITE | IOMAP_DIRECT);
@@ -127,8 +127,8 @@ write_held (struct mapping *mapping, const struct range *range,
       break;
     iter.processed = n;
   }
-  iomap_iter_stop (&iter);
-  return r;
+  stopped = iomap_iter_stop (&iter);
+  return r < 0 ? r : stopped;
 }
 
 /* Hold the range, with no zero or trim in it that the store has done and may
@@ -195,7 +195,7 @@ write_kept (struct mapping *mapping, const struct range *range,
     losses = store_losses (mapping->fs->store);
     undone = nr_undone (mapping);
     r = write_held (mapping, range, buffer, fua);
-  } while (r == 0 && !is_kept (mapping, undone, losses, fua));
+  } while (r == -ESTALE || (r == 0 && !is_kept (mapping, undone, losses, fua)));
   if (r < 0) /* some of it may have been written */
     inbox_note_unflushed (&mapping->inbox);
   return r;

@@ -119,7 +119,7 @@ note_undone (struct writeback *wb)
 {
   wb->sync.doubts++;
   atomic_fetch_add (&wb->outbox->flush_failures, 1);
-  fs_lost (wb->fs);
+  fs_lost (wb->fs, LOST_ALL);
   lose_direct (wb, UINT64_MAX - 1);
 }
 
@@ -220,7 +220,7 @@ sync_see_losses (struct writeback *wb)
     return;
   sync->losses = losses;
   sync->doubts++;
-  fs_lost (wb->fs);
+  fs_lost (wb->fs, losses);
   zeroes_lost (wb->zeroes);
   lose_direct (wb, losses);
   if (sync->flush_state == FLUSH_SENT || sync->flush_state == FLUSH_VOID) {

@@ -242,7 +242,7 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return 0;
 }
 
-static void
+static int
 raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
          unsigned flags, const struct iomap *iomap)
 {
@@ -250,6 +250,7 @@ raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
   (void) iomap;
   if (is_direct_write (flags))
     extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
+  return 0;
 }
 
 /* Does the fs's user still say so of all of the mapping? */

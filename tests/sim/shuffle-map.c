@@ -68,11 +68,16 @@ shuffle_take (struct shuffle *s, uint32_t n, uint32_t *first)
 }
 
 void
-shuffle_revert (struct shuffle *s)
+shuffle_revert (struct shuffle *s, uint64_t losses)
 {
+  struct shuffle_place *p;
   uint32_t b;
 
-  for (b = 0; b < s->blocks; b++)
-    if (s->map[b] != SHUFFLE_NONE && !s->place[s->map[b]].solid)
+  for (b = 0; b < s->places; b++)
+    s->place[b].dead |= s->place[b].flying && s->place[b].began != losses;
+  for (b = 0; b < s->blocks; b++) {
+    p = s->map[b] == SHUFFLE_NONE ? NULL : &s->place[s->map[b]];
+    if (p && !p->solid && p->began != losses)
       shuffle_set (s, b, s->durable[b]);
+  }
 }

@@ -74,6 +74,8 @@ fly (struct shuffle *s, uint32_t b, uint32_t place, bool ok)
   assert (s->flying[b] == SHUFFLE_NONE);
   s->flying[b] = place;
   s->place[place].flying = true;
+  s->place[place].dead = false;
+  s->place[place].began = store_losses (s->fs.store);
 }
 
 /* A direct write goes where the block is, or to a new place that counts when it
@@ -100,7 +102,6 @@ begin_direct_write (struct shuffle *s, uint32_t b, uint32_t n,
     .offset = (uint64_t) b * SHUFFLE_BLOCK,
     .length = (uint64_t) got * SHUFFLE_BLOCK,
     .addr = shuffle_addr (s, first),
-    .cookie = s->losses,
   };
   return 0;
 }
@@ -147,23 +148,25 @@ place_at (const struct shuffle *s, uint64_t addr)
   return (uint32_t) ((addr - 2 * s->area) / SHUFFLE_BLOCK);
 }
 
-static void
+static int
 end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
      unsigned flags, const struct iomap *iomap)
 {
   struct shuffle *s = shuffle_of (fs);
   uint32_t b = block_of (iomap->offset), place = place_at (s, iomap->addr), i;
+  bool kept = true;
 
   (void) length;
   if (!(flags & IOMAP_WRITE) || !(flags & IOMAP_DIRECT))
-    return;
+    return 0;
   pthread_mutex_lock (&s->lock);
-  /* What a loss may have taken is written again. */
+  for (i = 0; i < block_of (iomap->length); i++)
+    kept &= !s->place[place + i].dead;
   for (i = 0; i < block_of (iomap->length); i++)
     land (s, b + i, place + i,
-          iomap->cookie == s->losses &&
-            (uint64_t) (b + i + 1) * SHUFFLE_BLOCK <= pos + written);
+          kept && (uint64_t) (b + i + 1) * SHUFFLE_BLOCK <= pos + written);
   pthread_mutex_unlock (&s->lock);
+  return kept ? 0 : -ESTALE;
 }
 
 static bool
@@ -345,14 +348,13 @@ idle (struct fs *fs)
 }
 
 static void
-lost (struct fs *fs)
+lost (struct fs *fs, uint64_t losses)
 {
   struct shuffle *s = shuffle_of (fs);
 
   s->lost = true;
   pthread_mutex_lock (&s->lock);
-  s->losses++;
-  shuffle_revert (s);
+  shuffle_revert (s, losses);
   pthread_mutex_unlock (&s->lock);
 }
 

@@ -37,8 +37,10 @@
 
 struct shuffle_place {
   bool mapped, durable, pinned, snapped, flying, solid;
-  bool used;    /* it was mapped or flying ever */
-  uint64_t era; /* when the last of these was taken away */
+  bool dead;      /* what is flying there may be lost */
+  uint64_t began; /* the store's losses when what is there began to fly */
+  bool used;      /* it was mapped or flying ever */
+  uint64_t era;   /* when the last of these was taken away */
 };
 
 enum shuffle_flush {
@@ -58,8 +60,7 @@ struct shuffle {
   uint32_t *map, *durable; /* where each block is, or SHUFFLE_NONE */
   uint32_t *flying;        /* where it is being written to */
   struct shuffle_place *place;
-  uint32_t next;   /* where to look for a free one */
-  uint64_t losses; /* how often it was told of one */
+  uint32_t next; /* where to look for a free one */
 
   /* Reasons to say "not yet". */
   struct store_req ask;
@@ -105,8 +106,8 @@ extern void shuffle_release (struct shuffle *s, uint32_t place);
 /* Up to n free places side by side, now flying; returns how many. */
 extern uint32_t shuffle_take (struct shuffle *s, uint32_t n, uint32_t *first);
 
-/* All that is not solid is lost. */
-extern void shuffle_revert (struct shuffle *s);
+/* What is not solid is lost, unless it began at that count of losses. */
+extern void shuffle_revert (struct shuffle *s, uint64_t losses);
 
 /* ---- shuffle-flush.c; no lock held */
 

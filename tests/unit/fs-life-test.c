@@ -125,9 +125,10 @@ flush (struct fs *fs, struct store_req *req)
 }
 
 static void
-lost (struct fs *fs)
+lost (struct fs *fs, uint64_t losses)
 {
   (void) fs;
+  (void) losses;
   on_loop ();
   atomic_fetch_add (&life.losses, 1);
 }
@@ -385,7 +386,7 @@ telling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return told.f->raw_ops->begin (fs, pos, length, flags, iomap);
 }
 
-static void
+static int
 telling_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
              unsigned flags, const struct iomap *iomap)
 {
@@ -396,7 +397,7 @@ telling_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
     told.written = written;
     told.writes = fake_store_count (told.f->fake, STORE_WRITE);
   }
-  told.f->raw_ops->end (fs, pos, length, written, flags, iomap);
+  return told.f->raw_ops->end (fs, pos, length, written, flags, iomap);
 }
 
 /* A direct write begins and ends like all others, and the format hears whether

@@ -47,7 +47,7 @@ test_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return 0;
 }
 
-static void
+static int
 test_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
           unsigned flags, const struct iomap *iomap)
 {
@@ -59,6 +59,7 @@ test_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
   t->end_length = length;
   t->end_written = written;
   t->end_flags = flags;
+  return 0;
 }
 
 static bool
