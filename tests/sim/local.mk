@@ -18,6 +18,8 @@ SIM_TESTS = \
 check_PROGRAMS += $(SIM_PROGS)
 sim_stress_SOURCES = \
 	sim/stress.c \
+	$(SHUFFLE) \
+	tools/util.c tools/util.h \
 	$(FAKE_STORE) \
 	$(NULL)
 MODEL = \

@@ -26,6 +26,7 @@
 
 #include "cache/request/mapping.h"
 #include "fs/raw/raw.h"
+#include "tests/sim/shuffle.h"
 #include "tests/unit/fake-store.h"
 
 #define DISK_MAX (6u << 20)
@@ -43,6 +44,7 @@ struct round {
   unsigned ops;   /* of each thread */
   bool faults;    /* requests fail */
   bool losses;    /* the store loses what it has not flushed */
+  bool shuffle;   /* the format, not raw */
   bool forgetful; /* and that may have no copy in the cache */
   struct mapping_config config;
   struct fake_store *fake;
@@ -339,6 +341,8 @@ make_round (struct round *round, uint64_t *random)
   bool direct;
 
   round->disk = (DISK_MAX / 2) + below (random, DISK_MAX / 2);
+  round->shuffle = below (random, 2);
+  round->disk -= round->shuffle ? round->disk % SHUFFLE_BLOCK : 0;
   round->ops = 200 + below (random, 300);
   memset (round->shadow, 0, sizeof round->shadow);
   cut_pieces (round, random);
@@ -363,14 +367,34 @@ make_slow (struct round *round, uint64_t *random)
                           below (random, 300) * UINT64_C (1000), false);
 }
 
+static struct fs *
+open_format (const struct round *round)
+{
+  struct store *store = &round->fake->store;
+  struct fs *fs;
+
+  if ((round->shuffle ? shuffle_open (store, round->disk, round->seed, &fs)
+                      : raw_open (store, &fs)) < 0)
+    fail (round, "cannot open the format", 0, EIO);
+  return fs;
+}
+
 static void
 check_store (const struct round *round)
 {
+  struct fs *fs = open_format (round);
+  struct iomap iomap = { 0 };
   uint32_t i;
 
-  for (i = 0; i < round->disk; i++)
-    if (round->fake->content[i] != round->shadow[i])
+  for (i = 0; i < round->disk; i++) {
+    if (i % 512 == 0)
+      fs->ops->begin (fs, i, 512, 0, &iomap);
+    if ((iomap.type == IOMAP_MAPPED
+           ? round->fake->content[iomap.addr + (i - iomap.offset)]
+           : 0) != round->shadow[i])
       fail (round, "the store lost data", i, 0);
+  }
+  fs->ops->close (fs);
 }
 
 static void
@@ -405,21 +429,21 @@ run_round (struct round *round, struct env *env, uint64_t *random)
 {
   struct cache *cache;
   struct fs *fs;
-  int r;
 
   make_round (round, random);
-  round->fake = fake_store_create (env, round->disk);
+  round->fake = fake_store_create (
+    env, round->shuffle ? shuffle_store_size (round->disk) : round->disk);
   round->fake->store.geo.min_io = below (random, 3) ? 512 : 4096;
   round->fake->store.geo.best_io = 4096u << below (random, 9);
   fake_store_volatile (round->fake);
   make_slow (round, random);
-  if (round->faults)
-    inject_faults (round, random);
   fake_store_set_status (round->fake, 0, round->disk,
                          below (random, 2) ? STORE_HOLE : STORE_UNWRITTEN);
 
-  if (raw_open (&round->fake->store, &fs) < 0 ||
-      cache_create (env, (1u << 20) << below (random, 3), &cache) < 0)
+  fs = open_format (round);
+  if (round->faults)
+    inject_faults (round, random);
+  if (cache_create (env, (1u << 20) << below (random, 3), &cache) < 0)
     fail (round, "cannot make a cache", 0, ENOMEM);
   if (below (random, 3) == 0)
     cache->max_nodes = 8 + below (random, 16); /* of 25 */
@@ -430,7 +454,7 @@ run_round (struct round *round, struct env *env, uint64_t *random)
   run_workers (round, random);
   fake_store_heal (round->fake);
   /* The first may report what failed before. */
-  for (r = -1; r < 0; r = mapping_sync (round->mapping, NULL, NULL))
+  while (mapping_sync (round->mapping, NULL, NULL) < 0)
     ;
   fake_store_crash (round->fake, next_random (random));
   check_store (round);
