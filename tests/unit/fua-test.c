@@ -223,6 +223,33 @@ test_over_zero (void **state)
   fixture_stop (f);
 }
 
+/* Nor before the zero is flushed, for the sake of which there is a flush. */
+static void
+test_over_zero_lost (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+  static uint8_t buf[PAGE_SIZE];
+  struct job fua = { .op = JOB_WRITE,
+                     .buf = buf,
+                     .count = PAGE,
+                     .offset = PAGE,
+                     .flags = CACHE_FUA };
+
+  (void) state;
+  fill_pattern (buf, PAGE, PAGE, 1);
+  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &fua);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_lose (f->fake, 0);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&fua), 0);
+  flush_ok (f, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, PAGE, PAGE, 1);
+  fixture_stop (f);
+}
+
 /* The zero drops what a FUA write is about to send: that is not done before the
  * zero is durable, or there would be what was there before both.
  */
@@ -353,6 +380,7 @@ main (void)
     cmocka_unit_test (test_lone_flush),
     cmocka_unit_test (test_lone_flush_accompanied),
     cmocka_unit_test (test_over_zero),
+    cmocka_unit_test (test_over_zero_lost),
     cmocka_unit_test (test_under_zero),
     cmocka_unit_test (test_fails),
     cmocka_unit_test (test_not_supported),
