@@ -28,7 +28,6 @@ shuffle_set (struct shuffle *s, uint32_t block, uint32_t place)
   if (old == place)
     return;
   s->map[block] = place;
-  s->changed = true;
   atomic_fetch_add (&s->cookie, 1);
   if (place != SHUFFLE_NONE)
     s->place[place].mapped = true;

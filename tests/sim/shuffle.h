@@ -77,7 +77,6 @@ struct shuffle {
   uint8_t *buf;        /* an area */
   uint32_t *snapshot;  /* the map that is being written */
   uint64_t generation; /* of the durable one */
-  bool changed;        /* the map is not what is durable */
   bool lost;           /* the store has lost something meanwhile */
   _Atomic bool done;
   int error;
