@@ -9,6 +9,7 @@ STYLE_TESTS = \
 	style/function-length.sh \
 	style/headers.sh \
 	style/layers.sh \
+	style/readme-names.sh \
 	$(NULL)
 
 TESTS += $(STYLE_TESTS)
