@@ -54,20 +54,24 @@
 
 /* --- direct writes, of which there is no copy --- */
 
-/* Those not flushed that began when the store had fewer losses than this are lost. */
+/* Those not flushed are lost; all of them, or those that began before the last of
+ * the store's losses.
+ */
 static void
-lose_direct (struct writeback *wb, uint64_t losses)
+lose_direct (struct writeback *wb, bool all)
 {
+  struct wb_sync *sync = &wb->sync;
+  uint64_t since = (uint64_t) sync->losses + 1;
   uint64_t unflushed = atomic_load (&wb->inbox->direct_unflushed);
 
-  if ((unflushed && unflushed != losses + 1) ||
-      (wb->sync.flush_direct && wb->sync.flush_direct != losses + 1))
+  if ((unflushed && (all || unflushed != since)) ||
+      (sync->flush_direct && (all || sync->flush_direct != since)))
     atomic_fetch_add (&wb->outbox->lost_writes, 1);
-  wb->sync.flush_direct = 0;
-  /* Some may have been written since. */
+  sync->flush_direct = 0;
+  /* Some may have been written since, which are lost with the next. */
   if (unflushed)
     atomic_compare_exchange_strong (&wb->inbox->direct_unflushed, &unflushed,
-                                    losses + 1);
+                                    since);
 }
 
 /* --- the flush --- */
@@ -120,7 +124,7 @@ note_undone (struct writeback *wb)
   wb->sync.doubts++;
   atomic_fetch_add (&wb->outbox->flush_failures, 1);
   fs_lost (wb->fs, LOST_ALL);
-  lose_direct (wb, UINT64_MAX - 1);
+  lose_direct (wb, true);
 }
 
 /* Everything not known to be durable is to be written again.  Whoever has begun to
@@ -222,7 +226,7 @@ sync_see_losses (struct writeback *wb)
   sync->doubts++;
   fs_lost (wb->fs, losses);
   zeroes_lost (wb->zeroes);
-  lose_direct (wb, losses);
+  lose_direct (wb, false);
   if (sync->flush_state == FLUSH_SENT || sync->flush_state == FLUSH_VOID) {
     /* What it was to make durable.  What no flush has been sent for is noted, and
      * what is done again will be; and if there is nothing, a disk whose store is

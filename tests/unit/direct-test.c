@@ -290,6 +290,34 @@ test_each_is_told_once (void **state)
   fixture_stop (f);
 }
 
+/* Also of what was written after a flush that failed with others under way. */
+static void
+test_told_of_each_failure (void **state)
+{
+  struct fixture *f = start_none (512);
+  struct job flush = { .op = JOB_FLUSH };
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  fake_store_lossy (f->fake, 0);
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 0, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (put_flags (f, 1, 1 * MiB, PAGE, 1, 0), 0);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), -EIO);
+
+  put (f, 2 * MiB, PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conns[2]), -EIO);
+  store_expect (f, 2 * MiB, PAGE, 0);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
 /* Also when the connection writes over a zero before it flushes. */
 static void
 test_told_despite_zero (void **state)
@@ -437,6 +465,7 @@ main (void)
     cmocka_unit_test (test_during_fill),
     cmocka_unit_test (test_write_fails),
     cmocka_unit_test (test_each_is_told_once),
+    cmocka_unit_test (test_told_of_each_failure),
     cmocka_unit_test (test_told_despite_zero),
     cmocka_unit_test (test_overtaken_by_flush),
     cmocka_unit_test (test_fua_overtaken_by_flush),
