@@ -69,7 +69,7 @@ only_in_memory (int fd)
  * not enough, since reads of holes skip the device's own checks.
  */
 static uint32_t
-file_alignment (int fd, dev_t dev, uint32_t *mem_align)
+file_alignment (int fd, dev_t dev, uint32_t *mem_align, bool *vouched)
 {
 #ifdef STATX_DIOALIGN
   struct statx stx;
@@ -77,10 +77,12 @@ file_alignment (int fd, dev_t dev, uint32_t *mem_align)
   if (statx (fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
       (stx.stx_mask & STATX_DIOALIGN)) {
     *mem_align = stx.stx_dio_mem_align;
+    *vouched = true;
     return stx.stx_dio_offset_align;
   }
 #endif
   *mem_align = 0;
+  *vouched = false;
   return (uint32_t) file_queue_attribute (dev, "logical_block_size", MIN_ALIGN);
 }
 
@@ -116,8 +118,9 @@ learn_alignment (struct file_store *file, int fd, const struct stat *st)
 {
   uint32_t align, mem_align = 0;
 
-  align = file->block_device ? device_alignment (fd)
-                             : file_alignment (fd, st->st_dev, &mem_align);
+  align = file->block_device
+            ? device_alignment (fd)
+            : file_alignment (fd, st->st_dev, &mem_align, &file->vouched);
   if (align == 0 || align > MAX_ALIGN || (align & (align - 1)))
     return false;
   align = test_read (fd, align < MIN_ALIGN ? MIN_ALIGN : align);
@@ -190,7 +193,9 @@ file_open_direct (struct file_store *file, enum direct_mode mode,
 /* Through the page cache, of several writes with RWF_DSYNC that are under way one
  * alone is told of an error, whichever of them it is of.  So all must be direct,
  * and be that for the file system, too, which may take what it is given for a
- * buffered write without saying so.
+ * buffered write without saying so: ext4 for a file whose data is journaled,
+ * encrypted or in its inode, of which the kernel says that it has no direct I/O (if
+ * it says anything); XFS for less than a block that is shared with another file.
  */
 bool
 file_fua_is_sound (const struct file_store *file)
@@ -201,6 +206,8 @@ file_fua_is_sound (const struct file_store *file)
     return false;
   if (file->block_device)
     return true;
-  return fstatfs (file->direct_fd, &fs) == 0 &&
-         (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
+  if (!file->vouched || fstatfs (file->direct_fd, &fs) < 0)
+    return false;
+  return fs.f_type == EXT4_SUPER_MAGIC ||
+         (fs.f_type == XFS_SUPER_MAGIC && file->align >= (uint64_t) fs.f_bsize);
 }

@@ -39,6 +39,7 @@ struct file_store {
 
   uint32_t align;      /* direct I/O: of offsets and lengths, bytes */
   uint32_t mem_align;  /* direct I/O: of memory, bytes */
+  bool vouched;        /* the kernel says that what is asked to be direct is */
   uint64_t direct_end; /* direct I/O ends here at the latest */
 
   void *zeroes; /* ZEROES_SIZE bytes, read only */
