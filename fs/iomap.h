@@ -173,7 +173,9 @@ struct iomap_ops {
    */
   bool (*idle) (struct fs *fs);
 
-  /* The loop runs no more. */
+  /* The loop runs no more, and nobody rings any more when this returns: the bell
+   * may go then.
+   */
   void (*detach) (struct fs *fs);
 
   /* The store may have lost whatever it did that was not flushed, or a flush has

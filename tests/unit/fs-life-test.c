@@ -24,6 +24,8 @@ struct life {
   pthread_t attached_by;
   bool loop_known;
   pthread_t loop;
+  bool works;
+  pthread_t worker; /* which rings: detach waits for it */
 
   /* A flush: first a zero, then the store's. */
   struct store_req zero, *flush;
@@ -57,6 +59,8 @@ detach (struct fs *fs)
   (void) fs;
   assert_false (atomic_load (&life.busy));
   atomic_fetch_add (&life.detached, 1);
+  if (life.works)
+    pthread_join (life.worker, NULL);
 }
 
 static bool
@@ -249,13 +253,12 @@ static void
 test_idle (void **state)
 {
   struct fixture *f = start ();
-  pthread_t thread;
 
   (void) state;
   atomic_store (&life.busy, true);
-  assert_int_equal (pthread_create (&thread, NULL, end_work, f), 0);
+  life.works = true;
+  assert_int_equal (pthread_create (&life.worker, NULL, end_work, f), 0);
   stop (f);
-  pthread_join (thread, NULL);
 }
 
 /* Told of each loss once; and of it before a flush that may begin after it. */
