@@ -221,7 +221,7 @@ reclaim_folios (struct reclaim *reclaim, struct folio **folios, unsigned nr)
 {
   struct victim victim;
   unsigned evicted = 0;
-  bool busy;
+  bool busy = false; /* here nobody asks */
 
   for (unsigned i = 0; i < nr; i++)
     if (take (reclaim, folios[i], &victim))
