@@ -18,6 +18,7 @@
 #include "cache/cache.h"
 #include "fs/nbd/uri.h"
 #include "plugin/abort.h"
+#include "plugin/answer.h"
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 #include "plugin/disk.h"
@@ -292,54 +293,15 @@ folio_can_cache (void *handle)
 
 /* --- requests --- */
 
-/* What NBD has no word for reaches the client as EINVAL, as if it were the
- * client's fault: make that EIO.  That a store says EINVAL, or any other of
- * these words, is passed on: it has logged which request it meant.  But not
- * ESHUTDOWN, which invites a client to hang up: a store that stops is out of
- * reach, and may come back, as long as it is not us who stop.
- */
-static int
-error_for_client (int error)
-{
-  switch (error) {
-  case EPERM:
-  case EROFS:
-  case EIO:
-  case ENOMEM:
-  case EINVAL:
-  case ENOSPC:
-  case EDQUOT:
-  case EFBIG: return error;
-  case ESHUTDOWN:
-    return disk_stopping (disk) || !abort_may_acknowledge () ? error : EIO;
-  case ECONNABORTED: return ESHUTDOWN; /* if anybody is there to hear it */
-  default: return EIO;
-  }
-}
-
-/* We are stopping, or the store is, or is out of reach, or the client is gone: that
- * has been logged, and many requests may fail for it.
- */
-static bool
-is_known (int r)
-{
-  return r == -ESHUTDOWN || r == -EHOSTDOWN || r == -ECONNABORTED;
-}
-
 /* A request failed with a negative errno.  Returns -1. */
 static int
 failed (int r, const char *what, uint32_t count, uint64_t offset)
 {
-  errno = -r;
-  if (is_known (r))
-    nbdkit_debug ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
-                  offset);
-  else
-    nbdkit_error ("%s of %" PRIu32 " bytes at %" PRIu64 ": %m", what, count,
-                  offset);
-  errno = error_for_client (-r);
-  nbdkit_set_error (errno);
-  return -1;
+  char request[80];
+
+  snprintf (request, sizeof request, "%s of %" PRIu32 " bytes at %" PRIu64,
+            what, count, offset);
+  return answer_error (disk, r, request);
 }
 
 /* What was done in memory only, and too late to be saved with the rest, was not
@@ -388,15 +350,7 @@ folio_flush (void *handle, uint32_t flags)
   int r = cache_flush (handle);
 
   (void) flags;
-  if (r == 0)
-    return 0;
-  errno = -r;
-  if (is_known (r))
-    nbdkit_debug ("flush: %m");
-  else
-    nbdkit_error ("flush: %m");
-  nbdkit_set_error (error_for_client (-r));
-  return -1;
+  return r < 0 ? answer_error (disk, r, "flush") : 0;
 }
 
 static int
