@@ -145,6 +145,10 @@ unit_parse_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_progress_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
 unit_shutdown_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_shutdown_test_SOURCES = \
+	unit/shutdown-test.c \
+	unit/shutdown-world.c unit/shutdown-world.h \
+	$(NULL)
 unit_signals_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
