@@ -179,7 +179,8 @@ add_suspect (struct bad_ranges *list, uint64_t start, uint64_t end,
 }
 
 /* One of the ranges has failed again.  If nothing else happens they pause, each
- * time a little longer: there may be much to cut before something is written.
+ * time a little longer: there may be much to cut before something is written, and
+ * backoffs of their own do not bound how many writes many of them make.
  */
 static void
 count_failure (struct bad_ranges *list, uint64_t now)
@@ -189,6 +190,14 @@ count_failure (struct bad_ranges *list, uint64_t now)
   list->failed = 0;
   list->pause = min_u64 (list->pause + BACKOFF_MIN, BACKOFF_MAX);
   list->paused_until = now + list->pause;
+}
+
+static void
+end_pause (struct bad_ranges *list)
+{
+  list->failed = 0;
+  list->pause = 0;
+  list->paused_until = 0;
 }
 
 bool
@@ -236,15 +245,14 @@ bad_ranges_written (struct bad_ranges *list, uint64_t start, uint64_t end)
 {
   uint64_t backoff;
 
-  if (carve (list, start, end, &backoff)) {
-    list->failed = 0;
-    list->pause = 0;
-    list->paused_until = 0;
-  }
+  if (carve (list, start, end, &backoff))
+    end_pause (list);
 }
 
-/* What comes first: what was never tried alone; then what is bad, which costs
- * one write; and last the parts of what was bad, which may be many.
+/* What comes first: what was never tried alone, in which there may be nothing
+ * wrong; then what is bad, which costs one write; and last the parts of what was
+ * bad, which may be many.  A cursor each, so that what was begun to be cut is cut
+ * to its end before something else is: that keeps the list short.
  */
 static unsigned
 rank (const struct bad_range *range)
@@ -277,9 +285,9 @@ bad_ranges_due (const struct bad_ranges *list, uint64_t now)
   const struct bad_range *range = NULL;
   unsigned i;
 
-  for (i = 0; i < sizeof list->cursor / sizeof list->cursor[0] && !range &&
-              now >= list->paused_until;
-       i++)
+  if (now < list->paused_until)
+    return NULL;
+  for (i = 0; i < NR_RANKS && range == NULL; i++)
     range = first_due (list, now, i);
   return range;
 }
@@ -313,9 +321,10 @@ void
 bad_ranges_tried (struct bad_ranges *list, uint64_t start, uint64_t end,
                   uint64_t now)
 {
-  struct bad_range *range = &list->at[find_exactly (list, start, end)];
+  unsigned i = find_exactly (list, start, end);
+  struct bad_range *range = &list->at[i];
 
-  if (range == &list->at[list->n])
+  if (i == list->n)
     return;
   list->cursor[rank (range)] = start;
   if (range->bad)
@@ -339,7 +348,5 @@ bad_ranges_hope (struct bad_ranges *list)
 
   for (i = 0; i < list->n; i++)
     list->at[i].retry_at = 0;
-  list->failed = 0;
-  list->pause = 0;
-  list->paused_until = 0;
+  end_pause (list);
 }

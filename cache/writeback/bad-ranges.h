@@ -44,13 +44,15 @@ struct bad_range {
   int error;           /* with which it failed last, if it is bad */
 };
 
+#define NR_RANKS 3
+
 struct bad_ranges {
   struct bad_range at[MAX_BAD_RANGES]; /* [0, n), by place, disjoint */
   unsigned n;
-  uint64_t cursor[3];    /* bytes: where the last retry began, by rank */
-  unsigned failed;       /* retries without a success in between */
-  uint64_t pause;        /* ns, the last one; 0: none yet */
-  uint64_t paused_until; /* ns */
+  uint64_t cursor[NR_RANKS]; /* bytes: where the last retry began, by rank */
+  unsigned failed;           /* retries without a success in between */
+  uint64_t pause;            /* ns, the last one; 0: none yet */
+  uint64_t paused_until;     /* ns */
 };
 
 /* The first range that ends behind pos, or NULL. */
