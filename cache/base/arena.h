@@ -147,9 +147,6 @@ arena_unprepared (const struct arena *arena)
  */
 extern void arena_prepare (struct arena *arena);
 
-/* Check free lists against maps and counts; for tests and debug builds. */
-extern void arena_check (struct arena *arena);
-
 static inline uint32_t
 arena_pfn (const struct arena *arena, const struct folio *folio)
 {

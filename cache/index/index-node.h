@@ -100,8 +100,6 @@ extern void node_retire (struct index *index, struct index_node *node);
 
 /* --- tags (index-tags.c); index lock held --- */
 
-extern void node_set_tag (struct index *index, struct index_node *node,
-                          unsigned offset, unsigned tag);
 extern void node_clear_tag (struct index *index, struct index_node *node,
                             unsigned offset, unsigned tag);
 

@@ -2,17 +2,16 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The index's tags.  All but index_any_tag run with the index lock held; readers
- * look at the bitmaps meanwhile.
+ * The index's tags.  Index lock held; readers look at the bitmaps meanwhile.
  */
 
 #include "cache/index/index-node.h"
 
 /* --- a bit, and what it means above --- */
 
-void
-node_set_tag (struct index *index, struct index_node *node, unsigned offset,
-              unsigned tag)
+static void
+set_tag (struct index *index, struct index_node *node, unsigned offset,
+         unsigned tag)
 {
   for (;;) {
     uint64_t bits = bits_read (&node->tags[tag]);
@@ -63,7 +62,7 @@ index_set_tag (struct index *index, struct folio *folio, enum index_tag tag)
   unsigned offset;
   struct index_node *node = find_folio (index, folio, &offset);
 
-  node_set_tag (index, node, offset, tag);
+  set_tag (index, node, offset, tag);
 }
 
 void
@@ -82,12 +81,6 @@ index_has_tag (struct index *index, struct folio *folio, enum index_tag tag)
   struct index_node *node = find_folio (index, folio, &offset);
 
   return (bits_read (&node->tags[tag]) & bit (offset)) != 0;
-}
-
-bool
-index_any_tag (struct index *index, enum index_tag tag)
-{
-  return bits_read (&node_root (index)->tags[tag]) != 0;
 }
 
 /* --- copying a tag --- */
@@ -179,7 +172,7 @@ set_tags (struct index *index, struct index_node *node, uint64_t bits,
 {
   if (bits == 0)
     return;
-  node_set_tag (index, node, __builtin_ctzll (bits), tag);
+  set_tag (index, node, __builtin_ctzll (bits), tag);
   bits_write (&node->tags[tag], bits_read (&node->tags[tag]) | bits);
 }
 

@@ -131,9 +131,6 @@ extern void index_clear_tag (struct index *index, struct folio *folio,
 extern bool index_has_tag (struct index *index, struct folio *folio,
                            enum index_tag tag);
 
-/* Is there any folio with this tag?  Also without the lock, as a hint. */
-extern bool index_any_tag (struct index *index, enum index_tag tag);
-
 /* Give tag `to' to every folio with tag `from' that begins in [*page, last],
  * visiting at most `budget' nodes; *page is where to go on.  Returns true when
  * the range is done.
@@ -141,8 +138,5 @@ extern bool index_any_tag (struct index *index, enum index_tag tag);
 extern bool index_copy_tag (struct index *index, uint64_t *page, uint64_t last,
                             enum index_tag from, enum index_tag to,
                             unsigned budget);
-
-/* Check the whole structure; for tests and debug builds. */
-extern void index_check (struct index *index);
 
 #endif /* FOLIO_INDEX_H */

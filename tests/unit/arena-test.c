@@ -19,6 +19,7 @@
 
 #include "cache/base/arena.h"
 #include "cache/base/lazy-map.h"
+#include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
 
 /* An environment that counts wakes. */

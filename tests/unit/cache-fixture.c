@@ -12,6 +12,7 @@
 
 #include "cache-fixture.h"
 #include "fs/raw/raw.h"
+#include "invariants.h"
 #include "tests/tools/util.h"
 
 /* --- the environment --- */

@@ -10,6 +10,7 @@
 
 #include "tests/tools/util.h"
 #include "tests/unit/fake-mapping.h"
+#include "tests/unit/invariants.h"
 
 #define ID 7
 

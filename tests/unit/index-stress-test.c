@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "cache/index/index.h"
+#include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
 
 #define ID 3

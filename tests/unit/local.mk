@@ -152,6 +152,7 @@ unit_shutdown_test_SOURCES = \
 unit_signals_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_arena_test_SOURCES = \
 	unit/arena-test.c \
+	unit/invariants.c unit/invariants.h \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
@@ -162,12 +163,14 @@ unit_bad_ranges_test_SOURCES = \
 	$(NULL)
 unit_index_stress_test_SOURCES = \
 	unit/index-stress-test.c \
+	unit/invariants.c unit/invariants.h \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_index_test_SOURCES = \
 	unit/index-model.c unit/index-model.h \
 	unit/index-test.c \
+	unit/invariants.c unit/invariants.h \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)
@@ -261,6 +264,7 @@ unit_nbd_test_SOURCES = unit/nbd-test.c $(NBD_RIG)
 
 CACHE_FIXTURE = \
 	unit/cache-fixture.c unit/cache-fixture.h \
+	unit/invariants.c unit/invariants.h \
 	unit/seed.h \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
@@ -281,6 +285,7 @@ unit_readahead_test_SOURCES = \
 	$(NULL)
 FAKE_MAPPING = \
 	unit/fake-mapping.c unit/fake-mapping.h \
+	unit/invariants.c unit/invariants.h \
 	tools/util.c tools/util.h \
 	$(NULL)
 unit_reclaim_stress_test_SOURCES = \

@@ -11,6 +11,7 @@
 #include "cache-fixture.h"
 #include "cache/base/rcu.h"
 #include "cache/folio/reclaim-inside.h"
+#include "invariants.h"
 #include "seed.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)

@@ -2,11 +2,14 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Checks of all that should always be true of an index, for tests and debug
- * builds.  Index lock held.
+ * What is always true of the index and the arena.
  */
 
+#include "cache/base/lock-order.h"
 #include "cache/index/index-node.h"
+#include "invariants.h"
+
+/* --- the index --- */
 
 /* The slots of a folio, from offset on; returns how many. */
 static unsigned
@@ -81,7 +84,7 @@ check_node (struct index *index, const struct index_node *node)
 }
 
 static void
-check_list (struct index *index, const struct node_list *list)
+check_nodes (struct index *index, const struct node_list *list)
 {
   uint32_t number = list->first;
 
@@ -100,12 +103,72 @@ index_check (struct index *index)
   uint32_t fresh = index->max_nodes + 1 - index->fresh;
 
   assert (bits_read (&node_root (index)->present) <= bit (0));
-  check_list (index, &index->unused);
-  check_list (index, &index->retired);
-  check_list (index, &index->waiting);
+  check_nodes (index, &index->unused);
+  check_nodes (index, &index->retired);
+  check_nodes (index, &index->waiting);
   assert (index->unused.count + fresh == index_free_nodes (index));
   /* Nodes with index_reclaim_nodes are in no list: at most, therefore. */
   assert (nodes + index->unused.count + index->retired.count +
             index->waiting.count <=
           index->fresh);
+}
+
+/* --- the arena --- */
+
+static bool
+is_free (const struct arena *arena, uint32_t pfn, unsigned order)
+{
+  uint32_t block = pfn >> order;
+
+  return arena->free_map[order][block / 64] >> (block % 64) & 1;
+}
+
+static void
+check_block (struct arena *arena, uint32_t pfn, unsigned order)
+{
+  const uint32_t size = 1u << order;
+
+  assert ((pfn & (size - 1)) == 0);
+  assert (pfn < arena->fresh && size <= arena->fresh - pfn);
+  assert (is_free (arena, pfn, order));
+  assert (order == MAX_ORDER || !is_free (arena, pfn ^ size, order));
+  for (unsigned k = order + 1; k < NR_ORDERS; k++)
+    assert (!is_free (arena, pfn, k));
+  for (uint32_t i = 0; i < size; i++)
+    assert (atomic_load (&arena_folio (arena, pfn + i)->refs) == 0);
+}
+
+/* Pages in the list of an order. */
+static uint32_t
+check_list (struct arena *arena, unsigned order)
+{
+  uint32_t count = 0, bits = 0, prev = PFN_NONE, pfn;
+
+  for (pfn = arena->free_list[order]; pfn != PFN_NONE;
+       pfn = arena_folio (arena, pfn)->next) {
+    assert (pfn < arena->nr_pages);
+    assert (arena_folio (arena, pfn)->prev == prev);
+    check_block (arena, pfn, order);
+    prev = pfn;
+    count++;
+  }
+  for (size_t i = 0; i <= (arena->nr_pages >> order) / 64; i++)
+    bits += __builtin_popcountll (arena->free_map[order][i]);
+  assert (bits == count);
+  return count << order;
+}
+
+void
+arena_check (struct arena *arena)
+{
+  uint32_t pages;
+
+  lock_order_took (RANK_ARENA);
+  pthread_mutex_lock (&arena->lock);
+  pages = arena->nr_pages - arena->fresh;
+  for (unsigned order = 0; order < NR_ORDERS; order++)
+    pages += check_list (arena, order);
+  assert (pages == atomic_load (&arena->nr_free));
+  pthread_mutex_unlock (&arena->lock);
+  lock_order_gave (RANK_ARENA);
 }
