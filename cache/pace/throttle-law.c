@@ -144,8 +144,9 @@ law_position (const struct law_limits *limits, uint32_t unsaved)
   return max (0, min (2, 1 + x * x * x));
 }
 
-double
-law_rate (const struct law_limits *limits, uint32_t unsaved)
+/* Pages a second for one connection. */
+static double
+rate_at (const struct law_limits *limits, uint32_t unsaved)
 {
   double base = limits->base;
 
@@ -170,7 +171,7 @@ root (uint32_t n)
 uint32_t
 law_poll (const struct law_limits *limits, uint32_t unsaved)
 {
-  double pause = law_rate (limits, unsaved) * seconds (LAW_PAUSE) / 4;
+  double pause = rate_at (limits, unsaved) * seconds (LAW_PAUSE) / 4;
   uint32_t room = limits->limit > unsaved ? root (limits->limit - unsaved) : 0;
 
   return (uint32_t) max (1, min (room, pause));
@@ -189,7 +190,7 @@ law_charge (const struct law_limits *limits, uint32_t unsaved, uint64_t clock,
             uint64_t now, uint32_t pages)
 {
   uint64_t latest = now + law_pause_most (limits->pause_max, pages);
-  double rate = law_rate (limits, unsaved);
+  double rate = rate_at (limits, unsaved);
 
   if (clock + LAW_CREDIT < now)
     clock = now - LAW_CREDIT;

@@ -103,9 +103,6 @@ extern uint32_t law_setpoint (const struct law_limits *limits);
 /* In [0, 2]. */
 extern double law_position (const struct law_limits *limits, uint32_t unsaved);
 
-/* Pages a second for one connection. */
-extern double law_rate (const struct law_limits *limits, uint32_t unsaved);
-
 /* How many pages a connection may make dirty between two looks at its clock: at
  * least 1, at most about the root of what is left up to the limit, and not more
  * than a fraction of a pause is for.
