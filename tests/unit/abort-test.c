@@ -10,10 +10,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "plugin/abort.h"
 #include "plugin/signals.h"
+#include "tests/unit/test.h"
 
 /* What the processes have in common. */
 static struct {
@@ -236,10 +232,8 @@ start (void (*fn) (void), unsigned seconds)
   return child;
 }
 
-static void
-test_saves (void **state)
+TEST (saves)
 {
-  (void) state;
   end (start (of_nbdkit, 3600), true);
   end (start (assertion, 3600), true);
   end (start (inside_and_out, 3600), true);
@@ -247,10 +241,8 @@ test_saves (void **state)
   end (start (helper, 3600), true);
 }
 
-static void
-test_ends_at_once (void **state)
+TEST (ends_at_once)
 {
-  (void) state;
   end (start (inside, 3600), false);
   end (start (own_thread, 3600), false);
   end (start (damaged, 3600), false);
@@ -258,19 +250,15 @@ test_ends_at_once (void **state)
   end (start (given_back, 3600), false);
 }
 
-static void
-test_time_is_over (void **state)
+TEST (time_is_over)
 {
-  (void) state;
   end (start (nobody_saves, 1), false);
 }
 
-static void
-test_killed (void **state)
+TEST (killed)
 {
   pid_t child = start (killed, 3600);
 
-  (void) state;
   while (shared->parked == 0)
     usleep (1000);
   kill (child, SIGABRT);
@@ -278,10 +266,8 @@ test_killed (void **state)
 }
 
 /* Without an abort: what is in memory only is not acknowledged. */
-static void
-test_refuse (void **state)
+TEST (refuse)
 {
-  (void) state;
   assert_true (abort_may_acknowledge ());
   abort_refuse ();
   assert_false (abort_may_acknowledge ());
@@ -297,14 +283,4 @@ set_up (void **state)
   return shared == MAP_FAILED ? -1 : 0;
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_saves),        cmocka_unit_test (test_ends_at_once),
-    cmocka_unit_test (test_time_is_over), cmocka_unit_test (test_killed),
-    cmocka_unit_test (test_refuse),
-  };
-
-  return cmocka_run_group_tests (tests, set_up, NULL);
-}
+RUN_GROUP (set_up, NULL)

@@ -8,19 +8,15 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "cache/base/arena.h"
 #include "cache/base/lazy-map.h"
 #include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 /* An environment that counts wakes. */
 struct counting_env {
@@ -170,12 +166,10 @@ random_arena (struct rng *rng, size_t pages)
   free (owned.taken);
 }
 
-static void
-test_random (void **state)
+TEST (random)
 {
   struct rng rng = test_rng ("arena, random");
 
-  (void) state;
   random_arena (&rng, 1);
   random_arena (&rng, 511);
   random_arena (&rng, 512);
@@ -186,12 +180,10 @@ test_random (void **state)
 
 /* --- cases --- */
 
-static void
-test_bad_sizes (void **state)
+TEST (bad_sizes)
 {
   struct arena *arena;
 
-  (void) state;
   assert_int_equal (arena_create (&counting.env, 0, &arena), -EINVAL);
   assert_int_equal (arena_create (&counting.env, PAGE_SIZE - 1, &arena),
                     -EINVAL);
@@ -199,13 +191,11 @@ test_bad_sizes (void **state)
 }
 
 /* Every page can be had singly, and then there is nothing. */
-static void
-test_all_pages (void **state)
+TEST (all_pages)
 {
   const uint32_t pages = 1021;
   struct arena *arena = make_arena (pages);
 
-  (void) state;
   for (uint32_t i = 0; i < pages; i++) {
     struct folio *folio = arena_alloc (arena, 0);
 
@@ -224,14 +214,12 @@ test_all_pages (void **state)
 /* What was given back last is taken first, and large blocks stay whole while
  * smaller ones will do.
  */
-static void
-test_last_in_first_out (void **state)
+TEST (last_in_first_out)
 {
   struct arena *arena = make_arena (4096);
   struct folio *a = arena_alloc (arena, 0), *b = arena_alloc (arena, 0);
   struct folio *c = arena_alloc (arena, 0), *d = arena_alloc (arena, 0);
 
-  (void) state;
   folio_put (arena, a);
   folio_put (arena, c);
   assert_ptr_equal (arena_alloc (arena, 0), c);
@@ -261,14 +249,12 @@ resident (void *map, size_t bytes)
 }
 
 /* An arena of 16 GiB takes no memory until it is used. */
-static void
-test_lazy (void **state)
+TEST (lazy)
 {
   const size_t pages = (size_t) 4 << 20;
   struct arena *arena = make_arena (pages);
   struct folio *folio;
 
-  (void) state;
   assert_int_equal (resident (arena->data, pages * PAGE_SIZE), 0);
   assert_int_equal (resident (arena->folios, pages * sizeof *arena->folios), 0);
   assert_int_equal (
@@ -294,15 +280,13 @@ prepare_all (struct arena *arena)
 /* The memory needed next is there before it is needed, a bounded amount of it, and
  * what is in use stays as it is.
  */
-static void
-test_prepare (void **state)
+TEST (prepare)
 {
   const size_t pages = 16u << MAX_ORDER, bytes = pages * PAGE_SIZE;
   struct arena *arena = make_arena (pages);
   struct folio *folio, *last = NULL;
   size_t there;
 
-  (void) state;
   if (!lazy_populate (arena->data, 1))
     skip ();
   prepare_all (arena);
@@ -327,26 +311,22 @@ test_prepare (void **state)
 }
 
 /* Such an arena is as good where there is no whole huge page of it. */
-static void
-test_prepare_small (void **state)
+TEST (prepare_small)
 {
   struct arena *arena = make_arena (700);
 
-  (void) state;
   prepare_all (arena);
   assert_false (arena_unprepared (arena));
   assert_int_equal (arena->ready, 700);
   arena_destroy (arena);
 }
 
-static void
-test_wakes (void **state)
+TEST (wakes)
 {
   struct arena *arena = make_arena (16);
   struct folio *folio = arena_alloc (arena, 4);
   uint32_t freed;
 
-  (void) state;
   counting.wakes = 0;
   freed = atomic_load (&arena->freed);
   folio_put (arena, folio);
@@ -363,13 +343,11 @@ test_wakes (void **state)
   arena_destroy (arena);
 }
 
-static void
-test_references (void **state)
+TEST (references)
 {
   struct arena *arena = make_arena (1);
   struct folio *folio = arena_alloc (arena, 0);
 
-  (void) state;
   assert_true (folio_try_get (folio));
   folio_get (folio);
   assert_int_equal (atomic_load (&folio->refs), 3);
@@ -421,15 +399,13 @@ work (void *opaque)
   return NULL;
 }
 
-static void
-test_threads (void **state)
+TEST (threads)
 {
   struct rng rng = test_rng ("arena, threads");
   struct arena *arena = make_arena (40);
   struct worker workers[THREADS];
   pthread_t threads[THREADS];
 
-  (void) state;
   for (unsigned i = 0; i < THREADS; i++) {
     workers[i] = (struct worker) { arena, { rng_next (&rng) } };
     assert_int_equal (pthread_create (&threads[i], NULL, work, &workers[i]), 0);
@@ -441,21 +417,4 @@ test_threads (void **state)
   arena_destroy (arena);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_random),
-    cmocka_unit_test (test_bad_sizes),
-    cmocka_unit_test (test_all_pages),
-    cmocka_unit_test (test_last_in_first_out),
-    cmocka_unit_test (test_lazy),
-    cmocka_unit_test (test_prepare),
-    cmocka_unit_test (test_prepare_small),
-    cmocka_unit_test (test_wakes),
-    cmocka_unit_test (test_references),
-    cmocka_unit_test (test_threads),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

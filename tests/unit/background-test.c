@@ -56,13 +56,11 @@ save (struct fixture *f)
 }
 
 /* Where it stopped last time does not matter for what is found next time. */
-static void
-test_behind_the_cursor (void **state)
+TEST (behind_the_cursor)
 {
   struct fixture *f = start ();
   unsigned i;
 
-  (void) state;
   for (i = 1; i <= 8; i++) {
     put (f, (16 - i) * MiB, MUCH, i);
     step_until_idle (f);
@@ -74,13 +72,11 @@ test_behind_the_cursor (void **state)
 }
 
 /* Nor for what fails, when it is time to try again. */
-static void
-test_behind_the_cursor_after_backoff (void **state)
+TEST (behind_the_cursor_after_backoff)
 {
   struct fixture *f = start ();
   unsigned i;
 
-  (void) state;
   put (f, 8 * MiB, MUCH, 1);
   step_until_idle (f);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
@@ -101,13 +97,11 @@ test_behind_the_cursor_after_backoff (void **state)
 /* Zeroes that were lost, and cannot be done again, are no reason to keep data
  * from the store.
  */
-static void
-test_beside_lost_zeroes (void **state)
+TEST (beside_lost_zeroes)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .dirty_background = BACKGROUND * PAGE, .small_folios = true });
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
@@ -123,14 +117,12 @@ test_beside_lost_zeroes (void **state)
 }
 
 /* What is locked is left, and not looked for again and again. */
-static void
-test_ends_when_all_is_locked (void **state)
+TEST (ends_when_all_is_locked)
 {
   struct fixture *f = start ();
   struct folio *folios[2 * BACKGROUND];
   unsigned i;
 
-  (void) state;
   put (f, 0, sizeof folios / sizeof folios[0] * PAGE, 1);
   for (i = 0; i < 2 * BACKGROUND; i++) {
     folios[i] = index_get (f->mapping->folios.index, i);
@@ -150,15 +142,13 @@ test_ends_when_all_is_locked (void **state)
 /* A client that flushes after each write does not have to wake the loop for each: it
  * comes back by itself until the next pass is due.
  */
-static void
-test_not_woken_for_each (void **state)
+TEST (not_woken_for_each)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .no_loop = true, .fake_clock = true });
   struct writeback *wb = &f->mapping->wb;
   struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
 
-  (void) state;
   put (f, 0, PAGE_SIZE, 1);
   inbox_queue (&f->mapping->inbox, &req);
   while (writeback_step (wb) || !writeback_idle (wb))
@@ -175,16 +165,4 @@ test_not_woken_for_each (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_behind_the_cursor),
-    cmocka_unit_test (test_behind_the_cursor_after_backoff),
-    cmocka_unit_test (test_beside_lost_zeroes),
-    cmocka_unit_test (test_ends_when_all_is_locked),
-    cmocka_unit_test (test_not_woken_for_each),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

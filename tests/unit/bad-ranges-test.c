@@ -6,17 +6,13 @@
  * written as the passes of write-back do it.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "cache/writeback/bad-ranges.h"
 #include "seed.h"
+#include "tests/unit/test.h"
 
 #define BLOCK 512u
 #define NR_BLOCKS 16384u
@@ -198,14 +194,12 @@ heal (struct disk *disk)
   free (disk);
 }
 
-static void
-test_one (void **state)
+TEST (one)
 {
   static const unsigned places[] = { 0, 1, 1000, 2047, 2048, NR_BLOCKS - 1 };
   struct disk *disk;
   unsigned i;
 
-  (void) state;
   for (i = 0; i < sizeof places / sizeof places[0]; i++) {
     disk = new_disk ();
     disk->bad[places[i]] = true;
@@ -218,14 +212,12 @@ test_one (void **state)
 }
 
 /* The waits for one that stays bad double. */
-static void
-test_backoff (void **state)
+TEST (backoff)
 {
   struct disk *disk = new_disk ();
   uint64_t before, wait = BACKOFF_MIN;
   unsigned i, writes;
 
-  (void) state;
   disk->bad[77] = true;
   write_back (disk);
   for (i = 0; i < 12; i++) {
@@ -239,13 +231,11 @@ test_backoff (void **state)
   heal (disk);
 }
 
-static void
-test_hope (void **state)
+TEST (hope)
 {
   struct disk *disk = new_disk ();
   uint64_t before;
 
-  (void) state;
   disk->bad[77] = disk->bad[9000] = true;
   write_back (disk);
   while (disk->now < 100 * SECOND)
@@ -262,12 +252,10 @@ test_hope (void **state)
 }
 
 /* What is no longer dirty, since it was trimmed, is forgotten. */
-static void
-test_trimmed (void **state)
+TEST (trimmed)
 {
   struct disk *disk = new_disk ();
 
-  (void) state;
   disk->bad[77] = true;
   write_back (disk);
   disk->dirty[77] = false;
@@ -277,13 +265,11 @@ test_trimmed (void **state)
 }
 
 /* A large bad place is one range, and is not tried block by block for ever. */
-static void
-test_hopeless (void **state)
+TEST (hopeless)
 {
   struct disk *disk = new_disk ();
   unsigned i, writes;
 
-  (void) state;
   for (i = 3000; i < 6000; i++)
     disk->bad[i] = true;
   write_back (disk);
@@ -299,13 +285,11 @@ test_hopeless (void **state)
 }
 
 /* More than can be remembered one by one. */
-static void
-test_many (void **state)
+TEST (many)
 {
   struct disk *disk = new_disk ();
   unsigned i;
 
-  (void) state;
   for (i = 0; i < NR_BLOCKS; i += 2)
     disk->bad[i] = true;
   write_back (disk);
@@ -328,14 +312,12 @@ good_dirty (const struct disk *disk)
 }
 
 /* Any blocks go bad and become good again, and dirty or clean meanwhile. */
-static void
-test_random (void **state)
+TEST (random)
 {
   struct rng rng = test_rng ("random");
   struct disk *disk = new_disk ();
   unsigned round, i, n, first, length;
 
-  (void) state;
   for (round = 0; round < share (100); round++) {
     n = (unsigned) rng_below (&rng, 20);
     for (i = 0; i < n; i++) {
@@ -357,15 +339,4 @@ test_random (void **state)
   heal (disk);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_one),      cmocka_unit_test (test_backoff),
-    cmocka_unit_test (test_hope),     cmocka_unit_test (test_trimmed),
-    cmocka_unit_test (test_hopeless), cmocka_unit_test (test_many),
-    cmocka_unit_test (test_random),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

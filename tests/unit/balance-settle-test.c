@@ -21,14 +21,12 @@ work (struct fixture *f, uint64_t ns, uint32_t pages)
 /* A store that is 100 ms away and takes 24 pages at once is not one that writes
  * the first of them in 100 ms.
  */
-static void
-test_far_away (void **state)
+TEST (far_away)
 {
   struct fixture *f = start_world (0, 0);
   const struct throttle_law *law = &f->mapping->throttle.balance.law;
   unsigned i;
 
-  (void) state;
   fill (f, SETPOINT);
   work (f, 0, 0);
   for (i = 0; i < 9; i++)
@@ -66,8 +64,7 @@ flat_out (struct fixture *f, struct rng *rng, uint64_t ns, double *average)
 }
 
 /* A writer at full speed settles at the setpoint, and the store is busy. */
-static void
-test_settles (void **state)
+TEST (settles)
 {
   struct fixture *f = start_world (1000, 10 * NSEC_PER_SEC);
   struct rng rng = test_rng ("settles");
@@ -75,7 +72,6 @@ test_settles (void **state)
   unsigned sent;
   double average;
 
-  (void) state;
   flat_out (f, &rng, 10 * NSEC_PER_SEC, &average);
   fake_store_clear (f->fake);
   flat_out (f, &rng, 10 * NSEC_PER_SEC, &average);
@@ -92,15 +88,13 @@ test_settles (void **state)
 /* The store becomes slow: what is unsaved goes down to what it can write in the
  * flush target; then it recovers.
  */
-static void
-test_flush_target (void **state)
+TEST (flush_target)
 {
   struct fixture *f = start_world (2000, 10 * NSEC_PER_SEC);
   struct rng rng = test_rng ("flush_target");
   struct stats_snapshot s;
   double average;
 
-  (void) state;
   flat_out (f, &rng, 3 * NSEC_PER_SEC, &average);
   assert_int_equal (world.bound, 0);
   world.speed = 200;
@@ -118,15 +112,13 @@ test_flush_target (void **state)
 }
 
 /* Nor can those go past it who do not pause for it. */
-static void
-test_flush_target_is_hard (void **state)
+TEST (flush_target_is_hard)
 {
   struct fixture *f = start_world (1000, NSEC_PER_SEC);
   uint8_t buf[PAGE_SIZE] = { 5 };
   struct law_limits limits;
   unsigned i;
 
-  (void) state;
   teach (f, 1000, 1000);
   for (i = 0; i < 4000; i++) {
     assert_int_equal (
@@ -143,12 +135,10 @@ test_flush_target_is_hard (void **state)
 /* One that asked for much when the limit was larger waits for no more than that
  * others are through.
  */
-static void
-test_chunk_of_larger_limit (void **state)
+TEST (chunk_of_larger_limit)
 {
   struct fixture *f = start_world (1000, NSEC_PER_SEC);
 
-  (void) state;
   teach (f, 64, 64);
   assert_int_equal (
     throttle_wait (&f->mapping->throttle, NULL, LIMIT / 8, false), 0);
@@ -156,16 +146,4 @@ test_chunk_of_larger_limit (void **state)
   stop_world (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_far_away),
-    cmocka_unit_test (test_settles),
-    cmocka_unit_test (test_flush_target),
-    cmocka_unit_test (test_flush_target_is_hard),
-    cmocka_unit_test (test_chunk_of_larger_limit),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -51,14 +51,12 @@ pauses (struct fixture *f)
   return s.histograms[HIST_PAUSE].count;
 }
 
-static void
-test_freerun (void **state)
+TEST (freerun)
 {
   struct fixture *f = start_world (0, 0);
   struct law_limits limits;
   const struct pace *pace = &f->conn->pace;
 
-  (void) state;
   teach (f, 1, 1);
   balance_limits (&f->mapping->throttle, &limits);
   assert_int_equal (limits.freerun, 3072);
@@ -73,13 +71,11 @@ test_freerun (void **state)
   stop_world (f);
 }
 
-static void
-test_rate (void **state)
+TEST (rate)
 {
   struct fixture *f = start_paced ();
   uint64_t took = write_pages (f, 0, 8000, 100);
 
-  (void) state;
   assert_true (took >= 85 * NSEC_PER_MSEC && took <= 105 * NSEC_PER_MSEC);
   /* About 10 ms each. */
   assert_true (pauses (f) >= 8 && pauses (f) <= 10);
@@ -87,23 +83,19 @@ test_rate (void **state)
 }
 
 /* Pages that are dirty already cost nothing. */
-static void
-test_rewrite (void **state)
+TEST (rewrite)
 {
   struct fixture *f = start_paced ();
 
-  (void) state;
   assert_int_equal (write_pages (f, 0, 0, 1000), 0);
   assert_int_equal (world.waits, 0);
   stop_world (f);
 }
 
-static void
-test_two_clocks (void **state)
+TEST (two_clocks)
 {
   struct fixture *f = start_paced ();
 
-  (void) state;
   atomic_fetch_add (&f->conns[0]->pace.clock, 100 * NSEC_PER_MSEC);
   assert_int_equal (write_pages (f, 1, 8000, 5), 0);
   assert_true (write_pages (f, 0, 9000, 1) >= 100 * NSEC_PER_MSEC);
@@ -128,15 +120,13 @@ run_writer (void *arg)
 }
 
 /* However many requests a connection has under way, they share its clock. */
-static void
-test_depth (void **state)
+TEST (depth)
 {
   struct fixture *f = start_paced ();
   struct writer w[16];
   uint64_t since = atomic_load (&f->clock), took;
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 16; i++) {
     w[i] = (struct writer) { .f = f, .page = 8000 + i * 100, .pages = 20 };
     assert_int_equal (pthread_create (&w[i].thread, NULL, run_writer, &w[i]),
@@ -152,15 +142,13 @@ test_depth (void **state)
 
 /* --- who does not wait --- */
 
-static void
-test_nowait (void **state)
+TEST (nowait)
 {
   struct fixture *f = start_paced ();
   struct throttle *t = &f->mapping->throttle;
   struct pacing pacing = { .pace = &f->conn->pace, .count = PAGE };
   uint64_t clock;
 
-  (void) state;
   assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
                     0);
   throttle_done (t, 1);
@@ -188,13 +176,11 @@ test_nowait (void **state)
 }
 
 /* Who waits for the store anyway is not paced, but counts. */
-static void
-test_fua (void **state)
+TEST (fua)
 {
   struct fixture *f = start_paced ();
   uint8_t page[PAGE_SIZE] = { 3 };
 
-  (void) state;
   world.speed = 1000000;
   atomic_fetch_add (&f->conn->pace.clock, HOUR);
   assert_int_equal (cache_write (f->conn, page, PAGE, 9000 * PAGE, CACHE_FUA),
@@ -209,14 +195,12 @@ test_fua (void **state)
 }
 
 /* All the pauses of one write. */
-static void
-test_long_write (void **state)
+TEST (long_write)
 {
   struct fixture *f = start_world (0, 0);
   static uint8_t buf[1 << 20];
   uint64_t since;
 
-  (void) state;
   fill (f, 3100);
   teach (f, 10, 10);
   since = atomic_load (&f->clock);
@@ -266,12 +250,10 @@ start_sleeper (struct sleeper *s)
   UNTIL (atomic_load (&s->f->mapping->throttle.balance.pausing) == 1);
 }
 
-static void
-test_shutdown (void **state)
+TEST (shutdown)
 {
   struct sleeper s;
 
-  (void) state;
   start_sleeper (&s);
   mapping_shutdown (s.f->mapping);
   pthread_join (s.thread, NULL);
@@ -282,12 +264,10 @@ test_shutdown (void **state)
 }
 
 /* Below freerun a pause is over and the debt is forgotten. */
-static void
-test_wake_at_freerun (void **state)
+TEST (wake_at_freerun)
 {
   struct sleeper s;
 
-  (void) state;
   start_sleeper (&s);
   assert_int_equal (cache_zero (s.f->conns[1], 100 * PAGE, 0, 0), 0);
   assert_int_equal (atomic_load (&s.f->mapping->throttle.balance.pausing), 1);
@@ -299,16 +279,4 @@ test_wake_at_freerun (void **state)
   fixture_stop (s.f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_freerun),  cmocka_unit_test (test_rate),
-    cmocka_unit_test (test_rewrite),  cmocka_unit_test (test_two_clocks),
-    cmocka_unit_test (test_depth),    cmocka_unit_test (test_nowait),
-    cmocka_unit_test (test_fua),      cmocka_unit_test (test_long_write),
-    cmocka_unit_test (test_shutdown), cmocka_unit_test (test_wake_at_freerun),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

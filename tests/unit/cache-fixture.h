@@ -18,15 +18,11 @@
 #define CACHE_FIXTURE_H
 
 #include <pthread.h>
-#include <setjmp.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "cache/cache.h"
 #include "cache/request/fill.h"
@@ -35,6 +31,7 @@
 #include "cache/pace/balance.h"
 #include "cache/life/snapshot.h"
 #include "fake-store.h"
+#include "test.h"
 
 #define KiB UINT64_C (1024)
 #define MiB (UINT64_C (1) << 20)

@@ -5,16 +5,12 @@
  * What nbdkit's command line says of reading only, the log, --run and the user.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "plugin/cmdline.h"
+#include "tests/unit/test.h"
 
 static struct cmdline
 parse (const char *line)
@@ -36,10 +32,8 @@ is_readonly (const char *line)
   return parse (line).readonly;
 }
 
-static void
-test_cmdline (void **state)
+TEST (cmdline)
 {
-  (void) state;
   assert_true (is_readonly ("-r folio d"));
   assert_true (is_readonly ("folio d -r"));
   assert_true (is_readonly ("-fr folio d"));
@@ -66,10 +60,8 @@ test_cmdline (void **state)
   assert_false (is_readonly (""));
 }
 
-static void
-test_log (void **state)
+TEST (log)
 {
-  (void) state;
   assert_int_equal (parse ("folio d").log, CMDLINE_LOG_DEFAULT);
   assert_int_equal (parse ("--log=stderr folio d").log, CMDLINE_LOG_STDERR);
   assert_int_equal (parse ("--log stderr folio d").log, CMDLINE_LOG_STDERR);
@@ -81,10 +73,8 @@ test_log (void **state)
   assert_int_equal (parse ("-- --log=null").log, CMDLINE_LOG_DEFAULT);
 }
 
-static void
-test_run (void **state)
+TEST (run)
 {
-  (void) state;
   assert_true (parse ("folio d --run x").run);
   assert_true (parse ("--run=x folio d").run);
   assert_true (parse ("--ru x folio d").run);
@@ -93,10 +83,8 @@ test_run (void **state)
   assert_false (parse ("--read-only folio d").run);
 }
 
-static void
-test_user (void **state)
+TEST (user)
 {
-  (void) state;
   assert_true (parse ("-u nobody folio d").user);
   assert_true (parse ("-funobody folio d").user);
   assert_true (parse ("--user=nobody folio d").user);
@@ -107,12 +95,10 @@ test_user (void **state)
   assert_false (parse ("--unix=u folio user").user);
 }
 
-static void
-test_nothing_here (void **state)
+TEST (nothing_here)
 {
   struct cmdline cmdline;
 
-  (void) state;
   cmdline_read (&cmdline);
   assert_false (cmdline.readonly);
   assert_false (cmdline.run);
@@ -120,14 +106,4 @@ test_nothing_here (void **state)
   assert_int_equal (cmdline.log, CMDLINE_LOG_DEFAULT);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_cmdline),      cmocka_unit_test (test_log),
-    cmocka_unit_test (test_run),          cmocka_unit_test (test_user),
-    cmocka_unit_test (test_nothing_here),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,17 +6,13 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "cache/base/arena.h"
 #include "plugin/config.h"
+#include "tests/unit/test.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (1024 * KIB)
@@ -53,15 +49,13 @@ refused (const char *key, const char *value, ...)
   config_free (&config);
 }
 
-static void
-test_defaults (void **state)
+TEST (defaults)
 {
   struct file_store_options options;
   struct mapping_config mapping;
   struct config config;
   char err[CONFIG_ERROR_MAX];
 
-  (void) state;
   config_init (&config);
   assert_int_equal (config_check (&config, err), -EINVAL);
   assert_non_null (strstr (err, "no store"));
@@ -92,14 +86,12 @@ test_defaults (void **state)
   config_free (&config);
 }
 
-static void
-test_values (void **state)
+TEST (values)
 {
   struct file_store_options options;
   struct mapping_config mapping;
   struct config config;
 
-  (void) state;
   config_init (&config);
   set (&config, "store", "file:a=b:c");
   set (&config, "create", "10G");
@@ -145,10 +137,8 @@ test_values (void **state)
   config_free (&config);
 }
 
-static void
-test_refusals (void **state)
+TEST (refusals)
 {
-  (void) state;
   refused ("cache-size", "10X", "cache-size=10X", "suffix", "1M to 8191G",
            NULL);
   refused ("cache-size", "1023k", "out of range", "1M to 8191G", NULL);
@@ -189,13 +179,11 @@ test_refusals (void **state)
   refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
 }
 
-static void
-test_store (void **state)
+TEST (store)
 {
   struct config config;
   char err[CONFIG_ERROR_MAX];
 
-  (void) state;
   refused ("store", "", "no path", "PATH or file:PATH", NULL);
   refused ("store", "file:", "no path", NULL);
   refused ("store", "nbd+vsock://2", "no such kind of store", NULL);
@@ -221,14 +209,12 @@ test_store (void **state)
 }
 
 #ifdef HAVE_LIBNBD
-static void
-test_nbd_store (void **state)
+TEST (nbd_store)
 {
   struct nbd_store_options options;
   struct config config;
   char err[CONFIG_ERROR_MAX];
 
-  (void) state;
   config_init (&config);
   set (&config, "store", "nbds://localhost:10810/e?tls-certificates=x");
   assert_true (config.nbd);
@@ -277,12 +263,10 @@ test_nbd_store (void **state)
 }
 #endif
 
-static void
-test_unknown_key (void **state)
+TEST (unknown_key)
 {
   char key[1000];
 
-  (void) state;
   refused ("cache-sise", "1M", "unknown key 'cache-sise'",
            "did you mean 'cache-size'?", "allowed: store, create,", "io-depth",
            NULL);
@@ -313,10 +297,8 @@ contradiction (const char *key1, const char *value1, const char *key2,
   config_free (&config);
 }
 
-static void
-test_contradictions (void **state)
+TEST (contradictions)
 {
-  (void) state;
   contradiction ("dirty-ratio", "40", "dirty-bytes", "1M", "both");
   contradiction ("dirty-background-ratio", "10", "dirty-background-bytes", "1M",
                  "both");
@@ -340,8 +322,7 @@ test_contradictions (void **state)
 }
 
 #ifdef HAVE_LIBNBD
-static void
-test_keys_of_files (void **state)
+TEST (keys_of_files)
 {
   static const char *const keys[][3] = {
     { "create", "1M", "allowed: only for files" },
@@ -352,7 +333,6 @@ test_keys_of_files (void **state)
   char err[CONFIG_ERROR_MAX];
   size_t i;
 
-  (void) state;
   for (i = 0; i < 2; i++) {
     config_init (&config);
     set (&config, "store", "nbd://localhost");
@@ -367,14 +347,12 @@ test_keys_of_files (void **state)
 #endif
 
 /* What a small cache does to what was not asked to be small. */
-static void
-test_reductions (void **state)
+TEST (reductions)
 {
   struct mapping_config mapping;
   struct config config;
   char err[CONFIG_ERROR_MAX];
 
-  (void) state;
   config_init (&config);
   set (&config, "store", "x");
   set (&config, "cache-size", "8191G"); /* the largest there is */
@@ -420,8 +398,7 @@ some_value (const char *key, const char *fallback)
 }
 
 /* Any of them, also when the value is the same. */
-static void
-test_given_twice (void **state)
+TEST (given_twice)
 {
   char *text = NULL, *line, *save, *value;
   char err[CONFIG_ERROR_MAX], expected[CONFIG_ERROR_MAX];
@@ -429,7 +406,6 @@ test_given_twice (void **state)
   size_t size, keys = 0;
   FILE *fp = open_memstream (&text, &size);
 
-  (void) state;
   assert_non_null (fp);
   config_dump (fp);
   fclose (fp);
@@ -456,8 +432,7 @@ test_given_twice (void **state)
 }
 
 /* Each line of --dump-plugin agrees with --help, and the default is allowed. */
-static void
-test_dump (void **state)
+TEST (dump)
 {
 #ifdef HAVE_LIBNBD
   static const char head[] = "stores=file,nbd\nformats=raw\nio=uring,threads\n";
@@ -468,7 +443,6 @@ test_dump (void **state)
   size_t size, lines = 0;
   FILE *fp = open_memstream (&text, &size);
 
-  (void) state;
   assert_non_null (fp);
   config_dump (fp);
   fclose (fp);
@@ -491,20 +465,4 @@ test_dump (void **state)
   free (text);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_defaults),       cmocka_unit_test (test_values),
-    cmocka_unit_test (test_refusals),       cmocka_unit_test (test_store),
-    cmocka_unit_test (test_nbd_store),      cmocka_unit_test (test_unknown_key),
-    cmocka_unit_test (test_contradictions),
-#ifdef HAVE_LIBNBD
-    cmocka_unit_test (test_keys_of_files),
-#endif
-    cmocka_unit_test (test_reductions),     cmocka_unit_test (test_dump),
-    cmocka_unit_test (test_given_twice),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

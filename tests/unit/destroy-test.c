@@ -40,8 +40,7 @@ never_wait_for_memory (struct fixture *f, _Atomic uint32_t *word,
 }
 
 /* Eviction kicks the loop thread until the mapping is not there any more. */
-static void
-test_short_of_memory (void **state)
+TEST (short_of_memory)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .cache_size = 16 * MiB,
@@ -51,7 +50,6 @@ test_short_of_memory (void **state)
   uint32_t pages = f->cache->arena->nr_pages;
   uint64_t i;
 
-  (void) state;
   fake_ops = f->fake->store.ops;
   ops = *fake_ops;
   ops.submit = submit;
@@ -62,12 +60,4 @@ test_short_of_memory (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_short_of_memory),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -27,13 +27,11 @@ start_none (uint32_t min_io)
 
 /* --- straight through --- */
 
-static void
-test_none (void **state)
+TEST (none)
 {
   struct fixture *f = start_none (512);
   uint32_t nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
 
-  (void) state;
   expect (f, 0, 5 * MiB, 0);
   put (f, 1 * MiB, 3 * MiB + 512, 1);
   store_expect (f, 1 * MiB, 3 * MiB + 512, 1);
@@ -72,10 +70,8 @@ unaligned_ends (uint32_t min_io)
   fixture_stop (f);
 }
 
-static void
-test_unaligned_ends (void **state)
+TEST (unaligned_ends)
 {
-  (void) state;
   unaligned_ends (512);
   unaligned_ends (4096);
 }
@@ -119,10 +115,8 @@ random_mix (const struct fixture_config *config)
   free (got);
 }
 
-static void
-test_random_mix (void **state)
+TEST (random_mix)
 {
-  (void) state;
   random_mix (
     &(struct fixture_config) { .disk_size = DISK, .mode = CACHE_NONE });
   random_mix (&(struct fixture_config) {
@@ -135,14 +129,12 @@ test_random_mix (void **state)
 
 /* --- streams --- */
 
-static void
-test_cutoff (void **state)
+TEST (cutoff)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
   unsigned i;
 
-  (void) state;
   /* Dirty data in the stream's way. */
   put (f, 3 * MiB + PAGE, PAGE, 1);
   for (i = 0; i < 40; i++) {
@@ -160,15 +152,13 @@ test_cutoff (void **state)
 }
 
 /* A read past the cutoff sees what is dirty. */
-static void
-test_cutoff_read (void **state)
+TEST (cutoff_read)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .sequential_cutoff = 256 * KiB });
   uint32_t nr_free;
   unsigned i;
 
-  (void) state;
   store_put (f, 0, 8 * MiB, 0);
   for (i = 0; i < 64; i++)
     put (f, i * 128 * KiB + 512, 512, 1);
@@ -196,8 +186,7 @@ test_cutoff_read (void **state)
 /* --- meeting others --- */
 
 /* A write-back of the range is under way: the direct write waits for it. */
-static void
-test_during_writeback (void **state)
+TEST (during_writeback)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
@@ -205,7 +194,6 @@ test_during_writeback (void **state)
   struct job flush = { .op = JOB_FLUSH };
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &flush);
@@ -225,8 +213,7 @@ test_during_writeback (void **state)
 }
 
 /* A fill that read before a direct write does not stay behind it. */
-static void
-test_during_fill (void **state)
+TEST (during_fill)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
@@ -234,7 +221,6 @@ test_during_fill (void **state)
   struct job read = { .op = JOB_READ, .buf = got, .count = sizeof got };
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
 
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   fill_pattern (buf, sizeof buf, 0, 2);
   fake_store_hold (f->fake, STORE_READ);
@@ -254,13 +240,11 @@ test_during_fill (void **state)
 }
 
 /* A direct write that fails leaves dirty data as it was. */
-static void
-test_write_fails (void **state)
+TEST (write_fails)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
 
-  (void) state;
   put (f, 4 * PAGE, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -ENOSPC);
   assert_int_equal (put_flags (f, 1, 0, 1 * MiB, 2, 0), -ENOSPC);
@@ -273,13 +257,11 @@ test_write_fails (void **state)
 /* --- flushes that fail --- */
 
 /* Nobody has a copy of what was lost: every connection is told, once. */
-static void
-test_each_is_told_once (void **state)
+TEST (each_is_told_once)
 {
   struct fixture *f = start_none (512);
   unsigned i;
 
-  (void) state;
   put (f, 0, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (cache_flush (f->conns[2]), -EIO);
@@ -291,13 +273,11 @@ test_each_is_told_once (void **state)
 }
 
 /* Also of what was written after a flush that failed with others under way. */
-static void
-test_told_of_each_failure (void **state)
+TEST (told_of_each_failure)
 {
   struct fixture *f = start_none (512);
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   fake_store_volatile (f->fake);
   fake_store_lossy (f->fake, 0);
   put (f, 0, PAGE, 1);
@@ -319,12 +299,10 @@ test_told_of_each_failure (void **state)
 }
 
 /* Also when the connection writes over a zero before it flushes. */
-static void
-test_told_despite_zero (void **state)
+TEST (told_despite_zero)
 {
   struct fixture *f = start_none (512);
 
-  (void) state;
   assert_int_equal (put_flags (f, 1, 0, PAGE, 1, 0), 0);
   assert_int_equal (cache_zero (f->conn, PAGE, 1 * MiB, 0), 0);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
@@ -369,26 +347,20 @@ overtaken_by_flush (unsigned flags)
   fixture_stop (f);
 }
 
-static void
-test_overtaken_by_flush (void **state)
+TEST (overtaken_by_flush)
 {
-  (void) state;
   overtaken_by_flush (0);
 }
 
-static void
-test_fua_overtaken_by_flush (void **state)
+TEST (fua_overtaken_by_flush)
 {
-  (void) state;
   overtaken_by_flush (CACHE_FUA);
 }
 
-static void
-test_fua (void **state)
+TEST (fua)
 {
   struct fixture *f = start_none (512);
 
-  (void) state;
   fake_store_volatile (f->fake);
   assert_int_equal (put_flags (f, 0, 100, 100000, 1, CACHE_FUA), 0);
   fake_store_crash (f->fake, 0);
@@ -413,8 +385,7 @@ counting_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
   return below->map_for_writeback (fs, runs, n, place);
 }
 
-static void
-test_bounce_memory_used_up (void **state)
+TEST (bounce_memory_used_up)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .mode = CACHE_NONE, .cache_size = 1 * MiB });
@@ -425,7 +396,6 @@ test_bounce_memory_used_up (void **state)
   };
   unsigned i;
 
-  (void) state;
   below = f->raw_ops;
   f->ops.map_for_writeback = counting_map;
   atomic_store (&mapped_for_writeback, 0);
@@ -452,26 +422,4 @@ test_bounce_memory_used_up (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_none),
-    cmocka_unit_test (test_unaligned_ends),
-    cmocka_unit_test (test_random_mix),
-    cmocka_unit_test (test_cutoff),
-    cmocka_unit_test (test_cutoff_read),
-    cmocka_unit_test (test_during_writeback),
-    cmocka_unit_test (test_during_fill),
-    cmocka_unit_test (test_write_fails),
-    cmocka_unit_test (test_each_is_told_once),
-    cmocka_unit_test (test_told_of_each_failure),
-    cmocka_unit_test (test_told_despite_zero),
-    cmocka_unit_test (test_overtaken_by_flush),
-    cmocka_unit_test (test_fua_overtaken_by_flush),
-    cmocka_unit_test (test_fua),
-    cmocka_unit_test (test_bounce_memory_used_up),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -7,23 +7,18 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/store.h"
 #include "tests/unit/fake-store.h"
+#include "tests/unit/test.h"
 
-static void
-time_goes_on (void **state)
+TEST (time_goes_on)
 {
   struct env env;
   uint64_t before, after;
 
-  (void) state;
   env_init (&env);
   before = env.now (&env);
   after = env.now (&env);
@@ -32,14 +27,12 @@ time_goes_on (void **state)
 }
 
 /* Each of these would hang if it were wrong. */
-static void
-waiting_ends_by_itself (void **state)
+TEST (waiting_ends_by_itself)
 {
   _Atomic uint32_t word = 1;
   struct env env;
   uint64_t deadline;
 
-  (void) state;
   env_init (&env);
   env.wait (&env, &word, 0, ENV_FOREVER); /* it is not 0 */
   env.wait (&env, &word, 1, 0);           /* long past */
@@ -65,14 +58,12 @@ answer (void *opaque)
   return NULL;
 }
 
-static void
-completions_pass_on_what_was_done_before (void **state)
+TEST (completions_pass_on_what_was_done_before)
 {
   struct relay relay;
   pthread_t thread;
   int i;
 
-  (void) state;
   for (i = 0; i < 200; i++) {
     memset (&relay, 0, sizeof relay);
     env_init (&relay.env);
@@ -102,13 +93,11 @@ keep (struct env *env, enum log_level level, const char *message)
   errno = ENOTTY;
 }
 
-static void
-a_message_is_one_bounded_line (void **state)
+TEST (a_message_is_one_bounded_line)
 {
   struct log_env le;
   char name[4000];
 
-  (void) state;
   env_init (&le.env);
   le.env.log = keep;
   errno = EDOM;
@@ -122,8 +111,7 @@ a_message_is_one_bounded_line (void **state)
   assert_int_equal (strlen (le.text), 1023);
 }
 
-static void
-submit_wait_gives_the_result (void **state)
+TEST (submit_wait_gives_the_result)
 {
   struct env env;
   struct fake_store *fake;
@@ -137,7 +125,6 @@ submit_wait_gives_the_result (void **state)
     .niov = 1,
   };
 
-  (void) state;
   env_init (&env);
   fake = fake_store_create (&env, 4096);
   assert_int_equal (store_submit_wait (&fake->store, &req), 0);
@@ -149,16 +136,4 @@ submit_wait_gives_the_result (void **state)
   fake->store.ops->close (&fake->store);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (time_goes_on),
-    cmocka_unit_test (waiting_ends_by_itself),
-    cmocka_unit_test (completions_pass_on_what_was_done_before),
-    cmocka_unit_test (a_message_is_one_bounded_line),
-    cmocka_unit_test (submit_wait_gives_the_result),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,17 +6,16 @@
  */
 
 #include "tests/unit/extents-expect.h"
+#include "tests/unit/test.h"
 
 /* What is a hole, and forgotten for lack of room, may be written then, of which no
  * one is told.
  */
-static void
-cookie_changes_when_holes_are_forgotten_for_room (void **state)
+TEST (cookie_changes_when_holes_are_forgotten_for_room)
 {
   struct extents *e = extents_create (64);
   uint64_t cookie, i;
 
-  (void) state;
   extents_set (e, 0, 100, IOMAP_HOLE);
   cookie = extents_cookie (e);
   for (i = 1; i < 100; i++)
@@ -26,13 +25,11 @@ cookie_changes_when_holes_are_forgotten_for_room (void **state)
   extents_destroy (e);
 }
 
-static void
-learning_fills_in_only_the_unknown (void **state)
+TEST (learning_fills_in_only_the_unknown)
 {
   struct extents *e = extents_create (100);
   struct extents_question q;
 
-  (void) state;
   extents_ask (e, &q, 50, 1000);
   extents_set (e, 100, 100, IOMAP_MAPPED);
   extents_set (e, 300, 100, IOMAP_DELALLOC);
@@ -47,13 +44,11 @@ learning_fills_in_only_the_unknown (void **state)
   extents_destroy (e);
 }
 
-static void
-only_what_was_asked_for_is_learned (void **state)
+TEST (only_what_was_asked_for_is_learned)
 {
   struct extents *e = extents_create (100);
   struct extents_question q;
 
-  (void) state;
   extents_ask (e, &q, 100, 100);
   extents_learn (e, &q, 50, 100, IOMAP_HOLE);
   extents_learn (e, &q, 150, 100, IOMAP_MAPPED);
@@ -68,13 +63,11 @@ only_what_was_asked_for_is_learned (void **state)
 /* What was written and forgotten since the store was asked is not a hole; what
  * is elsewhere, or was learned before, has nothing to do with it.
  */
-static void
-what_was_forgotten_meanwhile_is_not_learned (void **state)
+TEST (what_was_forgotten_meanwhile_is_not_learned)
 {
   struct extents *e = extents_create (100);
   struct extents_question q, other;
 
-  (void) state;
   extents_ask (e, &q, 0, 1000);
   extents_ask (e, &other, 5000, 1000);
   extents_set (e, 100, 100, IOMAP_MAPPED);
@@ -101,15 +94,13 @@ what_was_forgotten_meanwhile_is_not_learned (void **state)
 }
 
 /* Neither if it was forgotten for want of room. */
-static void
-what_had_no_room_is_not_learned (void **state)
+TEST (what_had_no_room_is_not_learned)
 {
   struct extents *e = extents_create (64);
   struct extents_question q;
   enum iomap_type type;
   uint64_t n, i;
 
-  (void) state;
   extents_ask (e, &q, 0, 1000 * 200);
   for (i = 0; i < 1000; i++)
     extents_set (e, i * 200, 100, IOMAP_MAPPED);
@@ -126,14 +117,12 @@ what_had_no_room_is_not_learned (void **state)
 /* What is looked at stays, and so does what an answer is awaited for; the oldest of
  * the rest goes.
  */
-static void
-the_oldest_is_forgotten_first (void **state)
+TEST (the_oldest_is_forgotten_first)
 {
   struct extents *e = extents_create (512);
   struct extents_question q;
   uint64_t i;
 
-  (void) state;
   for (i = 0; i < 512; i++)
     extents_set (e, i * 200, 100, IOMAP_MAPPED);
   extents_ask (e, &q, 20 * 200, 200);
@@ -149,15 +138,13 @@ the_oldest_is_forgotten_first (void **state)
 }
 
 /* A full map, and writers that go on meanwhile: all of an answer is kept. */
-static void
-an_answer_of_many_runs_is_learned_even_when_full (void **state)
+TEST (an_answer_of_many_runs_is_learned_even_when_full)
 {
   struct extents *e = extents_create (6400);
   const uint64_t base = 1 << 30;
   struct extents_question q;
   uint64_t i;
 
-  (void) state;
   for (i = 0; i < 10000; i++)
     extents_set (e, i * 200, 100, IOMAP_MAPPED);
   extents_ask (e, &q, base, 4000 * 100);
@@ -174,18 +161,4 @@ an_answer_of_many_runs_is_learned_even_when_full (void **state)
   extents_destroy (e);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (cookie_changes_when_holes_are_forgotten_for_room),
-    cmocka_unit_test (learning_fills_in_only_the_unknown),
-    cmocka_unit_test (only_what_was_asked_for_is_learned),
-    cmocka_unit_test (what_was_forgotten_meanwhile_is_not_learned),
-    cmocka_unit_test (what_had_no_room_is_not_learned),
-    cmocka_unit_test (the_oldest_is_forgotten_first),
-    cmocka_unit_test (an_answer_of_many_runs_is_learned_even_when_full),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -12,6 +12,7 @@
 
 #include "tests/unit/extents-expect.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define WRITERS 2
 #define ASKERS 2
@@ -112,8 +113,7 @@ ask_and_learn (void *opaque)
   return NULL;
 }
 
-static void
-an_answer_is_never_newer_than_a_write (void **state)
+TEST (an_answer_is_never_newer_than_a_write)
 {
   struct rng rng = test_rng ("an_answer_is_never_newer_than_a_write");
   struct worker workers[WRITERS + ASKERS];
@@ -121,7 +121,6 @@ an_answer_is_never_newer_than_a_write (void **state)
   void *wrong[WRITERS + ASKERS];
   unsigned i;
 
-  (void) state;
   for (i = 0; i < WRITERS + ASKERS; i++) {
     workers[i] = (struct worker) { .w = &w,
                                    .rng = { rng_next (&rng) },
@@ -142,12 +141,4 @@ an_answer_is_never_newer_than_a_write (void **state)
   extents_destroy (w.e);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (an_answer_is_never_newer_than_a_write),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

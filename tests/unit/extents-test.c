@@ -6,39 +6,32 @@
  */
 
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/extents.h"
 #include "tests/unit/extents-expect.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define UNITS 512
 #define UNIT 4096u
 
-static void
-nothing_is_known_at_first (void **state)
+TEST (nothing_is_known_at_first)
 {
   struct extents *e = extents_create (100);
 
-  (void) state;
   expect (e, 0, UNKNOWN, 1000);
   expect (e, UINT64_C (1) << 62, UNKNOWN, 1000);
   assert_int_equal (extents_count (e), 0);
   extents_destroy (e);
 }
 
-static void
-neighbours_are_merged (void **state)
+TEST (neighbours_are_merged)
 {
   struct extents *e = extents_create (100);
 
-  (void) state;
   extents_set (e, 100, 100, IOMAP_MAPPED);
   extents_set (e, 300, 100, IOMAP_MAPPED);
   expect (e, 0, UNKNOWN, 100);
@@ -59,13 +52,11 @@ neighbours_are_merged (void **state)
   extents_destroy (e);
 }
 
-static void
-cookie_changes_when_a_mapping_may_be_wrong (void **state)
+TEST (cookie_changes_when_a_mapping_may_be_wrong)
 {
   struct extents *e = extents_create (100);
   uint64_t cookie = extents_cookie (e);
 
-  (void) state;
   extents_set (e, 0, 100, IOMAP_HOLE);
   assert_true (bumped (e, &cookie));
   extents_set (e, 10, 20, IOMAP_HOLE);
@@ -93,12 +84,10 @@ cookie_changes_when_a_mapping_may_be_wrong (void **state)
   extents_destroy (e);
 }
 
-static void
-reserving_leaves_data_and_the_unknown_alone (void **state)
+TEST (reserving_leaves_data_and_the_unknown_alone)
 {
   struct extents *e = extents_create (100);
 
-  (void) state;
   extents_set (e, 100, 100, IOMAP_HOLE);
   extents_set (e, 300, 100, IOMAP_UNWRITTEN);
   extents_set (e, 400, 100, IOMAP_MAPPED);
@@ -151,15 +140,13 @@ random_change (struct rng *rng, struct extents *e, int *model)
   }
 }
 
-static void
-random_changes_agree_with_a_model (void **state)
+TEST (random_changes_agree_with_a_model)
 {
   struct rng rng = test_rng ("random_changes_agree_with_a_model");
   struct extents *e = extents_create (4 * UNITS);
   int model[UNITS], round;
   uint64_t i, j, runs;
 
-  (void) state;
   model_set (model, 0, UNITS, UNKNOWN);
   for (round = 0; round < 3000; round++) {
     random_change (&rng, e, model);
@@ -176,8 +163,7 @@ random_changes_agree_with_a_model (void **state)
 }
 
 /* With too little room the map knows less, never anything wrong. */
-static void
-a_small_map_forgets_but_never_lies (void **state)
+TEST (a_small_map_forgets_but_never_lies)
 {
   struct rng rng = test_rng ("a_small_map_forgets_but_never_lies");
   struct extents *e = extents_create (16);
@@ -185,7 +171,6 @@ a_small_map_forgets_but_never_lies (void **state)
   uint64_t i, n, known = 0;
   int truth[UNITS], round;
 
-  (void) state;
   model_set (truth, 0, UNITS, UNKNOWN);
   for (round = 0; round < 20000; round++) {
     uint64_t from = rng_below (&rng, UNITS);
@@ -250,8 +235,7 @@ work (void *opaque)
   return NULL;
 }
 
-static void
-threads_do_not_disturb_each_other (void **state)
+TEST (threads_do_not_disturb_each_other)
 {
   struct rng rng = test_rng ("threads_do_not_disturb_each_other");
   struct extents *e = extents_create (100);
@@ -259,7 +243,6 @@ threads_do_not_disturb_each_other (void **state)
   void *wrong;
   int i;
 
-  (void) state;
   for (i = 0; i < THREADS; i++) {
     workers[i] = (struct worker) { .e = e,
                                    .rng = { rng_next (&rng) },
@@ -276,12 +259,10 @@ threads_do_not_disturb_each_other (void **state)
 }
 
 /* The range found last is remembered apart: each change is seen all the same. */
-static void
-what_was_found_last_is_not_stale (void **state)
+TEST (what_was_found_last_is_not_stale)
 {
   struct extents *e = extents_create (100);
 
-  (void) state;
   expect (e, 1000, UNKNOWN, 500);
   extents_set (e, 2000, 1000, IOMAP_HOLE);
   expect (e, 1000, UNKNOWN, 1000);
@@ -304,8 +285,7 @@ what_was_found_last_is_not_stale (void **state)
 }
 
 /* Several runs at once are what one after the other would be. */
-static void
-runs_are_what_lookups_say (void **state)
+TEST (runs_are_what_lookups_say)
 {
   struct rng rng = test_rng ("runs_are_what_lookups_say");
   struct extents *e = extents_create (UNITS);
@@ -314,7 +294,6 @@ runs_are_what_lookups_say (void **state)
   size_t i, nr;
   int round;
 
-  (void) state;
   for (round = 0; round < 2000; round++) {
     at = rng_below (&rng, UNITS) * UNIT;
     if (rng_chance (&rng, 20))
@@ -360,14 +339,12 @@ look_at_pair (void *opaque)
   return NULL;
 }
 
-static void
-what_was_found_last_is_not_torn (void **state)
+TEST (what_was_found_last_is_not_torn)
 {
   struct pair pair = { .e = extents_create (100) };
   void *wrong;
   int i;
 
-  (void) state;
   for (i = 0; i < THREADS; i++)
     assert_int_equal (
       pthread_create (&pair.threads[i], NULL, look_at_pair, &pair), 0);
@@ -385,21 +362,4 @@ what_was_found_last_is_not_torn (void **state)
   extents_destroy (pair.e);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (nothing_is_known_at_first),
-    cmocka_unit_test (what_was_found_last_is_not_stale),
-    cmocka_unit_test (runs_are_what_lookups_say),
-    cmocka_unit_test (what_was_found_last_is_not_torn),
-    cmocka_unit_test (neighbours_are_merged),
-    cmocka_unit_test (cookie_changes_when_a_mapping_may_be_wrong),
-    cmocka_unit_test (reserving_leaves_data_and_the_unknown_alone),
-    cmocka_unit_test (random_changes_agree_with_a_model),
-    cmocka_unit_test (a_small_map_forgets_but_never_lies),
-    cmocka_unit_test (threads_do_not_disturb_each_other),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -77,15 +77,13 @@ expect_unsaved (void *opaque, uint64_t offset, uint64_t length)
 /* One bad sector in a cluster of 1 MiB: with no time gone by, and after few
  * writes, it alone is dirty.
  */
-static void
-test_bad_sector (void **state)
+TEST (bad_sector)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .fake_clock = true, .best_io = 1 * MiB });
   uint64_t bad = 1 * MiB + 300 * KiB + 512;
   unsigned i, writes;
 
-  (void) state;
   break_for_ever (f, bad, 512, -EIO);
   put (f, 1 * MiB, 1 * MiB, 1);
   put (f, 3 * MiB, 1 * MiB, 1);
@@ -149,10 +147,8 @@ beside_bad_sector (enum cache_mode mode, unsigned flags)
   fixture_stop (f);
 }
 
-static void
-test_beside_bad_sector (void **state)
+TEST (beside_bad_sector)
 {
-  (void) state;
   beside_bad_sector (CACHE_WRITEBACK, CACHE_FUA);
   beside_bad_sector (CACHE_WRITETHROUGH, 0);
 }
@@ -178,13 +174,11 @@ first_to_fail (struct fixture *f, uint64_t offset, int64_t from,
 }
 
 /* Also when they are the first to find out, as part of something larger. */
-static void
-test_first_to_fail (void **state)
+TEST (first_to_fail)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .fake_clock = true });
 
-  (void) state;
   first_to_fail (f, 1 * MiB, -512, 512, true, 0);
   first_to_fail (f, 3 * MiB, 0, 512, true, -EIO);
   first_to_fail (f, 5 * MiB, 512, 600, false, -EIO);
@@ -220,10 +214,8 @@ fails_for_a_while (uint64_t offset, uint64_t length, unsigned count)
   fixture_stop (f);
 }
 
-static void
-test_for_a_while (void **state)
+TEST (for_a_while)
 {
-  (void) state;
   fails_for_a_while (1 * MiB, 512, 1);
   fails_for_a_while (2 * MiB + 512, 512, 50);
   fails_for_a_while (1 * MiB, 1 * MiB, 3000);
@@ -244,14 +236,12 @@ sectors_tried (struct fixture *f)
 }
 
 /* The log does not repeat itself. */
-static void
-test_log (void **state)
+TEST (log)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .fake_clock = true });
   unsigned i;
 
-  (void) state;
   break_for_ever (f, 8 * PAGE, 512, -EIO);
   break_for_ever (f, 5 * MiB, PAGE, -ENOSPC);
   put (f, 0, 32 * KiB + 512, 1);
@@ -281,13 +271,11 @@ test_log (void **state)
 }
 
 /* No lack of space is taken for an I/O error, nor hides one. */
-static void
-test_no_space (void **state)
+TEST (no_space)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .fake_clock = true });
 
-  (void) state;
   break_for_ever (f, 1 * MiB, 1 * MiB, -ENOSPC);
   put (f, 0, 3 * MiB, 1);
   assert_int_equal (flush (f, 0), -ENOSPC);
@@ -305,15 +293,13 @@ test_no_space (void **state)
 }
 
 /* Also while it is retried and written over. */
-static void
-test_write_over (void **state)
+TEST (write_over)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .fake_clock = true });
   uint64_t bad = 1 * MiB + 5 * PAGE;
   unsigned i;
 
-  (void) state;
   break_for_ever (f, bad, 512, -EIO);
   for (i = 1; i < 20; i++) {
     put (f, 1 * MiB, 64 * PAGE, i);
@@ -336,14 +322,12 @@ test_write_over (void **state)
  * time goes by: nothing waits for a backoff.  What is bad does, however often the
  * loop thread wakes up.
  */
-static void
-test_others_go_on (void **state)
+TEST (others_go_on)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .fake_clock = true, .dirty_background = PAGE, .small_folios = true });
   unsigned i, writes;
 
-  (void) state;
   for (i = 0; i < 8; i++)
     break_for_ever (f, i * 2 * MiB + 37 * PAGE, 512, -EIO);
   put (f, 0, 16 * MiB, 1);
@@ -364,14 +348,12 @@ test_others_go_on (void **state)
 }
 
 /* A store that takes nothing is not asked all the time. */
-static void
-test_all_fails (void **state)
+TEST (all_fails)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .fake_clock = true, .dirty_background = PAGE });
   unsigned i, most = 0;
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   for (i = 0; i < 512; i++)
     put (f, i * 8 * PAGE, PAGE, 1);
@@ -422,24 +404,20 @@ writer_at_limit (int error)
   fixture_stop (f);
 }
 
-static void
-test_writer_at_limit (void **state)
+TEST (writer_at_limit)
 {
-  (void) state;
   writer_at_limit (-EIO);
   writer_at_limit (-ENOSPC);
 }
 
 /* Blocks of 4096 bytes are not cut. */
-static void
-test_large_blocks (void **state)
+TEST (large_blocks)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .fake_clock = true, .min_io = 4096 });
   struct fake_record record;
   size_t i;
 
-  (void) state;
   break_for_ever (f, 100 * PAGE + 512, 512, -EIO);
   put (f, 0, 3 * MiB, 1);
   assert_int_equal (flush (f, 0), -EIO);
@@ -454,22 +432,4 @@ test_large_blocks (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_bad_sector),
-    cmocka_unit_test (test_beside_bad_sector),
-    cmocka_unit_test (test_first_to_fail),
-    cmocka_unit_test (test_for_a_while),
-    cmocka_unit_test (test_log),
-    cmocka_unit_test (test_no_space),
-    cmocka_unit_test (test_write_over),
-    cmocka_unit_test (test_others_go_on),
-    cmocka_unit_test (test_all_fails),
-    cmocka_unit_test (test_writer_at_limit),
-    cmocka_unit_test (test_large_blocks),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -15,12 +15,10 @@
 
 /* --- writes that fail --- */
 
-static void
-test_write_fails_once (void **state)
+TEST (write_fails_once)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 10 * PAGE, 1);
   put (f, 1 * MiB, 10 * PAGE, 1);
   fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
@@ -41,13 +39,11 @@ test_write_fails_once (void **state)
 }
 
 /* Until it succeeds, every flush on every connection fails. */
-static void
-test_write_fails_for_long (void **state)
+TEST (write_fails_for_long)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   put (f, 100, 3 * MiB, 1);
   fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
                                                   .offset = 2 * MiB,
@@ -69,12 +65,10 @@ test_write_fails_for_long (void **state)
 }
 
 /* A failed FUA write over a block that is cached and clean leaves it dirty. */
-static void
-test_fua_fails (void **state)
+TEST (fua_fails)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   expect (f, 0, 1 * MiB, 0);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   assert_int_equal (put_flags (f, 0, 5 * PAGE, PAGE, 1, CACHE_FUA), -EIO);
@@ -95,13 +89,11 @@ test_fua_fails (void **state)
   fixture_stop (f);
 }
 
-static void
-test_writethrough_fails (void **state)
+TEST (writethrough_fails)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
   assert_int_equal (put_flags (f, 0, 0, PAGE, 1, 0), -EIO);
   put (f, 1 * MiB, PAGE, 1);
@@ -114,14 +106,12 @@ test_writethrough_fails (void **state)
 }
 
 /* Writes of an older batch fail while a flush waits for them. */
-static void
-test_fails_in_background (void **state)
+TEST (fails_in_background)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .dirty_background = PAGE });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
   fake_store_hold (f->fake, STORE_WRITE);
   put (f, 0, 4 * PAGE, 1);
@@ -140,14 +130,12 @@ test_fails_in_background (void **state)
 /* A flush that waits only for the one before it is told, too, though what it has
  * sent is an older version.
  */
-static void
-test_write_fails_behind_ready (void **state)
+TEST (write_fails_behind_ready)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
   uint64_t end = UINT64_MAX;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_FLUSH);
   put (f, 0, PAGE, 1);
   job_start (f, 0, &a);
@@ -175,13 +163,11 @@ test_write_fails_behind_ready (void **state)
 /* What was written before, by whomever, is written again before a flush
  * succeeds.
  */
-static void
-test_flush_fails (void **state)
+TEST (flush_fails)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   put (f, 0, 64 * PAGE, 1);
   put (f, 3 * MiB + 512, 1024, 1);
   for (i = 0; i < 3; i++) {
@@ -203,14 +189,12 @@ test_flush_fails (void **state)
 /* Everyone who waits for it is told; who comes while it is under way gets one
  * of their own, that begins after all was written again.
  */
-static void
-test_shared_flush_fails (void **state)
+TEST (shared_flush_fails)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job jobs[4];
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_FLUSH);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   put (f, 0, PAGE, 1);
@@ -236,14 +220,12 @@ test_shared_flush_fails (void **state)
 /* What became unstable while the failing flush was under way, or was written
  * again, too.
  */
-static void
-test_flush_fails_in_the_middle (void **state)
+TEST (flush_fails_in_the_middle)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   fake_store_hold (f->fake, STORE_FLUSH);
@@ -263,8 +245,7 @@ test_flush_fails_in_the_middle (void **state)
 }
 
 /* Unstable data stays in memory however short that is. */
-static void
-test_unstable_not_evicted (void **state)
+TEST (unstable_not_evicted)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .disk_size = 32 * MiB,
@@ -274,7 +255,6 @@ test_unstable_not_evicted (void **state)
   struct job flush = { .op = JOB_FLUSH };
   uint64_t page;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_FLUSH);
   put (f, 0, 32 * PAGE, 1);
   job_start (f, 1, &flush);
@@ -293,21 +273,4 @@ test_unstable_not_evicted (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_write_fails_once),
-    cmocka_unit_test (test_write_fails_for_long),
-    cmocka_unit_test (test_write_fails_behind_ready),
-    cmocka_unit_test (test_fua_fails),
-    cmocka_unit_test (test_writethrough_fails),
-    cmocka_unit_test (test_fails_in_background),
-    cmocka_unit_test (test_flush_fails),
-    cmocka_unit_test (test_shared_flush_fails),
-    cmocka_unit_test (test_flush_fails_in_the_middle),
-    cmocka_unit_test (test_unstable_not_evicted),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -11,9 +11,6 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +18,10 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 #define DISK (16 * MIB)
 #define CUT (5 * MIB)
@@ -160,8 +157,7 @@ check_first (struct place *place, enum direct_mode mode,
   cut_close (&cut);
 }
 
-static void
-check_all_first (struct place *place)
+PLACE_TEST (what_is_gone_stays_an_error, true)
 {
   static const struct first firsts[] = {
     { STORE_READ, 0 },
@@ -178,18 +174,10 @@ check_all_first (struct place *place)
       check_first (place, modes[m], &firsts[i]);
 }
 
-static void
-what_is_gone_stays_an_error (void **state)
-{
-  (void) state;
-  everywhere (check_all_first, true);
-}
-
 /* A write before the cut sees it as well: the file may have grown again until
  * somebody asks for what is gone.
  */
-static void
-check_elsewhere (struct place *place)
+PLACE_TEST (any_write_notices, true)
 {
   struct cut cut;
 
@@ -201,18 +189,10 @@ check_elsewhere (struct place *place)
   cut_close (&cut);
 }
 
-static void
-any_write_notices (void **state)
-{
-  (void) state;
-  everywhere (check_elsewhere, true);
-}
-
 /* What was written and not flushed may be among it: the next flush fails, and
  * those after it cover what is written by then.
  */
-static void
-check_flush (struct place *place)
+PLACE_TEST (the_next_flush_fails, true)
 {
   struct cut cut;
 
@@ -226,15 +206,7 @@ check_flush (struct place *place)
   cut_close (&cut);
 }
 
-static void
-the_next_flush_fails (void **state)
-{
-  (void) state;
-  everywhere (check_flush, true);
-}
-
-static void
-check_reopened (struct place *place)
+PLACE_TEST (a_new_start_takes_it_as_it_is, true)
 {
   struct cut cut;
 
@@ -246,13 +218,6 @@ check_reopened (struct place *place)
   assert_int_equal (io (&cut, STORE_READ, 0, 12 * MIB, 4096), 0);
   assert_int_equal (cut.lines, 0);
   cut_close (&cut);
-}
-
-static void
-a_new_start_takes_it_as_it_is (void **state)
-{
-  (void) state;
-  everywhere (check_reopened, true);
 }
 
 struct single {
@@ -271,8 +236,7 @@ single_done (struct store_req *req, int error)
 }
 
 /* The kernel has written, and before the store looks the file is cut. */
-static void
-check_late (struct place *place)
+PLACE_TEST (a_write_that_is_cut_off_at_once_fails, true)
 {
   struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (4096, 0xaa);
@@ -306,13 +270,6 @@ check_late (struct place *place)
   rig_close (&cut.rig);
   resize (&cut, DISK);
   free (buf);
-}
-
-static void
-a_write_that_is_cut_off_at_once_fails (void **state)
-{
-  (void) state;
-  everywhere (check_late, true);
 }
 
 /* Nothing of a device is left, and all of it is there again: the kernel does that
@@ -360,8 +317,7 @@ check_hidden (struct place *place, enum direct_mode mode)
   free (expected);
 }
 
-static void
-check_hidden_device (struct place *place)
+PLACE_TEST (a_device_that_is_away_for_a_while_is_not_cut_off, true)
 {
   unsigned m;
 
@@ -369,24 +325,4 @@ check_hidden_device (struct place *place)
     check_hidden (place, modes[m]);
 }
 
-static void
-a_device_that_is_away_for_a_while_is_not_cut_off (void **state)
-{
-  (void) state;
-  everywhere (check_hidden_device, true);
-}
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (what_is_gone_stays_an_error),
-    cmocka_unit_test (any_write_notices),
-    cmocka_unit_test (the_next_flush_fails),
-    cmocka_unit_test (a_new_start_takes_it_as_it_is),
-    cmocka_unit_test (a_write_that_is_cut_off_at_once_fails),
-    cmocka_unit_test (a_device_that_is_away_for_a_while_is_not_cut_off),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

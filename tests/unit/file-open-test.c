@@ -9,19 +9,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 /* --------------------------------------------------------------- refusals */
 
@@ -41,12 +38,10 @@ expect_refusal (const struct file_store_options *o, int error,
   assert_null (strchr (message, '\n'));
 }
 
-static void
-wrong_files_are_refused (void **state)
+TEST (wrong_files_are_refused)
 {
   struct file_store_options o = options_for (first_place ());
 
-  (void) state;
   o.create = -1;
   expect_refusal (&o, -ENOENT, "does not exist (create=SIZE would make it)");
   o.path = "/nowhere/at/all";
@@ -70,15 +65,13 @@ wrong_files_are_refused (void **state)
 }
 
 /* A running program can't be written, not even by root. */
-static void
-an_unwritable_file_is_refused_but_with_r (void **state)
+TEST (an_unwritable_file_is_refused_but_with_r)
 {
   struct file_store_options o = options_for (first_place ());
   struct rig rig;
   char path[512];
   ssize_t n = readlink ("/proc/self/exe", path, sizeof path - 1);
 
-  (void) state;
   assert_true (n > 0);
   path[n] = '\0';
   o.path = path;
@@ -104,8 +97,7 @@ set_device_readonly (struct place *place, int readonly)
 /* Such a device can be opened for writing, and fails each write.  What is set
  * outlives the test, so nothing is judged before it is set back.
  */
-static void
-check_readonly_device (struct place *place)
+PLACE_TEST (a_read_only_device_is_refused, true)
 {
   struct file_store_options o = options_for (place);
   char message[300] = "";
@@ -128,15 +120,7 @@ check_readonly_device (struct place *place)
   rig_close (&rig);
 }
 
-static void
-a_read_only_device_is_refused (void **state)
-{
-  (void) state;
-  everywhere (check_readonly_device, true);
-}
-
-static void
-check_locks (struct place *place)
+PLACE_TEST (only_one_writer, true)
 {
   struct file_store_options o = options_for (place), ro;
   struct rig rig, second;
@@ -157,13 +141,6 @@ check_locks (struct place *place)
   expect_refusal (&o, -EAGAIN, "is locked by another server or process");
   rig_close (&rig);
   rig_close (&second);
-}
-
-static void
-only_one_writer (void **state)
-{
-  (void) state;
-  everywhere (check_locks, true);
 }
 
 static void
@@ -196,8 +173,7 @@ check_create (struct place *place)
 }
 
 /* Whatever it was that did not work out afterwards. */
-static void
-check_what_is_not_used_is_not_left (struct place *place)
+PLACE_TEST (what_is_not_used_is_not_left, false)
 {
   struct file_store_options o = options_for (place);
   char message[300] = "", other[600];
@@ -233,24 +209,14 @@ check_what_is_not_used_is_not_left (struct place *place)
   unlink (place->file);
 }
 
-static void
-what_is_not_used_is_not_left (void **state)
+TEST (create_makes_a_missing_file_only)
 {
-  (void) state;
-  everywhere (check_what_is_not_used_is_not_left, false);
-}
-
-static void
-create_makes_a_missing_file_only (void **state)
-{
-  (void) state;
   everywhere (check_create, false);
 }
 
 /* ---------------------------------------------------------------- geometry */
 
-static void
-check_direct (struct place *place)
+PLACE_TEST (direct_where_it_works, true)
 {
   struct file_store_options o = options_for (place);
   struct file_store *file;
@@ -280,25 +246,4 @@ check_direct (struct place *place)
   }
 }
 
-static void
-direct_where_it_works (void **state)
-{
-  (void) state;
-  everywhere (check_direct, true);
-}
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (wrong_files_are_refused),
-    cmocka_unit_test (an_unwritable_file_is_refused_but_with_r),
-    cmocka_unit_test (a_read_only_device_is_refused),
-    cmocka_unit_test (only_one_writer),
-    cmocka_unit_test (create_makes_a_missing_file_only),
-    cmocka_unit_test (what_is_not_used_is_not_left),
-    cmocka_unit_test (direct_where_it_works),
-  };
-
-  return cmocka_run_group_tests (tests, make_places, remove_places);
-}
+RUN_GROUP (make_places, remove_places)

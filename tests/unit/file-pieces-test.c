@@ -7,18 +7,15 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/file/engine.h"
 #include "fs/file/request.h"
 #include "fs/file/state.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define ALIGN 512u
 #define MAX_SIZE ((size_t) 64 << 10)     /* of the file, bytes */
@@ -428,10 +425,8 @@ cut_everywhere (enum store_op op, bool direct)
   model_free (&m);
 }
 
-static void
-test_cut_everywhere (void **state)
+TEST (cut_everywhere)
 {
-  (void) state;
   cut_everywhere (STORE_READ, false);
   cut_everywhere (STORE_READ, true);
   cut_everywhere (STORE_WRITE, false);
@@ -485,13 +480,11 @@ random_request (struct model *m)
     m->req.flags = STORE_FUA;
 }
 
-static void
-test_random (void **state)
+TEST (random)
 {
   unsigned i, pieces = 0, whole = 0;
   struct model m;
 
-  (void) state;
   model_init (&m, test_rng ("file-pieces-test"));
   for (i = 0; i < 1000; i++) {
     random_request (&m);
@@ -506,13 +499,11 @@ test_random (void **state)
 }
 
 /* More elements than the kernel takes at once go in as few pieces as can be. */
-static void
-test_many_elements (void **state)
+TEST (many_elements)
 {
   struct model m;
   unsigned i;
 
-  (void) state;
   model_init (&m, (struct rng) { 2 });
   set_file (&m, MAX_SIZE, MEMORY_SIZE, false);
   m.req = (struct store_req) {
@@ -527,14 +518,4 @@ test_many_elements (void **state)
   model_free (&m);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_cut_everywhere),
-    cmocka_unit_test (test_random),
-    cmocka_unit_test (test_many_elements),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -9,18 +9,15 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/file/engine.h"
 #include "fs/file/request.h"
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 struct attempt {
   struct rig rig;       /* first */
@@ -191,13 +188,11 @@ is_final (enum store_op op, int error)
   return op == STORE_FLUSH && error != -ECANCELED;
 }
 
-static void
-what_fails_for_a_while_succeeds (void **state)
+TEST (what_fails_for_a_while_succeeds)
 {
   struct attempt a;
   unsigned i, e;
 
-  (void) state;
   attempt_begin (&a);
   for (i = 0; i < 5; i++)
     for (e = 0; e < 3; e++) {
@@ -211,13 +206,11 @@ what_fails_for_a_while_succeeds (void **state)
   attempt_end (&a);
 }
 
-static void
-what_never_succeeds_ends (void **state)
+TEST (what_never_succeeds_ends)
 {
   struct attempt a;
   unsigned i, e;
 
-  (void) state;
   attempt_begin (&a);
   for (i = 0; i < 5; i++)
     for (e = 0; e < 3; e++) {
@@ -234,13 +227,11 @@ what_never_succeeds_ends (void **state)
 /* The error may be that of a write-back, which is told only once: that the next
  * flush succeeds does not make good what was lost.
  */
-static void
-a_flush_that_fails_has_failed (void **state)
+TEST (a_flush_that_fails_has_failed)
 {
   struct attempt a;
   unsigned e;
 
-  (void) state;
   attempt_begin (&a);
   for (e = 0; e < 3; e++) {
     if (!is_final (STORE_FLUSH, errors[e]))
@@ -253,13 +244,11 @@ a_flush_that_fails_has_failed (void **state)
 }
 
 /* Likewise, of zeroes that are to be durable at once. */
-static void
-a_sync_of_zeroes_that_fails_has_failed (void **state)
+TEST (a_sync_of_zeroes_that_fails_has_failed)
 {
   struct file_store *file;
   struct attempt a;
 
-  (void) state;
   attempt_begin (&a);
   file = file_store_of (a.rig.store);
   a.req =
@@ -273,14 +262,12 @@ a_sync_of_zeroes_that_fails_has_failed (void **state)
 }
 
 /* Only the second try is made at once, or the loop thread would be kept busy. */
-static void
-it_pauses (void **state)
+TEST (it_pauses)
 {
   struct attempt a;
   struct env clock;
   uint64_t before;
 
-  (void) state;
   env_init (&clock);
   attempt_begin (&a);
   before = clock.now (&clock);
@@ -290,13 +277,11 @@ it_pauses (void **state)
 }
 
 /* Patience is with each piece: whoever makes progress is given time anew. */
-static void
-progress_is_given_time (void **state)
+TEST (progress_is_given_time)
 {
   struct file_store *file;
   struct attempt a;
 
-  (void) state;
   attempt_begin (&a);
   file = file_store_of (a.rig.store);
   a.req = (struct store_req) {
@@ -311,17 +296,4 @@ progress_is_given_time (void **state)
   attempt_end (&a);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (what_fails_for_a_while_succeeds),
-    cmocka_unit_test (what_never_succeeds_ends),
-    cmocka_unit_test (a_flush_that_fails_has_failed),
-    cmocka_unit_test (a_sync_of_zeroes_that_fails_has_failed),
-    cmocka_unit_test (it_pauses),
-    cmocka_unit_test (progress_is_given_time),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

@@ -9,16 +9,12 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/engine.h"
 #include "fs/file/ring.h"

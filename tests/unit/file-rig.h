@@ -17,6 +17,7 @@
 #include <ev.h>
 
 #include "fs/file/file.h"
+#include "tests/unit/test.h"
 
 #define MIB (UINT64_C (1) << 20)
 
@@ -49,15 +50,28 @@ extern int remove_places (void **state);
 /* Run a test in each of them, or each for files, with no file there yet. */
 extern void everywhere (void (*test) (struct place *), bool devices_too);
 
+/* Such a test; its body has the place. */
+#define PLACE_TEST(name, devices_too)                                          \
+  static void in_##name (struct place *place);                                 \
+  TEST (name)                                                                  \
+  {                                                                            \
+    everywhere (in_##name, devices_too);                                       \
+  }                                                                            \
+  static void in_##name (struct place *place)
+
 extern struct place *first_place (void);
 
-/* A group of such tests, for main: it runs once with each engine that there is
- * here, in new places.  Returns how many tests failed.
+/* Runs a group of such tests once with each engine that there is here, in new
+ * places.  Returns how many tests failed.
  */
-struct CMUnitTest;
 extern int run_with_engines (const struct CMUnitTest *tests, size_t n);
-#define RUN_WITH_ENGINES(tests)                                                \
-  run_with_engines (tests, sizeof tests / sizeof tests[0])
+
+/* The program: it does so with its tests. */
+#define RUN_WITH_ENGINES()                                                     \
+  int main (void)                                                              \
+  {                                                                            \
+    return run_with_engines (unit_tests, nr_unit_tests);                       \
+  }
 
 /* Make a file of 16 MiB there, or use the device, direct=auto, with the engine
  * whose turn it is (else, io=auto).

@@ -11,17 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/engine.h"
 #include "fs/file/io.h"
@@ -56,9 +52,8 @@ static const enum direct_mode modes[] = { DIRECT_AUTO, DIRECT_OFF };
 static struct rlimit old_limit;
 
 static int
-remember_limit (void **state)
+remember_limit (void)
 {
-  (void) state;
   /* Who writes at the limit gets a signal too. */
   signal (SIGXFSZ, SIG_IGN);
   return getrlimit (RLIMIT_FSIZE, &old_limit);
@@ -262,8 +257,7 @@ write_in_cuts (struct place *place, enum direct_mode mode, bool direct,
 }
 
 /* Between the elements, and inside them, once and several times. */
-static void
-write_cut_at_pages (struct place *place)
+PLACE_TEST (write_cut_at_pages, false)
 {
   const uint64_t cuts[] = {
     START + 2 * ELEMENT,        START + 2 * ELEMENT + PAGE,
@@ -280,16 +274,8 @@ write_cut_at_pages (struct place *place)
   }
 }
 
-static void
-test_write_cut_at_pages (void **state)
-{
-  (void) state;
-  everywhere (write_cut_at_pages, false);
-}
-
 /* What is left then does not suit O_DIRECT any more. */
-static void
-write_cut_anywhere (struct place *place)
+PLACE_TEST (write_cut_anywhere, false)
 {
   const uint64_t start = START + 512;
   const uint64_t cuts[] = {
@@ -303,18 +289,10 @@ write_cut_anywhere (struct place *place)
   write_in_cuts (place, DIRECT_AUTO, false, start, &cuts[3], 1);
 }
 
-static void
-test_write_cut_anywhere (void **state)
-{
-  (void) state;
-  everywhere (write_cut_anywhere, false);
-}
-
 /* At the limit nothing can be written: that is an error, after what went well
  * too.
  */
-static void
-write_beyond_limit (struct place *place)
+PLACE_TEST (write_beyond_limit, false)
 {
   struct transfer t;
 
@@ -329,13 +307,6 @@ write_beyond_limit (struct place *place)
   }
   restore_limit (NULL);
   transfer_close (&t);
-}
-
-static void
-test_write_beyond_limit (void **state)
-{
-  (void) state;
-  everywhere (write_beyond_limit, false);
 }
 
 /* --- reads --- */
@@ -386,8 +357,7 @@ read_over_end (struct place *place, enum direct_mode mode, uint64_t length,
   transfer_close (&t);
 }
 
-static void
-read_short (struct place *place)
+PLACE_TEST (read_short, false)
 {
   static const uint64_t lengths[] = { 1, 10000, ELEMENT, 2 * ELEMENT + PAGE,
                                       LENGTH - 1 };
@@ -400,24 +370,11 @@ read_short (struct place *place)
     }
 }
 
-static void
-test_read_short (void **state)
-{
-  (void) state;
-  everywhere (read_short, false);
-}
-
 int
 main (void)
 {
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test_teardown (test_write_cut_at_pages, restore_limit),
-    cmocka_unit_test_teardown (test_write_cut_anywhere, restore_limit),
-    cmocka_unit_test_teardown (test_write_beyond_limit, restore_limit),
-    cmocka_unit_test (test_read_short),
-  };
-
-  if (remember_limit (NULL) < 0)
+  if (remember_limit () < 0)
     return EXIT_FAILURE;
-  return RUN_WITH_ENGINES (tests);
+  set_up_each (NULL, restore_limit);
+  return run_with_engines (unit_tests, nr_unit_tests);
 }

@@ -7,20 +7,17 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 /* ------------------------------------------------------ reads and writes */
 
@@ -170,10 +167,8 @@ check_random_io (struct place *place)
   free (jobs);
 }
 
-static void
-random_requests_agree_with_a_shadow (void **state)
+TEST (random_requests_agree_with_a_shadow)
 {
-  (void) state;
   everywhere (check_random_io, true);
 }
 
@@ -213,21 +208,17 @@ check_odd_end (struct place *place)
   free (zero);
 }
 
-static void
-an_odd_end_is_kept (void **state)
+TEST (an_odd_end_is_kept)
 {
-  (void) state;
   everywhere (check_odd_end, false);
 }
 
-static void
-a_read_only_store_is_not_changed (void **state)
+TEST (a_read_only_store_is_not_changed)
 {
   struct file_store_options o = options_for (first_place ());
   char buf[512] = "";
   struct rig rig;
 
-  (void) state;
   rig_open (&rig, &o);
   rig_start (&rig);
   rig_close (&rig);
@@ -242,15 +233,13 @@ a_read_only_store_is_not_changed (void **state)
   rig_close (&rig);
 }
 
-static void
-a_full_file_system_is_reported (void **state)
+TEST (a_full_file_system_is_reported)
 {
   struct file_store_options o = options_for (first_place ());
   char dir[64] = "/tmp/folio-test.XXXXXX", path[80];
   uint8_t *buf = aligned_memory (2 * MIB, 0xaa);
   struct rig rig;
 
-  (void) state;
   assert_non_null (mkdtemp (dir));
   if (mount ("none", dir, "tmpfs", 0, "size=1m") < 0) {
     rmdir (dir);
@@ -273,13 +262,11 @@ a_full_file_system_is_reported (void **state)
 /* Memory that is not there is an error, though threads that end make the same
  * one and are forgiven.
  */
-static void
-bad_memory_is_reported (void **state)
+TEST (bad_memory_is_reported)
 {
   struct file_store_options o = options_for (first_place ());
   struct rig rig;
 
-  (void) state;
   rig_open (&rig, &o);
   rig_start (&rig);
   assert_int_equal (
@@ -290,8 +277,7 @@ bad_memory_is_reported (void **state)
 /* Of two flushes under way together the kernel tells only one of an error.
  * Here one is kept in the queue, and the other made up.
  */
-static void
-flushes_that_meet_a_failed_one_fail_too (void **state)
+TEST (flushes_that_meet_a_failed_one_fail_too)
 {
   struct file_store_options o = options_for (first_place ());
   struct job job = { .req = { .op = STORE_FLUSH, .done = job_done } };
@@ -299,7 +285,6 @@ flushes_that_meet_a_failed_one_fail_too (void **state)
   struct file_store *file;
   struct rig rig;
 
-  (void) state;
   rig_open (&rig, &o);
   rig_start (&rig);
   job.rig = &rig;
@@ -376,8 +361,7 @@ crowd_fill (struct crowd *crowd, struct rig *rig, void *buf)
   }
 }
 
-static void
-completions_leave_the_loop_to_others_now_and_then (void **state)
+TEST (completions_leave_the_loop_to_others_now_and_then)
 {
   struct file_store_options o = options_for (first_place ());
   struct store_req *reqs[128];
@@ -387,7 +371,6 @@ completions_leave_the_loop_to_others_now_and_then (void **state)
   void *buf = aligned_memory (128 * 4096, 0);
   int i;
 
-  (void) state;
   o.io_depth = 128;
   rig_open (&rig, &o);
   assert_int_equal (rig.store->ops->attach (rig.store, rig.loop), 0);
@@ -455,26 +438,9 @@ check_hit_and_run (struct place *place)
   free (jobs);
 }
 
-static void
-requests_outlive_the_thread_that_submitted_them (void **state)
+TEST (requests_outlive_the_thread_that_submitted_them)
 {
-  (void) state;
   everywhere (check_hit_and_run, true);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (random_requests_agree_with_a_shadow),
-    cmocka_unit_test (an_odd_end_is_kept),
-    cmocka_unit_test (a_read_only_store_is_not_changed),
-    cmocka_unit_test (a_full_file_system_is_reported),
-    cmocka_unit_test (bad_memory_is_reported),
-    cmocka_unit_test (flushes_that_meet_a_failed_one_fail_too),
-    cmocka_unit_test (completions_leave_the_loop_to_others_now_and_then),
-    cmocka_unit_test (requests_outlive_the_thread_that_submitted_them),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

@@ -10,20 +10,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 #define DEPTH 24u
 #define PAGE 4096u
@@ -154,13 +151,11 @@ read_pages (unsigned n, unsigned together)
 }
 
 /* All of a batch meet, whatever it is submitted as and whoever is awake then. */
-static void
-all_are_under_way_at_once (void **state)
+TEST (all_are_under_way_at_once)
 {
   static const unsigned together[] = { DEPTH, 1, 5 };
   unsigned i;
 
-  (void) state;
   begin_reads (first_place ());
   for (i = 0; i < 3 * ROUNDS && !gate.missed; i++) {
     unsigned n = i % 2 ? DEPTH : 1 + i % DEPTH;
@@ -172,12 +167,4 @@ all_are_under_way_at_once (void **state)
   end_reads ();
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (all_are_under_way_at_once),
-  };
-
-  return cmocka_run_group_tests (tests, make_places, remove_places);
-}
+RUN_GROUP (make_places, remove_places)

@@ -5,16 +5,13 @@
  * The file store: which requests go first.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 /* Requests whose order is watched.  Without a thread that runs the loop they
  * are done when the test says so, and in the order of the queue if only one is
@@ -83,14 +80,12 @@ turns_end (struct turns *turns, struct rig *rig, int n)
   rig_close (rig);
 }
 
-static void
-reads_go_before_background_writes (void **state)
+TEST (reads_go_before_background_writes)
 {
   void *buf = aligned_memory (8 * 4096, 0);
   struct turns turns;
   struct rig rig;
 
-  (void) state;
   turns_begin (&turns, &rig, 1, buf);
   turns_submit (&turns, &rig, 0, 4, STORE_WRITE, STORE_BACKGROUND);
   turns_submit (&turns, &rig, 4, 2, STORE_READ, 0);
@@ -103,15 +98,13 @@ reads_go_before_background_writes (void **state)
   free (buf);
 }
 
-static void
-background_writes_leave_room_for_reads (void **state)
+TEST (background_writes_leave_room_for_reads)
 {
   void *buf = aligned_memory (8 * 4096, 0);
   struct store_queue *queue;
   struct turns turns;
   struct rig rig;
 
-  (void) state;
   turns_begin (&turns, &rig, 4, buf);
   queue = &file_store_of (rig.store)->queue;
   turns_submit (&turns, &rig, 0, 6, STORE_WRITE, STORE_BACKGROUND);
@@ -123,15 +116,13 @@ background_writes_leave_room_for_reads (void **state)
 }
 
 /* Its thread has nothing else to do: it makes the call, and no loop is needed. */
-static void
-who_awaits_a_read_does_it (void **state)
+TEST (who_awaits_a_read_does_it)
 {
   char *buf = aligned_memory (8 * 4096, 0), *data = aligned_memory (4096, 0x5a);
   struct turns turns;
   struct rig rig;
   int i;
 
-  (void) state;
   turns_begin (&turns, &rig, 1, data);
   turns_submit (&turns, &rig, 0, 1, STORE_WRITE, 0);
   turns_end (&turns, &rig, 1);
@@ -149,14 +140,12 @@ who_awaits_a_read_does_it (void **state)
 }
 
 /* But not out of turn. */
-static void
-who_awaits_a_read_may_have_to_queue (void **state)
+TEST (who_awaits_a_read_may_have_to_queue)
 {
   void *buf = aligned_memory (8 * 4096, 0);
   struct turns turns;
   struct rig rig;
 
-  (void) state;
   turns_begin (&turns, &rig, 2, buf);
   turns_submit (&turns, &rig, 0, 2, STORE_READ, 0);
   turns_submit (&turns, &rig, 2, 1, STORE_READ, STORE_AWAITED);
@@ -165,15 +154,4 @@ who_awaits_a_read_may_have_to_queue (void **state)
   free (buf);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (reads_go_before_background_writes),
-    cmocka_unit_test (background_writes_leave_room_for_reads),
-    cmocka_unit_test (who_awaits_a_read_does_it),
-    cmocka_unit_test (who_awaits_a_read_may_have_to_queue),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

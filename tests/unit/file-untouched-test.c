@@ -7,20 +7,17 @@
  */
 
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/punch.h"
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 /* The file that holds the bytes: of a device, the one under it. */
 static void
@@ -80,8 +77,7 @@ use (const struct file_store_options *o)
   free (buf);
 }
 
-static void
-check_untouched (struct place *place)
+PLACE_TEST (nothing_is_changed_unasked, true)
 {
   struct file_store_options o = options_for (place);
   char path[sizeof place->file];
@@ -106,15 +102,7 @@ check_untouched (struct place *place)
     }
 }
 
-static void
-nothing_is_changed_unasked (void **state)
-{
-  (void) state;
-  everywhere (check_untouched, true);
-}
-
-static void
-check_promises (struct place *place)
+PLACE_TEST (what_it_can_do_is_known_all_the_same, true)
 {
   struct file_store_options o = options_for (place);
   struct rig rig;
@@ -128,17 +116,8 @@ check_promises (struct place *place)
   rig_close (&rig);
 }
 
-static void
-what_it_can_do_is_known_all_the_same (void **state)
+TEST (mounts_are_told_apart)
 {
-  (void) state;
-  everywhere (check_promises, true);
-}
-
-static void
-mounts_are_told_apart (void **state)
-{
-  (void) state;
 #define MOUNT(rest)                                                            \
   "36 35 0:45 / /mnt/n\\040-\\040fs rw,relatime shared:1 " rest
   assert_true (file_mount_punches (
@@ -153,14 +132,4 @@ mounts_are_told_apart (void **state)
   assert_false (file_mount_punches ("36 35 0:45 / /mnt rw"));
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (nothing_is_changed_unasked),
-    cmocka_unit_test (what_it_can_do_is_known_all_the_same),
-    cmocka_unit_test (mounts_are_told_apart),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

@@ -8,16 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/file/state.h"
 #include "tests/unit/file-rig.h"
+#include "tests/unit/test.h"
 
 /* ------------------------------------------------------------------- zero */
 
@@ -43,8 +40,7 @@ check_zero (struct rig *rig, unsigned flags, bool trim, int expected)
   free (zero);
 }
 
-static void
-check_zero_means (struct place *place)
+PLACE_TEST (zero_by_all_means, true)
 {
   struct file_store_options o = options_for (place);
   struct file_store *file;
@@ -68,13 +64,6 @@ check_zero_means (struct place *place)
       check_zero (&rig, STORE_FAST_ZERO, false, fast);
     rig_close (&rig);
   }
-}
-
-static void
-zero_by_all_means (void **state)
-{
-  (void) state;
-  everywhere (check_zero_means, true);
 }
 
 /* ---------------------------------------------------------------- extents */
@@ -128,8 +117,7 @@ ask (struct rig *rig, uint64_t offset, uint64_t length, struct runs *runs)
   assert_int_equal (runs->run[0].offset, offset);
 }
 
-static void
-check_extents (struct place *place)
+PLACE_TEST (holes_and_unwritten_are_told_from_data, false)
 {
   struct file_store_options o = options_for (place);
   enum store_extent unwritten = place->tmpfs ? STORE_HOLE : STORE_UNWRITTEN;
@@ -172,15 +160,7 @@ check_extents (struct place *place)
   free (buf);
 }
 
-static void
-holes_and_unwritten_are_told_from_data (void **state)
-{
-  (void) state;
-  everywhere (check_extents, false);
-}
-
-static void
-check_many_extents (struct place *place)
+PLACE_TEST (many_extents_are_all_told, false)
 {
   struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (4096, 0xaa);
@@ -202,15 +182,7 @@ check_many_extents (struct place *place)
   free (buf);
 }
 
-static void
-many_extents_are_all_told (void **state)
-{
-  (void) state;
-  everywhere (check_many_extents, false);
-}
-
-static void
-check_huge (struct place *place)
+PLACE_TEST (a_huge_hole_is_one_report, false)
 {
   struct file_store_options o = options_for (place);
   struct runs runs;
@@ -223,18 +195,10 @@ check_huge (struct place *place)
   rig_close (&rig);
 }
 
-static void
-a_huge_hole_is_one_report (void **state)
-{
-  (void) state;
-  everywhere (check_huge, false);
-}
-
 /* What was cut off behind the store's back is no hole, which would read as
  * zeroes, wherever a question about it begins.
  */
-static void
-check_cut_off (struct place *place)
+PLACE_TEST (what_was_cut_off_is_no_hole, false)
 {
   struct file_store_options o = options_for (place);
   uint8_t *buf = aligned_memory (MIB, 0xaa);
@@ -265,15 +229,7 @@ check_cut_off (struct place *place)
   free (buf);
 }
 
-static void
-what_was_cut_off_is_no_hole (void **state)
-{
-  (void) state;
-  everywhere (check_cut_off, false);
-}
-
-static void
-check_device_extents (struct place *place)
+PLACE_TEST (devices_are_all_data, true)
 {
   struct file_store_options o = options_for (place);
   struct runs runs;
@@ -288,24 +244,4 @@ check_device_extents (struct place *place)
   rig_close (&rig);
 }
 
-static void
-devices_are_all_data (void **state)
-{
-  (void) state;
-  everywhere (check_device_extents, true);
-}
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (zero_by_all_means),
-    cmocka_unit_test (holes_and_unwritten_are_told_from_data),
-    cmocka_unit_test (many_extents_are_all_told),
-    cmocka_unit_test (a_huge_hole_is_one_report),
-    cmocka_unit_test (what_was_cut_off_is_no_hole),
-    cmocka_unit_test (devices_are_all_data),
-  };
-
-  return RUN_WITH_ENGINES (tests);
-}
+RUN_WITH_ENGINES ()

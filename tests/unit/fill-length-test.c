@@ -24,14 +24,12 @@ start_with_single_pages (uint64_t cache_size)
 }
 
 /* As many folios as a request needs are one request. */
-static void
-test_one_request (void **state)
+TEST (one_request)
 {
   struct fixture *f = start_with_single_pages (64 * MiB);
   const uint64_t pages[] = { 31, 32, 33, 63, 64, 128, 255, 256 };
   uint64_t pos = 0;
 
-  (void) state;
   for (unsigned i = 0; i < sizeof pages / sizeof *pages; i++) {
     fake_store_clear (f->fake);
     expect (f, pos, pages[i] * PAGE, 0);
@@ -47,12 +45,10 @@ test_one_request (void **state)
   fixture_stop (f);
 }
 
-static void
-test_one_request_ahead (void **state)
+TEST (one_request_ahead)
 {
   struct fixture *f = start_with_single_pages (64 * MiB);
 
-  (void) state;
   fill_ahead (f->mapping, 0, 200, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 200 * PAGE);
@@ -62,14 +58,12 @@ test_one_request_ahead (void **state)
 }
 
 /* What is too long for one fill is at the store all the same. */
-static void
-test_long_requests (void **state)
+TEST (long_requests)
 {
   struct fixture *f = start_with_single_pages (256 * MiB);
   uint8_t *buf = xcalloc (4, MiB), *want = xcalloc (4, MiB);
   struct job job = { .op = JOB_READ, .buf = buf, .count = 4 * MiB };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 1, &job);
   fake_store_wait_held (f->fake, STORE_READ, 4);
@@ -85,13 +79,11 @@ test_long_requests (void **state)
 }
 
 /* One of many requests fails. */
-static void
-test_long_request_fails (void **state)
+TEST (long_request_fails)
 {
   struct fixture *f = start_with_single_pages (256 * MiB);
   uint8_t *buf = xcalloc (4, MiB);
 
-  (void) state;
   for (uint64_t pos = 0; pos < 4 * MiB; pos += 1 * MiB) {
     fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_READ,
                                                     .offset = pos,
@@ -121,15 +113,13 @@ is_locked (struct fixture *f, uint64_t page)
 /* What needs no reading is not locked while others are read; and each run of
  * what does, be they many, is read once.
  */
-static void
-test_islands (void **state)
+TEST (islands)
 {
   struct fixture *f = start_with_single_pages (64 * MiB);
   static uint8_t buf[80 * PAGE_SIZE];
   struct job job = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   uint64_t page;
 
-  (void) state;
   for (page = 0; page < 80; page += 2)
     expect (f, page * PAGE, PAGE, 0);
   fake_store_clear (f->fake);
@@ -171,14 +161,12 @@ start_with_holes (uint64_t readahead)
 }
 
 /* Holes that are known do not make a request wait for one part after the other. */
-static void
-test_between_holes (void **state)
+TEST (between_holes)
 {
   struct fixture *f = start_with_holes (0);
   static uint8_t buf[MiB];
   struct job job = { .op = JOB_READ, .buf = buf, .count = MiB };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 1, &job);
   fake_store_wait_held (f->fake, STORE_READ, MiB / STEP);
@@ -194,15 +182,13 @@ test_between_holes (void **state)
 }
 
 /* Nor hide that it is one of a stream, of which each place is read once. */
-static void
-test_stream_over_holes (void **state)
+TEST (stream_over_holes)
 {
   struct fixture *f = start_with_holes (MiB);
   const uint64_t n = 2 * STEP;
   static uint8_t buf[2 * STEP];
   uint64_t pos, reads = 0;
 
-  (void) state;
   for (pos = 0; pos < 8 * MiB; pos += n) {
     assert_int_equal (cache_read (f->conn, buf, n, pos), 0);
     reads = fake_store_count (f->fake, STORE_READ);
@@ -214,18 +200,4 @@ test_stream_over_holes (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_one_request),
-    cmocka_unit_test (test_one_request_ahead),
-    cmocka_unit_test (test_long_requests),
-    cmocka_unit_test (test_long_request_fails),
-    cmocka_unit_test (test_islands),
-    cmocka_unit_test (test_between_holes),
-    cmocka_unit_test (test_stream_over_holes),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

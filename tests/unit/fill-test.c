@@ -32,12 +32,10 @@ nr_cached (struct fixture *f)
 
 /* --- what is asked for --- */
 
-static void
-test_one_request_a_run (void **state)
+TEST (one_request_a_run)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
 
-  (void) state;
   expect (f, 5 * PAGE, 100000, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (nth_request (f, STORE_READ, 0).offset, 5 * PAGE);
@@ -58,12 +56,10 @@ test_one_request_a_run (void **state)
 }
 
 /* Of a page with sectors that were written, only the others. */
-static void
-test_missing_sectors_only (void **state)
+TEST (missing_sectors_only)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 2 * 512, 2 * 512, 1);
   put (f, PAGE + 7 * 512, 512, 1);
   expect (f, 2 * 512, 2 * 512, 1);
@@ -81,12 +77,10 @@ test_missing_sectors_only (void **state)
   fixture_stop (f);
 }
 
-static void
-test_holes (void **state)
+TEST (holes)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_set_status (f->fake, 0, 6 * MiB, STORE_HOLE);
   fake_store_set_status (f->fake, 6 * MiB, 4 * MiB, STORE_UNWRITTEN);
   store_put (f, 10 * MiB, 1 * MiB, 0);
@@ -109,15 +103,13 @@ test_holes (void **state)
 }
 
 /* No request is larger than the store takes. */
-static void
-test_large_read (void **state)
+TEST (large_read)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .disk_size = 20 * MiB, .cache_size = 64 * MiB });
   struct fake_record record;
   size_t i;
 
-  (void) state;
   f->fake->store.geo.max_io = 256 << 10;
   store_put (f, 0, 20 * MiB, 0);
   expect (f, 1, 20 * MiB - 1, 0);
@@ -129,12 +121,10 @@ test_large_read (void **state)
   fixture_stop (f);
 }
 
-static void
-test_prefetch (void **state)
+TEST (prefetch)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_set_status (f->fake, 4 * MiB, 1 * MiB, STORE_HOLE);
   learn_extents (f);
   assert_int_equal (cache_prefetch (f->conn, 3 * MiB, 3 * MiB), 0);
@@ -152,15 +142,13 @@ test_prefetch (void **state)
 #define READERS 8
 
 /* Everyone misses in one folio: one store read for all. */
-static void
-test_shared_fill (void **state)
+TEST (shared_fill)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[READERS][16 * PAGE_SIZE], want[16 * PAGE_SIZE];
   struct job jobs[READERS];
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   for (i = 0; i < READERS; i++) {
     jobs[i] =
@@ -181,8 +169,7 @@ test_shared_fill (void **state)
 }
 
 /* Different places: all of them are at the store together. */
-static void
-test_parallel_reads (void **state)
+TEST (parallel_reads)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[READERS][PAGE_SIZE];
@@ -190,7 +177,6 @@ test_parallel_reads (void **state)
   struct job jobs[READERS];
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   for (i = 0; i < READERS; i++) {
     jobs[i] = (struct job) {
@@ -225,15 +211,13 @@ others_go_on (struct fixture *f)
   expect (f, 12 * MiB + 512, 512, 1);
 }
 
-static void
-test_nobody_waits (void **state)
+TEST (nobody_waits)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t buf[16 * PAGE_SIZE];
   struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   expect (f, 8 * MiB, 1 * MiB, 0);
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 1, &read);
@@ -262,8 +246,7 @@ test_nobody_waits (void **state)
 }
 
 /* A write to a folio that is being filled is not overwritten by the fill. */
-static void
-test_write_during_fill (void **state)
+TEST (write_during_fill)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t buf[16 * PAGE_SIZE], data[1000];
@@ -272,7 +255,6 @@ test_write_during_fill (void **state)
     .op = JOB_WRITE, .buf = data, .count = sizeof data, .offset = 3 * PAGE + 100
   };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 1, &read);
   fake_store_wait_held (f->fake, STORE_READ, 1);
@@ -290,15 +272,13 @@ test_write_during_fill (void **state)
 
 /* --- failures --- */
 
-static void
-test_read_fails (void **state)
+TEST (read_fails)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[3][16 * PAGE_SIZE];
   struct job jobs[3];
   unsigned i, failed = 0;
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
   fake_store_hold (f->fake, STORE_READ);
   for (i = 0; i < 3; i++) {
@@ -349,12 +329,10 @@ zeroing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-static void
-test_stale_mapping (void **state)
+TEST (stale_mapping)
 {
   struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
 
-  (void) state;
   hook.f = f;
   hook.begins = 0;
   f->ops.begin = zeroing_begin;
@@ -381,12 +359,10 @@ filling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-static void
-test_stale_hole (void **state)
+TEST (stale_hole)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
   learn_extents (f);
   hook.f = f;
@@ -437,10 +413,8 @@ small_cache (const struct fixture_config *config)
   free (got);
 }
 
-static void
-test_small_cache (void **state)
+TEST (small_cache)
 {
-  (void) state;
   small_cache (&(struct fixture_config) { .cache_size = 1 * MiB,
                                           .dirty_limit = 256 * KiB });
   small_cache (&(struct fixture_config) { .cache_size = 2 * MiB,
@@ -451,24 +425,4 @@ test_small_cache (void **state)
     .cache_size = 1 * MiB, .small_folios = true, .readahead = 256 * KiB });
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_one_request_a_run),
-    cmocka_unit_test (test_missing_sectors_only),
-    cmocka_unit_test (test_holes),
-    cmocka_unit_test (test_large_read),
-    cmocka_unit_test (test_prefetch),
-    cmocka_unit_test (test_shared_fill),
-    cmocka_unit_test (test_parallel_reads),
-    cmocka_unit_test (test_nobody_waits),
-    cmocka_unit_test (test_write_during_fill),
-    cmocka_unit_test (test_read_fails),
-    cmocka_unit_test (test_stale_mapping),
-    cmocka_unit_test (test_stale_hole),
-    cmocka_unit_test (test_small_cache),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -170,12 +170,10 @@ stop (struct fixture *f)
   assert_int_equal (atomic_load (&life.detached), 1);
 }
 
-static void
-test_attach (void **state)
+TEST (attach)
 {
   struct fixture *f = start ();
 
-  (void) state;
   assert_true (pthread_equal (life.attached_by, pthread_self ()));
   assert_true (life.expire == 600 * NSEC_PER_SEC);
   UNTIL (atomic_load (&life.steps) > 0);
@@ -190,26 +188,22 @@ refuse (struct fs *fs, uint64_t expire)
   return -EMFILE;
 }
 
-static void
-test_attach_fails (void **state)
+TEST (attach_fails)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .no_loop = true });
 
-  (void) state;
   f->ops.attach = refuse;
   assert_int_equal (mapping_start (f->mapping), -EMFILE);
   fixture_stop (f);
 }
 
 /* Rung for by any thread; each ring has a step after it. */
-static void
-test_bell (void **state)
+TEST (bell)
 {
   struct fixture *f = start ();
   unsigned i, seen;
 
-  (void) state;
   for (i = 0; i < 100; i++) {
     seen = atomic_load (&life.steps);
     fs_ring (f->fs);
@@ -219,13 +213,11 @@ test_bell (void **state)
 }
 
 /* At its deadline, though nothing else is to be done. */
-static void
-test_deadline (void **state)
+TEST (deadline)
 {
   struct fixture *f = start ();
   uint64_t due = f->env.now (&f->env) + 20 * NSEC_PER_MSEC;
 
-  (void) state;
   atomic_store (&life.due, due);
   fs_ring (f->fs);
   UNTIL (atomic_load (&life.due) == ENV_FOREVER);
@@ -249,12 +241,10 @@ end_work (void *opaque)
 }
 
 /* It is not detached before it is idle. */
-static void
-test_idle (void **state)
+TEST (idle)
 {
   struct fixture *f = start ();
 
-  (void) state;
   atomic_store (&life.busy, true);
   life.works = true;
   assert_int_equal (pthread_create (&life.worker, NULL, end_work, f), 0);
@@ -262,13 +252,11 @@ test_idle (void **state)
 }
 
 /* Told of each loss once; and of it before a flush that may begin after it. */
-static void
-test_lost (void **state)
+TEST (lost)
 {
   struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, 8192, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &job);
@@ -285,12 +273,10 @@ test_lost (void **state)
   stop (f);
 }
 
-static void
-test_retry (void **state)
+TEST (retry)
 {
   struct fixture *f = start ();
 
-  (void) state;
   fake_store_back (f->fake);
   UNTIL (atomic_load (&life.retries) == 1);
   assert_int_equal (atomic_load (&life.losses), 0);
@@ -298,13 +284,11 @@ test_retry (void **state)
 }
 
 /* A flush is over when what the fs sends first is, and then the store's. */
-static void
-test_flush (void **state)
+TEST (flush)
 {
   struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
-  (void) state;
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
   fake_store_hold (f->fake, STORE_ZERO);
@@ -325,12 +309,10 @@ test_flush (void **state)
 }
 
 /* If that fails so does the flush, and nothing is taken to be durable. */
-static void
-test_flush_fails (void **state)
+TEST (flush_fails)
 {
   struct fixture *f = start ();
 
-  (void) state;
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
   fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
@@ -344,13 +326,11 @@ test_flush_fails (void **state)
 }
 
 /* A loss between the two: all is done again, the fs's part, too. */
-static void
-test_flush_loses (void **state)
+TEST (flush_loses)
 {
   struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
-  (void) state;
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
   fake_store_hold (f->fake, STORE_ZERO);
@@ -406,13 +386,11 @@ telling_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
 /* A direct write begins and ends like all others, and the format hears whether
  * the store has it.
  */
-static void
-test_begin_and_end (void **state)
+TEST (begin_and_end)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .mode = CACHE_NONE });
 
-  (void) state;
   memset (&told, 0, sizeof told);
   told.f = f;
   f->ops.begin = telling_begin;
@@ -435,17 +413,4 @@ test_begin_and_end (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_attach),        cmocka_unit_test (test_attach_fails),
-    cmocka_unit_test (test_bell),          cmocka_unit_test (test_deadline),
-    cmocka_unit_test (test_idle),          cmocka_unit_test (test_lost),
-    cmocka_unit_test (test_retry),         cmocka_unit_test (test_flush),
-    cmocka_unit_test (test_flush_fails),   cmocka_unit_test (test_flush_loses),
-    cmocka_unit_test (test_begin_and_end),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

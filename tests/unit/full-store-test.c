@@ -49,13 +49,11 @@ start_small (void)
   return f;
 }
 
-static void
-test_reads_go_on (void **state)
+TEST (reads_go_on)
 {
   struct fixture *f = start_small ();
   uint64_t pinned = pin_all (f);
 
-  (void) state;
   expect (f, FAR + 100, 1 * MiB, 0);
   expect (f, PAGE, 512, 2);
   expect (f, PAGE + 512, LARGE - PAGE - 512, 1);
@@ -70,12 +68,10 @@ test_reads_go_on (void **state)
   fixture_stop (f);
 }
 
-static void
-test_shutdown_goes_on (void **state)
+TEST (shutdown_goes_on)
 {
   struct fixture *f = start_small ();
 
-  (void) state;
   pin_all (f);
   mapping_shutdown (f->mapping);
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), -ENOSPC);
@@ -89,8 +85,7 @@ test_shutdown_goes_on (void **state)
 }
 
 /* A writer that waits for memory is not left behind. */
-static void
-test_shutdown_wakes_writer (void **state)
+TEST (shutdown_wakes_writer)
 {
   /* So that it waits for nothing else. */
   struct fixture *f = fixture_start (&(struct fixture_config) {
@@ -99,7 +94,6 @@ test_shutdown_wakes_writer (void **state)
   struct job job = { .op = JOB_WRITE, .buf = data, .count = sizeof data };
   uint64_t offset;
 
-  (void) state;
   /* Nothing fails, but nothing ends either. */
   fake_store_hold (f->fake, STORE_WRITE);
   for (offset = 0; offset < MiB + MiB / 2; offset += LARGE)
@@ -127,14 +121,12 @@ step_until_idle (struct fixture *f)
 /* Who is short of memory asks again and again: a store that fails is left in
  * peace for a while all the same.
  */
-static void
-test_backoff_in_need (void **state)
+TEST (backoff_in_need)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .no_loop = true, .fake_clock = true });
   unsigned i, tries;
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
   for (i = 0; i < 2 * ALL_FAILING; i++)
     put (f, 2 * i * PAGE, PAGE, 1);
@@ -153,15 +145,4 @@ test_backoff_in_need (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_reads_go_on),
-    cmocka_unit_test (test_shutdown_goes_on),
-    cmocka_unit_test (test_shutdown_wakes_writer),
-    cmocka_unit_test (test_backoff_in_need),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -14,12 +14,10 @@
 /* --- what does not wait --- */
 
 /* Nobody is asked on account of hits, whether the client is there or not. */
-static void
-test_hits_do_not_ask (void **state)
+TEST (hits_do_not_ask)
 {
   struct fixture *f = start_gone (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 8 * PAGE, 1);
   put (f, 0, 4 * PAGE, 2);
   put (f, 100, 2000, 2);
@@ -29,12 +27,10 @@ test_hits_do_not_ask (void **state)
 }
 
 /* Once it is known, requests fail without asking: hits, misses and all others. */
-static void
-test_known (void **state)
+TEST (known)
 {
   struct fixture *f = start_gone (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 16 * PAGE, 1);
   put (f, 0, 4 * PAGE, 2);
   gone_known (f);
@@ -77,27 +73,21 @@ test_noticed_by (enum job_op op)
   fixture_stop (f);
 }
 
-static void
-test_read (void **state)
+TEST (read)
 {
-  (void) state;
   test_noticed_by (JOB_READ);
 }
 
-static void
-test_flush (void **state)
+TEST (flush)
 {
-  (void) state;
   test_noticed_by (JOB_FLUSH);
 }
 
 /* At shutdown, when it is no use any more, nobody is asked. */
-static void
-test_shutdown (void **state)
+TEST (shutdown)
 {
   struct fixture *f = start_gone (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, PAGE, 1);
   mapping_shutdown (f->mapping);
   world.gone = true;
@@ -109,14 +99,12 @@ test_shutdown (void **state)
 /* --- what it waits for --- */
 
 /* Room below the limit: it does not stay until there is some. */
-static void
-test_room (void **state)
+TEST (room)
 {
   struct fixture *f = start_gone (&(struct fixture_config) {
     .dirty_limit = 64 * PAGE, .small_folios = true });
   struct job job = write_job (64 * PAGE, 16 * PAGE);
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   atomic_store (&f->conns[1]->pace.clock, 0);
   fill_up (f, 1);
@@ -133,8 +121,7 @@ test_room (void **state)
 }
 
 /* Pacing. */
-static void
-test_pause (void **state)
+TEST (pause)
 {
   struct fixture *f =
     start_gone (&(struct fixture_config) { .dirty_limit = 1024 * PAGE,
@@ -144,7 +131,6 @@ test_pause (void **state)
                                            .wait = hang_up_at_wait });
   uint64_t page = 0;
 
-  (void) state;
   for (; !balance_active (&f->mapping->throttle); page++)
     put (f, page * PAGE, PAGE, 1);
   atomic_store (&f->mapping->throttle.balance.limits.pause_max,
@@ -168,12 +154,10 @@ alloc_late (struct mapping *mapping, unsigned order, bool wait)
   return world.alloc (mapping, order, wait);
 }
 
-static void
-test_memory (void **state)
+TEST (memory)
 {
   struct fixture *f = start_gone (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 8 * PAGE, 1);
   world.alloc = f->mapping->hooks.alloc;
   f->mapping->hooks.alloc = alloc_late;
@@ -239,10 +223,8 @@ second_lock_waits (void)
   fixture_stop (f);
 }
 
-static void
-test_folio_lock (void **state)
+TEST (folio_lock)
 {
-  (void) state;
   second_lock_waits ();
   folio_lock_waits (2 * PAGE + 2048, 512);
   folio_lock_waits (2 * PAGE + 1024, 512);
@@ -250,13 +232,11 @@ test_folio_lock (void **state)
 }
 
 /* The rest of a block, of which it writes a part. */
-static void
-test_part_of_block (void **state)
+TEST (part_of_block)
 {
   struct fixture *f = start_gone (&(struct fixture_config) { 0 });
   struct job job = write_job (10, 1000);
 
-  (void) state;
   store_put (f, 0, 8 * PAGE, 1);
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 0, &job);
@@ -303,30 +283,10 @@ long_write (bool dirty)
   fixture_stop (f);
 }
 
-static void
-test_long (void **state)
+TEST (long)
 {
-  (void) state;
   long_write (false);
   long_write (true);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_hits_do_not_ask),
-    cmocka_unit_test (test_known),
-    cmocka_unit_test (test_read),
-    cmocka_unit_test (test_flush),
-    cmocka_unit_test (test_shutdown),
-    cmocka_unit_test (test_room),
-    cmocka_unit_test (test_pause),
-    cmocka_unit_test (test_memory),
-    cmocka_unit_test (test_folio_lock),
-    cmocka_unit_test (test_part_of_block),
-    cmocka_unit_test (test_long),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -31,12 +31,10 @@ cycle (struct group_commit *gc, uint64_t now, uint64_t took, unsigned released,
     group_commit_join (gc, now);
 }
 
-static void
-test_expects_what_was (void **state)
+TEST (expects_what_was)
 {
   struct group_commit gc = { 0 };
 
-  (void) state;
   /* Nothing is known yet. */
   cycle (&gc, 100 * MS, 10 * MS, 8, 0);
   assert_false (group_commit_hold (&gc, 100 * MS));
@@ -57,13 +55,11 @@ test_expects_what_was (void **state)
 }
 
 /* One client alone never waits for itself. */
-static void
-test_alone (void **state)
+TEST (alone)
 {
   struct group_commit gc = { 0 };
   uint64_t now;
 
-  (void) state;
   for (now = 100 * MS; now < 1000 * MS; now += 100 * MS) {
     cycle (&gc, now, 20 * MS, 1, 1);
     assert_false (group_commit_hold (&gc, now));
@@ -86,10 +82,8 @@ holds_for (uint64_t took, uint64_t wait)
   assert_int_equal (gc.back, wait > 0);
 }
 
-static void
-test_how_long (void **state)
+TEST (how_long)
 {
-  (void) state;
   holds_for (10 * MS, WAIT);
   holds_for (GROUP_COMMIT_MIN * GROUP_COMMIT_PART, GROUP_COMMIT_MIN);
   holds_for (GROUP_COMMIT_MIN * GROUP_COMMIT_PART - 4, 0);
@@ -200,13 +194,11 @@ stop_parts (struct syncs *s)
 }
 
 /* The parts become one. */
-static void
-test_parts_meet (void **state)
+TEST (parts_meet)
 {
   struct syncs s;
   unsigned i;
 
-  (void) state;
   start_parts (&s);
   assert_int_equal (writeback_deadline (&s.f->mapping->wb),
                     atomic_load (&s.f->clock) + WAIT);
@@ -228,12 +220,10 @@ test_parts_meet (void **state)
 }
 
 /* Whoever does not come back is waited for once. */
-static void
-test_nobody_comes (void **state)
+TEST (nobody_comes)
 {
   struct syncs s;
 
-  (void) state;
   start_parts (&s);
   atomic_fetch_add (&s.f->clock, WAIT - 1);
   step (s.f);
@@ -279,12 +269,10 @@ start_writing (struct syncs *s)
                     atomic_load (&f->clock) + WAIT);
 }
 
-static void
-test_written_in_time (void **state)
+TEST (written_in_time)
 {
   struct syncs s;
 
-  (void) state;
   start_writing (&s);
   fake_store_unhold (s.f->fake, STORE_WRITE);
   step (s.f);
@@ -293,12 +281,10 @@ test_written_in_time (void **state)
   stop_parts (&s);
 }
 
-static void
-test_written_late (void **state)
+TEST (written_late)
 {
   struct syncs s;
 
-  (void) state;
   start_writing (&s);
   atomic_fetch_add (&s.f->clock, WAIT);
   until_quiet (s.f);
@@ -317,12 +303,10 @@ test_written_late (void **state)
 /* Nobody starts a flush of the store's own accord that the batch is about to
  * make.
  */
-static void
-test_no_flush_beside (void **state)
+TEST (no_flush_beside)
 {
   struct syncs s;
 
-  (void) state;
   start_parts (&s);
   atomic_store (&s.f->mapping->throttle.balance.limits.unstable, 0);
   step (s.f);
@@ -331,12 +315,10 @@ test_no_flush_beside (void **state)
 }
 
 /* Who waits for room does not wait for clients that may themselves. */
-static void
-test_not_with_waiters (void **state)
+TEST (not_with_waiters)
 {
   struct syncs s;
 
-  (void) state;
   start_parts (&s);
   atomic_fetch_add (&s.f->mapping->throttle.waiters, 1);
   step (s.f);
@@ -349,13 +331,11 @@ test_not_with_waiters (void **state)
 /* The time to wait may be over between the look at it and the setting of the
  * timer: then that is at once.
  */
-static void
-test_over_before_the_timer (void **state)
+TEST (over_before_the_timer)
 {
   struct syncs s;
   uint64_t until;
 
-  (void) state;
   start_parts (&s);
   until = atomic_load (&s.f->clock) + WAIT;
   atomic_store (&s.f->clock, until + 1);
@@ -366,21 +346,4 @@ test_over_before_the_timer (void **state)
   stop_parts (&s);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_expects_what_was),
-    cmocka_unit_test (test_alone),
-    cmocka_unit_test (test_how_long),
-    cmocka_unit_test (test_parts_meet),
-    cmocka_unit_test (test_nobody_comes),
-    cmocka_unit_test (test_written_in_time),
-    cmocka_unit_test (test_written_late),
-    cmocka_unit_test (test_no_flush_beside),
-    cmocka_unit_test (test_not_with_waiters),
-    cmocka_unit_test (test_over_before_the_timer),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -15,15 +15,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 #include "cache/index/index.h"
 #include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define ID 3
 #define ANCHORS 24
@@ -364,13 +360,11 @@ run_workers (struct stress *stress, struct rng *rng)
     pthread_join (workers[i].thread, NULL);
 }
 
-static void
-test_stress (void **state)
+TEST (stress)
 {
   struct rng rng = test_rng ("index, readers against writers");
   struct stress stress = { .env.wake = no_wake };
 
-  (void) state;
   assert_int_equal (
     arena_create (&stress.env, PAGES * PAGE_SIZE, &stress.arena), 0);
   assert_int_equal (index_create (stress.arena, ID, NODES, &stress.index), 0);
@@ -391,12 +385,4 @@ test_stress (void **state)
   arena_destroy (stress.arena);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_stress),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

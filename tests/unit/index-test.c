@@ -8,16 +8,12 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 #include "cache/index/index.h"
 #include "tests/unit/index-model.h"
 #include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define ID 7 /* of the mapping */
 #define MAX_FOLIOS 2000
@@ -291,12 +287,10 @@ run_against_model (enum kind kind, unsigned max_order, struct rng rng)
   arena_destroy (run.arena);
 }
 
-static void
-test_model (void **state)
+TEST (model)
 {
   struct rng rng = test_rng ("index against a sorted array");
 
-  (void) state;
   for (enum kind kind = DENSE; kind <= EDGES; kind++) {
     run_against_model (kind, 0, (struct rng) { rng_next (&rng) });
     run_against_model (kind, MAX_ORDER, (struct rng) { rng_next (&rng) });
@@ -368,12 +362,10 @@ small_has (struct small *small, uint64_t page)
   return folio != NULL;
 }
 
-static void
-test_no_nodes (void **state)
+TEST (no_nodes)
 {
   struct small small;
 
-  (void) state;
   small_create (&small, 16, 2);
   assert_int_equal (index_free_nodes (small.index), 2);
   assert_int_equal (small_insert (&small, 0, 0), 0);
@@ -403,12 +395,10 @@ test_no_nodes (void **state)
 }
 
 /* With no nodes at all there is room for one folio. */
-static void
-test_only_root (void **state)
+TEST (only_root)
 {
   struct small small;
 
-  (void) state;
   small_create (&small, 4, 0);
   assert_int_equal (small_insert (&small, DISK_PAGES - 1, 0), 0);
   assert_int_equal (small_insert (&small, 0, 0), -ENOSPC);
@@ -419,12 +409,10 @@ test_only_root (void **state)
 }
 
 /* Nodes come back without index_reclaim_nodes too. */
-static void
-test_grace_by_itself (void **state)
+TEST (grace_by_itself)
 {
   struct small small;
 
-  (void) state;
   small_create (&small, 4, 1);
   for (unsigned i = 0; i < 3; i++) {
     assert_int_equal (small_insert (&small, 1, 0), 0);
@@ -439,14 +427,12 @@ test_grace_by_itself (void **state)
 }
 
 /* 256 MiB of single pages, scattered over 64 TiB. */
-static void
-test_node_count (void **state)
+TEST (node_count)
 {
   struct rng rng = test_rng ("index nodes of scattered pages");
   uint32_t folios = 65536, nodes = 65536, used;
   struct small small;
 
-  (void) state;
   small_create (&small, folios, nodes);
   for (uint32_t i = 0; i < folios;) {
     int r = small_insert (&small, rng_below (&rng, UINT64_C (1) << 34), 0);
@@ -464,13 +450,11 @@ test_node_count (void **state)
 
 /* --- cases --- */
 
-static void
-test_wide_entries (void **state)
+TEST (wide_entries)
 {
   struct small small;
   struct folio *folio;
 
-  (void) state;
   small_create (&small, 2048, 16);
   assert_int_equal (small_insert (&small, 512, 9), 0);
   assert_int_equal (small_insert (&small, 768, 8), -EEXIST);
@@ -500,14 +484,4 @@ test_wide_entries (void **state)
   small_destroy (&small);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_model),      cmocka_unit_test (test_no_nodes),
-    cmocka_unit_test (test_only_root),  cmocka_unit_test (test_grace_by_itself),
-    cmocka_unit_test (test_node_count), cmocka_unit_test (test_wide_entries),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,14 +6,11 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/iomap.h"
+#include "tests/unit/test.h"
 
 /* Mappings of 100 bytes each, at multiples of 100; all calls are counted. */
 struct test_fs {
@@ -74,15 +71,13 @@ static const struct iomap_ops test_ops = {
   .valid = test_valid,
 };
 
-static void
-a_range_is_walked_mapping_by_mapping (void **state)
+TEST (a_range_is_walked_mapping_by_mapping)
 {
   struct test_fs t = { .fs.ops = &test_ops };
   const uint64_t lengths[] = { 50, 100, 75 };
   struct iomap_iter iter;
   int r, i = 0;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 150, 225, IOMAP_WRITE);
   while ((r = iomap_iter_next (&iter)) > 0) {
     assert_int_equal (iomap_iter_length (&iter), lengths[i]);
@@ -102,13 +97,11 @@ a_range_is_walked_mapping_by_mapping (void **state)
   assert_int_equal (t.ends, 3);
 }
 
-static void
-nothing_done_asks_for_the_same_place_again (void **state)
+TEST (nothing_done_asks_for_the_same_place_again)
 {
   struct test_fs t = { .fs.ops = &test_ops };
   struct iomap_iter iter;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 10, 20, 0);
   assert_int_equal (iomap_iter_next (&iter), 1);
   assert_true (iomap_iter_valid (&iter));
@@ -128,13 +121,11 @@ nothing_done_asks_for_the_same_place_again (void **state)
   assert_int_equal (t.ends, 3);
 }
 
-static void
-stopping_ends_the_mapping_once (void **state)
+TEST (stopping_ends_the_mapping_once)
 {
   struct test_fs t = { .fs.ops = &test_ops };
   struct iomap_iter iter;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 0, 500, 0);
   iomap_iter_stop (&iter); /* before the first: nothing to end */
   assert_int_equal (t.ends, 0);
@@ -147,13 +138,11 @@ stopping_ends_the_mapping_once (void **state)
   assert_int_equal (t.end_written, 30);
 }
 
-static void
-an_error_of_begin_is_returned_with_nothing_open (void **state)
+TEST (an_error_of_begin_is_returned_with_nothing_open)
 {
   struct test_fs t = { .fs.ops = &test_ops, .fail_at = 2 };
   struct iomap_iter iter;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 0, 500, 0);
   assert_int_equal (iomap_iter_next (&iter), 1);
   iter.processed = 100;
@@ -164,43 +153,26 @@ an_error_of_begin_is_returned_with_nothing_open (void **state)
   assert_int_equal (iter.pos, 100);
 }
 
-static void
-an_empty_range_has_no_mappings (void **state)
+TEST (an_empty_range_has_no_mappings)
 {
   struct test_fs t = { .fs.ops = &test_ops };
   struct iomap_iter iter;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 100, 0, 0);
   assert_int_equal (iomap_iter_next (&iter), 0);
   assert_int_equal (t.begins, 0);
 }
 
-static void
-end_is_optional (void **state)
+TEST (end_is_optional)
 {
   const struct iomap_ops no_end = { .begin = test_begin };
   struct test_fs t = { .fs.ops = &no_end };
   struct iomap_iter iter;
 
-  (void) state;
   iomap_iter_init (&iter, &t.fs, 0, 50, 0);
   assert_int_equal (iomap_iter_next (&iter), 1);
   iter.processed = 50;
   assert_int_equal (iomap_iter_next (&iter), 0);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_range_is_walked_mapping_by_mapping),
-    cmocka_unit_test (nothing_done_asks_for_the_same_place_again),
-    cmocka_unit_test (stopping_ends_the_mapping_once),
-    cmocka_unit_test (an_error_of_begin_is_returned_with_nothing_open),
-    cmocka_unit_test (an_empty_range_has_no_mappings),
-    cmocka_unit_test (end_is_optional),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -99,6 +99,8 @@ UNIT_TESTS += \
 	$(NULL)
 endif
 
+EXTRA_DIST += unit/test.h
+
 # Of code that knows of no threads, or in which one thread does it all; others test
 # the same code with more.
 NO_THREADS = \

@@ -8,10 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +17,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "plugin/log.h"
+#include "tests/unit/test.h"
 
 /* The C library's, stood in for; <syslog.h> has macros in env.h's way. */
 extern void syslog (int priority, const char *fmt, ...);
@@ -118,10 +114,8 @@ expect (enum log_level level, int by, const char *words)
     assert_string_equal (said[i], i == by ? words : "");
 }
 
-static void
-test_stderr (void **state)
+TEST (stderr)
 {
-  (void) state;
   expect (LOG_INFO, BY_STDERR,
           "nbdkit: folio: a word\n"); /* before any start */
   log_start (CMDLINE_LOG_DEFAULT, false);
@@ -132,10 +126,8 @@ test_stderr (void **state)
   expect (LOG_INFO, BY_STDERR, "nbdkit: folio: a word\n");
 }
 
-static void
-test_syslog (void **state)
+TEST (syslog)
 {
-  (void) state;
   log_start (CMDLINE_LOG_DEFAULT, true);
   expect (LOG_INFO, BY_SYSLOG, "folio: a word");
   assert_int_equal (priority, 3 << 3 | 6); /* a daemon's, informational */
@@ -144,22 +136,18 @@ test_syslog (void **state)
   expect (LOG_INFO, BY_SYSLOG, "folio: a word");
 }
 
-static void
-test_nowhere (void **state)
+TEST (nowhere)
 {
-  (void) state;
   log_start (CMDLINE_LOG_NULL, false);
   expect (LOG_INFO, -1, "");
   expect (LOG_ERROR, BY_ERROR, "folio: a word"); /* nbdkit drops it */
 }
 
 /* The last test: there is no way back. */
-static void
-test_bypass (void **state)
+TEST (bypass)
 {
   char line[64];
 
-  (void) state;
   log_bypass ();
   log_start (CMDLINE_LOG_STDERR, false);
   expect (LOG_INFO, BY_STDERR, "nbdkit: folio: a word\n");
@@ -173,15 +161,4 @@ test_bypass (void **state)
   expect (LOG_ERROR, BY_SYSLOG, line);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_stderr),
-    cmocka_unit_test (test_syslog),
-    cmocka_unit_test (test_nowhere),
-    cmocka_unit_test (test_bypass),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

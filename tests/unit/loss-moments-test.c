@@ -162,18 +162,14 @@ lose_at_each (unsigned gap, unsigned stride, int error)
 }
 
 /* Under sanitizers, at every fifth. */
-static void
-test_at_each_step (void **state)
+TEST (at_each_step)
 {
-  (void) state;
   assert_true (lose_at_each (0, 5 / share (5), 0) > 10);
 }
 
 /* And once more, while the first settles. */
-static void
-test_twice (void **state)
+TEST (twice)
 {
-  (void) state;
   lose_at_each (1, 7, 0);
   lose_at_each (3, 7, 0);
   lose_at_each (7, 7, 0);
@@ -238,10 +234,8 @@ lose_at (moment_fn *moment, moment_fn *then)
   fixture_stop (f);
 }
 
-static void
-test_at_each_moment (void **state)
+TEST (at_each_moment)
 {
-  (void) state;
   lose_at (tagging, NULL);
   lose_at (sending, NULL);
   lose_at (draining, NULL);
@@ -253,10 +247,8 @@ test_at_each_moment (void **state)
 }
 
 /* A flush fails besides. */
-static void
-test_with_failure (void **state)
+TEST (with_failure)
 {
-  (void) state;
   lose_at_each (0, 37, -EIO);
   lose_at_each (5, 41, -EIO);
 }
@@ -349,10 +341,8 @@ at_random (const struct fixture_config *config)
   free (m);
 }
 
-static void
-test_at_random (void **state)
+TEST (at_random)
 {
-  (void) state;
   at_random (
     &(struct fixture_config) { .disk_size = DISK, .cache_size = 13 * MiB });
   at_random (&(struct fixture_config) { .disk_size = DISK,
@@ -365,16 +355,4 @@ test_at_random (void **state)
                                         .mode = CACHE_WRITETHROUGH });
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_at_each_step),
-    cmocka_unit_test (test_twice),
-    cmocka_unit_test (test_at_each_moment),
-    cmocka_unit_test (test_with_failure),
-    cmocka_unit_test (test_at_random),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -16,13 +16,11 @@
 #define PAGE ((uint64_t) PAGE_SIZE)
 
 /* Written, not flushed, and lost: written again without anybody's help. */
-static void
-test_unstable (void **state)
+TEST (unstable)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
 
-  (void) state;
   put (f, 0, 100 * PAGE, 1);
   put (f, 3 * MiB + 512, 1024, 1);
   lose (f);
@@ -35,14 +33,12 @@ test_unstable (void **state)
 }
 
 /* The same, if a flush comes first. */
-static void
-test_unstable_then_flush (void **state)
+TEST (unstable_then_flush)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   unsigned i;
 
-  (void) state;
   for (i = 1; i <= 20; i++) {
     put (f, 0, 100 * PAGE, i);
     lose (f);
@@ -55,12 +51,10 @@ test_unstable_then_flush (void **state)
 }
 
 /* What is durable is not written again. */
-static void
-test_durable (void **state)
+TEST (durable)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 100 * PAGE, 1);
   flush_ok (f, 0);
   check_flushed (f);
@@ -74,13 +68,11 @@ test_durable (void **state)
 /* Some of a write in flight may have been lost even if the store says that it
  * was done: it is written once more.
  */
-static void
-test_write_in_flight (void **state)
+TEST (write_in_flight)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &flush);
@@ -122,8 +114,7 @@ catching_submit (struct store *store, struct store_req **reqs, unsigned n)
   store_below->submit (store, reqs, n);
 }
 
-static void
-test_write_told_late (void **state)
+TEST (write_told_late)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
@@ -133,7 +124,6 @@ test_write_told_late (void **state)
     .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = CACHE_FUA
   };
 
-  (void) state;
   put (f, 3 * MiB, PAGE, 1);
   store_below = f->fake->store.ops;
   ops.submit = catching_submit;
@@ -152,14 +142,12 @@ test_write_told_late (void **state)
 }
 
 /* The flush in flight fails at the store, for nobody else. */
-static void
-test_flush_in_flight (void **state)
+TEST (flush_in_flight)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &flush);
@@ -194,12 +182,10 @@ losing_flush (struct fs *fs, struct store_req *req)
   below->flush (fs, req);
 }
 
-static void
-test_just_before_flush (void **state)
+TEST (just_before_flush)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   below = f->raw_ops;
   f->ops.flush = losing_flush;
   atomic_store (&lose_before_flush, true);
@@ -211,13 +197,11 @@ test_just_before_flush (void **state)
 }
 
 /* A batch that waits for the flush before it, and that flush. */
-static void
-test_waiting_batch (void **state)
+TEST (waiting_batch)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flushes[2] = { { .op = JOB_FLUSH }, { .op = JOB_FLUSH } };
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &flushes[0]);
@@ -258,10 +242,8 @@ fua (enum cache_mode mode, enum store_op held)
   stop_unbothered (f);
 }
 
-static void
-test_fua (void **state)
+TEST (fua)
 {
-  (void) state;
   fua (CACHE_WRITEBACK, STORE_WRITE);
   fua (CACHE_WRITEBACK, STORE_FLUSH);
   fua (CACHE_WRITETHROUGH, STORE_WRITE);
@@ -271,12 +253,10 @@ test_fua (void **state)
 }
 
 /* At shutdown nobody comes back to ask once more. */
-static void
-test_shutdown (void **state)
+TEST (shutdown)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   below = f->raw_ops;
   f->ops.flush = losing_flush;
   atomic_store (&lose_before_flush, true);
@@ -294,12 +274,10 @@ test_shutdown (void **state)
 }
 
 /* Nothing was unsaved: the disk can be closed though its store is gone. */
-static void
-test_shutdown_saved (void **state)
+TEST (shutdown_saved)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 100 * PAGE, 1);
   flush_ok (f, 0);
   fake_store_clear (f->fake);
@@ -313,12 +291,10 @@ test_shutdown_saved (void **state)
 }
 
 /* A store that gives up, and is back. */
-static void
-test_back (void **state)
+TEST (back)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 100 * PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -334,23 +310,4 @@ test_back (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_unstable),
-    cmocka_unit_test (test_unstable_then_flush),
-    cmocka_unit_test (test_durable),
-    cmocka_unit_test (test_write_in_flight),
-    cmocka_unit_test (test_write_told_late),
-    cmocka_unit_test (test_flush_in_flight),
-    cmocka_unit_test (test_just_before_flush),
-    cmocka_unit_test (test_waiting_batch),
-    cmocka_unit_test (test_fua),
-    cmocka_unit_test (test_shutdown),
-    cmocka_unit_test (test_shutdown_saved),
-    cmocka_unit_test (test_back),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

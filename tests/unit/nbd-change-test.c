@@ -6,19 +6,16 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 static void
 start (struct nbd_rig *rig)
@@ -54,8 +51,7 @@ load_while_it_becomes (struct nbd_rig *rig, struct rng *rng,
   nbd_load_stop (load);
 }
 
-static void
-one_that_does_less_is_asked_for_less (void **state)
+TEST (one_that_does_less_is_asked_for_less)
 {
   struct rng rng = test_rng ("comes back and does less");
   struct nbd_rig rig;
@@ -76,7 +72,6 @@ one_that_does_less_is_asked_for_less (void **state)
                                NULL };
   char buf[512] = "";
 
-  (void) state;
   start (&rig);
   load_while_it_becomes (&rig, &rng, args);
   assert_int_equal (nbd_store_of (rig.store)->session->n, 1);
@@ -87,15 +82,13 @@ one_that_does_less_is_asked_for_less (void **state)
 }
 
 /* Nothing is read or written behind what it was. */
-static void
-one_that_has_grown_goes_on_as_it_was (void **state)
+TEST (one_that_has_grown_goes_on_as_it_was)
 {
   struct rng rng = test_rng ("comes back and has grown");
   struct nbd_rig rig;
   const char *const args[] = { "file", rig.disk, NULL };
   uint8_t buf[4096], zero[4096] = { 0 };
 
-  (void) state;
   start (&rig);
   assert_int_equal (truncate (rig.disk, LOAD_DISK + MIB), 0);
   load_while_it_becomes (&rig, &rng, args);
@@ -110,13 +103,4 @@ one_that_has_grown_goes_on_as_it_was (void **state)
   finish (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (one_that_does_less_is_asked_for_less),
-    cmocka_unit_test (one_that_has_grown_goes_on_as_it_was),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

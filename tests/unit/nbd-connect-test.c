@@ -10,20 +10,17 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
+#include "tests/unit/test.h"
 
 /* ------------------------------------------------------- an export comes back */
 
@@ -65,25 +62,21 @@ refused (const struct nbd_store *nbd, struct export_facts now,
     fail_msg ("%s", why);
 }
 
-static void
-more_than_before_is_no_obstacle (void **state)
+TEST (more_than_before_is_no_obstacle)
 {
   struct nbd_store nbd = { .facts = least, .connections = 1 };
 
-  (void) state;
   taken (&nbd, least);
   taken (&nbd, all);
   nbd.store.geo.readonly = true;
   taken (&nbd, all);
 }
 
-static void
-less_than_before_is_refused (void **state)
+TEST (less_than_before_is_refused)
 {
   const struct nbd_store nbd = { .facts = all, .connections = 4 };
   struct export_facts now;
 
-  (void) state;
   taken (&nbd, all);
 #define REFUSED(field, value, reason)                                          \
   (now = all, now.field = (value), refused (&nbd, now, reason))
@@ -96,13 +89,11 @@ less_than_before_is_refused (void **state)
 }
 
 /* It is asked for less, then, or in another way. */
-static void
-what_makes_no_more_difference_than_time_may_be_lost (void **state)
+TEST (what_makes_no_more_difference_than_time_may_be_lost)
 {
   struct nbd_store nbd = { .facts = all, .connections = 4 };
   struct export_facts now;
 
-  (void) state;
 #define TAKEN(field, value) (now = all, now.field = (value), taken (&nbd, now))
   TAKEN (fua, false);
   TAKEN (fast_zero, false);
@@ -118,13 +109,11 @@ what_makes_no_more_difference_than_time_may_be_lost (void **state)
   refused (&nbd, now, "able to do FUA");
 }
 
-static void
-what_is_not_used_may_be_lost (void **state)
+TEST (what_is_not_used_may_be_lost)
 {
   struct nbd_store nbd = { .facts = all, .connections = 1 };
   struct export_facts now = all;
 
-  (void) state;
   now = least;
   now.max_block = MAX_PAYLOAD;
   refused (&nbd, now, "read-only");
@@ -133,13 +122,11 @@ what_is_not_used_may_be_lost (void **state)
 }
 
 /* What is behind what it was is not used. */
-static void
-a_larger_one_is_taken (void **state)
+TEST (a_larger_one_is_taken)
 {
   struct nbd_store nbd = { .facts = all, .connections = 1 };
   struct export_facts now = all;
 
-  (void) state;
   now.size = MIB + 512;
   taken (&nbd, now);
   nbd.facts.min_block = 4096;
@@ -153,13 +140,11 @@ a_larger_one_is_taken (void **state)
 }
 
 /* Its last part could not be written. */
-static void
-larger_blocks_have_to_fit_the_size (void **state)
+TEST (larger_blocks_have_to_fit_the_size)
 {
   struct nbd_store nbd = { .facts = all, .connections = 1 };
   struct export_facts now = all;
 
-  (void) state;
   nbd.facts.size = MIB + 100;
   now.size = 2 * MIB;
   now.min_block = 4;
@@ -168,12 +153,10 @@ larger_blocks_have_to_fit_the_size (void **state)
   refused (&nbd, now, "512 or multiples");
 }
 
-static void
-two_connections_have_what_both_have (void **state)
+TEST (two_connections_have_what_both_have)
 {
   struct export_facts facts = all;
 
-  (void) state;
   export_join (&facts, &least);
   assert_memory_equal (
     &facts,
@@ -314,8 +297,7 @@ option_of (int fd, int level, int name)
 }
 
 /* A dead host is; a live one that does not read for long keeps its connection. */
-static void
-a_silent_host_is_asked_whether_it_lives (void **state)
+TEST (a_silent_host_is_asked_whether_it_lives)
 {
   struct server server = { .early = false };
   struct nbd_handle *handle;
@@ -323,7 +305,6 @@ a_silent_host_is_asked_whether_it_lives (void **state)
   struct nbd_rig rig;
   int fd;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   start_server (&server, &rig);
@@ -361,15 +342,13 @@ late_now (struct env *env)
   return now;
 }
 
-static void
-a_server_that_talks_is_not_listened_to_for_ever (void **state)
+TEST (a_server_that_talks_is_not_listened_to_for_ever)
 {
   struct server server = { .early = true };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   talker = &server;
   start_server (&server, &rig);
@@ -382,20 +361,4 @@ a_server_that_talks_is_not_listened_to_for_ever (void **state)
   nbd_rig_exit (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (more_than_before_is_no_obstacle),
-    cmocka_unit_test (less_than_before_is_refused),
-    cmocka_unit_test (what_is_not_used_may_be_lost),
-    cmocka_unit_test (what_makes_no_more_difference_than_time_may_be_lost),
-    cmocka_unit_test (a_larger_one_is_taken),
-    cmocka_unit_test (larger_blocks_have_to_fit_the_size),
-    cmocka_unit_test (two_connections_have_what_both_have),
-    cmocka_unit_test (a_silent_host_is_asked_whether_it_lives),
-    cmocka_unit_test (a_server_that_talks_is_not_listened_to_for_ever),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

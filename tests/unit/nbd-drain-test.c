@@ -10,10 +10,7 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +19,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
+#include "tests/unit/test.h"
 
 #define MAX_CLIENTS 4
 #define MAX_HELD 4
@@ -354,13 +351,11 @@ check_given_up (struct server *server)
   nbd_rig_await_error (&server->rig, "an old connection does not end");
 }
 
-static void
-an_old_write_is_waited_for_until_it_is_answered (void **state)
+TEST (an_old_write_is_waited_for_until_it_is_answered)
 {
   struct server *server = start (false);
   struct pending write;
 
-  (void) state;
   start_write (server, &write);
   nbd_rig_lose (&server->rig);
   assert_true (open_for_more (&server->clients[0]));
@@ -371,13 +366,11 @@ an_old_write_is_waited_for_until_it_is_answered (void **state)
   finish (server);
 }
 
-static void
-an_old_write_is_waited_for_until_the_server_hangs_up (void **state)
+TEST (an_old_write_is_waited_for_until_the_server_hangs_up)
 {
   struct server *server = start (false);
   struct pending write;
 
-  (void) state;
   start_write (server, &write);
   nbd_rig_lose (&server->rig);
   check_held (server, &write);
@@ -388,13 +381,11 @@ an_old_write_is_waited_for_until_the_server_hangs_up (void **state)
 }
 
 /* Or for so long. */
-static void
-an_old_write_that_is_not_answered_is_told_of (void **state)
+TEST (an_old_write_that_is_not_answered_is_told_of)
 {
   struct server *server = start (false);
   struct pending write;
 
-  (void) state;
   start_write (server, &write);
   nbd_rig_lose (&server->rig);
   check_held (server, &write);
@@ -407,14 +398,12 @@ an_old_write_that_is_not_answered_is_told_of (void **state)
 /* The read goes again at once.  What the old connection brings for it comes too
  * late, and its memory may be another's.
  */
-static void
-an_old_answer_to_a_read_is_thrown_away (void **state)
+TEST (an_old_answer_to_a_read_is_thrown_away)
 {
   struct server *server = start (false);
   struct client *old = &server->clients[0];
   struct pending write, read;
 
-  (void) state;
   start_write (server, &write);
   pending_start (&server->rig, &read, STORE_READ, 0, MIB, 0xee);
   UNTIL (old->reads == 1);
@@ -431,13 +420,11 @@ an_old_answer_to_a_read_is_thrown_away (void **state)
   finish (server);
 }
 
-static void
-old_reads_are_not_waited_for (void **state)
+TEST (old_reads_are_not_waited_for)
 {
   struct server *server = start (false);
   struct pending write, read;
 
-  (void) state;
   pending_start (&server->rig, &read, STORE_READ, 0, MIB, 0xee);
   UNTIL (server->clients[0].reads == 1);
   nbd_rig_lose (&server->rig);
@@ -481,8 +468,7 @@ start_much (struct server *server, struct much *much)
 /* The message that was cut is never complete; but the one before it was, and the
  * end of a message that is cut would have the server close the connection.
  */
-static void
-a_message_that_is_cut_has_no_end (void **state)
+TEST (a_message_that_is_cut_has_no_end)
 {
   struct server *server = start (true);
   struct client *old = &server->clients[0];
@@ -490,7 +476,6 @@ a_message_that_is_cut_has_no_end (void **state)
   struct pending write;
   int unread;
 
-  (void) state;
   start_write (server, &write);
   start_much (server, &much);
   nbd_rig_lose (&server->rig);
@@ -510,17 +495,4 @@ a_message_that_is_cut_has_no_end (void **state)
   free (much.iov.iov_base);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (an_old_write_is_waited_for_until_it_is_answered),
-    cmocka_unit_test (an_old_write_is_waited_for_until_the_server_hangs_up),
-    cmocka_unit_test (an_old_write_that_is_not_answered_is_told_of),
-    cmocka_unit_test (an_old_answer_to_a_read_is_thrown_away),
-    cmocka_unit_test (old_reads_are_not_waited_for),
-    cmocka_unit_test (a_message_that_is_cut_has_no_end),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

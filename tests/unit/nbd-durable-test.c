@@ -7,16 +7,13 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
+#include "tests/unit/test.h"
 
 /* A server of 1 MiB that does these, or not, and notes in rig->disk what it is asked
  * for that changes something.
@@ -65,14 +62,12 @@ asked (struct nbd_rig *rig, const char *want)
   assert_string_equal (got, want);
 }
 
-static void
-without_flush_all_is_written_with_fua (void **state)
+TEST (without_flush_all_is_written_with_fua)
 {
   struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[8192] = "";
 
-  (void) state;
   serve (&rig, "can_flush=exit 3", "can_fua=echo native");
   o = nbd_rig_options (&rig);
   nbd_rig_open (&rig, &o);
@@ -91,14 +86,12 @@ without_flush_all_is_written_with_fua (void **state)
 }
 
 /* With flush, FUA is for what asks for it. */
-static void
-with_flush_fua_is_what_was_asked_for (void **state)
+TEST (with_flush_fua_is_what_was_asked_for)
 {
   struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[512] = "";
 
-  (void) state;
   serve (&rig, "can_flush=exit 0", "can_fua=echo native");
   o = nbd_rig_options (&rig);
   nbd_rig_open (&rig, &o);
@@ -110,14 +103,12 @@ with_flush_fua_is_what_was_asked_for (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-without_either_it_is_refused (void **state)
+TEST (without_either_it_is_refused)
 {
   char message[600] = "";
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   serve_without_either (&rig);
   o = nbd_rig_options (&rig);
   assert_int_equal (
@@ -133,14 +124,12 @@ without_either_it_is_refused (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-without_either_it_is_used_if_the_user_knows (void **state)
+TEST (without_either_it_is_used_if_the_user_knows)
 {
   struct nbd_store_options o;
   struct nbd_rig rig;
   char buf[512] = "";
 
-  (void) state;
   serve_without_either (&rig);
   o = nbd_rig_options (&rig);
   o.unsafe_no_flush = true;
@@ -157,13 +146,11 @@ without_either_it_is_used_if_the_user_knows (void **state)
 }
 
 /* It does no harm where it is not needed. */
-static void
-no_warning_if_it_can (void **state)
+TEST (no_warning_if_it_can)
 {
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   serve (&rig, "can_flush=exit 0", "can_fua=echo none");
   o = nbd_rig_options (&rig);
   o.unsafe_no_flush = true;
@@ -173,16 +160,4 @@ no_warning_if_it_can (void **state)
   nbd_rig_exit (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (without_flush_all_is_written_with_fua),
-    cmocka_unit_test (with_flush_fua_is_what_was_asked_for),
-    cmocka_unit_test (without_either_it_is_refused),
-    cmocka_unit_test (without_either_it_is_used_if_the_user_knows),
-    cmocka_unit_test (no_warning_if_it_can),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -7,21 +7,18 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 static void
 start (struct nbd_rig *rig, uint64_t retry)
@@ -44,8 +41,7 @@ finish (struct nbd_rig *rig)
 
 /* ---------------------------------------------------------------- restarts */
 
-static void
-a_server_killed_under_load_goes_unnoticed (void **state)
+TEST (a_server_killed_under_load_goes_unnoticed)
 {
   struct rng rng = test_rng ("killed under load");
   struct nbd_rig rig;
@@ -54,7 +50,6 @@ a_server_killed_under_load_goes_unnoticed (void **state)
   uint64_t done;
   int i;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   load = nbd_load_start (&rig, &rng, 0);
   for (i = 0; i < 10; i++) {
@@ -71,14 +66,12 @@ a_server_killed_under_load_goes_unnoticed (void **state)
   finish (&rig);
 }
 
-static void
-requests_wait_while_the_server_is_down (void **state)
+TEST (requests_wait_while_the_server_is_down)
 {
   struct pending write, flush, read;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -97,14 +90,12 @@ requests_wait_while_the_server_is_down (void **state)
 }
 
 /* What was sent and not answered is sent again, but for a flush. */
-static void
-what_was_in_flight_is_sent_again_and_a_flush_fails (void **state)
+TEST (what_was_in_flight_is_sent_again_and_a_flush_fails)
 {
   struct pending write, flush;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
@@ -162,8 +153,7 @@ exists (struct nbd_rig *rig, const char *name)
  * the server when a new connection is there.  Nothing is written there until
  * the old one has come to its end, or the old write could land on a newer one.
  */
-static void
-nothing_is_written_before_the_old_connection_has_ended (void **state)
+TEST (nothing_is_written_before_the_old_connection_has_ended)
 {
   struct nbd_store_options o;
   struct pending write;
@@ -172,7 +162,6 @@ nothing_is_written_before_the_old_connection_has_ended (void **state)
   char go[100];
   int i;
 
-  (void) state;
   nbd_rig_init (&rig);
   serve_slow_first_write (&rig);
   o = nbd_rig_options (&rig);
@@ -212,8 +201,7 @@ let_it_end (struct nbd_rig *rig)
   nbd_rig_await_end (rig);
 }
 
-static void
-a_request_that_kills_the_server_is_given_up (void **state)
+TEST (a_request_that_kills_the_server_is_given_up)
 {
   char pread[400];
   const char *args[] = { "eval", "thread_model=echo parallel",
@@ -223,7 +211,6 @@ a_request_that_kills_the_server_is_given_up (void **state)
   struct pending p;
   int i;
 
-  (void) state;
   nbd_rig_init (&rig);
   snprintf (pread, sizeof pread,
             "pread=if [ $4 -gt 0 ]; then"
@@ -275,15 +262,13 @@ pass_time_until_over (struct nbd_rig *rig, struct pending *p)
   return pending_wait (p);
 }
 
-static void
-an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
+TEST (an_outage_longer_than_retry_fails_requests_until_it_is_over)
 {
   struct pending write;
   struct nbd_rig rig;
   unsigned changed;
   uint8_t byte;
 
-  (void) state;
   start_without_time (&rig);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -301,13 +286,11 @@ an_outage_longer_than_retry_fails_requests_until_it_is_over (void **state)
   finish (&rig);
 }
 
-static void
-without_retry_requests_fail_at_once (void **state)
+TEST (without_retry_requests_fail_at_once)
 {
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 0);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -339,13 +322,11 @@ start_shutting_down (struct nbd_rig *rig, uint64_t retry)
 }
 
 /* For as long as retry says, however often the server says so meanwhile. */
-static void
-a_server_that_shuts_down_is_waited_for (void **state)
+TEST (a_server_that_shuts_down_is_waited_for)
 {
   struct pending read;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   rig.hasten = true;
@@ -359,14 +340,12 @@ a_server_that_shuts_down_is_waited_for (void **state)
   finish (&rig);
 }
 
-static void
-a_server_that_shuts_down_for_too_long_is_an_outage (void **state)
+TEST (a_server_that_shuts_down_for_too_long_is_an_outage)
 {
   struct nbd_rig rig;
   uint8_t byte;
   int r;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   rig.hasten = true;
@@ -379,15 +358,13 @@ a_server_that_shuts_down_for_too_long_is_an_outage (void **state)
 }
 
 /* Stopped, it neither answers nor closes the connection. */
-static void
-a_server_that_hangs_is_an_outage (void **state)
+TEST (a_server_that_hangs_is_an_outage)
 {
   struct pending write;
   struct nbd_rig rig;
   unsigned changed;
   uint8_t byte;
 
-  (void) state;
   start_without_time (&rig);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
@@ -406,14 +383,12 @@ a_server_that_hangs_is_an_outage (void **state)
 
 /* ------------------------------------------------------------- another export */
 
-static void
-an_export_of_another_size_is_not_used (void **state)
+TEST (an_export_of_another_size_is_not_used)
 {
   struct pending write;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -428,15 +403,13 @@ an_export_of_another_size_is_not_used (void **state)
   finish (&rig);
 }
 
-static void
-an_export_with_other_flags_is_not_used (void **state)
+TEST (an_export_with_other_flags_is_not_used)
 {
   const char *args[] = { "-r", "file", NULL, NULL };
   struct pending write;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -453,13 +426,11 @@ an_export_with_other_flags_is_not_used (void **state)
 
 /* ------------------------------------------------------------------- the end */
 
-static void
-a_store_that_is_down_can_be_closed (void **state)
+TEST (a_store_that_is_down_can_be_closed)
 {
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, 3600 * NSEC_PER_SEC);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_kill (&rig, SIGKILL);
@@ -468,14 +439,12 @@ a_store_that_is_down_can_be_closed (void **state)
 }
 
 /* The sockets do not end and the connector gets no answer. */
-static void
-a_store_that_hangs_can_be_closed (void **state)
+TEST (a_store_that_hangs_can_be_closed)
 {
   struct pending read;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start_without_time (&rig);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   nbd_rig_freeze (&rig);
@@ -485,26 +454,4 @@ a_store_that_hangs_can_be_closed (void **state)
   finish (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_server_killed_under_load_goes_unnoticed),
-    cmocka_unit_test (requests_wait_while_the_server_is_down),
-    cmocka_unit_test (what_was_in_flight_is_sent_again_and_a_flush_fails),
-    cmocka_unit_test (nothing_is_written_before_the_old_connection_has_ended),
-    cmocka_unit_test (a_request_that_kills_the_server_is_given_up),
-    cmocka_unit_test (
-      an_outage_longer_than_retry_fails_requests_until_it_is_over),
-    cmocka_unit_test (without_retry_requests_fail_at_once),
-    cmocka_unit_test (a_server_that_shuts_down_is_waited_for),
-    cmocka_unit_test (a_server_that_shuts_down_for_too_long_is_an_outage),
-    cmocka_unit_test (a_server_that_hangs_is_an_outage),
-    cmocka_unit_test (an_export_of_another_size_is_not_used),
-    cmocka_unit_test (an_export_with_other_flags_is_not_used),
-    cmocka_unit_test (a_store_that_is_down_can_be_closed),
-    cmocka_unit_test (a_store_that_hangs_can_be_closed),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -8,19 +8,16 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
 #include "tests/unit/nbd-rig.h"
+#include "tests/unit/test.h"
 
 #define RETRY 8 /* ticks */
 
@@ -122,8 +119,7 @@ has_session (struct nbd_rig *rig)
  * longer ago than retry when the old connection has ended and what was held
  * goes: but the server could not have answered that before.
  */
-static void
-what_was_held_has_its_time_to_be_answered (void **state)
+TEST (what_was_held_has_its_time_to_be_answered)
 {
   static const char *const args[] = {
     "eval",
@@ -140,7 +136,6 @@ what_was_held_has_its_time_to_be_answered (void **state)
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, args, 4);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
@@ -197,12 +192,10 @@ check_slow (struct nbd_rig *rig, enum store_op op, unsigned flags)
   forget (rig, "begun");
 }
 
-static void
-what_takes_longer_than_retry_is_no_outage (void **state)
+TEST (what_takes_longer_than_retry_is_no_outage)
 {
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, slow_args, 4);
   check_slow (&rig, STORE_FLUSH, 0);
   check_slow (&rig, STORE_ZERO, 0);
@@ -216,14 +209,12 @@ what_takes_longer_than_retry_is_no_outage (void **state)
 }
 
 /* The server was not out of reach before. */
-static void
-a_loss_in_a_long_zero_is_no_outage_yet (void **state)
+TEST (a_loss_in_a_long_zero_is_no_outage_yet)
 {
   struct pending zero;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, slow_args, 4);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
@@ -236,8 +227,7 @@ a_loss_in_a_long_zero_is_no_outage_yet (void **state)
   finish (&rig);
 }
 
-static void
-what_a_long_flush_held_up_has_its_time_after_it (void **state)
+TEST (what_a_long_flush_held_up_has_its_time_after_it)
 {
   static const char *const args[] = {
     CAN_ALL, "can_fua=echo none",
@@ -247,7 +237,6 @@ what_a_long_flush_held_up_has_its_time_after_it (void **state)
   struct pending flush, write;
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, args, 4);
   pending_start (&rig, &write, STORE_WRITE, 0, 0, 0);
   pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
@@ -264,14 +253,12 @@ what_a_long_flush_held_up_has_its_time_after_it (void **state)
 }
 
 /* Stopped, it never answers. */
-static void
-a_server_that_hangs_in_a_zero_is_an_outage_at_last (void **state)
+TEST (a_server_that_hangs_in_a_zero_is_an_outage_at_last)
 {
   struct pending zero;
   struct nbd_rig rig;
   unsigned n;
 
-  (void) state;
   start (&rig, slow_args, 4);
   pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
   UNTIL (exists (&rig, "begun"));
@@ -321,13 +308,11 @@ pass_over (struct nbd_rig *rig, struct pending *p, uint32_t losses)
   return n;
 }
 
-static void
-a_request_that_is_passed_over_is_sent_again (void **state)
+TEST (a_request_that_is_passed_over_is_sent_again)
 {
   struct pending read;
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, hanging_args, 1);
   pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
   assert_true (pass_over (&rig, &read, 1) >= 8 * RETRY);
@@ -340,14 +325,12 @@ a_request_that_is_passed_over_is_sent_again (void **state)
 }
 
 /* It is not for ever, and others do not suffer for it too often. */
-static void
-a_request_that_is_always_passed_over_fails (void **state)
+TEST (a_request_that_is_always_passed_over_fails)
 {
   struct pending read;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, hanging_args, 1);
   pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
   pass_over (&rig, &read, UINT32_MAX);
@@ -360,14 +343,12 @@ a_request_that_is_always_passed_over_fails (void **state)
 /* With several connections the others are on those that have less to do, and the
  * one with this request falls silent.
  */
-static void
-a_request_that_silences_its_connection_fails (void **state)
+TEST (a_request_that_silences_its_connection_fails)
 {
   struct pending read;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, hanging_args, 2);
   pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
   pass_over (&rig, &read, UINT32_MAX);
@@ -404,8 +385,7 @@ ask (void *opaque)
 }
 
 /* It is only that nothing is known then. */
-static void
-a_question_that_is_always_passed_over_has_no_answer (void **state)
+TEST (a_question_that_is_always_passed_over_has_no_answer)
 {
   static const char *const args[] = { "eval",
                                       "thread_model=echo parallel",
@@ -422,7 +402,6 @@ a_question_that_is_always_passed_over_has_no_answer (void **state)
   pthread_t thread;
   uint8_t byte;
 
-  (void) state;
   start (&rig, args, 1);
   q.rig = &rig;
   assert_int_equal (pthread_create (&thread, NULL, ask, &q), 0);
@@ -438,8 +417,7 @@ a_question_that_is_always_passed_over_has_no_answer (void **state)
 }
 
 /* Reads may overtake writes for long: they prove less. */
-static void
-a_write_is_not_passed_over_by_reads (void **state)
+TEST (a_write_is_not_passed_over_by_reads)
 {
   static const char *const args[] = {
     CAN_ALL, "pwrite=" WAIT_FOR ("go") "cat >/dev/null", NULL
@@ -447,7 +425,6 @@ a_write_is_not_passed_over_by_reads (void **state)
   struct pending write;
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, args, 1);
   pending_start (&rig, &write, STORE_WRITE, 0, MIB, 0xee);
   assert_true (pass_over (&rig, &write, 1) >= 32 * RETRY);
@@ -457,13 +434,11 @@ a_write_is_not_passed_over_by_reads (void **state)
   finish (&rig);
 }
 
-static void
-a_flush_is_waited_for_much_longer (void **state)
+TEST (a_flush_is_waited_for_much_longer)
 {
   struct pending flush;
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, hanging_args, 1);
   pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
   assert_true (pass_over (&rig, &flush, 1) >= 32 * RETRY);
@@ -474,14 +449,12 @@ a_flush_is_waited_for_much_longer (void **state)
 /* What was sent before we stood still was not passed over by what was sent
  * afterwards.
  */
-static void
-our_own_sleep_is_no_request_s_fault (void **state)
+TEST (our_own_sleep_is_no_request_s_fault)
 {
   struct pending read;
   struct nbd_rig rig;
   uint8_t byte;
 
-  (void) state;
   start (&rig, hanging_args, 1);
   assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
   pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
@@ -496,8 +469,7 @@ our_own_sleep_is_no_request_s_fault (void **state)
 /* That the first session took longer than `retry' to make is not taken off the
  * time that the server has to answer.
  */
-static void
-a_slow_beginning_is_no_silence (void **state)
+TEST (a_slow_beginning_is_no_silence)
 {
   const char *args[] = { "eval",
                          "thread_model=echo parallel",
@@ -513,7 +485,6 @@ a_slow_beginning_is_no_silence (void **state)
   struct pending read;
   struct nbd_rig rig;
 
-  (void) state;
   start (&rig, args, 2);
   pending_start (&rig, &read, STORE_READ, 0, 0, 0xee);
   ticks (&rig, 2 * RETRY);
@@ -528,24 +499,4 @@ a_slow_beginning_is_no_silence (void **state)
   finish (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_slow_beginning_is_no_silence),
-    cmocka_unit_test (what_was_held_has_its_time_to_be_answered),
-    cmocka_unit_test (what_takes_longer_than_retry_is_no_outage),
-    cmocka_unit_test (a_loss_in_a_long_zero_is_no_outage_yet),
-    cmocka_unit_test (what_a_long_flush_held_up_has_its_time_after_it),
-    cmocka_unit_test (a_server_that_hangs_in_a_zero_is_an_outage_at_last),
-    cmocka_unit_test (a_request_that_is_passed_over_is_sent_again),
-    cmocka_unit_test (a_request_that_is_always_passed_over_fails),
-    cmocka_unit_test (a_request_that_silences_its_connection_fails),
-    cmocka_unit_test (a_question_that_is_always_passed_over_has_no_answer),
-    cmocka_unit_test (a_write_is_not_passed_over_by_reads),
-    cmocka_unit_test (a_flush_is_waited_for_much_longer),
-    cmocka_unit_test (our_own_sleep_is_no_request_s_fault),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

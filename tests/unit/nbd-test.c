@@ -7,17 +7,14 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "tests/unit/nbd-load.h"
 #include "tests/unit/nbd-rig.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 static void
 check_with (const char *const *args, unsigned connections, unsigned rounds)
@@ -37,18 +34,15 @@ check_with (const char *const *args, unsigned connections, unsigned rounds)
   nbd_rig_exit (&rig);
 }
 
-static void
-random_requests_agree_with_a_shadow (void **state)
+TEST (random_requests_agree_with_a_shadow)
 {
   static const char *const args[] = { "memory", "16M", NULL };
 
-  (void) state;
   check_with (args, 4, 40);
   check_with (args, 1, 20);
 }
 
-static void
-small_requests_and_large_blocks_are_respected (void **state)
+TEST (small_requests_and_large_blocks_are_respected)
 {
   static const char *const args[] = { "--filter=blocksize-policy",
                                       "memory",
@@ -59,32 +53,27 @@ small_requests_and_large_blocks_are_respected (void **state)
                                       "blocksize-error-policy=error",
                                       NULL };
 
-  (void) state;
   check_with (args, 4, 20);
 }
 
-static void
-what_a_server_lacks_is_made_up_for (void **state)
+TEST (what_a_server_lacks_is_made_up_for)
 {
   static const char *const args[] = { "--filter=nozero", "--filter=fua",
                                       "memory",          "16M",
                                       "zeromode=none",   NULL };
 
-  (void) state;
   check_with (args, 4, 20);
 }
 
 /* ------------------------------------------------------------- in particular */
 
-static void
-an_odd_end_is_kept (void **state)
+TEST (an_odd_end_is_kept)
 {
   static const char *const args[] = { "memory", "10001", NULL };
   uint8_t buf[16384], zero[16384] = { 0 };
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -130,8 +119,7 @@ found_one (void *opaque, uint64_t offset, uint64_t length,
   found->length[found->n++] = length;
 }
 
-static void
-holes_are_reported (void **state)
+TEST (holes_are_reported)
 {
   static const char *const args[] = { "memory", "16M", NULL };
   struct found found = { .pos = MIB };
@@ -139,7 +127,6 @@ holes_are_reported (void **state)
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -164,15 +151,13 @@ holes_are_reported (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-a_read_only_export_needs_to_be_asked_for (void **state)
+TEST (a_read_only_export_needs_to_be_asked_for)
 {
   static const char *const args[] = { "-r", "memory", "1M", NULL };
   char message[300] = "", buf[512];
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -191,24 +176,20 @@ a_read_only_export_needs_to_be_asked_for (void **state)
 }
 
 /* As many connections as the server lets us have. */
-static void
-fewer_connections_than_wished_will_do (void **state)
+TEST (fewer_connections_than_wished_will_do)
 {
   static const char *const args[] = { "--filter=limit", "memory", "16M",
                                       "limit=2", NULL };
 
-  (void) state;
   check_with (args, 4, 10);
 }
 
-static void
-nobody_there_is_said_at_once (void **state)
+TEST (nobody_there_is_said_at_once)
 {
   char message[300] = "";
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   o = nbd_rig_options (&rig);
   assert_int_equal (
@@ -236,14 +217,12 @@ pause_of_the_rig (struct env *env, _Atomic uint32_t *word, uint32_t value,
   atomic_store (&rig->clock, deadline);
 }
 
-static void
-a_server_that_starts_later_is_waited_for (void **state)
+TEST (a_server_that_starts_later_is_waited_for)
 {
   char message[300] = "";
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   pauses = 0;
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
@@ -260,15 +239,13 @@ a_server_that_starts_later_is_waited_for (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-but_not_for_ever (void **state)
+TEST (but_not_for_ever)
 {
   char message[300] = "";
   struct nbd_store_options o;
   struct nbd_rig rig;
   uint64_t begun;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_stop_clock (&rig);
   rig.hasten = true;
@@ -285,15 +262,13 @@ but_not_for_ever (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-a_store_closes_without_having_been_attached (void **state)
+TEST (a_store_closes_without_having_been_attached)
 {
   static const char *const args[] = { "memory", "1M", NULL };
   char message[300] = "";
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -303,8 +278,7 @@ a_store_closes_without_having_been_attached (void **state)
   nbd_rig_exit (&rig);
 }
 
-static void
-errors_of_the_server_are_passed_on (void **state)
+TEST (errors_of_the_server_are_passed_on)
 {
   static const char *const args[] = {
     "eval",
@@ -321,7 +295,6 @@ errors_of_the_server_are_passed_on (void **state)
   struct nbd_rig rig;
   char buf[512] = "";
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -340,8 +313,7 @@ errors_of_the_server_are_passed_on (void **state)
 }
 
 /* They are to be answered soon even by a server that writes zeroes. */
-static void
-zeroes_are_asked_for_in_pieces (void **state)
+TEST (zeroes_are_asked_for_in_pieces)
 {
   static const char *const args[] = {
     "eval",
@@ -356,7 +328,6 @@ zeroes_are_asked_for_in_pieces (void **state)
   struct nbd_store_options o;
   struct nbd_rig rig;
 
-  (void) state;
   nbd_rig_init (&rig);
   nbd_rig_serve (&rig, args);
   o = nbd_rig_options (&rig);
@@ -367,24 +338,4 @@ zeroes_are_asked_for_in_pieces (void **state)
   nbd_rig_exit (&rig);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (random_requests_agree_with_a_shadow),
-    cmocka_unit_test (small_requests_and_large_blocks_are_respected),
-    cmocka_unit_test (what_a_server_lacks_is_made_up_for),
-    cmocka_unit_test (an_odd_end_is_kept),
-    cmocka_unit_test (holes_are_reported),
-    cmocka_unit_test (a_read_only_export_needs_to_be_asked_for),
-    cmocka_unit_test (fewer_connections_than_wished_will_do),
-    cmocka_unit_test (nobody_there_is_said_at_once),
-    cmocka_unit_test (a_server_that_starts_later_is_waited_for),
-    cmocka_unit_test (but_not_for_ever),
-    cmocka_unit_test (a_store_closes_without_having_been_attached),
-    cmocka_unit_test (errors_of_the_server_are_passed_on),
-    cmocka_unit_test (zeroes_are_asked_for_in_pieces),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -7,9 +7,6 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,14 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "fs/nbd/uri.h"
+#include "tests/unit/test.h"
 
-static void
-test_is_uri (void **state)
+TEST (is_uri)
 {
-  (void) state;
   assert_true (nbd_store_is_uri ("nbd://localhost"));
   assert_true (nbd_store_is_uri ("nbds://localhost:10810/export"));
   assert_true (nbd_store_is_uri ("nbd+unix:///?socket=x"));
@@ -84,10 +78,8 @@ becomes_in_directory (const char *uri, const char *format)
   free (expected);
 }
 
-static void
-test_relative (void **state)
+TEST (relative)
 {
-  (void) state;
   becomes_in_directory ("nbd+unix:///?socket=sock",
                         "nbd+unix:///?socket=%1$s/sock");
   becomes_in_directory ("nbd+unix:///e?socket=./a%20b/../sock",
@@ -114,10 +106,8 @@ same (const char *uri)
   becomes (uri, uri);
 }
 
-static void
-test_unchanged (void **state)
+TEST (unchanged)
 {
-  (void) state;
   same ("nbd://localhost");
   same ("nbd://localhost:10809/socket=x");
   same ("nbd://[::1]:10810/a%20b?");
@@ -132,20 +122,16 @@ test_unchanged (void **state)
   same ("nbd://h/?a=%&b=%4&socket%=x&socket%4=x");
 }
 
-static void
-test_root (void **state)
+TEST (root)
 {
-  (void) state;
   assert_int_equal (chdir ("/"), 0);
   becomes ("nbd+unix:///?socket=run/x", "nbd+unix:///?socket=/run/x");
   assert_int_equal (chdir (directory), 0);
 }
 
 /* Nowhere to be relative to. */
-static void
-test_no_directory (void **state)
+TEST (no_directory)
 {
-  (void) state;
   assert_int_equal (mkdir ("gone", 0700), 0);
   assert_int_equal (chdir ("gone"), 0);
   assert_int_equal (rmdir ("../gone"), 0);
@@ -174,10 +160,8 @@ refused (const char *uri, const char *reason)
     fail_msg ("%s: %s", uri, why);
 }
 
-static void
-test_allowed (void **state)
+TEST (allowed)
 {
-  (void) state;
   allowed ("nbd://localhost");
   allowed ("nbd://[::1]:10810/a%20b?");
   allowed ("nbd://localhost/a;b&c=d");
@@ -189,10 +173,8 @@ test_allowed (void **state)
   allowed ("nbds+unix://alice@/?socket=/run/x&tls-psk-file=/keys");
 }
 
-static void
-test_refused (void **state)
+TEST (refused)
 {
-  (void) state;
   refused ("nbds://h/?tls-verify-peer=false", "tls-verify-peer is no");
   refused ("nbds://h/?tls-verify-peer=true", "tls-certificates and");
   refused ("nbds+unix:///?socket=s&tls-hostname=x", "tls-hostname");
@@ -210,15 +192,4 @@ test_refused (void **state)
   refused ("nbds+unix:///?tls-certificates=/c;socket=/s", "%3B");
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_is_uri),       cmocka_unit_test (test_relative),
-    cmocka_unit_test (test_unchanged),    cmocka_unit_test (test_root),
-    cmocka_unit_test (test_no_directory), cmocka_unit_test (test_allowed),
-    cmocka_unit_test (test_refused),
-  };
-
-  return cmocka_run_group_tests (tests, enter_directory, leave_directory);
-}
+RUN_GROUP (enter_directory, leave_directory)

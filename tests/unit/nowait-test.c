@@ -61,15 +61,13 @@ grab_fails (struct fixture *f, uint64_t page, unsigned order, int error)
   assert_int_equal (free_pages (f), before);
 }
 
-static void
-test_grab_locked (void **state)
+TEST (grab_locked)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct folio *folio = lock_page (f, 5);
   uint32_t refs = atomic_load (&folio->refs);
   int r;
 
-  (void) state;
   grab_fails (f, 5, 0, -EAGAIN);
   assert_int_equal (atomic_load (&folio->refs), refs);
   assert_true (folio_locked (folio));
@@ -91,12 +89,10 @@ no_memory (struct mapping *mapping, unsigned order, bool wait)
   return NULL;
 }
 
-static void
-test_grab_without_memory (void **state)
+TEST (grab_without_memory)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   f->mapping->hooks.alloc = no_memory;
   grab_fails (f, 0, 3, -ENOMEM);
   grab_fails (f, 9, 0, -ENOMEM);
@@ -106,15 +102,13 @@ test_grab_without_memory (void **state)
 }
 
 /* Memory full of dirty data, which cannot go. */
-static void
-test_grab_among_dirty (void **state)
+TEST (grab_among_dirty)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .cache_size = 1 * MiB, .dirty_limit = 16 * MiB, .small_folios = true });
   uint64_t page;
   int r = 0;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   for (page = 0; r == 0; page++) {
     struct folio *folio =
@@ -134,15 +128,13 @@ test_grab_among_dirty (void **state)
 }
 
 /* Readahead reads what it can have at once, on both sides of what it can't. */
-static void
-test_ahead_locked (void **state)
+TEST (ahead_locked)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .small_folios = true, .readahead = 1 * MiB });
   struct folio *folio;
   uint64_t page;
 
-  (void) state;
   store_put (f, 0, 16 * PAGE, 1);
   folio = lock_page (f, 8);
   fake_store_clear (f->fake);
@@ -181,15 +173,13 @@ is_not_asked_here (struct fake_store *fake, void *opaque)
   assert_false (pthread_equal (pthread_self (), *here));
 }
 
-static void
-test_ahead_unmapped (void **state)
+TEST (ahead_unmapped)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .readahead = 1 * MiB });
   uint32_t before = free_pages (f);
   pthread_t here = pthread_self ();
 
-  (void) state;
   f->fake->status_hook = is_not_asked_here;
   f->fake->status_opaque = &here;
   f->ops.begin = begin_would_block;
@@ -205,15 +195,13 @@ test_ahead_unmapped (void **state)
 }
 
 /* All fills are in flight. */
-static void
-test_ahead_busy (void **state)
+TEST (ahead_busy)
 {
   struct fixture *f = fixture_start (
     &(struct fixture_config) { .small_folios = true, .readahead = 1 * MiB });
   uint64_t page = 0;
   uint32_t before;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   do {
     before = atomic_load (&f->mapping->fills->busy);
@@ -227,17 +215,4 @@ test_ahead_busy (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_grab_locked),
-    cmocka_unit_test (test_grab_without_memory),
-    cmocka_unit_test (test_grab_among_dirty),
-    cmocka_unit_test (test_ahead_locked),
-    cmocka_unit_test (test_ahead_unmapped),
-    cmocka_unit_test (test_ahead_busy),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -7,23 +7,18 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "fs/env.h"
 #include "plugin/parse.h"
+#include "tests/unit/test.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
-static void
-test_parse_size (void **state)
+TEST (parse_size)
 {
   static const struct {
     const char *str;
@@ -58,7 +53,6 @@ test_parse_size (void **state)
   };
   size_t i;
 
-  (void) state;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     uint64_t bytes = 0;
 
@@ -68,12 +62,10 @@ test_parse_size (void **state)
   }
 }
 
-static void
-test_parse_time (void **state)
+TEST (parse_time)
 {
   uint64_t ns;
 
-  (void) state;
   assert_int_equal (parse_time ("30", &ns), PARSE_OK);
   assert_true (ns == 30 * NSEC_PER_SEC);
   assert_int_equal (parse_time ("2s", &ns), PARSE_OK);
@@ -87,8 +79,7 @@ test_parse_time (void **state)
 }
 
 /* What is printed is read again as the same. */
-static void
-test_format (void **state)
+TEST (format)
 {
   static const uint64_t sizes[] = {
     0, 1, 512, 1023, KIB, 1025, 1536, 4 * KIB, 3 * MIB, 8 * 1024 * GIB
@@ -97,7 +88,6 @@ test_format (void **state)
   uint64_t n;
   size_t i;
 
-  (void) state;
   for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     format_size (buf, sizeof buf, sizes[i]);
     assert_int_equal (parse_size (buf, &n), PARSE_OK);
@@ -111,12 +101,10 @@ test_format (void **state)
   assert_string_equal (buf, "1500ms");
 }
 
-static void
-test_edit_distance (void **state)
+TEST (edit_distance)
 {
   char longer[80];
 
-  (void) state;
   assert_int_equal (edit_distance ("", ""), 0);
   assert_int_equal (edit_distance ("abc", ""), 3);
   assert_int_equal (edit_distance ("", "abc"), 3);
@@ -128,15 +116,4 @@ test_edit_distance (void **state)
   assert_int_equal (edit_distance (longer, "x"), UINT_MAX);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_parse_size),
-    cmocka_unit_test (test_parse_time),
-    cmocka_unit_test (test_format),
-    cmocka_unit_test (test_edit_distance),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -50,8 +50,7 @@ start (uint64_t background)
 /* However much is written in the background, there is room for one with FUA,
  * and it does not wait for the others.
  */
-static void
-test_fua_overtakes (void **state)
+TEST (fua_overtakes)
 {
   struct fixture *f = start (PAGE);
   struct job fua = {
@@ -59,7 +58,6 @@ test_fua_overtakes (void **state)
   };
   static uint8_t buf[PAGE_SIZE];
 
-  (void) state;
   put (f, 0, 4 * MiB, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, DEPTH - DEPTH / 4);
   fua.buf = buf;
@@ -82,8 +80,7 @@ test_fua_overtakes (void **state)
 /* What a FUA write waits for may be under way in the background already: that
  * is waited for.
  */
-static void
-test_fua_waits_for_its_own (void **state)
+TEST (fua_waits_for_its_own)
 {
   struct fixture *f = start (PAGE);
   static uint8_t buf[PAGE_SIZE];
@@ -93,7 +90,6 @@ test_fua_waits_for_its_own (void **state)
                      .offset = 3 * PAGE,
                      .flags = CACHE_FUA };
 
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   fill_pattern (buf, PAGE, fua.offset, 2);
@@ -109,8 +105,7 @@ test_fua_waits_for_its_own (void **state)
 /* While a long sync is at work the background has a small share: when the sync
  * has sent the last it has to send, and half of what is in flight is done.
  */
-static void
-test_share_during_sync (void **state)
+TEST (share_during_sync)
 {
   struct fixture *f = start (PAGE);
   static uint8_t buf[2 << 20];
@@ -121,7 +116,6 @@ test_share_during_sync (void **state)
                      .flags = CACHE_FUA };
   struct writes w;
 
-  (void) state;
   put (f, 0, 4 * MiB, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, DEPTH - DEPTH / 4);
   fill_pattern (buf, sizeof buf, fua.offset, 1);
@@ -146,14 +140,12 @@ test_share_during_sync (void **state)
 }
 
 /* With one request at a time both get on. */
-static void
-test_depth_of_one (void **state)
+TEST (depth_of_one)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .dirty_background = PAGE, .io_depth = 1, .best_io = PIECE });
   unsigned i;
 
-  (void) state;
   put (f, 0, 2 * MiB, 1);
   for (i = 0; i < 16; i++)
     assert_int_equal (
@@ -227,13 +219,11 @@ stop_steps (struct fixture *f)
 }
 
 /* The smaller overtakes the larger, also one that is being sent. */
-static void
-test_smallest_first (void **state)
+TEST (smallest_first)
 {
   struct fixture *f = start_steps (1);
   struct sync_req all, middle, small;
 
-  (void) state;
   ask (f, &all, 0, UINT64_MAX);
   ask (f, &middle, 1 * MiB, 2 * MiB);
   ask (f, &small, 2 * MiB, 2 * MiB + PAGE);
@@ -253,13 +243,11 @@ test_smallest_first (void **state)
 }
 
 /* But not one that has waited for a second: of those the oldest is first. */
-static void
-test_overdue (void **state)
+TEST (overdue)
 {
   struct fixture *f = start_steps (1);
   struct sync_req all, middle, small;
 
-  (void) state;
   ask (f, &all, 0, UINT64_MAX);
   atomic_fetch_add (&f->clock, 1);
   ask (f, &middle, 1 * MiB, 2 * MiB);
@@ -272,13 +260,11 @@ test_overdue (void **state)
 }
 
 /* One ioend is kept for those that need no more, whoever is overdue. */
-static void
-test_kept (void **state)
+TEST (kept)
 {
   struct fixture *f = start_steps (4);
   struct sync_req all, small, another;
 
-  (void) state;
   ask (f, &all, 0, UINT64_MAX);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 3);
   atomic_fetch_add (&f->clock, NSEC_PER_SEC);
@@ -294,13 +280,11 @@ test_kept (void **state)
 }
 
 /* What becomes dirty once a sync has begun is not its; but of one that joins. */
-static void
-test_joins (void **state)
+TEST (joins)
 {
   struct fixture *f = start_steps (1);
   struct sync_req first, second;
 
-  (void) state;
   ask (f, &first, 0, 8 * PIECE + PAGE);
   put (f, 8 * PIECE, PAGE, 2);
   ask (f, &second, 8 * PIECE, 8 * PIECE + PAGE);
@@ -316,19 +300,4 @@ test_joins (void **state)
   stop_steps (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_fua_overtakes),
-    cmocka_unit_test (test_fua_waits_for_its_own),
-    cmocka_unit_test (test_share_during_sync),
-    cmocka_unit_test (test_depth_of_one),
-    cmocka_unit_test (test_smallest_first),
-    cmocka_unit_test (test_overdue),
-    cmocka_unit_test (test_kept),
-    cmocka_unit_test (test_joins),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -5,15 +5,11 @@
  * The words of progress.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "fs/env.h"
 #include "plugin/progress.h"
+#include "tests/unit/test.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (1024 * KIB)
@@ -29,10 +25,8 @@ progress (uint64_t done, uint64_t total, uint64_t seconds, const char *expected)
   assert_string_equal (line, expected);
 }
 
-static void
-test_progress (void **state)
+TEST (progress)
 {
-  (void) state;
   progress (1229 * MIB, 3 * GIB, 30,
             "writing back: 1.2 of 3.0 GiB, 41 MiB/s, 45 s left");
   progress (0, 300 * MIB, 1, "writing back: 0 of 300 MiB, 0.0 KiB/s");
@@ -42,12 +36,4 @@ test_progress (void **state)
   progress (2 * MIB, MIB, 1, "writing back: 2.0 of 1.0 MiB, 2.0 MiB/s");
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_progress),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

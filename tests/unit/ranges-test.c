@@ -7,15 +7,11 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "cache/folio/ranges.h"
 #include "seed.h"
+#include "tests/unit/test.h"
 
 struct fixture {
   struct env env; /* first */
@@ -97,8 +93,7 @@ job_end (struct job *job)
   pthread_join (job->thread, NULL);
 }
 
-static void
-test_try_add (void **state)
+TEST (try_add)
 {
   struct fixture f;
   struct range a = { .start = 100, .end = 200 };
@@ -109,7 +104,6 @@ test_try_add (void **state)
   struct range first = { .start = 0, .end = 101 };
   struct range last = { .start = 199, .end = 300 };
 
-  (void) state;
   start (&f);
   assert_true (ranges_try_add (&f.ranges, &a));
   assert_true (ranges_try_add (&f.ranges, &before));
@@ -128,14 +122,12 @@ test_try_add (void **state)
   ranges_destroy (&f.ranges);
 }
 
-static void
-test_add_wait (void **state)
+TEST (add_wait)
 {
   struct fixture f;
   struct range a = { .start = 100, .end = 200 };
   struct job job, other;
 
-  (void) state;
   start (&f);
   ranges_add_wait (&f.ranges, &a);
   job_start (&f, &job, 199, 300);
@@ -156,15 +148,13 @@ test_add_wait (void **state)
 /* One that waits keeps later ones from overtaking it, also those that only
  * try.
  */
-static void
-test_no_overtaking (void **state)
+TEST (no_overtaking)
 {
   struct fixture f;
   struct range a = { .start = 100, .end = 200 };
   struct range late = { .start = 250, .end = 260 };
   struct job big, small;
 
-  (void) state;
   start (&f);
   ranges_add_wait (&f.ranges, &a);
   job_start (&f, &big, 0, 1000);
@@ -182,15 +172,13 @@ test_no_overtaking (void **state)
   ranges_destroy (&f.ranges);
 }
 
-static void
-test_shrink (void **state)
+TEST (shrink)
 {
   struct fixture f;
   struct range a = { .start = 100, .end = 200 };
   struct range b = { .start = 150, .end = 200 };
   struct job job, other;
 
-  (void) state;
   start (&f);
   ranges_add_wait (&f.ranges, &a);
   assert_false (ranges_try_add (&f.ranges, &b));
@@ -211,8 +199,7 @@ test_shrink (void **state)
 }
 
 /* Removal from the middle and the end of the list keeps it whole. */
-static void
-test_remove_any_order (void **state)
+TEST (remove_any_order)
 {
   struct fixture f;
   struct rng rng = test_rng ("remove_any_order");
@@ -220,7 +207,6 @@ test_remove_any_order (void **state)
   bool in[20] = { false };
   unsigned i, k;
 
-  (void) state;
   start (&f);
   for (i = 0; i < 5000; i++) {
     k = (unsigned) rng_below (&rng, 20);
@@ -286,8 +272,7 @@ run_member (void *arg)
   return NULL;
 }
 
-static void
-test_exclusion (void **state)
+TEST (exclusion)
 {
   struct crowd crowd = { .places = { 0 } };
   struct rng rng = test_rng ("exclusion");
@@ -295,7 +280,6 @@ test_exclusion (void **state)
   unsigned long sum;
   unsigned i, k;
 
-  (void) state;
   start (&crowd.f);
   for (i = 0; i < THREADS; i++) {
     m[i] = (struct member) { .crowd = &crowd };
@@ -315,14 +299,4 @@ test_exclusion (void **state)
   ranges_destroy (&crowd.f.ranges);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_try_add),          cmocka_unit_test (test_add_wait),
-    cmocka_unit_test (test_no_overtaking),    cmocka_unit_test (test_shrink),
-    cmocka_unit_test (test_remove_any_order), cmocka_unit_test (test_exclusion),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,18 +6,15 @@
  * answers.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "fs/raw/raw-impl.h"
 #include "fs/raw/raw.h"
 #include "tests/unit/seed.h"
 #include "tests/unit/map-run.h"
+#include "tests/unit/test.h"
 
 #define KIB (UINT64_C (1) << 10)
 #define MIB (UINT64_C (1) << 20)
@@ -137,12 +134,10 @@ remembered (const struct made *made)
   return extents_count (((struct raw *) made->fs)->extents);
 }
 
-static void
-a_question_begins_where_the_report_does (void **state)
+TEST (a_question_begins_where_the_report_does)
 {
   struct made made;
 
-  (void) state;
   open_made (&made, TIB, TIB, 4096);
   begin (&made, 5 * GIB + 1000, 1, IOMAP_REPORT);
   assert_int_equal (made.asked, 1);
@@ -152,12 +147,10 @@ a_question_begins_where_the_report_does (void **state)
 }
 
 /* Much of a disk without much on it is asked for at once. */
-static void
-few_runs_take_few_questions (void **state)
+TEST (few_runs_take_few_questions)
 {
   struct made made;
 
-  (void) state;
   open_made (&made, TIB, TIB, 4096);
   report (&made, 0, TIB);
   assert_in_range (made.asked, 256, 256 + 8);
@@ -167,13 +160,11 @@ few_runs_take_few_questions (void **state)
 }
 
 /* Each run is found about once, and in answers that are neither huge nor tiny. */
-static void
-many_runs_are_asked_for_once (void **state)
+TEST (many_runs_are_asked_for_once)
 {
   struct made made;
   uint64_t runs = GIB / (8 * KIB) * 2;
 
-  (void) state;
   open_made (&made, TIB, 8 * KIB, 4 * KIB);
   assert_in_range (report (&made, 0, GIB), runs, runs + made.asked);
   assert_in_range (made.runs, runs, runs + runs / 50);
@@ -184,12 +175,10 @@ many_runs_are_asked_for_once (void **state)
 /* The window follows from an empty part of the disk into one of many runs: what is
  * found in vain there is found once.
  */
-static void
-the_window_shrinks_where_there_are_more (void **state)
+TEST (the_window_shrinks_where_there_are_more)
 {
   struct made made;
 
-  (void) state;
   open_made (&made, TIB, TIB, 4096);
   report (&made, 0, 100 * GIB);
   made.step = 64 * KIB;
@@ -204,13 +193,11 @@ the_window_shrinks_where_there_are_more (void **state)
 }
 
 /* A server that says less than it was asked, and may have looked at all. */
-static void
-cut_answers_are_not_asked_for_much_more (void **state)
+TEST (cut_answers_are_not_asked_for_much_more)
 {
   uint64_t runs = 64 * GIB / MIB * 2;
   struct made made;
 
-  (void) state;
   open_made (&made, TIB, MIB, 4 * KIB);
   made.most = 100;
   report (&made, 0, 64 * GIB);
@@ -227,15 +214,13 @@ cut_answers_are_not_asked_for_much_more (void **state)
 /* 10 million runs: memory is bounded, and what was forgotten, written or not, is
  * reported as it is.
  */
-static void
-a_huge_disk_is_not_remembered_whole (void **state)
+TEST (a_huge_disk_is_not_remembered_whole)
 {
   struct rng rng = test_rng ("a_huge_disk_is_not_remembered_whole");
   const uint64_t steps = 5000000, step = 64 * TIB / steps / 4096 * 4096;
   struct made made;
   uint64_t pos, i, at;
 
-  (void) state;
   open_made (&made, 64 * TIB, step, 4096);
   made.written = calloc (steps + 8, 1);
   assert_non_null (made.written);
@@ -262,17 +247,4 @@ a_huge_disk_is_not_remembered_whole (void **state)
   close_made (&made);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_question_begins_where_the_report_does),
-    cmocka_unit_test (few_runs_take_few_questions),
-    cmocka_unit_test (many_runs_are_asked_for_once),
-    cmocka_unit_test (the_window_shrinks_where_there_are_more),
-    cmocka_unit_test (cut_answers_are_not_asked_for_much_more),
-    cmocka_unit_test (a_huge_disk_is_not_remembered_whole),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

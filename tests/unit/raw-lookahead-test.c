@@ -12,6 +12,7 @@
 #include "fs/raw/raw-impl.h"
 #include "raw-bench.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define KIB (UINT64_C (1) << 10)
 
@@ -144,13 +145,11 @@ open_hanging (struct ahead *a)
   start (a);
 }
 
-static void
-a_read_does_not_wait_for_it (void **state)
+TEST (a_read_does_not_wait_for_it)
 {
   struct ahead a;
   uint64_t pos;
 
-  (void) state;
   open_hanging (&a);
   expect (&a.b, 8192, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b.env, &a.asked);
@@ -165,12 +164,10 @@ a_read_does_not_wait_for_it (void **state)
 }
 
 /* A hint that was left meanwhile may be of no use any more. */
-static void
-what_became_known_meanwhile_is_not_asked (void **state)
+TEST (what_became_known_meanwhile_is_not_asked)
 {
   struct ahead a;
 
-  (void) state;
   open_hanging (&a);
   expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b.env, &a.asked);
@@ -183,14 +180,12 @@ what_became_known_meanwhile_is_not_asked (void **state)
 }
 
 /* Readahead leaves hints as well, and reads past the cache. */
-static void
-all_reads_have_it_asked (void **state)
+TEST (all_reads_have_it_asked)
 {
   static const unsigned flags[] = { IOMAP_NOWAIT, IOMAP_DIRECT };
   struct ahead a;
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 2; i++) {
     a = (struct ahead) { 0 };
     bench_open (&a.b, GIB);
@@ -202,13 +197,11 @@ all_reads_have_it_asked (void **state)
   }
 }
 
-static void
-what_is_known_is_not_asked (void **state)
+TEST (what_is_known_is_not_asked)
 {
   unsigned before;
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   set_data (&a, 4 * MIB, MIB);
   start (&a);
@@ -219,12 +212,10 @@ what_is_known_is_not_asked (void **state)
   end (&a);
 }
 
-static void
-a_store_that_knows_nothing_is_not_asked (void **state)
+TEST (a_store_that_knows_nothing_is_not_asked)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, 64 * MIB);
   a.b.fake->store.geo.can_extents = false;
   bench_start (&a.b);
@@ -237,12 +228,10 @@ a_store_that_knows_nothing_is_not_asked (void **state)
 }
 
 /* Without the thread a hint goes nowhere; it may be started again. */
-static void
-a_thread_may_follow_another (void **state)
+TEST (a_thread_may_follow_another)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   start (&a);
   stop (&a);
@@ -255,12 +244,10 @@ a_thread_may_follow_another (void **state)
   end (&a);
 }
 
-static void
-an_empty_disk_is_hardly_read (void **state)
+TEST (an_empty_disk_is_hardly_read)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, 16 * GIB);
   start (&a);
   assert_true (read_in_order (&a, 0, 16 * GIB) < 4 * MIB);
@@ -269,12 +256,10 @@ an_empty_disk_is_hardly_read (void **state)
 }
 
 /* Data that comes first does not hide holes for long. */
-static void
-holes_behind_data_are_found (void **state)
+TEST (holes_behind_data_are_found)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   fake_store_set_status (a.b.fake, 0, 100 * MIB, STORE_DATA);
   start (&a);
@@ -283,14 +268,12 @@ holes_behind_data_are_found (void **state)
   end (&a);
 }
 
-static void
-a_full_disk_is_hardly_asked_about (void **state)
+TEST (a_full_disk_is_hardly_asked_about)
 {
   struct rng rng = test_rng ("a_full_disk_is_hardly_asked_about");
   struct ahead a = { 0 };
   unsigned i;
 
-  (void) state;
   bench_open (&a.b, 16 * GIB);
   set_data (&a, 16 * GIB, 16 * GIB);
   start (&a);
@@ -303,12 +286,10 @@ a_full_disk_is_hardly_asked_about (void **state)
 }
 
 /* Holes that are worth it are skipped by who reads in order ... */
-static void
-a_fragmented_disk_is_asked_about_in_order (void **state)
+TEST (a_fragmented_disk_is_asked_about_in_order)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   set_data (&a, 128 * KIB, 4 * KIB);
   start (&a);
@@ -318,14 +299,12 @@ a_fragmented_disk_is_asked_about_in_order (void **state)
 }
 
 /* ... and hardly asked for when reads jump, or when they are small. */
-static void
-asking_in_vain_gets_rare (void **state)
+TEST (asking_in_vain_gets_rare)
 {
   static const uint64_t steps[] = { 128 * KIB, 8 * KIB };
   struct rng rng = test_rng ("asking_in_vain_gets_rare");
   unsigned i, j, early;
 
-  (void) state;
   for (i = 0; i < 2; i++) {
     struct ahead a = { 0 };
 
@@ -342,12 +321,10 @@ asking_in_vain_gets_rare (void **state)
   }
 }
 
-static void
-small_holes_are_hardly_asked_for_in_order (void **state)
+TEST (small_holes_are_hardly_asked_for_in_order)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   set_data (&a, 8 * KIB, 4 * KIB);
   start (&a);
@@ -357,12 +334,10 @@ small_holes_are_hardly_asked_for_in_order (void **state)
 }
 
 /* A store that fails, or whose answers can't be kept, is not pestered. */
-static void
-errors_make_it_ask_less (void **state)
+TEST (errors_make_it_ask_less)
 {
   struct ahead a = { 0 };
 
-  (void) state;
   bench_open (&a.b, GIB);
   start (&a);
   fake_store_fail_status (a.b.fake, -EIO);
@@ -383,13 +358,11 @@ stop_job (void *opaque)
 /* It ends when the question does, with what is answered, and no hint starts
  * another.
  */
-static void
-it_ends_while_a_question_hangs (void **state)
+TEST (it_ends_while_a_question_hangs)
 {
   pthread_t thread;
   struct ahead a;
 
-  (void) state;
   open_hanging (&a);
   expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b.env, &a.asked);
@@ -408,12 +381,10 @@ it_ends_while_a_question_hangs (void **state)
 /* What is written while the question is out is not taken for the hole that it
  * was when the store looked.
  */
-static void
-a_write_meanwhile_is_no_hole (void **state)
+TEST (a_write_meanwhile_is_no_hole)
 {
   struct ahead a;
 
-  (void) state;
   open_hanging (&a);
   expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b.env, &a.asked);
@@ -428,13 +399,11 @@ a_write_meanwhile_is_no_hole (void **state)
 }
 
 /* A mapping that was given out before holds: reading zeroes is right as well. */
-static void
-an_answer_makes_no_mapping_invalid (void **state)
+TEST (an_answer_makes_no_mapping_invalid)
 {
   struct iomap before;
   struct ahead a;
 
-  (void) state;
   open_hanging (&a);
   before = expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_signal (&a.b.env, &a.go);
@@ -444,27 +413,4 @@ an_answer_makes_no_mapping_invalid (void **state)
   end (&a);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (a_read_does_not_wait_for_it),
-    cmocka_unit_test (what_became_known_meanwhile_is_not_asked),
-    cmocka_unit_test (all_reads_have_it_asked),
-    cmocka_unit_test (what_is_known_is_not_asked),
-    cmocka_unit_test (a_store_that_knows_nothing_is_not_asked),
-    cmocka_unit_test (a_thread_may_follow_another),
-    cmocka_unit_test (an_empty_disk_is_hardly_read),
-    cmocka_unit_test (holes_behind_data_are_found),
-    cmocka_unit_test (a_full_disk_is_hardly_asked_about),
-    cmocka_unit_test (a_fragmented_disk_is_asked_about_in_order),
-    cmocka_unit_test (asking_in_vain_gets_rare),
-    cmocka_unit_test (small_holes_are_hardly_asked_for_in_order),
-    cmocka_unit_test (errors_make_it_ask_less),
-    cmocka_unit_test (it_ends_while_a_question_hangs),
-    cmocka_unit_test (a_write_meanwhile_is_no_hole),
-    cmocka_unit_test (an_answer_makes_no_mapping_invalid),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

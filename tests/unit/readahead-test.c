@@ -5,15 +5,11 @@
  * Readahead: readers of a simulated disk, whose pages are all kept once read.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "cache/request/readahead.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define MAX 256 /* pages, largest window */
 #define DISK 65536
@@ -98,10 +94,8 @@ percent_hit (void)
   return (unsigned) (sim.hit * 100 / sim.asked);
 }
 
-static void
-test_one_stream (void **state)
+TEST (one_stream)
 {
-  (void) state;
   for (uint64_t page = 1000; page < 9000; page += 8)
     request (page, 8);
   assert_true (percent_hit () >= 99);
@@ -109,30 +103,24 @@ test_one_stream (void **state)
   assert_int_equal (sim.twice, 0);
 }
 
-static void
-test_one_miss_is_no_stream (void **state)
+TEST (one_miss_is_no_stream)
 {
-  (void) state;
   request (100, 4);
   assert_int_equal (sim.nr_ahead, 0);
   request (104, 4);
   assert_true (sim.nr_ahead >= 4);
 }
 
-static void
-test_window_doubles (void **state)
+TEST (window_doubles)
 {
-  (void) state;
   for (uint64_t page = 0; page < 24; ++page)
     request (page, 1);
   assert_true (sim.nr_ahead < 64);
   assert_true (sim.largest <= 32);
 }
 
-static void
-test_sharing_pages (void **state)
+TEST (sharing_pages)
 {
-  (void) state;
   /* Requests that begin in the page where the last one ended. */
   request (4998, 3);
   request (5000, 3);
@@ -142,13 +130,11 @@ test_sharing_pages (void **state)
   assert_true (percent_hit () >= 99);
 }
 
-static void
-test_interleaved (void **state)
+TEST (interleaved)
 {
   struct rng rng = test_rng ("interleaved");
   uint64_t next[12], i;
 
-  (void) state;
   readahead_destroy (sim.ra);
   sim.ra = readahead_create (16);
   for (i = 0; i < 12; ++i)
@@ -192,24 +178,18 @@ check_out_of_order (bool slow)
   assert_true (sim.twice * 100 <= sim.nr_ahead);
 }
 
-static void
-test_out_of_order (void **state)
+TEST (out_of_order)
 {
-  (void) state;
   check_out_of_order (false);
 }
 
-static void
-test_out_of_order_slow (void **state)
+TEST (out_of_order_slow)
 {
-  (void) state;
   check_out_of_order (true);
 }
 
-static void
-test_slow_store (void **state)
+TEST (slow_store)
 {
-  (void) state;
   sim.slow = true;
   for (uint64_t page = 0; page < 20000; page += 2)
     request (page, 2);
@@ -218,13 +198,11 @@ test_slow_store (void **state)
   assert_true (sim.nr_ahead <= 20000 + 3 * MAX);
 }
 
-static void
-test_random (void **state)
+TEST (random)
 {
   struct rng rng = test_rng ("random");
   struct ra_window window;
 
-  (void) state;
   for (unsigned n = 0; n < 100000; ++n) {
     readahead_miss (sim.ra, rng_below (&rng, UINT64_C (1) << 40), 1,
                     UINT64_C (1) << 40, &window);
@@ -232,12 +210,10 @@ test_random (void **state)
   }
 }
 
-static void
-test_random_small_disk (void **state)
+TEST (random_small_disk)
 {
   struct rng rng = test_rng ("random-small");
 
-  (void) state;
   /* A page that follows another one by chance begins a stream, once in 5000 or so:
    * five times the smallest window for each 5000, and so many that chance evens
    * out.
@@ -247,10 +223,8 @@ test_random_small_disk (void **state)
   assert_true (sim.nr_ahead <= 200);
 }
 
-static void
-test_end_of_disk (void **state)
+TEST (end_of_disk)
 {
-  (void) state;
   for (uint64_t page = DISK - 40; page < DISK; page += 4)
     request (page, 4);
   assert_true (sim.nr_ahead <= 32);
@@ -273,12 +247,10 @@ short_streams (uint64_t first, uint64_t wasted, uint64_t used)
   return count;
 }
 
-static void
-test_backs_off (void **state)
+TEST (backs_off)
 {
   uint64_t eager, wary, again;
 
-  (void) state;
   eager = short_streams (0, 0, 256);
   wary = short_streams (20000, 200, 56);
   assert_true (wary * 4 < eager);
@@ -289,10 +261,8 @@ test_backs_off (void **state)
   assert_int_equal (again, eager);
 }
 
-static void
-test_off (void **state)
+TEST (off)
 {
-  (void) state;
   readahead_destroy (sim.ra);
   sim.ra = readahead_create (0);
   for (uint64_t page = 0; page < 1000; ++page)
@@ -300,10 +270,8 @@ test_off (void **state)
   assert_int_equal (sim.nr_ahead, 0);
 }
 
-static void
-test_smallest_window (void **state)
+TEST (smallest_window)
 {
-  (void) state;
   readahead_destroy (sim.ra);
   sim.ra = readahead_create (1);
   for (uint64_t page = 0; page < 1000; ++page)
@@ -312,27 +280,4 @@ test_smallest_window (void **state)
   assert_true (percent_hit () >= 99);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown (name, setup, teardown)
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    TEST (test_one_stream),
-    TEST (test_one_miss_is_no_stream),
-    TEST (test_window_doubles),
-    TEST (test_sharing_pages),
-    TEST (test_interleaved),
-    TEST (test_out_of_order),
-    TEST (test_out_of_order_slow),
-    TEST (test_slow_store),
-    TEST (test_random),
-    TEST (test_random_small_disk),
-    TEST (test_end_of_disk),
-    TEST (test_backs_off),
-    TEST (test_off),
-    TEST (test_smallest_window),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_EACH (setup, teardown)

@@ -34,13 +34,11 @@ init (struct fs *fs)
   atomic_store (&rings, 0);
 }
 
-static void
-test_none (void **state)
+TEST (none)
 {
   struct fs fs;
   unsigned i;
 
-  (void) state;
   init (&fs);
   for (i = 0; i < 5; i++)
     assert_true (readers_gone (&fs, readers_era (&fs)));
@@ -48,14 +46,12 @@ test_none (void **state)
 }
 
 /* Who began before is waited for, and who began after is not. */
-static void
-test_before_and_after (void **state)
+TEST (before_and_after)
 {
   struct fs fs;
   uint64_t freed;
   unsigned i, before, after;
 
-  (void) state;
   init (&fs);
   for (i = 0; i < 4; i++) {
     before = readers_begin (&fs);
@@ -72,14 +68,12 @@ test_before_and_after (void **state)
 }
 
 /* An era is not over for those who began before it. */
-static void
-test_two_eras (void **state)
+TEST (two_eras)
 {
   struct fs fs;
   uint64_t freed[2];
   unsigned reader;
 
-  (void) state;
   init (&fs);
   reader = readers_begin (&fs);
   freed[0] = readers_era (&fs);
@@ -93,14 +87,12 @@ test_two_eras (void **state)
 }
 
 /* Readers come and go all the time, and there are always some. */
-static void
-test_never_none (void **state)
+TEST (never_none)
 {
   unsigned i, counted[8], reused = 0;
   struct fs fs;
   uint64_t freed = 0;
 
-  (void) state;
   init (&fs);
   for (i = 0; i < 1000; i++) {
     if (i >= 8)
@@ -115,14 +107,12 @@ test_never_none (void **state)
 }
 
 /* Who reads on for another began as early. */
-static void
-test_join (void **state)
+TEST (join)
 {
   struct fs fs;
   uint64_t freed;
   unsigned counted;
 
-  (void) state;
   init (&fs);
   counted = readers_begin (&fs);
   freed = readers_era (&fs);
@@ -166,14 +156,12 @@ read_places (void *opaque)
   return NULL;
 }
 
-static void
-test_threads (void **state)
+TEST (threads)
 {
   pthread_t threads[READERS];
   uint64_t freed[PLACES];
   unsigned i, place = 0, next;
 
-  (void) state;
   init (&shared.fs);
   atomic_store (&shared.over, false);
   for (i = 0; i < READERS; i++)
@@ -245,8 +233,7 @@ fill_ahead_held (struct fixture *f)
 }
 
 /* A miss; and readahead, though nobody is there any more who began it. */
-static void
-test_fills (void **state)
+TEST (fills)
 {
   struct fixture *f = start ();
   uint8_t buf[PAGE_SIZE];
@@ -255,7 +242,6 @@ test_fills (void **state)
   };
   uint64_t freed;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 0, &job);
   fake_store_wait_held (f->fake, STORE_READ, 1);
@@ -282,12 +268,10 @@ noting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 }
 
 /* Hits are not counted: they do not ask where to read. */
-static void
-test_hits (void **state)
+TEST (hits)
 {
   struct fixture *f = start ();
 
-  (void) state;
   begun_for = f;
   f->ops.begin = noting_begin;
   put (f, 0, PAGE, 1);
@@ -298,19 +282,4 @@ test_hits (void **state)
   stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_none),
-    cmocka_unit_test (test_before_and_after),
-    cmocka_unit_test (test_never_none),
-    cmocka_unit_test (test_two_eras),
-    cmocka_unit_test (test_join),
-    cmocka_unit_test (test_threads),
-    cmocka_unit_test (test_fills),
-    cmocka_unit_test (test_hits),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

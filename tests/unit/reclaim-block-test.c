@@ -66,8 +66,7 @@ drop_odd (struct fixture *f, uint64_t used)
                        (page * STEP + 1) * PAGE);
 }
 
-static void
-test_moves (void **state)
+TEST (moves)
 {
   struct fixture *f = start_scattered (4 * MiB, 600);
   struct reclaim *reclaim = f->cache->reclaim;
@@ -75,7 +74,6 @@ test_moves (void **state)
   struct folio *blocks[1024];
   struct folio *folio;
 
-  (void) state;
   /* Read twice: hits that the policy keeps. */
   expect_cached (f, 600);
   fragment (f, 5, blocks);
@@ -105,15 +103,13 @@ test_moves (void **state)
 }
 
 /* A page of each block can't be moved. */
-static void
-test_in_the_way (void **state)
+TEST (in_the_way)
 {
   struct fixture *f = start_scattered (4 * MiB, 896);
   struct arena *arena = f->mapping->folios.arena;
   struct folio *held[64];
   unsigned n = 0;
 
-  (void) state;
   for (uint32_t pfn = 5; pfn < 896; pfn += 32) {
     struct folio *folio = arena_folio (arena, pfn);
     uint64_t pos = folio_pos (folio);
@@ -143,8 +139,7 @@ make_block (void *arg)
 }
 
 /* Who found a folio just before it was moved finds its record as it was. */
-static void
-test_grace (void **state)
+TEST (grace)
 {
   struct fixture *f = start_scattered (4 * MiB, 600);
   struct arena *arena = f->mapping->folios.arena;
@@ -154,7 +149,6 @@ test_grace (void **state)
   pthread_t thread;
   void *made;
 
-  (void) state;
   fragment (f, 5, blocks);
   drop_odd (f, 600);
   assert_true (folio_mapped (first));
@@ -262,8 +256,7 @@ work (void *arg)
   return NULL;
 }
 
-static void
-test_crowd (void **state)
+TEST (crowd)
 {
   struct rng rng = test_rng ("crowd around moving folios");
   struct fixture *f = start_scattered (4 * MiB, CROWD_PAGES);
@@ -272,7 +265,6 @@ test_crowd (void **state)
   unsigned made = 0, i;
   uint64_t end;
 
-  (void) state;
   crowd->f = f;
   crowd->seed = rng_below (&rng, UINT64_C (1) << 32);
   for (i = 0; i < WORKERS; i++) {
@@ -315,8 +307,7 @@ until_reclaimed (struct fixture *f)
 }
 
 /* After single pages from all over, a stream has large folios again. */
-static void
-test_stream (void **state)
+TEST (stream)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .disk_size = 128 * MiB, .cache_size = 16 * MiB, .readahead = 1 * MiB });
@@ -324,7 +315,6 @@ test_stream (void **state)
   unsigned folios = 0;
   uint64_t pos, page;
 
-  (void) state;
   store_put (f, 0, f->config.disk_size, 0);
   for (unsigned i = 0; i < 10000; i++)
     expect (f, (16384 + rng_below (&rng, 16384)) * PAGE, PAGE, 0);
@@ -344,14 +334,4 @@ test_stream (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_moves),  cmocka_unit_test (test_in_the_way),
-    cmocka_unit_test (test_grace),  cmocka_unit_test (test_crowd),
-    cmocka_unit_test (test_stream),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -9,16 +9,11 @@
  * accounted for.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "tests/unit/fake-mapping.h"
 #include "tests/unit/seed.h"
+#include "tests/unit/test.h"
 
 #define PAGES 1000
 #define THREADS 6
@@ -91,13 +86,11 @@ worker (void *opaque)
   return NULL;
 }
 
-static void
-test_stress (void **state)
+TEST (stress)
 {
   struct rng seed = test_rng ("reclaim-stress"), rngs[THREADS];
   pthread_t threads[THREADS], clean;
 
-  (void) state;
   alarm (PATIENCE);
   fake_init (&fake, PAGES, PAGES / 16);
   assert_int_equal (reclaim_start (fake.reclaim), 0);
@@ -118,10 +111,4 @@ test_stress (void **state)
   alarm (0);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = { cmocka_unit_test (test_stress) };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

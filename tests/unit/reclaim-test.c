@@ -6,16 +6,11 @@
  * memory, the background reclaimer.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
 #include <sched.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "tests/unit/fake-mapping.h"
+#include "tests/unit/test.h"
 
 #define PAGES 100
 
@@ -68,29 +63,23 @@ get (uint64_t page)
 
 /* --- what stays and what goes --- */
 
-static void
-test_warm (void **state)
+TEST (warm)
 {
-  (void) state;
   fill (0, PAGES);
   assert_int_equal (count_in (0, PAGES), PAGES);
   assert_int_equal (atomic_load (&fake.evicted), 0);
 }
 
-static void
-test_first_in_first_out (void **state)
+TEST (first_in_first_out)
 {
-  (void) state;
   fill (0, PAGES);
   assert_int_equal (reclaim_pages (fake.reclaim, 10), 10);
   assert_int_equal (count_in (0, 10), 0);
   assert_int_equal (count_in (10, PAGES), PAGES - 10);
 }
 
-static void
-test_scan_spares_hot (void **state)
+TEST (scan_spares_hot)
 {
-  (void) state;
   fill (0, 50);
   for (uint64_t page = 0; page < 50; ++page)
     assert_true (fake_access (&fake, page));
@@ -113,26 +102,20 @@ check_return (bool cold, unsigned expected)
   assert_int_equal (count_in (0, 20), expected);
 }
 
-static void
-test_ghosts_return (void **state)
+TEST (ghosts_return)
 {
-  (void) state;
   check_return (false, 5);
 }
 
-static void
-test_guesses_are_no_evidence (void **state)
+TEST (guesses_are_no_evidence)
 {
-  (void) state;
   check_return (true, 0);
 }
 
-static void
-test_wasted_readahead (void **state)
+TEST (wasted_readahead)
 {
   struct folio *folio;
 
-  (void) state;
   fill (0, PAGES);
   for (uint64_t page = 0; page < 7; ++page) {
     folio = get (page);
@@ -143,13 +126,11 @@ test_wasted_readahead (void **state)
   assert_int_equal (reclaim_wasted_readahead (fake.reclaim), 5);
 }
 
-static void
-test_large_folios (void **state)
+TEST (large_folios)
 {
   struct folio *folio;
   uint64_t page;
 
-  (void) state;
   for (page = 0; page < 96; page += 8) {
     folio = reclaim_alloc (fake.reclaim, 3, true);
     assert_non_null (folio);
@@ -167,12 +148,10 @@ test_large_folios (void **state)
 
 /* --- folios that will not go --- */
 
-static void
-test_dirty_is_passed_over (void **state)
+TEST (dirty_is_passed_over)
 {
   struct folio *folio;
 
-  (void) state;
   fill (0, PAGES);
   folio = get (0);
   fake_dirty (&fake, folio);
@@ -187,12 +166,10 @@ test_dirty_is_passed_over (void **state)
   assert_false (fake_has (&fake, 0));
 }
 
-static void
-test_all_dirty (void **state)
+TEST (all_dirty)
 {
   struct folio *folio;
 
-  (void) state;
   fill (0, PAGES);
   for (uint64_t page = 0; page < PAGES; ++page) {
     folio = get (page);
@@ -205,12 +182,10 @@ test_all_dirty (void **state)
   assert_null (reclaim_alloc (fake.reclaim, 0, false));
 }
 
-static void
-test_referenced_stays (void **state)
+TEST (referenced_stays)
 {
   struct folio *folio;
 
-  (void) state;
   fill (0, PAGES);
   folio = get (3);
   reclaim_pages (fake.reclaim, PAGES - 1);
@@ -225,10 +200,8 @@ remove_in_evict (struct fake *f, struct folio *folio)
   fake_remove (f, folio);
 }
 
-static void
-test_removed_meanwhile (void **state)
+TEST (removed_meanwhile)
 {
-  (void) state;
   fill (0, PAGES);
   fake.on_evict = remove_in_evict;
   assert_int_equal (reclaim_pages (fake.reclaim, PAGES), 0);
@@ -239,21 +212,17 @@ test_removed_meanwhile (void **state)
   fill (0, PAGES);
 }
 
-static void
-test_removed_before_added (void **state)
+TEST (removed_before_added)
 {
   struct folio *folio = reclaim_alloc (fake.reclaim, 0, true);
 
-  (void) state;
   reclaim_add (fake.reclaim, folio, false); /* no longer in an index */
   folio_put (fake.arena, folio);
   assert_int_equal (reclaim_pages (fake.reclaim, 1), 0);
 }
 
-static void
-test_hot_goes_when_all_is_hot (void **state)
+TEST (hot_goes_when_all_is_hot)
 {
-  (void) state;
   fill (0, PAGES);
   for (unsigned i = 0; i < 3; ++i)
     for (uint64_t page = 0; page < PAGES; ++page)
@@ -325,13 +294,11 @@ finish_waiter (pthread_t thread, struct folio **folios)
   alarm (0);
 }
 
-static void
-test_wait_for_clean (void **state)
+TEST (wait_for_clean)
 {
   struct folio *folios[PAGES], *folio;
   pthread_t thread;
 
-  (void) state;
   thread = start_waiter (folios);
   /* Only the index's reference is left when it becomes clean. */
   folio = folios[40];
@@ -341,13 +308,11 @@ test_wait_for_clean (void **state)
   finish_waiter (thread, folios);
 }
 
-static void
-test_wait_for_free (void **state)
+TEST (wait_for_free)
 {
   struct folio *folios[PAGES], *folio;
   pthread_t thread;
 
-  (void) state;
   thread = start_waiter (folios);
   folio = folios[10];
   folios[10] = NULL;
@@ -358,12 +323,10 @@ test_wait_for_free (void **state)
 
 /* --- the reclaimer --- */
 
-static void
-test_reserve (void **state)
+TEST (reserve)
 {
   uint64_t page = 0;
 
-  (void) state;
   alarm (PATIENCE);
   fake_destroy (&fake);
   fake_init (&fake, PAGES, 20);
@@ -384,12 +347,10 @@ test_reserve (void **state)
 }
 
 /* It sees to memory before that is used, and again when some of that is. */
-static void
-test_reserve_is_real (void **state)
+TEST (reserve_is_real)
 {
   struct folio *folios[8];
 
-  (void) state;
   alarm (PATIENCE);
   fake_destroy (&fake);
   fake_init (&fake, 8u << MAX_ORDER, 20);
@@ -409,12 +370,10 @@ test_reserve_is_real (void **state)
 }
 
 /* It stops while it sleeps because there is nothing to evict. */
-static void
-test_stop_asleep (void **state)
+TEST (stop_asleep)
 {
   struct folio *folios[PAGES];
 
-  (void) state;
   alarm (PATIENCE);
   fake_destroy (&fake);
   fake_init (&fake, PAGES, 20);
@@ -431,31 +390,4 @@ test_stop_asleep (void **state)
   alarm (0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown (name, setup, teardown)
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    TEST (test_warm),
-    TEST (test_first_in_first_out),
-    TEST (test_scan_spares_hot),
-    TEST (test_ghosts_return),
-    TEST (test_guesses_are_no_evidence),
-    TEST (test_wasted_readahead),
-    TEST (test_large_folios),
-    TEST (test_dirty_is_passed_over),
-    TEST (test_all_dirty),
-    TEST (test_referenced_stays),
-    TEST (test_removed_meanwhile),
-    TEST (test_removed_before_added),
-    TEST (test_hot_goes_when_all_is_hot),
-    TEST (test_wait_for_clean),
-    TEST (test_wait_for_free),
-    TEST (test_reserve),
-    TEST (test_reserve_is_real),
-    TEST (test_stop_asleep),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_EACH (setup, teardown)

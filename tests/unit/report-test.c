@@ -103,13 +103,11 @@ start_sparse (void)
 
 /* --- extents --- */
 
-static void
-test_as_the_store_says (void **state)
+TEST (as_the_store_says)
 {
   struct fixture *f = start_sparse ();
   struct list list;
 
-  (void) state;
   ask (f, 0, 16 * MiB, &list);
   EXPECT (&list, HOLE (0, 4 * MiB), ZERO (4 * MiB, 2 * MiB),
           DATA (6 * MiB, 2 * MiB), HOLE (8 * MiB, 8 * MiB));
@@ -123,14 +121,12 @@ test_as_the_store_says (void **state)
 }
 
 /* Dirty data over a hole is data before it is written back, and after. */
-static void
-test_dirty_is_data (void **state)
+TEST (dirty_is_data)
 {
   struct fixture *f = start_sparse ();
   struct list list;
   unsigned i;
 
-  (void) state;
   learn_extents (f);
   put (f, 1 * MiB, 64 * PAGE, 1);
   put (f, 5 * MiB + 512, 512, 1);
@@ -149,13 +145,11 @@ test_dirty_is_data (void **state)
 }
 
 /* Also when nobody had asked before it was written. */
-static void
-test_dirty_before_asking (void **state)
+TEST (dirty_before_asking)
 {
   struct fixture *f = start_sparse ();
   struct list list;
 
-  (void) state;
   put (f, 1 * MiB, 64 * PAGE, 1);
   ask (f, 0, 2 * MiB, &list);
   EXPECT (&list, HOLE (0, 1 * MiB), DATA (1 * MiB, 64 * PAGE),
@@ -164,14 +158,12 @@ test_dirty_before_asking (void **state)
 }
 
 /* While it is being written back, too. */
-static void
-test_writeback_is_data (void **state)
+TEST (writeback_is_data)
 {
   struct fixture *f = start_sparse ();
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
-  (void) state;
   put (f, 1 * MiB, 64 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &flush);
@@ -200,14 +192,12 @@ begin_asking (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 }
 
 /* Even if what the mapping says is of before. */
-static void
-test_writeback_is_data_if_forgotten (void **state)
+TEST (writeback_is_data_if_forgotten)
 {
   struct fixture *f = forgetful = start_sparse ();
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
-  (void) state;
   put (f, 1 * MiB, 64 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &flush);
@@ -228,14 +218,12 @@ test_writeback_is_data_if_forgotten (void **state)
 }
 
 /* What the store has of it is not known to be durable, nor that zero. */
-static void
-test_unstable_over_zero_is_data (void **state)
+TEST (unstable_over_zero_is_data)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct list list;
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, PAGE, PAGE, 1);
   assert_int_equal (page_masks (f, 1), 0xff0000ff);
@@ -257,14 +245,12 @@ begin_hole (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-static void
-test_unstable_over_hole_is_data (void **state)
+TEST (unstable_over_hole_is_data)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct list list;
 
-  (void) state;
   put (f, PAGE, 2 * PAGE, 1);
   put (f, 9 * PAGE, PAGE, 1);
   assert_int_equal (page_masks (f, 1), 0xff0000ff);
@@ -278,13 +264,11 @@ test_unstable_over_hole_is_data (void **state)
   fixture_stop (f);
 }
 
-static void
-test_zero_and_trim (void **state)
+TEST (zero_and_trim)
 {
   struct fixture *f = start_sparse ();
   struct list list;
 
-  (void) state;
   put (f, 8 * MiB, 1 * MiB, 1);
   assert_int_equal (cache_zero (f->conn, 1 * MiB, 6 * MiB, 0), 0);
   assert_int_equal (cache_trim (f->conn, 512 * KiB, 7 * MiB, 0), 0);
@@ -300,14 +284,12 @@ test_zero_and_trim (void **state)
 }
 
 /* The store is not asked twice about the same place. */
-static void
-test_remembered (void **state)
+TEST (remembered)
 {
   struct fixture *f = start_sparse ();
   struct list list;
   unsigned i, asked;
 
-  (void) state;
   ask (f, 0, 16 * MiB, &list);
   asked = fake_store_status_count (f->fake);
   assert_true (asked > 0 && asked <= 2);
@@ -322,13 +304,11 @@ test_remembered (void **state)
 }
 
 /* The caller has had enough (REQ_ONE). */
-static void
-test_stop (void **state)
+TEST (stop)
 {
   struct fixture *f = start_sparse ();
   struct list list = { .stop_after = 1 };
 
-  (void) state;
   assert_int_equal (cache_extents (f->conn, 16 * MiB, 0, collect, &list), 0);
   assert_int_equal (list.calls, 1);
   put (f, PAGE, PAGE, 1);
@@ -361,13 +341,11 @@ flushing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-static void
-test_overtaken (void **state)
+TEST (overtaken)
 {
   struct fixture *f = start_sparse ();
   struct list list;
 
-  (void) state;
   learn_extents (f);
   hook.f = f;
   hook.begins = 0;
@@ -381,13 +359,11 @@ test_overtaken (void **state)
 /* A store that does not know: everything is data; nor does it matter when
  * asking fails.
  */
-static void
-test_unknown (void **state)
+TEST (unknown)
 {
   struct fixture *f = start_sparse ();
   struct list list;
 
-  (void) state;
   fake_store_fail_status (f->fake, -EIO);
   ask (f, 0, 16 * MiB, &list);
   EXPECT (&list, DATA (0, 16 * MiB));
@@ -425,15 +401,13 @@ ask_unsaved (struct fixture *f, struct list *list)
   assert_false (list->gap);
 }
 
-static void
-test_unsaved (void **state)
+TEST (unsaved)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .disk_size = 16 * MiB + 100 });
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
-  (void) state;
   ask_unsaved (f, &list);
   assert_int_equal (list.n, 0);
   put (f, 0, 3 * PAGE + 512, 1);
@@ -495,14 +469,12 @@ save (void *arg)
 /* It reports while the store takes its time, once for each second of the
  * clock.
  */
-static void
-test_mapping_sync (void **state)
+TEST (mapping_sync)
 {
   struct saver s = { .f = fixture_start (
                        &(struct fixture_config) { .fake_clock = true }) };
   pthread_t thread;
 
-  (void) state;
   put (s.f, 0, 1 * MiB, 1);
   mapping_shutdown (s.f->mapping);
   fake_store_hold (s.f->fake, STORE_FLUSH);
@@ -518,25 +490,4 @@ test_mapping_sync (void **state)
   fixture_stop (s.f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_as_the_store_says),
-    cmocka_unit_test (test_dirty_is_data),
-    cmocka_unit_test (test_dirty_before_asking),
-    cmocka_unit_test (test_writeback_is_data),
-    cmocka_unit_test (test_writeback_is_data_if_forgotten),
-    cmocka_unit_test (test_unstable_over_zero_is_data),
-    cmocka_unit_test (test_unstable_over_hole_is_data),
-    cmocka_unit_test (test_zero_and_trim),
-    cmocka_unit_test (test_remembered),
-    cmocka_unit_test (test_stop),
-    cmocka_unit_test (test_overtaken),
-    cmocka_unit_test (test_unknown),
-    cmocka_unit_test (test_unsaved),
-    cmocka_unit_test (test_mapping_sync),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

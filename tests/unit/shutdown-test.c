@@ -6,22 +6,16 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "plugin/abort.h"
 #include "plugin/stats-log.h"
 #include "shutdown-world.h"
+#include "tests/unit/test.h"
 
 /* Nobody told nbdkit to stop, it just ends, as after nbdkit -s. */
-static void
-test_finish (void **state)
+TEST (finish)
 {
-  (void) state;
   assert_int_equal (watcher_finish (start ()), 0);
   assert_int_equal (world.syncs, 1);
   assert_int_equal (world.releases, 1); /* who aborts from then on may die */
@@ -31,12 +25,10 @@ test_finish (void **state)
 /* A signal with idle clients: written back before watcher_finish is called; and
  * then, with all clients gone, what was answered meanwhile.
  */
-static void
-test_idle_clients (void **state)
+TEST (idle_clients)
 {
   struct watcher *watcher = start ();
 
-  (void) state;
   tell_to_stop ();
   wait_for_syncs (1);
   assert_int_equal (watcher_finish (watcher), 0);
@@ -47,12 +39,10 @@ test_idle_clients (void **state)
 /* That it returns early does not mean shutdown: the stand-in for mapping_sync
  * checks that.
  */
-static void
-test_sleep (void **state)
+TEST (sleep)
 {
   struct watcher *watcher;
 
-  (void) state;
   world.early_returns = 5;
   watcher = start ();
   assert_int_equal (world.shutdowns, 0);
@@ -61,12 +51,10 @@ test_sleep (void **state)
 }
 
 /* Each time they are due, and once more when all is written back. */
-static void
-test_stats (void **state)
+TEST (stats)
 {
   struct watcher *watcher;
 
-  (void) state;
   world.early_returns = 2;
   world.timeouts = 3;
   folio_debug_stats = 1;
@@ -80,10 +68,8 @@ test_stats (void **state)
   folio_debug_stats = 0;
 }
 
-static void
-test_progress (void **state)
+TEST (progress)
 {
-  (void) state;
   world.progress = true;
   assert_int_equal (watcher_finish (start ()), 0);
   assert_int_equal (
@@ -92,10 +78,8 @@ test_progress (void **state)
   assert_int_equal (world.errors, 0);
 }
 
-static void
-test_passing_failure (void **state)
+TEST (passing_failure)
 {
-  (void) state;
   world.failures = 3;
   assert_int_equal (watcher_finish (start ()), 0);
   assert_int_equal (world.syncs, 3 + 1);
@@ -105,10 +89,8 @@ test_passing_failure (void **state)
   assert_int_equal (logged ("bytes"), 0);
 }
 
-static void
-test_lasting_failure (void **state)
+TEST (lasting_failure)
 {
-  (void) state;
   world.failures = -1;
   world.ranges = 2;
   assert_int_equal (watcher_finish (start ()), -EIO);
@@ -122,10 +104,8 @@ test_lasting_failure (void **state)
 }
 
 /* As with direct writes, of which there is no copy. */
-static void
-test_failing_flush (void **state)
+TEST (failing_flush)
 {
-  (void) state;
   world.failures = -1;
   assert_int_equal (watcher_finish (start ()), -EIO);
   assert_int_equal (logged ("0 bytes"), 0);
@@ -133,12 +113,10 @@ test_failing_flush (void **state)
 }
 
 /* While clients are there it does not give up, but says what is not saved. */
-static void
-test_failure_with_clients (void **state)
+TEST (failure_with_clients)
 {
   struct watcher *watcher;
 
-  (void) state;
   world.failures = 200;
   world.ranges = 1;
   watcher = start ();
@@ -152,10 +130,8 @@ test_failure_with_clients (void **state)
 }
 
 /* As long as it gets on the time does not count. */
-static void
-test_slow_store (void **state)
+TEST (slow_store)
 {
-  (void) state;
   world.failures = 500;
   world.works = true;
   assert_int_equal (watcher_finish (start ()), 0);
@@ -164,10 +140,8 @@ test_slow_store (void **state)
 }
 
 /* Without a timeout it is tried for ever. */
-static void
-test_no_timeout (void **state)
+TEST (no_timeout)
 {
-  (void) state;
   world.failures = 5000;
   world.ranges = 1;
   assert_int_equal (watcher_finish (start_patient (0)), 0);
@@ -176,10 +150,8 @@ test_no_timeout (void **state)
 }
 
 /* A store that neither fails nor answers: it is said what is not saved, once. */
-static void
-test_hanging_store (void **state)
+TEST (hanging_store)
 {
-  (void) state;
   world.hangs = 100 * NSEC_PER_SEC;
   world.ranges = 1;
   assert_int_equal (watcher_finish (start ()), 0);
@@ -190,10 +162,8 @@ test_hanging_store (void **state)
   assert_int_equal (logged ("after all"), 1);
 }
 
-static void
-test_many_ranges (void **state)
+TEST (many_ranges)
 {
-  (void) state;
   world.failures = -1;
   world.ranges = 10042;
   assert_int_equal (watcher_finish (start ()), -EIO);
@@ -204,12 +174,10 @@ test_many_ranges (void **state)
 
 /* --- aborts --- */
 
-static void
-test_abort (void **state)
+TEST (abort)
 {
   struct watcher *watcher = start ();
 
-  (void) state;
   world.failures = 3;
   do_abort ();
   wait_for_release ();
@@ -223,12 +191,10 @@ test_abort (void **state)
 }
 
 /* After a signal: what was on then may have missed what was acknowledged last. */
-static void
-test_abort_while_saving (void **state)
+TEST (abort_while_saving)
 {
   struct watcher *watcher = start ();
 
-  (void) state;
   world.aborts = true;
   tell_to_stop ();
   wait_for_release ();
@@ -237,12 +203,10 @@ test_abort_while_saving (void **state)
 }
 
 /* At the very end, with other threads still there. */
-static void
-test_abort_while_ending (void **state)
+TEST (abort_while_ending)
 {
   struct watcher *watcher = start ();
 
-  (void) state;
   world.aborts = true;
   assert_int_equal (watcher_finish (watcher), 0);
   assert_int_equal (world.syncs, 2);
@@ -250,12 +214,10 @@ test_abort_while_ending (void **state)
 }
 
 /* A minute and no more, though without a timeout it would be tried for ever. */
-static void
-test_abort_and_failing_store (void **state)
+TEST (abort_and_failing_store)
 {
   struct watcher *watcher = start_patient (0);
 
-  (void) state;
   world.failures = -1;
   world.ranges = 1;
   do_abort ();
@@ -269,12 +231,10 @@ test_abort_and_failing_store (void **state)
 }
 
 /* One that does not answer, when the abort comes in the midst of it. */
-static void
-test_abort_and_hanging_store (void **state)
+TEST (abort_and_hanging_store)
 {
   struct watcher *watcher = start_patient (0);
 
-  (void) state;
   world.hangs = 200 * NSEC_PER_SEC;
   world.ranges = 1;
   world.aborts = true;
@@ -285,29 +245,4 @@ test_abort_and_hanging_store (void **state)
   assert_int_equal (logged ("1536 bytes in 1 ranges are lost"), 1);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup (test_finish, world_reset),
-    cmocka_unit_test_setup (test_idle_clients, world_reset),
-    cmocka_unit_test_setup (test_sleep, world_reset),
-    cmocka_unit_test_setup (test_stats, world_reset),
-    cmocka_unit_test_setup (test_progress, world_reset),
-    cmocka_unit_test_setup (test_passing_failure, world_reset),
-    cmocka_unit_test_setup (test_lasting_failure, world_reset),
-    cmocka_unit_test_setup (test_failing_flush, world_reset),
-    cmocka_unit_test_setup (test_failure_with_clients, world_reset),
-    cmocka_unit_test_setup (test_slow_store, world_reset),
-    cmocka_unit_test_setup (test_no_timeout, world_reset),
-    cmocka_unit_test_setup (test_hanging_store, world_reset),
-    cmocka_unit_test_setup (test_many_ranges, world_reset),
-    cmocka_unit_test_setup (test_abort, world_reset),
-    cmocka_unit_test_setup (test_abort_while_saving, world_reset),
-    cmocka_unit_test_setup (test_abort_while_ending, world_reset),
-    cmocka_unit_test_setup (test_abort_and_failing_store, world_reset),
-    cmocka_unit_test_setup (test_abort_and_hanging_store, world_reset),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_EACH (world_reset, NULL)

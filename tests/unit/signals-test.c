@@ -7,19 +7,15 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "plugin/signals.h"
+#include "tests/unit/test.h"
 
 static const int caught[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
 #define NR_CAUGHT (sizeof caught / sizeof caught[0])
@@ -87,12 +83,10 @@ tear_down (void **state)
   return 0;
 }
 
-static void
-test_each_signal (void **state)
+TEST (each_signal)
 {
   unsigned i;
 
-  (void) state;
   signals_start ();
   assert_false (signals_seen ());
   assert_true (signals_may_ask ());
@@ -111,13 +105,11 @@ test_each_signal (void **state)
   }
 }
 
-static void
-test_flags_and_mask_stay (void **state)
+TEST (flags_and_mask_stay)
 {
   struct sigaction action;
   unsigned i;
 
-  (void) state;
   signals_start ();
   for (i = 0; i < NR_CAUGHT; i++) {
     sigaction (caught[i], NULL, &action);
@@ -129,12 +121,10 @@ test_flags_and_mask_stay (void **state)
 }
 
 /* A handler that takes three arguments gets them. */
-static void
-test_three_arguments (void **state)
+TEST (three_arguments)
 {
   struct sigaction action;
 
-  (void) state;
   memset (&action, 0, sizeof action);
   action.sa_flags = SA_SIGINFO;
   action.sa_sigaction = nbdkit_handler_info;
@@ -145,13 +135,11 @@ test_three_arguments (void **state)
   assert_non_null (nbdkit.context);
 }
 
-static void
-test_given_back (void **state)
+TEST (given_back)
 {
   struct sigaction action;
   unsigned i;
 
-  (void) state;
   signals_start ();
   signals_stop ();
   for (i = 0; i < NR_CAUGHT; i++) {
@@ -167,12 +155,10 @@ test_given_back (void **state)
 /* A handler that someone has set since is not ours to take away, nor one that
  * ignores.
  */
-static void
-test_of_others (void **state)
+TEST (of_others)
 {
   struct sigaction action;
 
-  (void) state;
   signal (SIGHUP, SIG_IGN);
   signals_start ();
   signal (SIGINT, SIG_IGN);
@@ -186,10 +172,8 @@ test_of_others (void **state)
   assert_ptr_equal (action.sa_handler, SIG_IGN);
 }
 
-static void
-test_wake (void **state)
+TEST (wake)
 {
-  (void) state;
   signals_start ();
   signals_wake ();
   signals_wake ();
@@ -220,13 +204,11 @@ expect_child (pid_t child)
 /* The parent of --run gets one: the server's thread wakes, nbdkit's handler,
  * which writes to the pipe that both share, is not called.
  */
-static void
-test_parent_told (void **state)
+TEST (parent_told)
 {
   unsigned i;
   pid_t child;
 
-  (void) state;
   child = fork ();
   assert_int_not_equal (child, -1);
   if (child == 0) {
@@ -245,8 +227,7 @@ test_parent_told (void **state)
 }
 
 /* The server gets it, before it has started, and after. */
-static void
-test_server_told (void **state)
+TEST (server_told)
 {
   bool early;
   pid_t child;
@@ -271,16 +252,13 @@ test_server_told (void **state)
     if (early)
       break;
   }
-  (void) state;
 }
 
 /* A process that the server has made is not the server. */
-static void
-test_helper_told (void **state)
+TEST (helper_told)
 {
   pid_t child;
 
-  (void) state;
   signals_start ();
   child = fork ();
   assert_int_not_equal (child, -1);
@@ -298,12 +276,10 @@ test_helper_told (void **state)
 }
 
 /* If a signal of the parent's would reach that pipe, it may not be asked. */
-static void
-test_not_covered (void **state)
+TEST (not_covered)
 {
   pid_t child;
 
-  (void) state;
   signal (SIGQUIT, SIG_IGN);
   child = fork ();
   assert_int_not_equal (child, -1);
@@ -315,18 +291,4 @@ test_not_covered (void **state)
   expect_child (child);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown (name, set_up, tear_down)
-
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    TEST (test_each_signal),     TEST (test_flags_and_mask_stay),
-    TEST (test_three_arguments), TEST (test_given_back),
-    TEST (test_of_others),       TEST (test_wake),
-    TEST (test_parent_told),     TEST (test_server_told),
-    TEST (test_helper_told),     TEST (test_not_covered),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_EACH (set_up, tear_down)

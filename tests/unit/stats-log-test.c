@@ -5,16 +5,12 @@
  * The counters in words.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "plugin/stats-log.h"
+#include "tests/unit/test.h"
 
 static struct stats_snapshot snapshot;
 static char text[64 * STATS_LINE_MAX];
@@ -48,10 +44,8 @@ expect_line (const char *line)
     fail_msg ("no \"%s\" in:\n%s", line, text);
 }
 
-static void
-test_nothing (void **state)
+TEST (nothing)
 {
-  (void) state;
   memset (&snapshot, 0, sizeof snapshot);
   format ();
   assert_int_equal (lines, 4 + NR_HISTOGRAMS);
@@ -61,13 +55,11 @@ test_nothing (void **state)
 }
 
 /* Each counter is named once, with its own value. */
-static void
-test_counters (void **state)
+TEST (counters)
 {
   char words[100];
   unsigned i;
 
-  (void) state;
   memset (&snapshot, 0, sizeof snapshot);
   for (i = 0; i < NR_STATS; i++)
     snapshot.counters[i] = 1000 + i;
@@ -88,10 +80,8 @@ test_counters (void **state)
   expect_line ("stats: now: dirty=7 ");
 }
 
-static void
-test_hits (void **state)
+TEST (hits)
 {
-  (void) state;
   memset (&snapshot, 0, sizeof snapshot);
   snapshot.counters[STAT_READS] = 100;
   snapshot.counters[STAT_DIRECT_READS] = 20;
@@ -103,12 +93,10 @@ test_hits (void **state)
   expect_line ("stats: cache: hits=0 misses=90 ");
 }
 
-static void
-test_distributions (void **state)
+TEST (distributions)
 {
   struct stats_distribution *d = &snapshot.histograms[HIST_STORE_READ];
 
-  (void) state;
   memset (&snapshot, 0, sizeof snapshot);
   d->buckets[0] = 1;
   d->buckets[11] = 2;
@@ -127,10 +115,8 @@ test_distributions (void **state)
   expect_line ("stats: folios-per-write: count=4 mean=400.5 max=511 <512=4\n");
 }
 
-static void
-test_large (void **state)
+TEST (large)
 {
-  (void) state;
   memset (&snapshot, 0xff, sizeof snapshot);
   format ();
   assert_int_equal (lines, 4 + NR_HISTOGRAMS);
@@ -138,14 +124,4 @@ test_large (void **state)
   expect_line (" more=18446744073709551615\n");
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_nothing), cmocka_unit_test (test_counters),
-    cmocka_unit_test (test_hits),    cmocka_unit_test (test_distributions),
-    cmocka_unit_test (test_large),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -5,14 +5,11 @@
  * The order in which a store's requests have their turn.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <cmocka.h>
 
 #include "fs/store-queue.h"
+#include "tests/unit/test.h"
 
 #define N 100
 
@@ -49,13 +46,11 @@ takes_and_does (struct store_queue *queue, struct store_req *expected)
   store_queue_done (queue, expected);
 }
 
-static void
-what_somebody_waits_for_goes_first (void **state)
+TEST (what_somebody_waits_for_goes_first)
 {
   struct store_queue queue;
   int i;
 
-  (void) state;
   fill (&queue, 1, 3, 3);
   assert_false (store_queue_empty (&queue));
   for (i = 0; i < 3; i++)
@@ -68,13 +63,11 @@ what_somebody_waits_for_goes_first (void **state)
   assert_int_equal (queue.background, 0);
 }
 
-static void
-no_more_is_in_flight_than_the_depth (void **state)
+TEST (no_more_is_in_flight_than_the_depth)
 {
   struct store_queue queue;
   int i;
 
-  (void) state;
   fill (&queue, 5, 7, 0);
   for (i = 0; i < 5; i++)
     takes (&queue, &urgent[i]);
@@ -105,10 +98,8 @@ background_share (unsigned depth, int share)
   takes (&queue, &background[share]);
 }
 
-static void
-the_background_leaves_room (void **state)
+TEST (the_background_leaves_room)
 {
-  (void) state;
   background_share (0, 1);
   background_share (1, 1);
   background_share (2, 1);
@@ -120,13 +111,11 @@ the_background_leaves_room (void **state)
 }
 
 /* However much is urgent. */
-static void
-the_background_does_not_starve (void **state)
+TEST (the_background_does_not_starve)
 {
   struct store_queue queue;
   int i, turns;
 
-  (void) state;
   fill (&queue, 1, 40, 3);
   for (i = turns = 0; i < 3; turns++) {
     struct store_req *req = store_queue_take (&queue);
@@ -151,12 +140,10 @@ the_background_does_not_starve (void **state)
   assert_int_equal (queue.passed, 1);
 }
 
-static void
-what_had_its_turn_has_it_again_first (void **state)
+TEST (what_had_its_turn_has_it_again_first)
 {
   struct store_queue queue;
 
-  (void) state;
   fill (&queue, 4, 2, 2);
   takes (&queue, &urgent[0]);
   takes (&queue, &urgent[1]);
@@ -181,14 +168,12 @@ what_had_its_turn_has_it_again_first (void **state)
 }
 
 /* Others of both kinds have come meanwhile. */
-static void
-what_was_held_goes_first_in_its_order (void **state)
+TEST (what_was_held_goes_first_in_its_order)
 {
   struct store_list held = { 0 };
   struct store_queue queue;
   int i;
 
-  (void) state;
   fill (&queue, 1, 3, 3);
   for (i = 0; i < 2; i++) {
     takes_and_does (&queue, &urgent[i]);
@@ -221,13 +206,11 @@ expect_in_order (struct store_req *req, int error)
   *req = (struct store_req) { 0 }; /* it may be used again */
 }
 
-static void
-what_is_done_is_told_its_error (void **state)
+TEST (what_is_done_is_told_its_error)
 {
   struct store_list done = { 0 };
   int i;
 
-  (void) state;
   nr_done = 0;
   for (i = 0; i < 3; i++) {
     urgent[i] = (struct store_req) { .done = expect_in_order };
@@ -238,12 +221,10 @@ what_is_done_is_told_its_error (void **state)
   assert_null (store_list_take (&done));
 }
 
-static void
-a_depth_out_of_bounds_is_made_to_fit (void **state)
+TEST (a_depth_out_of_bounds_is_made_to_fit)
 {
   struct store_queue queue;
 
-  (void) state;
   store_queue_init (&queue, 0);
   assert_int_equal (queue.depth, 1);
   store_queue_init (&queue, 4096);
@@ -252,12 +233,10 @@ a_depth_out_of_bounds_is_made_to_fit (void **state)
   assert_int_equal (queue.depth, 4096);
 }
 
-static void
-who_passes_by_counts (void **state)
+TEST (who_passes_by_counts)
 {
   struct store_queue queue;
 
-  (void) state;
   fill (&queue, 2, 0, 1);
   urgent[0] = urgent[1] = (struct store_req) { 0 };
   assert_true (store_queue_pass (&queue)); /* the background waits */
@@ -274,20 +253,4 @@ who_passes_by_counts (void **state)
   takes_and_does (&queue, &background[0]);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (what_somebody_waits_for_goes_first),
-    cmocka_unit_test (no_more_is_in_flight_than_the_depth),
-    cmocka_unit_test (the_background_leaves_room),
-    cmocka_unit_test (the_background_does_not_starve),
-    cmocka_unit_test (what_had_its_turn_has_it_again_first),
-    cmocka_unit_test (what_was_held_goes_first_in_its_order),
-    cmocka_unit_test (what_is_done_is_told_its_error),
-    cmocka_unit_test (a_depth_out_of_bounds_is_made_to_fit),
-    cmocka_unit_test (who_passes_by_counts),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

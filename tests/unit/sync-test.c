@@ -15,12 +15,10 @@
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
-static void
-test_flush_covers_all (void **state)
+TEST (flush_covers_all)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_volatile (f->fake);
   put (f, 0, 3 * MiB, 1);
   put (f, 5 * MiB + 512, 512, 1);
@@ -39,13 +37,11 @@ test_flush_covers_all (void **state)
 }
 
 /* What is side by side goes out together. */
-static void
-test_clustering (void **state)
+TEST (clustering)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
-  (void) state;
   for (page = 0; page < 64; page++)
     put (f, page * PAGE, PAGE, 1);
   put (f, 4 * MiB, 512, 1);
@@ -59,12 +55,10 @@ test_clustering (void **state)
   fixture_stop (f);
 }
 
-static void
-test_clean_disk (void **state)
+TEST (clean_disk)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   expect_zero (f, 0, 1 * MiB);
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
@@ -89,14 +83,12 @@ until_ready (struct fixture *f)
 }
 
 /* While one store flush is held, any number of further flushes share one. */
-static void
-test_group_commit (void **state)
+TEST (group_commit)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job jobs[9];
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_FLUSH);
   put (f, 0, PAGE, 1);
   for (i = 0; i < 9; i++) {
@@ -123,13 +115,11 @@ test_group_commit (void **state)
 /* A flush that comes while the store is flushing needs another: the store's
  * may have begun before the write.
  */
-static void
-test_no_late_joining (void **state)
+TEST (no_late_joining)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_FLUSH);
   put (f, 0, PAGE, 1);
   job_start (f, 0, &a);
@@ -149,13 +139,11 @@ test_no_late_joining (void **state)
 /* Written again while being sent: what arrives is the old version exactly, and
  * then the new one.
  */
-static void
-test_stable_snapshot (void **state)
+TEST (stable_snapshot)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   put (f, 0, 64 * PAGE, 1);
   job_start (f, 0, &a);
@@ -180,13 +168,11 @@ test_stable_snapshot (void **state)
 /* A flush that begins while an older version is being sent waits for it and
  * then sends the newer one.
  */
-static void
-test_redirtied_is_flushed (void **state)
+TEST (redirtied_is_flushed)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
-  (void) state;
   fake_store_volatile (f->fake);
   fake_store_hold (f->fake, STORE_WRITE);
   put (f, PAGE, PAGE, 1);
@@ -205,13 +191,11 @@ test_redirtied_is_flushed (void **state)
 }
 
 /* A write that completes while the store flushes is not clean afterwards. */
-static void
-test_unstable_past_flush (void **state)
+TEST (unstable_past_flush)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &a);
@@ -231,14 +215,12 @@ test_unstable_past_flush (void **state)
 }
 
 /* But what is beside it in the same folio is. */
-static void
-test_unstable_by_page (void **state)
+TEST (unstable_by_page)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
   unsigned page;
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &a);
@@ -258,12 +240,10 @@ test_unstable_by_page (void **state)
 }
 
 /* FUA sends its own range and nothing else, and it is durable. */
-static void
-test_fua (void **state)
+TEST (fua)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_volatile (f->fake);
   put (f, 0, PAGE, 1);
   put (f, 2 * MiB, 16 * PAGE, 1);
@@ -279,13 +259,11 @@ test_fua (void **state)
 }
 
 /* Also where the range lies in the middle of a large folio. */
-static void
-test_fua_in_large_folio (void **state)
+TEST (fua_in_large_folio)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
-  (void) state;
   put (f, 0, 64 * PAGE, 1);
   flush_ok (f, 0);
   fake_store_volatile (f->fake);
@@ -301,14 +279,12 @@ test_fua_in_large_folio (void **state)
 }
 
 /* Write-through has written when it returns, and has not flushed. */
-static void
-test_writethrough (void **state)
+TEST (writethrough)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, 64 * PAGE, 1);
   store_expect (f, 0, 64 * PAGE, 1);
   put (f, 33 * PAGE + 5, 10000, 2);
@@ -329,13 +305,11 @@ test_writethrough (void **state)
 }
 
 /* Above the background threshold write-back begins by itself. */
-static void
-test_background (void **state)
+TEST (background)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .dirty_background = 1 * MiB });
 
-  (void) state;
   put (f, 0, 3 * MiB, 1);
   UNTIL (atomic_load (&f->mapping->folios.nr_dirty) +
            atomic_load (&f->mapping->folios.nr_writeback) <=
@@ -348,12 +322,10 @@ test_background (void **state)
 }
 
 /* mapping_kick: as when the last client leaves. */
-static void
-test_kick (void **state)
+TEST (kick)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_volatile (f->fake);
   put (f, 123, 456789, 1);
   mapping_kick (f->mapping);
@@ -364,15 +336,13 @@ test_kick (void **state)
 }
 
 /* Never more store writes in flight than io-depth; they run side by side. */
-static void
-test_io_depth (void **state)
+TEST (io_depth)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .io_depth = 3 });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 10; i++)
     put (f, i * MiB, PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
@@ -389,26 +359,4 @@ test_io_depth (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_flush_covers_all),
-    cmocka_unit_test (test_clustering),
-    cmocka_unit_test (test_clean_disk),
-    cmocka_unit_test (test_group_commit),
-    cmocka_unit_test (test_no_late_joining),
-    cmocka_unit_test (test_stable_snapshot),
-    cmocka_unit_test (test_redirtied_is_flushed),
-    cmocka_unit_test (test_unstable_past_flush),
-    cmocka_unit_test (test_unstable_by_page),
-    cmocka_unit_test (test_fua),
-    cmocka_unit_test (test_fua_in_large_folio),
-    cmocka_unit_test (test_writethrough),
-    cmocka_unit_test (test_background),
-    cmocka_unit_test (test_kick),
-    cmocka_unit_test (test_io_depth),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -5,16 +5,12 @@
  * The control law: its functions one by one, and what it does in a simulation.
  */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "cache/pace/throttle-law.h"
 #include "law-sim.h"
 #include "seed.h"
+#include "tests/unit/test.h"
 
 /* --- single functions --- */
 
@@ -26,14 +22,12 @@ static const struct law_limits some_limits = {
   .base = 1000,
 };
 
-static void
-test_position (void **state)
+TEST (position)
 {
   const struct law_limits *l = &some_limits;
   struct law_limits none = { .limit = 5, .freerun = 5 };
   uint32_t unsaved;
 
-  (void) state;
   assert_int_equal (law_setpoint (l), 8000);
   assert_true (law_position (l, 0) == 2);
   assert_true (law_position (l, 6000) == 2);
@@ -47,12 +41,10 @@ test_position (void **state)
   assert_true (law_position (&none, 5) == 1); /* no division by 0 */
 }
 
-static void
-test_poll (void **state)
+TEST (poll)
 {
   struct law_limits l = some_limits;
 
-  (void) state;
   assert_int_equal (law_poll (&l, 8000), 2);  /* a quarter of 10 ms */
   assert_int_equal (law_poll (&l, 20000), 1); /* above the limit */
   l.base = 10 * 1000 * 1000;
@@ -60,13 +52,11 @@ test_poll (void **state)
   assert_int_equal (law_poll (&l, 9999), 1);
 }
 
-static void
-test_clock (void **state)
+TEST (clock)
 {
   struct law_limits l = some_limits;
   uint64_t now = 1000 * NSEC_PER_SEC, clock;
 
-  (void) state;
   /* A page takes a millisecond, and the first ones are to its credit. */
   clock = law_charge (&l, 8000, 0, now, 1);
   assert_int_equal (clock, now - LAW_CREDIT + NSEC_PER_MSEC);
@@ -113,13 +103,11 @@ sample (struct throttle_law *law, uint64_t elapsed, uint64_t busy,
 }
 
 /* What a store with little or nothing to do tells of its bandwidth. */
-static void
-test_bandwidth (void **state)
+TEST (bandwidth)
 {
   struct throttle_law law;
   unsigned i;
 
-  (void) state;
   law_init (&law, 100000, 10000, 0);
   sample (&law, LAW_INTERVAL, 0, 0, false);
   sample (&law, LAW_INTERVAL, LAW_INTERVAL, 10, false);
@@ -207,8 +195,7 @@ steady (double speed, unsigned writers, unsigned depth)
 }
 
 /* Of these a build with sanitizers takes the first ones. */
-static void
-test_steady (void **state)
+TEST (steady)
 {
   static const struct {
     double speed;
@@ -220,7 +207,6 @@ test_steady (void **state)
   };
   unsigned i;
 
-  (void) state;
   for (i = 0; i < share (sizeof worlds / sizeof worlds[0]); i++)
     steady (worlds[i].speed, worlds[i].writers, worlds[i].depth);
 }
@@ -228,13 +214,11 @@ test_steady (void **state)
 /* The store's speed and the writers change every so often: it settles again,
  * the limit holds throughout, the store is kept busy and nobody starves.
  */
-static void
-test_changes (void **state)
+TEST (changes)
 {
   struct sim *sim = xcalloc (1, sizeof *sim);
   unsigned phase, i, n, depth;
 
-  (void) state;
   sim_init (sim, LIMIT, BACKGROUND, 10, 5000);
   sim->rng = test_rng ("changes");
   for (phase = 0; phase < share (40); phase++) {
@@ -281,10 +265,8 @@ modest (double speed, unsigned period, unsigned pages)
   free (sim);
 }
 
-static void
-test_modest (void **state)
+TEST (modest)
 {
-  (void) state;
   modest (5000, 4, 1);    /* 1 MB/s of 20 MB/s */
   modest (2000, 4, 1);    /* half of its share */
   modest (5000, 100, 40); /* in bursts, with time to think between them */
@@ -293,12 +275,10 @@ test_modest (void **state)
 /* What a connection gets does not depend on how many requests it has under way
  * side by side.
  */
-static void
-test_depth (void **state)
+TEST (depth)
 {
   struct sim *sim = xcalloc (1, sizeof *sim);
 
-  (void) state;
   sim_init (sim, LIMIT, BACKGROUND, 10, 2000);
   sim_add_writer (sim, 0, 1, 0, 1);
   sim_add_writer (sim, 1, 32, 0, 1);
@@ -311,13 +291,11 @@ test_depth (void **state)
 }
 
 /* As long as there is not more than a store can take, nobody is paced. */
-static void
-test_freerun (void **state)
+TEST (freerun)
 {
   struct sim *sim = xcalloc (1, sizeof *sim);
   unsigned i;
 
-  (void) state;
   sim_init (sim, LIMIT, BACKGROUND, 10, 5000);
   for (i = 0; i < 4; i++)
     sim_add_writer (sim, i, 4, 10, 11); /* 4400 pages a second in all */
@@ -357,12 +335,10 @@ slower (unsigned target, unsigned writers, unsigned lump)
   free (sim);
 }
 
-static void
-test_flush_target (void **state)
+TEST (flush_target)
 {
   struct sim *sim = xcalloc (1, sizeof *sim);
 
-  (void) state;
   slower (10, 1, 0);
   slower (10, 8, 0);
   slower (15, 4, 0);
@@ -379,14 +355,12 @@ test_flush_target (void **state)
 }
 
 /* The smallest limits: the store is kept as busy as they allow. */
-static void
-test_small_limits (void **state)
+TEST (small_limits)
 {
   static const uint32_t sizes[] = { 8, 16, 100, 255, 256, 300, 1000 };
   struct sim *sim = xcalloc (1, sizeof *sim);
   unsigned i, most;
 
-  (void) state;
   for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     sim_init (sim, sizes[i], sizes[i] / 4, 10, 10000);
     sim_add_writer (sim, 0, 1, 0, 1);
@@ -404,17 +378,4 @@ test_small_limits (void **state)
   free (sim);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_position),     cmocka_unit_test (test_poll),
-    cmocka_unit_test (test_clock),        cmocka_unit_test (test_bandwidth),
-    cmocka_unit_test (test_steady),       cmocka_unit_test (test_changes),
-    cmocka_unit_test (test_modest),       cmocka_unit_test (test_depth),
-    cmocka_unit_test (test_freerun),      cmocka_unit_test (test_flush_target),
-    cmocka_unit_test (test_small_limits),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

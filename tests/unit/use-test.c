@@ -64,12 +64,10 @@ hits (struct fixture *f, uint64_t page)
   return n;
 }
 
-static void
-test_what_is_written_again_stays (void **state)
+TEST (what_is_written_again_stays)
 {
   struct fixture *f = start (0);
 
-  (void) state;
   write_hot (f, 1);
   flush_ok (f, 0);
   write_hot (f, 2); /* makes clean pages dirty */
@@ -79,12 +77,10 @@ test_what_is_written_again_stays (void **state)
   fixture_stop (f);
 }
 
-static void
-test_what_is_overwritten_while_dirty_stays (void **state)
+TEST (what_is_overwritten_while_dirty_stays)
 {
   struct fixture *f = start (0);
 
-  (void) state;
   write_hot (f, 1);
   write_hot (f, 2);
   flush_ok (f, 0);
@@ -94,12 +90,10 @@ test_what_is_overwritten_while_dirty_stays (void **state)
 }
 
 /* Neither the write that brings a page in nor writing it back is a hit. */
-static void
-test_what_is_written_once_goes (void **state)
+TEST (what_is_written_once_goes)
 {
   struct fixture *f = start (0);
 
-  (void) state;
   write_hot (f, 1);
   flush_ok (f, 0);
   scan (f);
@@ -108,12 +102,10 @@ test_what_is_written_once_goes (void **state)
 }
 
 /* However small its pieces, a page that is written in turn has one hit. */
-static void
-test_written_in_turn (void **state)
+TEST (written_in_turn)
 {
   struct fixture *f = start (0);
 
-  (void) state;
   for (unsigned i = 0; i < PAGE / 512; ++i)
     put (f, i * 512, 512, 1);
   assert_int_equal (hits (f, 0), 1);
@@ -124,12 +116,10 @@ test_written_in_turn (void **state)
 }
 
 /* A part of a sector, for which the rest is read, is one write. */
-static void
-test_part_of_a_sector (void **state)
+TEST (part_of_a_sector)
 {
   struct fixture *f = start (0);
 
-  (void) state;
   put (f, 100, 100, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (hits (f, 0), 0);
@@ -138,12 +128,10 @@ test_part_of_a_sector (void **state)
   fixture_stop (f);
 }
 
-static void
-test_large_folio (void **state)
+TEST (large_folio)
 {
   struct fixture *f = start (2);
 
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   assert_int_equal (hits (f, 0), 0);
   for (unsigned i = 0; i < 4; ++i) /* once through it */
@@ -154,13 +142,11 @@ test_large_folio (void **state)
   fixture_stop (f);
 }
 
-static void
-test_reads (void **state)
+TEST (reads)
 {
   struct fixture *f = start (0);
   static uint8_t buf[PAGE];
 
-  (void) state;
   assert_int_equal (cache_prefetch (f->conn, PAGE, 0), 0);
   for (unsigned i = 0; i < 3; ++i) {
     assert_int_equal (cache_read (f->conn, buf, PAGE, 0), 0);
@@ -173,18 +159,4 @@ test_reads (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_what_is_written_again_stays),
-    cmocka_unit_test (test_what_is_overwritten_while_dirty_stays),
-    cmocka_unit_test (test_what_is_written_once_goes),
-    cmocka_unit_test (test_written_in_turn),
-    cmocka_unit_test (test_part_of_a_sector),
-    cmocka_unit_test (test_large_folio),
-    cmocka_unit_test (test_reads),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

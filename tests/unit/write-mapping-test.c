@@ -69,14 +69,12 @@ watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
   return n;
 }
 
-static void
-test_chunks_end_with_mappings (void **state)
+TEST (chunks_end_with_mappings)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   static const uint64_t ends[] = { 512, 1536, PAGE, 3 * PAGE, 100 * KiB };
   unsigned i;
 
-  (void) state;
   set_hooks (f);
   f->ops.begin = short_begin;
   f->mapping->hooks.copy_in = watching_copy;
@@ -114,13 +112,11 @@ counting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
 }
 
-static void
-test_stale_mapping (void **state)
+TEST (stale_mapping)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .small_folios = true });
 
-  (void) state;
   set_hooks (f);
   hooks.rng = test_rng ("stale_mapping");
   f->ops.valid = sometimes_valid;
@@ -152,12 +148,10 @@ changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-static void
-test_hole_overtaken (void **state)
+TEST (hole_overtaken)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   set_hooks (f);
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
   learn_extents (f);
@@ -185,12 +179,10 @@ half_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
 /* No mapping is asked for where all is dirty, and for the rest where not all
  * is.
  */
-static void
-test_dirty_needs_no_mapping (void **state)
+TEST (dirty_needs_no_mapping)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   set_hooks (f);
   f->ops.begin = counting_begin;
   put (f, 512, 2 * PAGE, 1);
@@ -219,12 +211,10 @@ test_dirty_needs_no_mapping (void **state)
   fixture_stop (f);
 }
 
-static void
-test_dirty_copied_short (void **state)
+TEST (dirty_copied_short)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   set_hooks (f);
   put (f, 0, 16 * PAGE, 1);
   f->mapping->hooks.copy_in = half_copy;
@@ -240,13 +230,11 @@ test_dirty_copied_short (void **state)
 /* Above freerun a connection that owes something pays for it, though what it
  * writes makes nothing dirty.
  */
-static void
-test_dirty_is_paced (void **state)
+TEST (dirty_is_paced)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) {
     .dirty_limit = 1000 * PAGE, .no_loop = true, .fake_clock = true });
 
-  (void) state;
   set_hooks (f);
   f->ops.begin = counting_begin;
   put (f, 0, 600 * PAGE, 1);
@@ -263,14 +251,12 @@ test_dirty_is_paced (void **state)
 
 /* --- refusals --- */
 
-static void
-test_refused (void **state)
+TEST (refused)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .readonly = true });
   char byte = 1;
 
-  (void) state;
   assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -EROFS);
   assert_int_equal (cache_zero (f->conn, 1, 0, 0), -EROFS);
   assert_int_equal (cache_trim (f->conn, 1, 0, 0), -EROFS);
@@ -301,12 +287,10 @@ short_last_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
   return 700;
 }
 
-static void
-test_ends_short (void **state)
+TEST (ends_short)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 1 * MiB, 0);
   f->mapping->hooks.copy_in = short_last_copy;
   assert_int_equal (put_flags (f, 0, 0, 64 * PAGE, 1, 0), -ESHUTDOWN);
@@ -319,13 +303,11 @@ test_ends_short (void **state)
 }
 
 /* A partial sector whose rest cannot be read is not written. */
-static void
-test_read_fails (void **state)
+TEST (read_fails)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   char buf[1024] = { 0 };
 
-  (void) state;
   store_put (f, 0, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_READ, 1, -EIO);
   assert_int_equal (cache_write (f->conn, buf, 100, 10, 0), -EIO);
@@ -337,20 +319,4 @@ test_read_fails (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_chunks_end_with_mappings),
-    cmocka_unit_test (test_stale_mapping),
-    cmocka_unit_test (test_hole_overtaken),
-    cmocka_unit_test (test_dirty_needs_no_mapping),
-    cmocka_unit_test (test_dirty_copied_short),
-    cmocka_unit_test (test_dirty_is_paced),
-    cmocka_unit_test (test_refused),
-    cmocka_unit_test (test_ends_short),
-    cmocka_unit_test (test_read_fails),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -76,13 +76,11 @@ set_hooks (struct fixture *f, const char *test)
 
 /* --- orders --- */
 
-static void
-test_largest_folios (void **state)
+TEST (largest_folios)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .cache_size = 256 * MiB });
 
-  (void) state;
   set_hooks (f, "largest_folios");
   put (f, 0, 6 * MiB, 1);
   assert_int_equal (hooks.orders[9], 3);
@@ -96,12 +94,10 @@ test_largest_folios (void **state)
   fixture_stop (f);
 }
 
-static void
-test_refusing_large (void **state)
+TEST (refusing_large)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   set_hooks (f, "refusing_large");
   hooks.max_order = 0;
   put (f, 700, 300000, 1);
@@ -211,8 +207,7 @@ copy_partial_sector (struct fixture *f)
   hooks.longest = 600;
 }
 
-static void
-test_random_writes (void **state)
+TEST (random_writes)
 {
   static const struct fixture_config configs[] = {
     { .disk_size = 5 * MiB },
@@ -226,7 +221,6 @@ test_random_writes (void **state)
   };
   unsigned i;
 
-  (void) state;
   for (i = 0; i < sizeof configs / sizeof configs[0]; i++) {
     random_writes (&configs[i], "refuse_sometimes", refuse_sometimes);
     random_writes (&configs[i], "copy_short", copy_short);
@@ -235,10 +229,8 @@ test_random_writes (void **state)
   }
 }
 
-static void
-test_copy_one (void **state)
+TEST (copy_one)
 {
-  (void) state;
   random_writes (&(struct fixture_config) { .disk_size = 100000 }, "copy_one",
                  copy_one);
   random_writes (
@@ -248,12 +240,10 @@ test_copy_one (void **state)
 
 /* --- what is read --- */
 
-static void
-test_whole_sectors_never_read (void **state)
+TEST (whole_sectors_never_read)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 4 * MiB, 1);
   put (f, 512, 512, 2);
   put (f, PAGE - 512, 1024, 2);
@@ -272,12 +262,10 @@ test_whole_sectors_never_read (void **state)
   fixture_stop (f);
 }
 
-static void
-test_partial_over_hole (void **state)
+TEST (partial_over_hole)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   fake_store_set_status (f->fake, 0, 4 * MiB, STORE_HOLE);
   fake_store_set_status (f->fake, 4 * MiB, 4 * MiB, STORE_UNWRITTEN);
   learn_extents (f);
@@ -328,10 +316,8 @@ partial_over_data (uint32_t bs)
   fixture_stop (f);
 }
 
-static void
-test_partial_over_data (void **state)
+TEST (partial_over_data)
 {
-  (void) state;
   partial_over_data (512);
   partial_over_data (1024);
   partial_over_data (4096);
@@ -361,10 +347,8 @@ odd_end (uint32_t bs, uint64_t size)
   fixture_stop (f);
 }
 
-static void
-test_odd_end (void **state)
+TEST (odd_end)
 {
-  (void) state;
   odd_end (512, 1 * MiB + 100);
   odd_end (512, 1 * MiB + 512);
   odd_end (4096, 1 * MiB + 512);
@@ -372,19 +356,4 @@ test_odd_end (void **state)
   odd_end (4096, 1 * MiB - 1);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_largest_folios),
-    cmocka_unit_test (test_refusing_large),
-    cmocka_unit_test (test_random_writes),
-    cmocka_unit_test (test_copy_one),
-    cmocka_unit_test (test_whole_sectors_never_read),
-    cmocka_unit_test (test_partial_over_hole),
-    cmocka_unit_test (test_partial_over_data),
-    cmocka_unit_test (test_odd_end),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()
