@@ -56,9 +56,8 @@ save (struct fixture *f)
 }
 
 /* Where it stopped last time does not matter for what is found next time. */
-TEST (behind_the_cursor)
+FIXTURE_TEST (behind_the_cursor, start ())
 {
-  struct fixture *f = start ();
   unsigned i;
 
   for (i = 1; i <= 8; i++) {
@@ -68,13 +67,11 @@ TEST (behind_the_cursor)
     save (f);
     store_expect (f, (16 - i) * MiB, MUCH, i);
   }
-  fixture_stop (f);
 }
 
 /* Nor for what fails, when it is time to try again. */
-TEST (behind_the_cursor_after_backoff)
+FIXTURE_TEST (behind_the_cursor_after_backoff, start ())
 {
-  struct fixture *f = start ();
   unsigned i;
 
   put (f, 8 * MiB, MUCH, 1);
@@ -91,17 +88,14 @@ TEST (behind_the_cursor_after_backoff)
   atomic_store (&f->clock, writeback_deadline (&f->mapping->wb));
   step_until_idle (f);
   assert_true (dirty (f) <= BACKGROUND);
-  fixture_stop (f);
 }
 
 /* Zeroes that were lost, and cannot be done again, are no reason to keep data
  * from the store.
  */
-TEST (beside_lost_zeroes)
+CACHE_TEST (beside_lost_zeroes, .dirty_background = BACKGROUND * PAGE,
+            .small_folios = true)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .dirty_background = BACKGROUND * PAGE, .small_folios = true });
-
   assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
@@ -113,13 +107,11 @@ TEST (beside_lost_zeroes)
   fake_store_heal (f->fake);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, MiB, MiB, 1);
-  fixture_stop (f);
 }
 
 /* What is locked is left, and not looked for again and again. */
-TEST (ends_when_all_is_locked)
+FIXTURE_TEST (ends_when_all_is_locked, start ())
 {
-  struct fixture *f = start ();
   struct folio *folios[2 * BACKGROUND];
   unsigned i;
 
@@ -136,16 +128,13 @@ TEST (ends_when_all_is_locked)
   }
   step_until_idle (f);
   assert_true (dirty (f) <= BACKGROUND);
-  fixture_stop (f);
 }
 
 /* A client that flushes after each write does not have to wake the loop for each: it
  * comes back by itself until the next pass is due.
  */
-TEST (not_woken_for_each)
+CACHE_TEST (not_woken_for_each, .no_loop = true, .fake_clock = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .no_loop = true, .fake_clock = true });
   struct writeback *wb = &f->mapping->wb;
   struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
 
@@ -162,7 +151,6 @@ TEST (not_woken_for_each)
     ;
   assert_false (atomic_load (&f->mapping->throttle.armed));
   assert_true (writeback_deadline (wb) == ENV_FOREVER);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -21,9 +21,8 @@ work (struct fixture *f, uint64_t ns, uint32_t pages)
 /* A store that is 100 ms away and takes 24 pages at once is not one that writes
  * the first of them in 100 ms.
  */
-TEST (far_away)
+PACING_TEST (far_away, 0, 0)
 {
-  struct fixture *f = start_world (0, 0);
   const struct throttle_law *law = &f->mapping->throttle.balance.law;
   unsigned i;
 
@@ -38,7 +37,6 @@ TEST (far_away)
     work (f, 10 * NSEC_PER_MSEC, 0);
   work (f, 10 * NSEC_PER_MSEC, 24);
   assert_true (law->bandwidth >= 240 && law->bandwidth < 500);
-  stop_world (f);
 }
 
 /* Write pages at random for so long; returns how many. */
@@ -64,9 +62,8 @@ flat_out (struct fixture *f, struct rng *rng, uint64_t ns, double *average)
 }
 
 /* A writer at full speed settles at the setpoint, and the store is busy. */
-TEST (settles)
+PACING_TEST (settles, 1000, 10 * NSEC_PER_SEC)
 {
-  struct fixture *f = start_world (1000, 10 * NSEC_PER_SEC);
   struct rng rng = test_rng ("settles");
   struct stats_snapshot s;
   unsigned sent;
@@ -82,15 +79,13 @@ TEST (settles)
   assert_true (sent >= 9700);
   assert_int_equal (world.bound, 0);
   assert_int_equal (cache_flush (f->conn), 0);
-  stop_world (f);
 }
 
 /* The store becomes slow: what is unsaved goes down to what it can write in the
  * flush target; then it recovers.
  */
-TEST (flush_target)
+PACING_TEST (flush_target, 2000, 10 * NSEC_PER_SEC)
 {
-  struct fixture *f = start_world (2000, 10 * NSEC_PER_SEC);
   struct rng rng = test_rng ("flush_target");
   struct stats_snapshot s;
   double average;
@@ -108,13 +103,11 @@ TEST (flush_target)
   assert_int_equal (world.bound, 1);
   assert_int_equal (world.unbound, 1);
   assert_int_equal (cache_flush (f->conn), 0);
-  stop_world (f);
 }
 
 /* Nor can those go past it who do not pause for it. */
-TEST (flush_target_is_hard)
+PACING_TEST (flush_target_is_hard, 1000, NSEC_PER_SEC)
 {
-  struct fixture *f = start_world (1000, NSEC_PER_SEC);
   uint8_t buf[PAGE_SIZE] = { 5 };
   struct law_limits limits;
   unsigned i;
@@ -129,21 +122,17 @@ TEST (flush_target_is_hard)
                  limits.limit * 1.05);
   }
   assert_true (world.waits > 0);
-  stop_world (f);
 }
 
 /* One that asked for much when the limit was larger waits for no more than that
  * others are through.
  */
-TEST (chunk_of_larger_limit)
+PACING_TEST (chunk_of_larger_limit, 1000, NSEC_PER_SEC)
 {
-  struct fixture *f = start_world (1000, NSEC_PER_SEC);
-
   teach (f, 64, 64);
   assert_int_equal (
     throttle_wait (&f->mapping->throttle, NULL, LIMIT / 8, false), 0);
   throttle_done (&f->mapping->throttle, LIMIT / 8);
-  stop_world (f);
 }
 
 RUN_TESTS ()

@@ -51,9 +51,8 @@ pauses (struct fixture *f)
   return s.histograms[HIST_PAUSE].count;
 }
 
-TEST (freerun)
+PACING_TEST (freerun, 0, 0)
 {
-  struct fixture *f = start_world (0, 0);
   struct law_limits limits;
   const struct pace *pace = &f->conn->pace;
 
@@ -68,38 +67,32 @@ TEST (freerun)
   /* Then it begins. */
   write_pages (f, 0, limits.freerun, 10);
   assert_true (pauses (f) > 0);
-  stop_world (f);
 }
 
-TEST (rate)
+#define PACED_TEST(name)                                                       \
+  TEST_WITH (name, struct fixture, start_paced (), stop_world)
+
+PACED_TEST (rate)
 {
-  struct fixture *f = start_paced ();
   uint64_t took = write_pages (f, 0, 8000, 100);
 
   assert_true (took >= 85 * NSEC_PER_MSEC && took <= 105 * NSEC_PER_MSEC);
   /* About 10 ms each. */
   assert_true (pauses (f) >= 8 && pauses (f) <= 10);
-  stop_world (f);
 }
 
 /* Pages that are dirty already cost nothing. */
-TEST (rewrite)
+PACED_TEST (rewrite)
 {
-  struct fixture *f = start_paced ();
-
   assert_int_equal (write_pages (f, 0, 0, 1000), 0);
   assert_int_equal (world.waits, 0);
-  stop_world (f);
 }
 
-TEST (two_clocks)
+PACED_TEST (two_clocks)
 {
-  struct fixture *f = start_paced ();
-
   atomic_fetch_add (&f->conns[0]->pace.clock, 100 * NSEC_PER_MSEC);
   assert_int_equal (write_pages (f, 1, 8000, 5), 0);
   assert_true (write_pages (f, 0, 9000, 1) >= 100 * NSEC_PER_MSEC);
-  stop_world (f);
 }
 
 /* --- queue depth --- */
@@ -120,9 +113,8 @@ run_writer (void *arg)
 }
 
 /* However many requests a connection has under way, they share its clock. */
-TEST (depth)
+PACED_TEST (depth)
 {
-  struct fixture *f = start_paced ();
   struct writer w[16];
   uint64_t since = atomic_load (&f->clock), took;
   unsigned i;
@@ -137,14 +129,12 @@ TEST (depth)
   took = atomic_load (&f->clock) - since;
   /* 320 pages; the position ratio falls a little on the way. */
   assert_true (took >= 270 * NSEC_PER_MSEC);
-  stop_world (f);
 }
 
 /* --- who does not wait --- */
 
-TEST (nowait)
+PACED_TEST (nowait)
 {
-  struct fixture *f = start_paced ();
   struct throttle *t = &f->mapping->throttle;
   struct pacing pacing = { .pace = &f->conn->pace, .count = PAGE };
   uint64_t clock;
@@ -172,13 +162,11 @@ TEST (nowait)
   assert_int_equal (atomic_load (&t->balance.pausing), 0);
   assert_int_equal (pauses (f), 0);
   assert_int_equal (world.waits, 0);
-  stop_world (f);
 }
 
 /* Who waits for the store anyway is not paced, but counts. */
-TEST (fua)
+PACED_TEST (fua)
 {
-  struct fixture *f = start_paced ();
   uint8_t page[PAGE_SIZE] = { 3 };
 
   world.speed = 1000000;
@@ -191,13 +179,11 @@ TEST (fua)
   assert_int_equal (pauses (f), 0);
   f->mapping->config.mode = CACHE_WRITEBACK;
   assert_int_equal (cache_flush (f->conn), 0);
-  stop_world (f);
 }
 
 /* All the pauses of one write. */
-TEST (long_write)
+PACING_TEST (long_write, 0, 0)
 {
-  struct fixture *f = start_world (0, 0);
   static uint8_t buf[1 << 20];
   uint64_t since;
 
@@ -210,7 +196,6 @@ TEST (long_write)
   since = atomic_load (&f->clock);
   assert_int_equal (cache_write (f->conn, buf, 8 * PAGE, 48 * MiB, 0), 0);
   assert_int_equal (atomic_load (&f->clock) - since, LAW_PAUSE_MAX);
-  stop_world (f);
 }
 
 /* --- waking --- */

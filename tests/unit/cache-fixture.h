@@ -5,9 +5,10 @@
  * A whole cache over a fake store, for the unit tests of cache/: environment,
  * store, raw fs, cache, mapping with its loop thread, and connections.
  *
- *   struct fixture *f = fixture_start (&(struct fixture_config){ 0 });
- *   ... cache_write (f->conn, ...), fake_store_hold (f->fake, ...) ...
- *   fixture_stop (f);
+ *   CACHE_TEST (what_must_hold, .cache_size = 1 * MiB)
+ *   {
+ *     ... cache_write (f->conn, ...), fake_store_hold (f->fake, ...) ...
+ *   }
  *
  * By default nothing is written back unless asked for: limits are far away and
  * so are the timers.  Requests that will block run as jobs, on threads of their
@@ -98,6 +99,14 @@ extern unsigned fixture_logged (struct fixture *f, const char *words);
 
 /* Let everything go, stop and free.  No jobs are left. */
 extern void fixture_stop (struct fixture *f);
+
+/* A test with a fixture, f, that this expression starts. */
+#define FIXTURE_TEST(name, start)                                              \
+  TEST_WITH (name, struct fixture, start, fixture_stop)
+
+/* A test with one of this configuration. */
+#define CACHE_TEST(name, ...)                                                  \
+  FIXTURE_TEST (name, fixture_start (&(struct fixture_config) { __VA_ARGS__ }))
 
 /* --- jobs --- */
 

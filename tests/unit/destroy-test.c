@@ -40,13 +40,9 @@ never_wait_for_memory (struct fixture *f, _Atomic uint32_t *word,
 }
 
 /* Eviction kicks the loop thread until the mapping is not there any more. */
-TEST (short_of_memory)
+CACHE_TEST (short_of_memory, .cache_size = 16 * MiB, .small_folios = true,
+            .wait = never_wait_for_memory)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .cache_size = 16 * MiB,
-    .small_folios = true,
-    .wait = never_wait_for_memory,
-  });
   uint32_t pages = f->cache->arena->nr_pages;
   uint64_t i;
 
@@ -57,7 +53,6 @@ TEST (short_of_memory)
   for (i = 0; i < pages - 1; i++)
     put (f, i * PAGE, PAGE, 1);
   assert_true (atomic_load (&f->mapping->folios.nr_unsaved) > 0);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -27,9 +27,8 @@ start_none (uint32_t min_io)
 
 /* --- straight through --- */
 
-TEST (none)
+FIXTURE_TEST (none, start_none (512))
 {
-  struct fixture *f = start_none (512);
   uint32_t nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
 
   expect (f, 0, 5 * MiB, 0);
@@ -39,7 +38,6 @@ TEST (none)
   expect (f, 1 * MiB, 3 * MiB + 512, 1);
   assert_int_equal (atomic_load (&f->mapping->folios.arena->nr_free), nr_free);
   assert_true (fake_store_bytes (f->fake, STORE_READ) >= 9 * MiB);
-  fixture_stop (f);
 }
 
 static void
@@ -129,10 +127,8 @@ TEST (random_mix)
 
 /* --- streams --- */
 
-TEST (cutoff)
+CACHE_TEST (cutoff, .sequential_cutoff = 1 * MiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
   unsigned i;
 
   /* Dirty data in the stream's way. */
@@ -148,14 +144,11 @@ TEST (cutoff)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 5 * MiB, 2);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* A read past the cutoff sees what is dirty. */
-TEST (cutoff_read)
+CACHE_TEST (cutoff_read, .sequential_cutoff = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 256 * KiB });
   uint32_t nr_free;
   unsigned i;
 
@@ -180,16 +173,13 @@ TEST (cutoff_read)
   /* Little of it was cached. */
   assert_true (nr_free - atomic_load (&f->mapping->folios.arena->nr_free) <
                512 * KiB / PAGE);
-  fixture_stop (f);
 }
 
 /* --- meeting others --- */
 
 /* A write-back of the range is under way: the direct write waits for it. */
-TEST (during_writeback)
+CACHE_TEST (during_writeback, .sequential_cutoff = 512 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
   static uint8_t buf[1 << 20];
   struct job flush = { .op = JOB_FLUSH };
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
@@ -209,14 +199,11 @@ TEST (during_writeback)
   assert_int_equal (job_join (&flush), 0);
   expect (f, 0, 1 * MiB, 2);
   store_expect (f, 0, 1 * MiB, 2);
-  fixture_stop (f);
 }
 
 /* A fill that read before a direct write does not stay behind it. */
-TEST (during_fill)
+CACHE_TEST (during_fill, .sequential_cutoff = 512 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 512 * KiB });
   static uint8_t buf[1 << 20], got[PAGE_SIZE];
   struct job read = { .op = JOB_READ, .buf = got, .count = sizeof got };
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
@@ -236,30 +223,24 @@ TEST (during_fill)
   assert_int_equal (job_join (&write), 0);
   assert_int_equal (job_join (&read), 0);
   expect (f, 0, 1 * MiB, 2);
-  fixture_stop (f);
 }
 
 /* A direct write that fails leaves dirty data as it was. */
-TEST (write_fails)
+CACHE_TEST (write_fails, .sequential_cutoff = 1 * MiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 1 * MiB });
-
   put (f, 4 * PAGE, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -ENOSPC);
   assert_int_equal (put_flags (f, 1, 0, 1 * MiB, 2, 0), -ENOSPC);
   expect (f, 4 * PAGE, PAGE, 1);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 4 * PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* --- flushes that fail --- */
 
 /* Nobody has a copy of what was lost: every connection is told, once. */
-TEST (each_is_told_once)
+FIXTURE_TEST (each_is_told_once, start_none (512))
 {
-  struct fixture *f = start_none (512);
   unsigned i;
 
   put (f, 0, PAGE, 1);
@@ -269,13 +250,11 @@ TEST (each_is_told_once)
     assert_int_equal (cache_flush (f->conns[i]), i == 2 ? 0 : -EIO);
   for (i = 0; i < NR_CONNS; i++)
     assert_int_equal (cache_flush (f->conns[i]), 0);
-  fixture_stop (f);
 }
 
 /* Also of what was written after a flush that failed with others under way. */
-TEST (told_of_each_failure)
+FIXTURE_TEST (told_of_each_failure, start_none (512))
 {
-  struct fixture *f = start_none (512);
   struct job flush = { .op = JOB_FLUSH };
 
   fake_store_volatile (f->fake);
@@ -295,21 +274,17 @@ TEST (told_of_each_failure)
   store_expect (f, 2 * MiB, PAGE, 0);
   assert_int_equal (cache_flush (f->conn), -EIO);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
 /* Also when the connection writes over a zero before it flushes. */
-TEST (told_despite_zero)
+FIXTURE_TEST (told_despite_zero, start_none (512))
 {
-  struct fixture *f = start_none (512);
-
   assert_int_equal (put_flags (f, 1, 0, PAGE, 1, 0), 0);
   assert_int_equal (cache_zero (f->conn, PAGE, 1 * MiB, 0), 0);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
   put_flags (f, 1, 1 * MiB, PAGE, 1, 0);
   assert_int_equal (cache_flush (f->conns[1]), -EIO);
-  fixture_stop (f);
 }
 
 /* The store has done the write, and its flush fails, before the writer has got
@@ -357,10 +332,8 @@ TEST (fua_overtaken_by_flush)
   overtaken_by_flush (CACHE_FUA);
 }
 
-TEST (fua)
+FIXTURE_TEST (fua, start_none (512))
 {
-  struct fixture *f = start_none (512);
-
   fake_store_volatile (f->fake);
   assert_int_equal (put_flags (f, 0, 100, 100000, 1, CACHE_FUA), 0);
   fake_store_crash (f->fake, 0);
@@ -368,7 +341,6 @@ TEST (fua)
   store_expect (f, 100, 100000, 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (put_flags (f, 0, 0, PAGE, 2, CACHE_FUA), -EIO);
-  fixture_stop (f);
 }
 
 /* --- memory --- */
@@ -385,10 +357,8 @@ counting_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
   return below->map_for_writeback (fs, runs, n, place);
 }
 
-TEST (bounce_memory_used_up)
+CACHE_TEST (bounce_memory_used_up, .mode = CACHE_NONE, .cache_size = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .mode = CACHE_NONE, .cache_size = 1 * MiB });
   static uint8_t bufs[2][1 << 20], byte;
   struct job reads[2];
   struct job write = {
@@ -419,7 +389,6 @@ TEST (bounce_memory_used_up)
   fake_store_unhold (f->fake, STORE_READ);
   for (i = 0; i < 2; i++)
     assert_int_equal (job_join (&reads[i]), 0);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -77,10 +77,8 @@ expect_unsaved (void *opaque, uint64_t offset, uint64_t length)
 /* One bad sector in a cluster of 1 MiB: with no time gone by, and after few
  * writes, it alone is dirty.
  */
-TEST (bad_sector)
+CACHE_TEST (bad_sector, .fake_clock = true, .best_io = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .fake_clock = true, .best_io = 1 * MiB });
   uint64_t bad = 1 * MiB + 300 * KiB + 512;
   unsigned i, writes;
 
@@ -115,7 +113,6 @@ TEST (bad_sector)
   assert_int_equal (flush (f, 3), 0);
   check_flushed (f);
   store_expect (f, 1 * MiB, 1 * MiB, 1);
-  fixture_stop (f);
 }
 
 /* Syncs of some bytes fail for these only, not for the rest of their page. */
@@ -174,11 +171,8 @@ first_to_fail (struct fixture *f, uint64_t offset, int64_t from,
 }
 
 /* Also when they are the first to find out, as part of something larger. */
-TEST (first_to_fail)
+CACHE_TEST (first_to_fail, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
-
   first_to_fail (f, 1 * MiB, -512, 512, true, 0);
   first_to_fail (f, 3 * MiB, 0, 512, true, -EIO);
   first_to_fail (f, 5 * MiB, 512, 600, false, -EIO);
@@ -190,7 +184,6 @@ TEST (first_to_fail)
   fake_store_heal (f->fake);
   assert_int_equal (flush (f, 0), 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* It is written in the end without anyone's help. */
@@ -236,10 +229,8 @@ sectors_tried (struct fixture *f)
 }
 
 /* The log does not repeat itself. */
-TEST (log)
+CACHE_TEST (log, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
   unsigned i;
 
   break_for_ever (f, 8 * PAGE, 512, -EIO);
@@ -267,15 +258,11 @@ TEST (log)
   check_flushed (f);
   assert_int_equal (fixture_logged (f, "write-back works again"), 1);
   assert_int_equal (atomic_load (&f->errors), 2 + 2 + 1);
-  fixture_stop (f);
 }
 
 /* No lack of space is taken for an I/O error, nor hides one. */
-TEST (no_space)
+CACHE_TEST (no_space, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
-
   break_for_ever (f, 1 * MiB, 1 * MiB, -ENOSPC);
   put (f, 0, 3 * MiB, 1);
   assert_int_equal (flush (f, 0), -ENOSPC);
@@ -289,14 +276,11 @@ TEST (no_space)
   fake_store_heal (f->fake);
   assert_int_equal (flush (f, 0), 0);
   store_expect (f, 0, 3 * MiB, 1);
-  fixture_stop (f);
 }
 
 /* Also while it is retried and written over. */
-TEST (write_over)
+CACHE_TEST (write_over, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
   uint64_t bad = 1 * MiB + 5 * PAGE;
   unsigned i;
 
@@ -315,17 +299,15 @@ TEST (write_over)
   assert_int_equal (flush (f, 0), 0);
   UNTIL (fixture_logged (f, "write-back works again") == 1 ||
          (advance (f, NSEC_PER_SEC), false));
-  fixture_stop (f);
 }
 
 /* Above the background threshold all is written but for what is bad, while no
  * time goes by: nothing waits for a backoff.  What is bad does, however often the
  * loop thread wakes up.
  */
-TEST (others_go_on)
+CACHE_TEST (others_go_on, .fake_clock = true, .dirty_background = PAGE,
+            .small_folios = true)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .fake_clock = true, .dirty_background = PAGE, .small_folios = true });
   unsigned i, writes;
 
   for (i = 0; i < 8; i++)
@@ -344,14 +326,11 @@ TEST (others_go_on)
   fake_store_heal (f->fake);
   wait_until_dirty (f, 0);
   assert_int_equal (flush (f, 0), 0);
-  fixture_stop (f);
 }
 
 /* A store that takes nothing is not asked all the time. */
-TEST (all_fails)
+CACHE_TEST (all_fails, .fake_clock = true, .dirty_background = PAGE)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .fake_clock = true, .dirty_background = PAGE });
   unsigned i, most = 0;
 
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
@@ -370,7 +349,6 @@ TEST (all_fails)
   /* In the end it is, and that ends all waiting. */
   wait_until_dirty (f, 1);
   assert_int_equal (flush (f, 0), 0);
-  fixture_stop (f);
 }
 
 /* At the limit: the store's error after a bounded time, whatever it is, and all
@@ -411,10 +389,8 @@ TEST (writer_at_limit)
 }
 
 /* Blocks of 4096 bytes are not cut. */
-TEST (large_blocks)
+CACHE_TEST (large_blocks, .fake_clock = true, .min_io = 4096)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .fake_clock = true, .min_io = 4096 });
   struct fake_record record;
   size_t i;
 
@@ -429,7 +405,6 @@ TEST (large_blocks)
   fake_store_heal (f->fake);
   assert_int_equal (flush (f, 0), 0);
   store_expect (f, 0, 3 * MiB, 1);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -15,10 +15,8 @@
 
 /* --- writes that fail --- */
 
-TEST (write_fails_once)
+VOLATILE_TEST (write_fails_once)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   put (f, 0, 10 * PAGE, 1);
   put (f, 1 * MiB, 10 * PAGE, 1);
   fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
@@ -35,13 +33,11 @@ TEST (write_fails_once)
   store_expect (f, 0, 10 * PAGE, 1);
   store_expect (f, 1 * MiB, 10 * PAGE, 1);
   assert_true (atomic_load (&f->errors) > 0);
-  fixture_stop (f);
 }
 
 /* Until it succeeds, every flush on every connection fails. */
-TEST (write_fails_for_long)
+VOLATILE_TEST (write_fails_for_long)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   unsigned i;
 
   put (f, 100, 3 * MiB, 1);
@@ -61,14 +57,11 @@ TEST (write_fails_for_long)
   store_expect (f, 100, 2 * MiB - 100, 1);
   store_expect (f, 2 * MiB, 1000, 2);
   store_expect (f, 2 * MiB + 1000, 1 * MiB - 900, 1);
-  fixture_stop (f);
 }
 
 /* A failed FUA write over a block that is cached and clean leaves it dirty. */
-TEST (fua_fails)
+VOLATILE_TEST (fua_fails)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   expect (f, 0, 1 * MiB, 0);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   assert_int_equal (put_flags (f, 0, 5 * PAGE, PAGE, 1, CACHE_FUA), -EIO);
@@ -86,14 +79,10 @@ TEST (fua_fails)
   flush_ok (f, 2);
   power_cut (f);
   store_expect (f, 9 * PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
-TEST (writethrough_fails)
+VOLATILE_TEST (writethrough_fails, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
-
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
   assert_int_equal (put_flags (f, 0, 0, PAGE, 1, 0), -EIO);
   put (f, 1 * MiB, PAGE, 1);
@@ -102,14 +91,11 @@ TEST (writethrough_fails)
   expect (f, 0, PAGE, 1);
   store_expect (f, 0, PAGE, 1);
   store_expect (f, 1 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Writes of an older batch fail while a flush waits for them. */
-TEST (fails_in_background)
+VOLATILE_TEST (fails_in_background, .dirty_background = PAGE)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .dirty_background = PAGE });
   struct job flush = { .op = JOB_FLUSH };
 
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
@@ -124,15 +110,13 @@ TEST (fails_in_background)
     flush_ok (f, 2);
   power_cut (f);
   store_expect (f, 0, 4 * PAGE, 1);
-  fixture_stop (f);
 }
 
 /* A flush that waits only for the one before it is told, too, though what it has
  * sent is an older version.
  */
-TEST (write_fails_behind_ready)
+VOLATILE_TEST (write_fails_behind_ready)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
   uint64_t end = UINT64_MAX;
 
@@ -155,7 +139,6 @@ TEST (write_fails_behind_ready)
   power_cut (f);
   store_expect (f, 0, PAGE, 1);
   store_expect (f, PAGE, PAGE, 2);
-  fixture_stop (f);
 }
 
 /* --- flushes that fail --- */
@@ -163,9 +146,8 @@ TEST (write_fails_behind_ready)
 /* What was written before, by whomever, is written again before a flush
  * succeeds.
  */
-TEST (flush_fails)
+VOLATILE_TEST (flush_fails)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   unsigned i;
 
   put (f, 0, 64 * PAGE, 1);
@@ -183,15 +165,13 @@ TEST (flush_fails)
   store_expect (f, 3 * MiB + 512, 1024, 1);
   store_expect (f, 3 * MiB, 512, 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* Everyone who waits for it is told; who comes while it is under way gets one
  * of their own, that begins after all was written again.
  */
-TEST (shared_flush_fails)
+VOLATILE_TEST (shared_flush_fails)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job jobs[4];
   unsigned i;
 
@@ -214,16 +194,13 @@ TEST (shared_flush_fails)
   flush_ok (f, 0);
   power_cut (f);
   store_expect (f, 0, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* What became unstable while the failing flush was under way, or was written
  * again, too.
  */
-TEST (flush_fails_in_the_middle)
+VOLATILE_TEST (flush_fails_in_the_middle, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 4 * PAGE, 1);
@@ -241,17 +218,13 @@ TEST (flush_fails_in_the_middle)
   store_expect (f, PAGE, PAGE, 2);
   store_expect (f, 2 * PAGE, 2 * PAGE, 1);
   store_expect (f, 1 * MiB, PAGE, 2);
-  fixture_stop (f);
 }
 
 /* Unstable data stays in memory however short that is. */
-TEST (unstable_not_evicted)
+VOLATILE_TEST (unstable_not_evicted, .disk_size = 32 * MiB,
+               .cache_size = 2 * MiB, .dirty_limit = 512 * KiB,
+               .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .disk_size = 32 * MiB,
-                                               .cache_size = 2 * MiB,
-                                               .dirty_limit = 512 * KiB,
-                                               .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
   uint64_t page;
 
@@ -270,7 +243,6 @@ TEST (unstable_not_evicted)
   power_cut (f);
   store_expect (f, 0, 32 * PAGE, 1);
   expect (f, 0, 32 * PAGE, 1);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

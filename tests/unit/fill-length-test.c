@@ -24,9 +24,8 @@ start_with_single_pages (uint64_t cache_size)
 }
 
 /* As many folios as a request needs are one request. */
-TEST (one_request)
+FIXTURE_TEST (one_request, start_with_single_pages (64 * MiB))
 {
-  struct fixture *f = start_with_single_pages (64 * MiB);
   const uint64_t pages[] = { 31, 32, 33, 63, 64, 128, 255, 256 };
   uint64_t pos = 0;
 
@@ -42,25 +41,20 @@ TEST (one_request)
   expect (f, 0, pos, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
   check_state (f);
-  fixture_stop (f);
 }
 
-TEST (one_request_ahead)
+FIXTURE_TEST (one_request_ahead, start_with_single_pages (64 * MiB))
 {
-  struct fixture *f = start_with_single_pages (64 * MiB);
-
   fill_ahead (f->mapping, 0, 200, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 200 * PAGE);
   for (uint64_t page = 0; page < 200; page++)
     assert_int_equal (page_masks (f, page), 0xff);
-  fixture_stop (f);
 }
 
 /* What is too long for one fill is at the store all the same. */
-TEST (long_requests)
+FIXTURE_TEST (long_requests, start_with_single_pages (256 * MiB))
 {
-  struct fixture *f = start_with_single_pages (256 * MiB);
   uint8_t *buf = xcalloc (4, MiB), *want = xcalloc (4, MiB);
   struct job job = { .op = JOB_READ, .buf = buf, .count = 4 * MiB };
 
@@ -75,13 +69,11 @@ TEST (long_requests)
   free (buf);
   free (want);
   check_state (f);
-  fixture_stop (f);
 }
 
 /* One of many requests fails. */
-TEST (long_request_fails)
+FIXTURE_TEST (long_request_fails, start_with_single_pages (256 * MiB))
 {
-  struct fixture *f = start_with_single_pages (256 * MiB);
   uint8_t *buf = xcalloc (4, MiB);
 
   for (uint64_t pos = 0; pos < 4 * MiB; pos += 1 * MiB) {
@@ -95,7 +87,6 @@ TEST (long_request_fails)
   expect (f, 0, 4 * MiB, 0);
   free (buf);
   check_state (f);
-  fixture_stop (f);
 }
 
 static bool
@@ -113,9 +104,8 @@ is_locked (struct fixture *f, uint64_t page)
 /* What needs no reading is not locked while others are read; and each run of
  * what does, be they many, is read once.
  */
-TEST (islands)
+FIXTURE_TEST (islands, start_with_single_pages (64 * MiB))
 {
-  struct fixture *f = start_with_single_pages (64 * MiB);
   static uint8_t buf[80 * PAGE_SIZE];
   struct job job = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   uint64_t page;
@@ -138,7 +128,6 @@ TEST (islands)
   expect (f, 10 * PAGE, PAGE, 1);
   expect (f, 11 * PAGE, 69 * PAGE, 0);
   check_state (f);
-  fixture_stop (f);
 }
 
 #define STEP (128 * KiB)
@@ -161,9 +150,8 @@ start_with_holes (uint64_t readahead)
 }
 
 /* Holes that are known do not make a request wait for one part after the other. */
-TEST (between_holes)
+FIXTURE_TEST (between_holes, start_with_holes (0))
 {
-  struct fixture *f = start_with_holes (0);
   static uint8_t buf[MiB];
   struct job job = { .op = JOB_READ, .buf = buf, .count = MiB };
 
@@ -178,13 +166,11 @@ TEST (between_holes)
     expect_zero (f, pos + PAGE, STEP - PAGE);
   }
   check_state (f);
-  fixture_stop (f);
 }
 
 /* Nor hide that it is one of a stream, of which each place is read once. */
-TEST (stream_over_holes)
+FIXTURE_TEST (stream_over_holes, start_with_holes (MiB))
 {
-  struct fixture *f = start_with_holes (MiB);
   const uint64_t n = 2 * STEP;
   static uint8_t buf[2 * STEP];
   uint64_t pos, reads = 0;
@@ -197,7 +183,6 @@ TEST (stream_over_holes)
   }
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), reads * PAGE);
   check_state (f);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -32,10 +32,9 @@ nr_cached (struct fixture *f)
 
 /* --- what is asked for --- */
 
-TEST (one_request_a_run)
+FIXTURE_TEST (one_request_a_run,
+              start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
-
   expect (f, 5 * PAGE, 100000, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (nth_request (f, STORE_READ, 0).offset, 5 * PAGE);
@@ -52,14 +51,12 @@ TEST (one_request_a_run)
   assert_int_equal (nth_request (f, STORE_READ, 1).offset, 30 * PAGE);
   assert_int_equal (nth_request (f, STORE_READ, 1).length, 34 * PAGE);
   check_state (f);
-  fixture_stop (f);
 }
 
 /* Of a page with sectors that were written, only the others. */
-TEST (missing_sectors_only)
+FIXTURE_TEST (missing_sectors_only,
+              start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
-
   put (f, 2 * 512, 2 * 512, 1);
   put (f, PAGE + 7 * 512, 512, 1);
   expect (f, 2 * 512, 2 * 512, 1);
@@ -74,13 +71,10 @@ TEST (missing_sectors_only)
   assert_int_equal (nth_request (f, STORE_READ, 0).length, 2 * 512);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 1024, 0);
-  fixture_stop (f);
 }
 
-TEST (holes)
+CACHE_TEST (holes)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_set_status (f->fake, 0, 6 * MiB, STORE_HOLE);
   fake_store_set_status (f->fake, 6 * MiB, 4 * MiB, STORE_UNWRITTEN);
   store_put (f, 10 * MiB, 1 * MiB, 0);
@@ -99,14 +93,11 @@ TEST (holes)
   expect (f, 7 * MiB + 512, 1024, 1);
   expect_zero (f, 7 * MiB + 1536, 1 * MiB);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
-  fixture_stop (f);
 }
 
 /* No request is larger than the store takes. */
-TEST (large_read)
+CACHE_TEST (large_read, .disk_size = 20 * MiB, .cache_size = 64 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .disk_size = 20 * MiB, .cache_size = 64 * MiB });
   struct fake_record record;
   size_t i;
 
@@ -118,13 +109,10 @@ TEST (large_read)
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 20 * MiB);
   expect (f, 0, 20 * MiB, 0);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 20 * MiB);
-  fixture_stop (f);
 }
 
-TEST (prefetch)
+FIXTURE_TEST (prefetch, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
-
   fake_store_set_status (f->fake, 4 * MiB, 1 * MiB, STORE_HOLE);
   learn_extents (f);
   assert_int_equal (cache_prefetch (f->conn, 3 * MiB, 3 * MiB), 0);
@@ -134,7 +122,6 @@ TEST (prefetch)
   expect (f, 5 * MiB, 1 * MiB, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
   assert_int_equal (cache_prefetch (f->conn, 1, 16 * MiB), -EINVAL);
-  fixture_stop (f);
 }
 
 /* --- side by side --- */
@@ -142,9 +129,8 @@ TEST (prefetch)
 #define READERS 8
 
 /* Everyone misses in one folio: one store read for all. */
-TEST (shared_fill)
+FIXTURE_TEST (shared_fill, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[READERS][16 * PAGE_SIZE], want[16 * PAGE_SIZE];
   struct job jobs[READERS];
   unsigned i;
@@ -165,13 +151,11 @@ TEST (shared_fill)
     assert_memory_equal (bufs[i], want, sizeof want);
   }
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
-  fixture_stop (f);
 }
 
 /* Different places: all of them are at the store together. */
-TEST (parallel_reads)
+FIXTURE_TEST (parallel_reads, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[READERS][PAGE_SIZE];
   uint8_t want[PAGE_SIZE];
   struct job jobs[READERS];
@@ -192,7 +176,6 @@ TEST (parallel_reads)
     fill_pattern (want, PAGE, i * PAGE, 0);
     assert_memory_equal (bufs[i], want, PAGE);
   }
-  fixture_stop (f);
 }
 
 /* Nobody else waits while the store is at a read, a write or a flush: not a
@@ -211,9 +194,8 @@ others_go_on (struct fixture *f)
   expect (f, 12 * MiB + 512, 512, 1);
 }
 
-TEST (nobody_waits)
+FIXTURE_TEST (nobody_waits, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t buf[16 * PAGE_SIZE];
   struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   struct job flush = { .op = JOB_FLUSH };
@@ -242,13 +224,12 @@ TEST (nobody_waits)
   assert_int_equal (job_join (&flush), 0);
   fake_store_unhold (f->fake, STORE_READ);
   assert_int_equal (job_join (&read), 0);
-  fixture_stop (f);
 }
 
 /* A write to a folio that is being filled is not overwritten by the fill. */
-TEST (write_during_fill)
+FIXTURE_TEST (write_during_fill,
+              start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t buf[16 * PAGE_SIZE], data[1000];
   struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
   struct job write = {
@@ -267,14 +248,12 @@ TEST (write_during_fill)
   expect (f, 0, 3 * PAGE + 100, 0);
   expect (f, 3 * PAGE + 100, 1000, 1);
   expect (f, 3 * PAGE + 1100, 10000, 0);
-  fixture_stop (f);
 }
 
 /* --- failures --- */
 
-TEST (read_fails)
+FIXTURE_TEST (read_fails, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
   static uint8_t bufs[3][16 * PAGE_SIZE];
   struct job jobs[3];
   unsigned i, failed = 0;
@@ -304,7 +283,6 @@ TEST (read_fails)
   expect (f, 1 * MiB, 4 * PAGE, 0);
   expect (f, 1 * MiB + 4 * PAGE, PAGE, 1);
   expect (f, 1 * MiB + 5 * PAGE, 11 * PAGE, 0);
-  fixture_stop (f);
 }
 
 /* --- mappings that change --- */
@@ -329,17 +307,14 @@ zeroing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-TEST (stale_mapping)
+FIXTURE_TEST (stale_mapping, start_with_data (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_data (&(struct fixture_config) { 0 });
-
   hook.f = f;
   hook.begins = 0;
   f->ops.begin = zeroing_begin;
   expect_zero (f, 0, 1 * MiB);
   assert_true (hook.begins > 1);
   expect (f, 1 * MiB, 1 * MiB, 0);
-  fixture_stop (f);
 }
 
 /* A hole is written to, written back and evicted after it was found. */
@@ -359,10 +334,8 @@ filling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-TEST (stale_hole)
+FIXTURE_TEST (stale_hole, fixture_start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
   learn_extents (f);
   hook.f = f;
@@ -370,7 +343,6 @@ TEST (stale_hole)
   f->ops.begin = filling_begin;
   expect (f, 0, 1 * MiB, 1);
   assert_true (hook.begins > 2);
-  fixture_stop (f);
 }
 
 /* --- a cache much smaller than the disk --- */

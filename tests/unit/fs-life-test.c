@@ -170,14 +170,13 @@ stop (struct fixture *f)
   assert_int_equal (atomic_load (&life.detached), 1);
 }
 
-TEST (attach)
-{
-  struct fixture *f = start ();
+#define LIFE_TEST(name) TEST_WITH (name, struct fixture, start (), stop)
 
+LIFE_TEST (attach)
+{
   assert_true (pthread_equal (life.attached_by, pthread_self ()));
   assert_true (life.expire == 600 * NSEC_PER_SEC);
   UNTIL (atomic_load (&life.steps) > 0);
-  stop (f);
 }
 
 static int
@@ -188,20 +187,15 @@ refuse (struct fs *fs, uint64_t expire)
   return -EMFILE;
 }
 
-TEST (attach_fails)
+CACHE_TEST (attach_fails, .no_loop = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .no_loop = true });
-
   f->ops.attach = refuse;
   assert_int_equal (mapping_start (f->mapping), -EMFILE);
-  fixture_stop (f);
 }
 
 /* Rung for by any thread; each ring has a step after it. */
-TEST (bell)
+LIFE_TEST (bell)
 {
-  struct fixture *f = start ();
   unsigned i, seen;
 
   for (i = 0; i < 100; i++) {
@@ -209,20 +203,17 @@ TEST (bell)
     fs_ring (f->fs);
     UNTIL (atomic_load (&life.steps) != seen);
   }
-  stop (f);
 }
 
 /* At its deadline, though nothing else is to be done. */
-TEST (deadline)
+LIFE_TEST (deadline)
 {
-  struct fixture *f = start ();
   uint64_t due = f->env.now (&f->env) + 20 * NSEC_PER_MSEC;
 
   atomic_store (&life.due, due);
   fs_ring (f->fs);
   UNTIL (atomic_load (&life.due) == ENV_FOREVER);
   assert_true (f->env.now (&f->env) >= due);
-  stop (f);
 }
 
 static void *
@@ -241,20 +232,16 @@ end_work (void *opaque)
 }
 
 /* It is not detached before it is idle. */
-TEST (idle)
+LIFE_TEST (idle)
 {
-  struct fixture *f = start ();
-
   atomic_store (&life.busy, true);
   life.works = true;
   assert_int_equal (pthread_create (&life.worker, NULL, end_work, f), 0);
-  stop (f);
 }
 
 /* Told of each loss once; and of it before a flush that may begin after it. */
-TEST (lost)
+LIFE_TEST (lost)
 {
-  struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
   put (f, 0, 8192, 1);
@@ -270,23 +257,18 @@ TEST (lost)
   fake_store_lose (f->fake, 0);
   flush_ok (f, 0);
   assert_int_equal (atomic_load (&life.losses), 2);
-  stop (f);
 }
 
-TEST (retry)
+LIFE_TEST (retry)
 {
-  struct fixture *f = start ();
-
   fake_store_back (f->fake);
   UNTIL (atomic_load (&life.retries) == 1);
   assert_int_equal (atomic_load (&life.losses), 0);
-  stop (f);
 }
 
 /* A flush is over when what the fs sends first is, and then the store's. */
-TEST (flush)
+LIFE_TEST (flush)
 {
-  struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
   f->ops.flush = flush;
@@ -305,14 +287,11 @@ TEST (flush)
   assert_false (atomic_load (&job.done));
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&job), 0);
-  stop (f);
 }
 
 /* If that fails so does the flush, and nothing is taken to be durable. */
-TEST (flush_fails)
+LIFE_TEST (flush_fails)
 {
-  struct fixture *f = start ();
-
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
   fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
@@ -322,13 +301,11 @@ TEST (flush_fails)
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
   check_flushed (f);
-  stop (f);
 }
 
 /* A loss between the two: all is done again, the fs's part, too. */
-TEST (flush_loses)
+LIFE_TEST (flush_loses)
 {
-  struct fixture *f = start ();
   struct job job = { .op = JOB_FLUSH };
 
   f->ops.flush = flush;
@@ -343,7 +320,6 @@ TEST (flush_loses)
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);
   store_expect (f, 1 * MiB, 4096, 1);
-  stop (f);
 }
 
 /* --- direct writes --- */
@@ -386,11 +362,9 @@ telling_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
 /* A direct write begins and ends like all others, and the format hears whether
  * the store has it.
  */
-TEST (begin_and_end)
+FIXTURE_TEST (begin_and_end,
+              fixture_start (&(struct fixture_config) { .mode = CACHE_NONE }))
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .mode = CACHE_NONE });
-
   memset (&told, 0, sizeof told);
   told.f = f;
   f->ops.begin = telling_begin;
@@ -410,7 +384,6 @@ TEST (begin_and_end)
   assert_int_equal (atomic_load (&told.ended), 2);
   assert_int_equal (told.end_pos, 8 * 4096);
   assert_int_equal (told.written, 0);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

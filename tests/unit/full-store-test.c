@@ -49,9 +49,8 @@ start_small (void)
   return f;
 }
 
-TEST (reads_go_on)
+FIXTURE_TEST (reads_go_on, start_small ())
 {
-  struct fixture *f = start_small ();
   uint64_t pinned = pin_all (f);
 
   expect (f, FAR + 100, 1 * MiB, 0);
@@ -65,13 +64,10 @@ TEST (reads_go_on)
   assert_int_equal (cache_flush (f->conns[1]), 0);
   check_flushed (f);
   store_expect (f, FAR / 2 + pinned - PAGE, 512, 2);
-  fixture_stop (f);
 }
 
-TEST (shutdown_goes_on)
+FIXTURE_TEST (shutdown_goes_on, start_small ())
 {
-  struct fixture *f = start_small ();
-
   pin_all (f);
   mapping_shutdown (f->mapping);
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), -ENOSPC);
@@ -81,15 +77,13 @@ TEST (shutdown_goes_on)
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
   store_expect (f, PAGE, 512, 2);
   store_expect (f, FAR / 2, 512, 2);
-  fixture_stop (f);
 }
 
 /* A writer that waits for memory is not left behind. */
-TEST (shutdown_wakes_writer)
+CACHE_TEST (shutdown_wakes_writer, .cache_size = 2 * MiB,
+            .dirty_limit = 16 * MiB)
 {
   /* So that it waits for nothing else. */
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .cache_size = 2 * MiB, .dirty_limit = 16 * MiB });
   uint8_t data[512] = { 1 };
   struct job job = { .op = JOB_WRITE, .buf = data, .count = sizeof data };
   uint64_t offset;
@@ -108,7 +102,6 @@ TEST (shutdown_wakes_writer)
   mapping_shutdown (f->mapping);
   assert_int_equal (job_join (&job), -ESHUTDOWN);
   fake_store_unhold (f->fake, STORE_WRITE);
-  fixture_stop (f);
 }
 
 static void
@@ -121,10 +114,8 @@ step_until_idle (struct fixture *f)
 /* Who is short of memory asks again and again: a store that fails is left in
  * peace for a while all the same.
  */
-TEST (backoff_in_need)
+CACHE_TEST (backoff_in_need, .no_loop = true, .fake_clock = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .no_loop = true, .fake_clock = true });
   unsigned i, tries;
 
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
@@ -142,7 +133,6 @@ TEST (backoff_in_need)
   atomic_store (&f->clock, writeback_deadline (&f->mapping->wb));
   step_until_idle (f);
   assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -14,23 +14,18 @@
 /* --- what does not wait --- */
 
 /* Nobody is asked on account of hits, whether the client is there or not. */
-TEST (hits_do_not_ask)
+GONE_TEST (hits_do_not_ask)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-
   put (f, 0, 8 * PAGE, 1);
   put (f, 0, 4 * PAGE, 2);
   put (f, 100, 2000, 2);
   expect (f, 4 * PAGE, 4 * PAGE, 1);
   assert_int_equal (world.asked, 0);
-  fixture_stop (f);
 }
 
 /* Once it is known, requests fail without asking: hits, misses and all others. */
-TEST (known)
+GONE_TEST (known)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-
   store_put (f, 0, 16 * PAGE, 1);
   put (f, 0, 4 * PAGE, 2);
   gone_known (f);
@@ -49,7 +44,6 @@ TEST (known)
   /* Others are not concerned. */
   assert_int_equal (put_flags (f, 1, 0, PAGE, 3, 0), 0);
   expect (f, 0, PAGE, 3);
-  fixture_stop (f);
 }
 
 /* A read, or flush, that has waited is what makes it known. */
@@ -84,25 +78,20 @@ TEST (flush)
 }
 
 /* At shutdown, when it is no use any more, nobody is asked. */
-TEST (shutdown)
+GONE_TEST (shutdown)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-
   put (f, 0, PAGE, 1);
   mapping_shutdown (f->mapping);
   world.gone = true;
   flush_ok (f, 0);
   assert_int_equal (world.asked, 0);
-  fixture_stop (f);
 }
 
 /* --- what it waits for --- */
 
 /* Room below the limit: it does not stay until there is some. */
-TEST (room)
+GONE_TEST (room, .dirty_limit = 64 * PAGE, .small_folios = true)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) {
-    .dirty_limit = 64 * PAGE, .small_folios = true });
   struct job job = write_job (64 * PAGE, 16 * PAGE);
 
   fake_store_hold (f->fake, STORE_WRITE);
@@ -117,18 +106,12 @@ TEST (room)
   assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
   assert_int_equal (atomic_load (&f->mapping->throttle.waiters), 0);
   free (job.buf);
-  fixture_stop (f);
 }
 
 /* Pacing. */
-TEST (pause)
+GONE_TEST (pause, .dirty_limit = 1024 * PAGE, .small_folios = true,
+           .no_loop = true, .fake_clock = true, .wait = hang_up_at_wait)
 {
-  struct fixture *f =
-    start_gone (&(struct fixture_config) { .dirty_limit = 1024 * PAGE,
-                                           .small_folios = true,
-                                           .no_loop = true,
-                                           .fake_clock = true,
-                                           .wait = hang_up_at_wait });
   uint64_t page = 0;
 
   for (; !balance_active (&f->mapping->throttle); page++)
@@ -141,7 +124,6 @@ TEST (pause)
   assert_true (world.waits > 0);
   expect (f, 0, page * PAGE, 1);
   assert_int_equal (atomic_load (&f->mapping->throttle.balance.pausing), 0);
-  fixture_stop (f);
 }
 
 /* Memory. */
@@ -154,17 +136,14 @@ alloc_late (struct mapping *mapping, unsigned order, bool wait)
   return world.alloc (mapping, order, wait);
 }
 
-TEST (memory)
+GONE_TEST (memory)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-
   store_put (f, 0, 8 * PAGE, 1);
   world.alloc = f->mapping->hooks.alloc;
   f->mapping->hooks.alloc = alloc_late;
   assert_int_equal (put_flags (f, 0, PAGE, 2 * PAGE, 2, 0), -ECONNABORTED);
   f->mapping->hooks.alloc = world.alloc;
   expect (f, 0, 8 * PAGE, 1);
-  fixture_stop (f);
 }
 
 /* The folio's lock, held for the store's answer to another's write; of what is
@@ -232,9 +211,8 @@ TEST (folio_lock)
 }
 
 /* The rest of a block, of which it writes a part. */
-TEST (part_of_block)
+GONE_TEST (part_of_block)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
   struct job job = write_job (10, 1000);
 
   store_put (f, 0, 8 * PAGE, 1);
@@ -246,7 +224,6 @@ TEST (part_of_block)
   assert_int_equal (job_join (&job), -ECONNABORTED);
   expect (f, 0, 8 * PAGE, 1);
   free (job.buf);
-  fixture_stop (f);
 }
 
 /* --- what is long --- */

@@ -25,6 +25,10 @@ extern struct world {
 
 extern struct fixture *start_gone (const struct fixture_config *config);
 
+/* A test with one, f. */
+#define GONE_TEST(name, ...)                                                   \
+  FIXTURE_TEST (name, start_gone (&(struct fixture_config) { __VA_ARGS__ }))
+
 /* It hangs up, and that is noticed. */
 extern void gone_known (struct fixture *f);
 

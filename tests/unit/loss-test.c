@@ -16,11 +16,8 @@
 #define PAGE ((uint64_t) PAGE_SIZE)
 
 /* Written, not flushed, and lost: written again without anybody's help. */
-TEST (unstable)
+UNBOTHERED_TEST (unstable, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
-
   put (f, 0, 100 * PAGE, 1);
   put (f, 3 * MiB + 512, 1024, 1);
   lose (f);
@@ -29,14 +26,11 @@ TEST (unstable)
   store_expect (f, 0, 100 * PAGE, 1);
   store_expect (f, 3 * MiB + 512, 1024, 1);
   check_state (f);
-  stop_unbothered (f);
 }
 
 /* The same, if a flush comes first. */
-TEST (unstable_then_flush)
+UNBOTHERED_TEST (unstable_then_flush, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   unsigned i;
 
   for (i = 1; i <= 20; i++) {
@@ -47,14 +41,11 @@ TEST (unstable_then_flush)
     store_expect (f, 0, 100 * PAGE, i);
   }
   check_flushed (f);
-  stop_unbothered (f);
 }
 
 /* What is durable is not written again. */
-TEST (durable)
+UNBOTHERED_TEST (durable)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   put (f, 0, 100 * PAGE, 1);
   flush_ok (f, 0);
   check_flushed (f);
@@ -62,15 +53,13 @@ TEST (durable)
   lose (f);
   flush_ok (f, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
-  stop_unbothered (f);
 }
 
 /* Some of a write in flight may have been lost even if the store says that it
  * was done: it is written once more.
  */
-TEST (write_in_flight)
+UNBOTHERED_TEST (write_in_flight)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 16 * PAGE, 1);
@@ -89,7 +78,6 @@ TEST (write_in_flight)
   assert_int_equal (fake_store_bytes (f->fake, STORE_WRITE), 2 * 16 * PAGE);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
-  stop_unbothered (f);
 }
 
 /* A write that the store did before the loss, and says so after it. */
@@ -114,11 +102,9 @@ catching_submit (struct store *store, struct store_req **reqs, unsigned n)
   store_below->submit (store, reqs, n);
 }
 
-TEST (write_told_late)
+UNBOTHERED_TEST (write_told_late, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
-  struct store_ops ops = *f->fake->store.ops;
+  static struct store_ops ops;
   static uint8_t buf[16 * PAGE_SIZE];
   struct job write = {
     .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .flags = CACHE_FUA
@@ -126,6 +112,7 @@ TEST (write_told_late)
 
   put (f, 3 * MiB, PAGE, 1);
   store_below = f->fake->store.ops;
+  ops = *store_below;
   ops.submit = catching_submit;
   f->fake->store.ops = &ops;
   fill_pattern (buf, sizeof buf, 0, 1);
@@ -138,13 +125,11 @@ TEST (write_told_late)
   assert_int_equal (job_join (&write), 0);
   power_cut (f);
   store_expect (f, 0, sizeof buf, 1);
-  stop_unbothered (f);
 }
 
 /* The flush in flight fails at the store, for nobody else. */
-TEST (flush_in_flight)
+UNBOTHERED_TEST (flush_in_flight)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
@@ -163,7 +148,6 @@ TEST (flush_in_flight)
   assert_int_equal (fake_store_bytes (f->fake, STORE_WRITE), 6 * 16 * PAGE);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
-  stop_unbothered (f);
 }
 
 /* A flush that the store acknowledged, but lost before it was sent what it was
@@ -182,10 +166,8 @@ losing_flush (struct fs *fs, struct store_req *req)
   below->flush (fs, req);
 }
 
-TEST (just_before_flush)
+UNBOTHERED_TEST (just_before_flush)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   below = f->raw_ops;
   f->ops.flush = losing_flush;
   atomic_store (&lose_before_flush, true);
@@ -193,13 +175,11 @@ TEST (just_before_flush)
   flush_ok (f, 0);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
-  stop_unbothered (f);
 }
 
 /* A batch that waits for the flush before it, and that flush. */
-TEST (waiting_batch)
+UNBOTHERED_TEST (waiting_batch)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flushes[2] = { { .op = JOB_FLUSH }, { .op = JOB_FLUSH } };
 
   put (f, 0, 16 * PAGE, 1);
@@ -216,7 +196,6 @@ TEST (waiting_batch)
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
   store_expect (f, 1 * MiB, 16 * PAGE, 1);
-  stop_unbothered (f);
 }
 
 /* FUA makes its own range durable, in spite of it. */
@@ -253,10 +232,8 @@ TEST (fua)
 }
 
 /* At shutdown nobody comes back to ask once more. */
-TEST (shutdown)
+UNBOTHERED_TEST (shutdown)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   below = f->raw_ops;
   f->ops.flush = losing_flush;
   atomic_store (&lose_before_flush, true);
@@ -270,14 +247,11 @@ TEST (shutdown)
   store_expect_zero (f, 1 * MiB, 7 * PAGE);
   store_expect (f, 1 * MiB + 7 * PAGE, PAGE, 1);
   store_expect_zero (f, 1 * MiB + 8 * PAGE, 56 * PAGE);
-  stop_unbothered (f);
 }
 
 /* Nothing was unsaved: the disk can be closed though its store is gone. */
-TEST (shutdown_saved)
+UNBOTHERED_TEST (shutdown_saved)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   put (f, 0, 100 * PAGE, 1);
   flush_ok (f, 0);
   fake_store_clear (f->fake);
@@ -287,14 +261,11 @@ TEST (shutdown_saved)
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
   fake_store_heal (f->fake);
-  stop_unbothered (f);
 }
 
 /* A store that gives up, and is back. */
-TEST (back)
+VOLATILE_TEST (back)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
   put (f, 0, 100 * PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -307,7 +278,6 @@ TEST (back)
   power_cut (f);
   store_expect (f, 0, 100 * PAGE, 1);
   store_expect (f, 1 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

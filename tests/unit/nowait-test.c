@@ -61,9 +61,8 @@ grab_fails (struct fixture *f, uint64_t page, unsigned order, int error)
   assert_int_equal (free_pages (f), before);
 }
 
-TEST (grab_locked)
+CACHE_TEST (grab_locked)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct folio *folio = lock_page (f, 5);
   uint32_t refs = atomic_load (&folio->refs);
   int r;
@@ -77,7 +76,6 @@ TEST (grab_locked)
   assert_true (cached (f, 4) && !cached (f, 6));
   unlock_page (f, folio);
   check_state (f);
-  fixture_stop (f);
 }
 
 static struct folio *
@@ -89,23 +87,19 @@ no_memory (struct mapping *mapping, unsigned order, bool wait)
   return NULL;
 }
 
-TEST (grab_without_memory)
+CACHE_TEST (grab_without_memory)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   f->mapping->hooks.alloc = no_memory;
   grab_fails (f, 0, 3, -ENOMEM);
   grab_fails (f, 9, 0, -ENOMEM);
   assert_false (cached (f, 0) || cached (f, 9));
   check_state (f);
-  fixture_stop (f);
 }
 
 /* Memory full of dirty data, which cannot go. */
-TEST (grab_among_dirty)
+CACHE_TEST (grab_among_dirty, .cache_size = 1 * MiB, .dirty_limit = 16 * MiB,
+            .small_folios = true)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .cache_size = 1 * MiB, .dirty_limit = 16 * MiB, .small_folios = true });
   uint64_t page;
   int r = 0;
 
@@ -124,14 +118,11 @@ TEST (grab_among_dirty)
   assert_false (cached (f, page));
   grab_fails (f, page, 0, -ENOMEM);
   assert_false (cached (f, page));
-  fixture_stop (f);
 }
 
 /* Readahead reads what it can have at once, on both sides of what it can't. */
-TEST (ahead_locked)
+CACHE_TEST (ahead_locked, .small_folios = true, .readahead = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .small_folios = true, .readahead = 1 * MiB });
   struct folio *folio;
   uint64_t page;
 
@@ -147,7 +138,6 @@ TEST (ahead_locked)
   unlock_page (f, folio);
   expect (f, 0, 16 * PAGE, 1);
   check_state (f);
-  fixture_stop (f);
 }
 
 /* A mapping that would have to be asked for. */
@@ -173,10 +163,8 @@ is_not_asked_here (struct fake_store *fake, void *opaque)
   assert_false (pthread_equal (pthread_self (), *here));
 }
 
-TEST (ahead_unmapped)
+CACHE_TEST (ahead_unmapped, .readahead = 1 * MiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .readahead = 1 * MiB });
   uint32_t before = free_pages (f);
   pthread_t here = pthread_self ();
 
@@ -191,14 +179,11 @@ TEST (ahead_unmapped)
 
   /* What it does not know of it does not ask the store for either. */
   fill_ahead (f->mapping, 0, 16, 4);
-  fixture_stop (f);
 }
 
 /* All fills are in flight. */
-TEST (ahead_busy)
+CACHE_TEST (ahead_busy, .small_folios = true, .readahead = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .small_folios = true, .readahead = 1 * MiB });
   uint64_t page = 0;
   uint32_t before;
 
@@ -212,7 +197,6 @@ TEST (ahead_busy)
   assert_true (cached (f, page - 4));
   fake_store_unhold (f->fake, STORE_READ);
   expect_zero (f, 0, page * PAGE);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -50,9 +50,8 @@ start (uint64_t background)
 /* However much is written in the background, there is room for one with FUA,
  * and it does not wait for the others.
  */
-TEST (fua_overtakes)
+FIXTURE_TEST (fua_overtakes, start (PAGE))
 {
-  struct fixture *f = start (PAGE);
   struct job fua = {
     .op = JOB_WRITE, .count = PAGE, .offset = 10 * MiB, .flags = CACHE_FUA
   };
@@ -74,15 +73,13 @@ TEST (fua_overtakes)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 4 * MiB, 1);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* What a FUA write waits for may be under way in the background already: that
  * is waited for.
  */
-TEST (fua_waits_for_its_own)
+FIXTURE_TEST (fua_waits_for_its_own, start (PAGE))
 {
-  struct fixture *f = start (PAGE);
   static uint8_t buf[PAGE_SIZE];
   struct job fua = { .op = JOB_WRITE,
                      .buf = buf,
@@ -99,15 +96,13 @@ TEST (fua_waits_for_its_own)
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&fua), 0);
   store_expect (f, 3 * PAGE, PAGE, 2);
-  fixture_stop (f);
 }
 
 /* While a long sync is at work the background has a small share: when the sync
  * has sent the last it has to send, and half of what is in flight is done.
  */
-TEST (share_during_sync)
+FIXTURE_TEST (share_during_sync, start (PAGE))
 {
-  struct fixture *f = start (PAGE);
   static uint8_t buf[2 << 20];
   struct job fua = { .op = JOB_WRITE,
                      .buf = buf,
@@ -136,14 +131,12 @@ TEST (share_during_sync)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 4 * MiB, 1);
   store_expect (f, 8 * MiB, sizeof buf, 1);
-  fixture_stop (f);
 }
 
 /* With one request at a time both get on. */
-TEST (depth_of_one)
+CACHE_TEST (depth_of_one, .dirty_background = PAGE, .io_depth = 1,
+            .best_io = PIECE)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .dirty_background = PAGE, .io_depth = 1, .best_io = PIECE });
   unsigned i;
 
   put (f, 0, 2 * MiB, 1);
@@ -153,7 +146,6 @@ TEST (depth_of_one)
   UNTIL (atomic_load (&f->mapping->folios.nr_dirty) <= 1);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 2 * MiB, 1);
-  fixture_stop (f);
 }
 
 /* --- among syncs: the test makes the steps --- */
@@ -209,19 +201,18 @@ start_steps (unsigned depth)
   return f;
 }
 
+/* All that was asked for is done. */
 static void
-stop_steps (struct fixture *f)
+finish (struct fixture *f)
 {
   fake_store_unhold (f->fake, STORE_WRITE);
   while (!writeback_idle (&f->mapping->wb))
     step (f);
-  fixture_stop (f);
 }
 
 /* The smaller overtakes the larger, also one that is being sent. */
-TEST (smallest_first)
+FIXTURE_TEST (smallest_first, start_steps (1))
 {
-  struct fixture *f = start_steps (1);
   struct sync_req all, middle, small;
 
   ask (f, &all, 0, UINT64_MAX);
@@ -239,13 +230,12 @@ TEST (smallest_first)
   assert_true (is_done (&middle));
   assert_int_equal (write_at (f, 4), PIECE);
   assert_false (is_done (&all));
-  stop_steps (f);
+  finish (f);
 }
 
 /* But not one that has waited for a second: of those the oldest is first. */
-TEST (overdue)
+FIXTURE_TEST (overdue, start_steps (1))
 {
-  struct fixture *f = start_steps (1);
   struct sync_req all, middle, small;
 
   ask (f, &all, 0, UINT64_MAX);
@@ -256,13 +246,12 @@ TEST (overdue)
   release (f, 1);
   assert_int_equal (write_at (f, 1), PIECE);
   assert_false (is_done (&small));
-  stop_steps (f);
+  finish (f);
 }
 
 /* One ioend is kept for those that need no more, whoever is overdue. */
-TEST (kept)
+FIXTURE_TEST (kept, start_steps (4))
 {
-  struct fixture *f = start_steps (4);
   struct sync_req all, small, another;
 
   ask (f, &all, 0, UINT64_MAX);
@@ -276,13 +265,12 @@ TEST (kept)
   step (f);
   assert_true (is_done (&small));
   assert_int_equal (write_at (f, 4), 3 * MiB);
-  stop_steps (f);
+  finish (f);
 }
 
 /* What becomes dirty once a sync has begun is not its; but of one that joins. */
-TEST (joins)
+FIXTURE_TEST (joins, start_steps (1))
 {
-  struct fixture *f = start_steps (1);
   struct sync_req first, second;
 
   ask (f, &first, 0, 8 * PIECE + PAGE);
@@ -297,7 +285,7 @@ TEST (joins)
     release (f, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 9);
   assert_int_equal (page_masks (f, 8 * PIECE / PAGE), 0xff00ffff);
-  stop_steps (f);
+  finish (f);
 }
 
 RUN_TESTS ()

@@ -233,9 +233,8 @@ fill_ahead_held (struct fixture *f)
 }
 
 /* A miss; and readahead, though nobody is there any more who began it. */
-TEST (fills)
+TEST_WITH (fills, struct fixture, start (), stop)
 {
-  struct fixture *f = start ();
   uint8_t buf[PAGE_SIZE];
   struct job job = {
     .op = JOB_READ, .buf = buf, .count = PAGE, .offset = 8 * MiB
@@ -252,7 +251,6 @@ TEST (fills)
   assert_true (readers_gone (f->fs, freed));
 
   fill_ahead_held (f);
-  stop (f);
 }
 
 static struct fixture *begun_for;
@@ -268,10 +266,8 @@ noting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 }
 
 /* Hits are not counted: they do not ask where to read. */
-TEST (hits)
+TEST_WITH (hits, struct fixture, start (), stop)
 {
-  struct fixture *f = start ();
-
   begun_for = f;
   f->ops.begin = noting_begin;
   put (f, 0, PAGE, 1);
@@ -279,7 +275,6 @@ TEST (hits)
   read_page (f, 0);
   put (f, 0, PAGE, 2);
   assert_int_equal (atomic_load (&begun), 1);
-  stop (f);
 }
 
 RUN_TESTS ()

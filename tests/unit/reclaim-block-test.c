@@ -66,9 +66,8 @@ drop_odd (struct fixture *f, uint64_t used)
                        (page * STEP + 1) * PAGE);
 }
 
-TEST (moves)
+FIXTURE_TEST (moves, start_scattered (4 * MiB, 600))
 {
-  struct fixture *f = start_scattered (4 * MiB, 600);
   struct reclaim *reclaim = f->cache->reclaim;
   struct arena *arena = f->mapping->folios.arena;
   struct folio *blocks[1024];
@@ -99,13 +98,11 @@ TEST (moves)
   while (reclaim_pages (reclaim, 64) > 0)
     ;
   assert_int_equal (atomic_load (&arena->nr_free), arena->nr_pages);
-  fixture_stop (f);
 }
 
 /* A page of each block can't be moved. */
-TEST (in_the_way)
+FIXTURE_TEST (in_the_way, start_scattered (4 * MiB, 896))
 {
-  struct fixture *f = start_scattered (4 * MiB, 896);
   struct arena *arena = f->mapping->folios.arena;
   struct folio *held[64];
   unsigned n = 0;
@@ -127,7 +124,6 @@ TEST (in_the_way)
   while (n > 0)
     folio_put (arena, held[--n]);
   expect_cached (f, 896);
-  fixture_stop (f);
 }
 
 static void *
@@ -139,9 +135,8 @@ make_block (void *arg)
 }
 
 /* Who found a folio just before it was moved finds its record as it was. */
-TEST (grace)
+FIXTURE_TEST (grace, start_scattered (4 * MiB, 600))
 {
-  struct fixture *f = start_scattered (4 * MiB, 600);
   struct arena *arena = f->mapping->folios.arena;
   struct folio *first = arena_folio (arena, 0), *blocks[1024];
   uint64_t index = folio_index (first);
@@ -172,7 +167,6 @@ TEST (grace)
   assert_true (arena_has (arena, 5, 1));
   for (unsigned i = 0; blocks[i]; i++)
     folio_put (arena, blocks[i]);
-  fixture_stop (f);
 }
 
 /* --- side by side --- */
@@ -256,10 +250,9 @@ work (void *arg)
   return NULL;
 }
 
-TEST (crowd)
+FIXTURE_TEST (crowd, start_scattered (4 * MiB, CROWD_PAGES))
 {
   struct rng rng = test_rng ("crowd around moving folios");
-  struct fixture *f = start_scattered (4 * MiB, CROWD_PAGES);
   struct crowd *crowd = xcalloc (1, sizeof *crowd);
   struct worker workers[WORKERS];
   unsigned made = 0, i;
@@ -289,7 +282,6 @@ TEST (crowd)
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
   arena_check (f->mapping->folios.arena);
   free (crowd);
-  fixture_stop (f);
 }
 
 /* --- streams --- */
@@ -307,10 +299,9 @@ until_reclaimed (struct fixture *f)
 }
 
 /* After single pages from all over, a stream has large folios again. */
-TEST (stream)
+CACHE_TEST (stream, .disk_size = 128 * MiB, .cache_size = 16 * MiB,
+            .readahead = 1 * MiB)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .disk_size = 128 * MiB, .cache_size = 16 * MiB, .readahead = 1 * MiB });
   struct rng rng = test_rng ("scattered, then a stream");
   unsigned folios = 0;
   uint64_t pos, page;
@@ -331,7 +322,6 @@ TEST (stream)
   }
   printf ("the last 4 MiB are %u folios\n", folios);
   assert_true (folios <= 256);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -103,9 +103,8 @@ start_sparse (void)
 
 /* --- extents --- */
 
-TEST (as_the_store_says)
+FIXTURE_TEST (as_the_store_says, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
 
   ask (f, 0, 16 * MiB, &list);
@@ -117,13 +116,11 @@ TEST (as_the_store_says)
   EXPECT (&list, HOLE (16 * MiB - 1, 1));
   assert_int_equal (cache_extents (f->conn, 2, 16 * MiB - 1, collect, &list),
                     -EINVAL);
-  fixture_stop (f);
 }
 
 /* Dirty data over a hole is data before it is written back, and after. */
-TEST (dirty_is_data)
+FIXTURE_TEST (dirty_is_data, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
   unsigned i;
 
@@ -141,26 +138,22 @@ TEST (dirty_is_data)
             HOLE (10 * MiB + 1024, 6 * MiB - 1024));
     assert_int_equal (cache_flush (f->conn), 0);
   }
-  fixture_stop (f);
 }
 
 /* Also when nobody had asked before it was written. */
-TEST (dirty_before_asking)
+FIXTURE_TEST (dirty_before_asking, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
 
   put (f, 1 * MiB, 64 * PAGE, 1);
   ask (f, 0, 2 * MiB, &list);
   EXPECT (&list, HOLE (0, 1 * MiB), DATA (1 * MiB, 64 * PAGE),
           HOLE (1 * MiB + 64 * PAGE, 1 * MiB - 64 * PAGE));
-  fixture_stop (f);
 }
 
 /* While it is being written back, too. */
-TEST (writeback_is_data)
+FIXTURE_TEST (writeback_is_data, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
@@ -173,7 +166,6 @@ TEST (writeback_is_data)
           HOLE (1 * MiB + 64 * PAGE, 1 * MiB - 64 * PAGE));
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&flush), 0);
-  fixture_stop (f);
 }
 
 static struct fixture *forgetful;
@@ -192,9 +184,8 @@ begin_asking (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 }
 
 /* Even if what the mapping says is of before. */
-TEST (writeback_is_data_if_forgotten)
+FIXTURE_TEST (writeback_is_data_if_forgotten, start_sparse ())
 {
-  struct fixture *f = forgetful = start_sparse ();
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
@@ -202,6 +193,7 @@ TEST (writeback_is_data_if_forgotten)
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &flush);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  forgetful = f;
   f->ops.begin = begin_asking;
   ask (f, 1 * MiB - PAGE, 66 * PAGE, &list);
   EXPECT (&list, HOLE (1 * MiB - PAGE, PAGE), DATA (1 * MiB, 64 * PAGE),
@@ -214,14 +206,11 @@ TEST (writeback_is_data_if_forgotten)
   f->ops.begin = f->raw_ops->begin;
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&flush), 0);
-  fixture_stop (f);
 }
 
 /* What the store has of it is not known to be durable, nor that zero. */
-TEST (unstable_over_zero_is_data)
+CACHE_TEST (unstable_over_zero_is_data, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct list list;
 
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
@@ -229,7 +218,6 @@ TEST (unstable_over_zero_is_data)
   assert_int_equal (page_masks (f, 1), 0xff0000ff);
   ask (f, 0, 64 * PAGE, &list);
   EXPECT (&list, ZERO (0, PAGE), DATA (PAGE, PAGE), ZERO (2 * PAGE, 62 * PAGE));
-  fixture_stop (f);
 }
 
 /* Where a mapping that was forgotten is asked of a store that has lost what is
@@ -245,10 +233,8 @@ begin_hole (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-TEST (unstable_over_hole_is_data)
+CACHE_TEST (unstable_over_hole_is_data, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct list list;
 
   put (f, PAGE, 2 * PAGE, 1);
@@ -261,12 +247,10 @@ TEST (unstable_over_hole_is_data)
           HOLE (3 * PAGE, 6 * PAGE), DATA (9 * PAGE, PAGE),
           HOLE (10 * PAGE, 54 * PAGE));
   f->ops.begin = f->raw_ops->begin;
-  fixture_stop (f);
 }
 
-TEST (zero_and_trim)
+FIXTURE_TEST (zero_and_trim, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
 
   put (f, 8 * MiB, 1 * MiB, 1);
@@ -280,13 +264,11 @@ TEST (zero_and_trim)
           HOLE (7 * MiB, 512 * KiB), DATA (7 * MiB + 512 * KiB, 512 * KiB),
           HOLE (8 * MiB, 512 * KiB), DATA (8 * MiB + 512 * KiB, 512 * KiB),
           HOLE (9 * MiB, 1 * MiB));
-  fixture_stop (f);
 }
 
 /* The store is not asked twice about the same place. */
-TEST (remembered)
+FIXTURE_TEST (remembered, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
   unsigned i, asked;
 
@@ -300,13 +282,11 @@ TEST (remembered)
   assert_int_equal (cache_zero (f->conn, PAGE, 9 * MiB, 0), 0);
   ask (f, 0, 16 * MiB, &list);
   assert_int_equal (fake_store_status_count (f->fake), asked);
-  fixture_stop (f);
 }
 
 /* The caller has had enough (REQ_ONE). */
-TEST (stop)
+FIXTURE_TEST (stop, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list = { .stop_after = 1 };
 
   assert_int_equal (cache_extents (f->conn, 16 * MiB, 0, collect, &list), 0);
@@ -316,7 +296,6 @@ TEST (stop)
   assert_int_equal (cache_extents (f->conn, 16 * MiB, 0, collect, &list), 0);
   assert_int_equal (list.calls, 2);
   EXPECT (&list, HOLE (0, PAGE), DATA (PAGE, PAGE));
-  fixture_stop (f);
 }
 
 /* Written back, and clean, between the look at the mapping and the look at the
@@ -341,9 +320,8 @@ flushing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-TEST (overtaken)
+FIXTURE_TEST (overtaken, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
 
   learn_extents (f);
@@ -353,15 +331,13 @@ TEST (overtaken)
   ask (f, 0, 2 * MiB, &list);
   EXPECT (&list, HOLE (0, 1 * MiB), DATA (1 * MiB, PAGE),
           HOLE (1 * MiB + PAGE, 1 * MiB - PAGE));
-  fixture_stop (f);
 }
 
 /* A store that does not know: everything is data; nor does it matter when
  * asking fails.
  */
-TEST (unknown)
+FIXTURE_TEST (unknown, start_sparse ())
 {
-  struct fixture *f = start_sparse ();
   struct list list;
 
   fake_store_fail_status (f->fake, -EIO);
@@ -370,15 +346,17 @@ TEST (unknown)
   fake_store_fail_status (f->fake, 0);
   ask (f, 0, 4 * MiB, &list);
   EXPECT (&list, HOLE (0, 4 * MiB));
-  fixture_stop (f);
+}
 
-  f = fixture_start (&(struct fixture_config) { 0 });
+CACHE_TEST (unknown_at_all)
+{
+  struct list list;
+
   f->fake->store.geo.can_extents = false;
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
   ask (f, 0, 16 * MiB, &list);
   EXPECT (&list, DATA (0, 16 * MiB));
   assert_int_equal (fake_store_status_count (f->fake), 0);
-  fixture_stop (f);
 }
 
 /* --- what is not saved --- */
@@ -401,10 +379,8 @@ ask_unsaved (struct fixture *f, struct list *list)
   assert_false (list->gap);
 }
 
-TEST (unsaved)
+CACHE_TEST (unsaved, .disk_size = 16 * MiB + 100)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .disk_size = 16 * MiB + 100 });
   struct job flush = { .op = JOB_FLUSH };
   struct list list;
 
@@ -437,7 +413,6 @@ TEST (unsaved)
   UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 2);
   ask_unsaved (f, &list);
   EXPECT (&list, DATA (PAGE, PAGE), DATA (3 * PAGE + 512, 512));
-  fixture_stop (f);
 }
 
 /* --- saving --- */
@@ -469,25 +444,23 @@ save (void *arg)
 /* It reports while the store takes its time, once for each second of the
  * clock.
  */
-TEST (mapping_sync)
+CACHE_TEST (mapping_sync, .fake_clock = true)
 {
-  struct saver s = { .f = fixture_start (
-                       &(struct fixture_config) { .fake_clock = true }) };
+  struct saver s = { .f = f };
   pthread_t thread;
 
-  put (s.f, 0, 1 * MiB, 1);
-  mapping_shutdown (s.f->mapping);
-  fake_store_hold (s.f->fake, STORE_FLUSH);
+  put (f, 0, 1 * MiB, 1);
+  mapping_shutdown (f->mapping);
+  fake_store_hold (f->fake, STORE_FLUSH);
   assert_int_equal (pthread_create (&thread, NULL, save, &s), 0);
-  fake_store_wait_held (s.f->fake, STORE_FLUSH, 1);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   UNTIL (atomic_load (&s.calls) >= 3);
-  fake_store_unhold (s.f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_FLUSH);
   pthread_join (thread, NULL);
   assert_int_equal (s.result, 0);
-  store_expect (s.f, 0, 1 * MiB, 1);
-  UNTIL (atomic_load (&s.f->mapping->folios.nr_unsaved) == 0);
-  assert_int_equal (mapping_sync (s.f->mapping, NULL, NULL), 0);
-  fixture_stop (s.f);
+  store_expect (f, 0, 1 * MiB, 1);
+  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
+  assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
 }
 
 RUN_TESTS ()

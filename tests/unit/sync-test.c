@@ -15,10 +15,8 @@
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
-TEST (flush_covers_all)
+CACHE_TEST (flush_covers_all)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_volatile (f->fake);
   put (f, 0, 3 * MiB, 1);
   put (f, 5 * MiB + 512, 512, 1);
@@ -33,13 +31,11 @@ TEST (flush_covers_all)
   store_expect (f, 5 * MiB + 512, 512, 1);
   store_expect (f, 7 * MiB + 100, 3000, 1);
   store_expect (f, 16 * MiB - 1, 1, 1);
-  fixture_stop (f);
 }
 
 /* What is side by side goes out together. */
-TEST (clustering)
+CACHE_TEST (clustering)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
   for (page = 0; page < 64; page++)
@@ -52,13 +48,10 @@ TEST (clustering)
   assert_int_equal (nth_request (f, STORE_WRITE, 0).length, 64 * PAGE);
   assert_int_equal (nth_request (f, STORE_WRITE, 1).offset, 4 * MiB);
   assert_int_equal (nth_request (f, STORE_WRITE, 1).length, 512);
-  fixture_stop (f);
 }
 
-TEST (clean_disk)
+CACHE_TEST (clean_disk)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   expect_zero (f, 0, 1 * MiB);
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
@@ -69,7 +62,6 @@ TEST (clean_disk)
   flush_ok (f, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
-  fixture_stop (f);
 }
 
 /* Wait until all that have asked wait for nothing but a flush: who comes behind them
@@ -83,9 +75,8 @@ until_ready (struct fixture *f)
 }
 
 /* While one store flush is held, any number of further flushes share one. */
-TEST (group_commit)
+CACHE_TEST (group_commit)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job jobs[9];
   unsigned i;
 
@@ -109,15 +100,13 @@ TEST (group_commit)
   for (i = 1; i < 9; i++)
     assert_int_equal (job_join (&jobs[i]), 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 2);
-  fixture_stop (f);
 }
 
 /* A flush that comes while the store is flushing needs another: the store's
  * may have begun before the write.
  */
-TEST (no_late_joining)
+CACHE_TEST (no_late_joining)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   fake_store_hold (f->fake, STORE_FLUSH);
@@ -133,15 +122,13 @@ TEST (no_late_joining)
   assert_false (atomic_load (&b.done));
   fake_store_release (f->fake, STORE_FLUSH, 1);
   assert_int_equal (job_join (&b), 0);
-  fixture_stop (f);
 }
 
 /* Written again while being sent: what arrives is the old version exactly, and
  * then the new one.
  */
-TEST (stable_snapshot)
+CACHE_TEST (stable_snapshot)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   fake_store_hold (f->fake, STORE_WRITE);
@@ -162,15 +149,13 @@ TEST (stable_snapshot)
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&b), 0);
   store_expect (f, 0, 64 * PAGE, 2);
-  fixture_stop (f);
 }
 
 /* A flush that begins while an older version is being sent waits for it and
  * then sends the newer one.
  */
-TEST (redirtied_is_flushed)
+CACHE_TEST (redirtied_is_flushed)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   fake_store_volatile (f->fake);
@@ -187,13 +172,11 @@ TEST (redirtied_is_flushed)
   assert_int_equal (job_join (&b), 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, PAGE, PAGE, 2);
-  fixture_stop (f);
 }
 
 /* A write that completes while the store flushes is not clean afterwards. */
-TEST (unstable_past_flush)
+CACHE_TEST (unstable_past_flush)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   put (f, 0, PAGE, 1);
@@ -211,13 +194,11 @@ TEST (unstable_past_flush)
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&b), 0);
   UNTIL (page_masks (f, MiB / PAGE) == 0xff);
-  fixture_stop (f);
 }
 
 /* But what is beside it in the same folio is. */
-TEST (unstable_by_page)
+CACHE_TEST (unstable_by_page)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
   unsigned page;
 
@@ -236,14 +217,11 @@ TEST (unstable_by_page)
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&b), 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* FUA sends its own range and nothing else, and it is durable. */
-TEST (fua)
+CACHE_TEST (fua)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_volatile (f->fake);
   put (f, 0, PAGE, 1);
   put (f, 2 * MiB, 16 * PAGE, 1);
@@ -255,13 +233,11 @@ TEST (fua)
   fake_store_crash (f->fake, 0);
   store_expect (f, 1 * MiB, PAGE, 1);
   expect (f, 0, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Also where the range lies in the middle of a large folio. */
-TEST (fua_in_large_folio)
+CACHE_TEST (fua_in_large_folio)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   uint64_t page;
 
   put (f, 0, 64 * PAGE, 1);
@@ -275,14 +251,11 @@ TEST (fua_in_large_folio)
     fake_store_crash (f->fake, 0);
     store_expect (f, page * PAGE, 512, 2);
   }
-  fixture_stop (f);
 }
 
 /* Write-through has written when it returns, and has not flushed. */
-TEST (writethrough)
+CACHE_TEST (writethrough, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 64 * PAGE, 1);
@@ -301,15 +274,11 @@ TEST (writethrough)
   store_expect (f, PAGE, PAGE, 3);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), 0);
-  fixture_stop (f);
 }
 
 /* Above the background threshold write-back begins by itself. */
-TEST (background)
+CACHE_TEST (background, .dirty_background = 1 * MiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_background = 1 * MiB });
-
   put (f, 0, 3 * MiB, 1);
   UNTIL (atomic_load (&f->mapping->folios.nr_dirty) +
            atomic_load (&f->mapping->folios.nr_writeback) <=
@@ -318,28 +287,22 @@ TEST (background)
   flush_ok (f, 0);
   store_expect (f, 0, 3 * MiB, 1);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* mapping_kick: as when the last client leaves. */
-TEST (kick)
+CACHE_TEST (kick)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_volatile (f->fake);
   put (f, 123, 456789, 1);
   mapping_kick (f->mapping);
   UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, 123, 456789, 1);
-  fixture_stop (f);
 }
 
 /* Never more store writes in flight than io-depth; they run side by side. */
-TEST (io_depth)
+CACHE_TEST (io_depth, .io_depth = 3)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .io_depth = 3 });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
@@ -356,7 +319,6 @@ TEST (io_depth)
   assert_int_equal (job_join (&flush), 0);
   for (i = 0; i < 10; i++)
     store_expect (f, i * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -47,7 +47,7 @@ static size_t nr_unit_tests __attribute__ ((unused));
  * held: then it stays as it is, where leak checkers find it, and nothing keeps the
  * message waiting.
  */
-#define TEST_WITH(type, start, stop, name)                                     \
+#define TEST_WITH(name, type, start, stop)                                     \
   static void with_##name (type *f);                                           \
   TEST (name)                                                                  \
   {                                                                            \
@@ -57,7 +57,7 @@ static size_t nr_unit_tests __attribute__ ((unused));
     with_##name (f);                                                           \
     stop (f);                                                                  \
   }                                                                            \
-  static void with_##name (type *f)
+  static void with_##name (type *f __attribute__ ((unused)))
 
 static inline void
 set_up_each (CMFixtureFunction setup, CMFixtureFunction teardown)

@@ -64,74 +64,57 @@ hits (struct fixture *f, uint64_t page)
   return n;
 }
 
-TEST (what_is_written_again_stays)
+FIXTURE_TEST (what_is_written_again_stays, start (0))
 {
-  struct fixture *f = start (0);
-
   write_hot (f, 1);
   flush_ok (f, 0);
   write_hot (f, 2); /* makes clean pages dirty */
   flush_ok (f, 0);
   scan (f);
   assert_int_equal (hot_pages (f), HOT);
-  fixture_stop (f);
 }
 
-TEST (what_is_overwritten_while_dirty_stays)
+FIXTURE_TEST (what_is_overwritten_while_dirty_stays, start (0))
 {
-  struct fixture *f = start (0);
-
   write_hot (f, 1);
   write_hot (f, 2);
   flush_ok (f, 0);
   scan (f);
   assert_int_equal (hot_pages (f), HOT);
-  fixture_stop (f);
 }
 
 /* Neither the write that brings a page in nor writing it back is a hit. */
-TEST (what_is_written_once_goes)
+FIXTURE_TEST (what_is_written_once_goes, start (0))
 {
-  struct fixture *f = start (0);
-
   write_hot (f, 1);
   flush_ok (f, 0);
   scan (f);
   assert_int_equal (hot_pages (f), 0);
-  fixture_stop (f);
 }
 
 /* However small its pieces, a page that is written in turn has one hit. */
-TEST (written_in_turn)
+FIXTURE_TEST (written_in_turn, start (0))
 {
-  struct fixture *f = start (0);
-
   for (unsigned i = 0; i < PAGE / 512; ++i)
     put (f, i * 512, 512, 1);
   assert_int_equal (hits (f, 0), 1);
   for (unsigned i = 0; i < PAGE / 512; ++i)
     put (f, i * 512, 512, 2);
   assert_int_equal (hits (f, 0), 2);
-  fixture_stop (f);
 }
 
 /* A part of a sector, for which the rest is read, is one write. */
-TEST (part_of_a_sector)
+FIXTURE_TEST (part_of_a_sector, start (0))
 {
-  struct fixture *f = start (0);
-
   put (f, 100, 100, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 1);
   assert_int_equal (hits (f, 0), 0);
   put (f, 100, 100, 2);
   assert_int_equal (hits (f, 0), 1);
-  fixture_stop (f);
 }
 
-TEST (large_folio)
+FIXTURE_TEST (large_folio, start (2))
 {
-  struct fixture *f = start (2);
-
   put (f, 0, 4 * PAGE, 1);
   assert_int_equal (hits (f, 0), 0);
   for (unsigned i = 0; i < 4; ++i) /* once through it */
@@ -139,12 +122,10 @@ TEST (large_folio)
   assert_int_equal (hits (f, 0), 1);
   put (f, 3 * PAGE, PAGE, 3); /* this page again */
   assert_int_equal (hits (f, 0), 2);
-  fixture_stop (f);
 }
 
-TEST (reads)
+FIXTURE_TEST (reads, start (0))
 {
-  struct fixture *f = start (0);
   static uint8_t buf[PAGE];
 
   assert_int_equal (cache_prefetch (f->conn, PAGE, 0), 0);
@@ -156,7 +137,6 @@ TEST (reads)
   put (f, PAGE, PAGE, 1);
   assert_int_equal (cache_read (f->conn, buf, PAGE, PAGE), 0);
   assert_int_equal (hits (f, 1), 1);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -14,6 +14,16 @@
 /* The whole disk has version 0. */
 extern struct fixture *start_volatile (const struct fixture_config *config);
 
+/* A test with one, f. */
+#define VOLATILE_TEST(name, ...)                                               \
+  FIXTURE_TEST (name, start_volatile (&(struct fixture_config) { __VA_ARGS__ }))
+
+/* One in which no client is bothered, nor the log. */
+#define UNBOTHERED_TEST(name, ...)                                             \
+  TEST_WITH (name, struct fixture,                                             \
+             start_volatile (&(struct fixture_config) { __VA_ARGS__ }),        \
+             stop_unbothered)
+
 /* Flush on that connection until it succeeds: after zeroes had to be done again, one
  * of the mapping's own may be failing still.
  */

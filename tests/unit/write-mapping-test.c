@@ -69,9 +69,8 @@ watching_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
   return n;
 }
 
-TEST (chunks_end_with_mappings)
+CACHE_TEST (chunks_end_with_mappings)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   static const uint64_t ends[] = { 512, 1536, PAGE, 3 * PAGE, 100 * KiB };
   unsigned i;
 
@@ -91,7 +90,6 @@ TEST (chunks_end_with_mappings)
   assert_int_equal (cache_flush (f->conn), 0);
   for (i = 0; i < sizeof ends / sizeof ends[0]; i++)
     store_expect (f, i * MiB + 300, 500000, i);
-  fixture_stop (f);
 }
 
 /* Every other mapping is stale by the time it is looked at under the lock. */
@@ -112,11 +110,8 @@ counting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return hooks.f->raw_ops->begin (fs, pos, length, flags, iomap);
 }
 
-TEST (stale_mapping)
+CACHE_TEST (stale_mapping, .small_folios = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .small_folios = true });
-
   set_hooks (f);
   hooks.rng = test_rng ("stale_mapping");
   f->ops.valid = sometimes_valid;
@@ -128,7 +123,6 @@ TEST (stale_mapping)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 1000, 1 * MiB, 1);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* A hole becomes data between the look at the mapping and the folio lock: the
@@ -148,10 +142,8 @@ changing_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   return r;
 }
 
-TEST (hole_overtaken)
+CACHE_TEST (hole_overtaken)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   set_hooks (f);
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_HOLE);
   learn_extents (f);
@@ -161,7 +153,6 @@ TEST (hole_overtaken)
   expect (f, 0, 100, 7);
   expect (f, 100, 100, 1);
   expect (f, 200, PAGE - 200, 7);
-  fixture_stop (f);
 }
 
 /* --- what is dirty already --- */
@@ -179,10 +170,8 @@ half_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
 /* No mapping is asked for where all is dirty, and for the rest where not all
  * is.
  */
-TEST (dirty_needs_no_mapping)
+CACHE_TEST (dirty_needs_no_mapping)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   set_hooks (f);
   f->ops.begin = counting_begin;
   put (f, 512, 2 * PAGE, 1);
@@ -208,13 +197,10 @@ TEST (dirty_needs_no_mapping)
   store_expect (f, PAGE, 4 * PAGE, 5);
   put (f, PAGE, PAGE, 6); /* clean again */
   assert_int_equal (hooks.begins, 4);
-  fixture_stop (f);
 }
 
-TEST (dirty_copied_short)
+CACHE_TEST (dirty_copied_short)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   set_hooks (f);
   put (f, 0, 16 * PAGE, 1);
   f->mapping->hooks.copy_in = half_copy;
@@ -224,17 +210,14 @@ TEST (dirty_copied_short)
   expect (f, 100, 10 * PAGE, 2);
   expect (f, 100 + 10 * PAGE, 6 * PAGE - 100, 1);
   check_state (f);
-  fixture_stop (f);
 }
 
 /* Above freerun a connection that owes something pays for it, though what it
  * writes makes nothing dirty.
  */
-TEST (dirty_is_paced)
+CACHE_TEST (dirty_is_paced, .dirty_limit = 1000 * PAGE, .no_loop = true,
+            .fake_clock = true)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) {
-    .dirty_limit = 1000 * PAGE, .no_loop = true, .fake_clock = true });
-
   set_hooks (f);
   f->ops.begin = counting_begin;
   put (f, 0, 600 * PAGE, 1);
@@ -246,24 +229,24 @@ TEST (dirty_is_paced)
   put (f, 0, PAGE, 3);
   assert_int_equal (hooks.begins, 1);
   expect (f, 0, PAGE, 3);
-  fixture_stop (f);
 }
 
 /* --- refusals --- */
 
-TEST (refused)
+CACHE_TEST (refused_read_only, .readonly = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .readonly = true });
   char byte = 1;
 
   assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -EROFS);
   assert_int_equal (cache_zero (f->conn, 1, 0, 0), -EROFS);
   assert_int_equal (cache_trim (f->conn, 1, 0, 0), -EROFS);
   expect_zero (f, 0, 1);
-  fixture_stop (f);
+}
 
-  f = fixture_start (&(struct fixture_config) { 0 });
+CACHE_TEST (refused_at_shutdown)
+{
+  char byte = 1;
+
   put (f, 0, 512, 1);
   mapping_shutdown (f->mapping);
   assert_int_equal (cache_write (f->conn, &byte, 1, 0, 0), -ESHUTDOWN);
@@ -271,7 +254,6 @@ TEST (refused)
   expect (f, 0, 512, 1);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 512, 1);
-  fixture_stop (f);
 }
 
 /* The write ends after a copy that came up short in the middle of a sector,
@@ -287,10 +269,8 @@ short_last_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
   return 700;
 }
 
-TEST (ends_short)
+CACHE_TEST (ends_short)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   store_put (f, 0, 1 * MiB, 0);
   f->mapping->hooks.copy_in = short_last_copy;
   assert_int_equal (put_flags (f, 0, 0, 64 * PAGE, 1, 0), -ESHUTDOWN);
@@ -299,13 +279,11 @@ TEST (ends_short)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 512, 1);
   store_expect (f, 512, 64 * PAGE, 0);
-  fixture_stop (f);
 }
 
 /* A partial sector whose rest cannot be read is not written. */
-TEST (read_fails)
+CACHE_TEST (read_fails)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   char buf[1024] = { 0 };
 
   store_put (f, 0, PAGE, 1);
@@ -316,7 +294,6 @@ TEST (read_fails)
   put (f, 10, 100, 2);
   expect (f, 0, 10, 1);
   expect (f, 10, 100, 2);
-  fixture_stop (f);
 }
 
 RUN_TESTS ()

@@ -76,11 +76,8 @@ set_hooks (struct fixture *f, const char *test)
 
 /* --- orders --- */
 
-TEST (largest_folios)
+CACHE_TEST (largest_folios, .cache_size = 256 * MiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .cache_size = 256 * MiB });
-
   set_hooks (f, "largest_folios");
   put (f, 0, 6 * MiB, 1);
   assert_int_equal (hooks.orders[9], 3);
@@ -91,13 +88,10 @@ TEST (largest_folios)
   expect (f, 8 * MiB + PAGE, 2 * MiB - PAGE, 1);
   expect_zero (f, 8 * MiB, PAGE);
   check_state (f);
-  fixture_stop (f);
 }
 
-TEST (refusing_large)
+CACHE_TEST (refusing_large)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   set_hooks (f, "refusing_large");
   hooks.max_order = 0;
   put (f, 700, 300000, 1);
@@ -108,7 +102,6 @@ TEST (refusing_large)
   assert_int_equal (hooks.orders[0], (700 + 300000 + PAGE - 1) / PAGE);
   assert_int_equal (hooks.orders[3], 1 * MiB / (8 * PAGE));
   check_state (f);
-  fixture_stop (f);
 }
 
 /* --- random writes against a copy of the disk --- */
@@ -240,10 +233,8 @@ TEST (copy_one)
 
 /* --- what is read --- */
 
-TEST (whole_sectors_never_read)
+CACHE_TEST (whole_sectors_never_read)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   store_put (f, 0, 4 * MiB, 1);
   put (f, 512, 512, 2);
   put (f, PAGE - 512, 1024, 2);
@@ -259,13 +250,10 @@ TEST (whole_sectors_never_read)
   expect (f, 0, 512, 1);
   expect (f, 512, 512, 2);
   expect (f, 1024, PAGE - 1536, 1);
-  fixture_stop (f);
 }
 
-TEST (partial_over_hole)
+CACHE_TEST (partial_over_hole)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
   fake_store_set_status (f->fake, 0, 4 * MiB, STORE_HOLE);
   fake_store_set_status (f->fake, 4 * MiB, 4 * MiB, STORE_UNWRITTEN);
   learn_extents (f);
@@ -285,7 +273,6 @@ TEST (partial_over_hole)
   store_expect (f, 100, 50, 1);
   store_expect_zero (f, 150, 1000);
   store_expect (f, 5 * MiB + 100, 100000, 1);
-  fixture_stop (f);
 }
 
 /* Only the sectors (or blocks) at the ends, each once. */
