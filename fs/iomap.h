@@ -48,6 +48,12 @@ struct iomap {
   bool zeroed;     /* UNWRITTEN only by the word of fs->zeroed */
 };
 
+/* Bytes that something is being done to.  The caller's; what is in it is not. */
+struct iomap_range {
+  uint64_t start, end;
+  struct iomap_range *next;
+};
+
 /* Bytes of the disk that write-back sends: whole blocks, or up to its end. */
 struct iomap_run {
   uint64_t start, end;

@@ -57,6 +57,8 @@ UNIT_TESTS = \
 	unit/map-writeback-test \
 	unit/nowait-test \
 	unit/parse-test \
+	unit/pending-cases-test \
+	unit/pending-test \
 	unit/priority-test \
 	unit/progress-test \
 	unit/ranges-test \
@@ -115,6 +117,8 @@ NO_THREADS = \
 	unit/log-test \
 	unit/nbd-uri-test \
 	unit/parse-test \
+	unit/pending-cases-test \
+	unit/pending-test \
 	unit/progress-test \
 	unit/ranges-test \
 	unit/signals-test \
@@ -226,6 +230,8 @@ unit_raw_lookahead_test_SOURCES = \
 	$(RAW_BENCH) \
 	$(NULL)
 unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
+unit_pending_cases_test_SOURCES = unit/pending-cases-test.c
+unit_pending_test_SOURCES = unit/pending-test.c unit/seed.h tools/util.c tools/util.h
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
 FILE_RIG = unit/file-rig.c unit/file-rig.h
 unit_file_cut_test_SOURCES = unit/file-cut-test.c $(FILE_RIG)
