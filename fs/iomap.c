@@ -7,6 +7,7 @@
  */
 
 #include <assert.h>
+#include <errno.h>
 
 #include "fs/iomap.h"
 
@@ -88,6 +89,51 @@ fs_detach (struct fs *fs)
   if (fs->ops->detach)
     fs->ops->detach (fs);
   fs->store->ops->detach (fs->store);
+}
+
+uint64_t
+fs_settle (struct fs *fs, uint64_t start, uint64_t end)
+{
+  return fs->ops->settle ? fs->ops->settle (fs, start, end) : 0;
+}
+
+int
+fs_settled (struct fs *fs, uint64_t start, uint64_t end, uint64_t ticket)
+{
+  return fs->ops->settled ? fs->ops->settled (fs, start, end, ticket) : 0;
+}
+
+void
+fs_hurry (struct fs *fs)
+{
+  if (fs->ops->hurry) {
+    fs->ops->hurry (fs);
+    fs_ring (fs);
+  }
+}
+
+bool
+fs_unsettled (struct fs *fs, uint64_t start, uint64_t end)
+{
+  return fs->ops->unsettled && fs->ops->unsettled (fs, start, end);
+}
+
+int
+fs_settle_wait (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct env *env = fs->store->env;
+  uint64_t ticket = fs_settle (fs, start, end);
+  uint32_t seen;
+  int r;
+
+  for (;;) {
+    seen = atomic_load (&fs->changes);
+    r = fs_settled (fs, start, end, ticket);
+    if (r != -EAGAIN)
+      return r;
+    fs_ring (fs);
+    env->wait (env, &fs->changes, seen, ENV_FOREVER);
+  }
 }
 
 bool

@@ -27,12 +27,6 @@ enum iomap_type {
   IOMAP_MAPPED,    /* on the store at addr */
 };
 
-/* A flag of zero, besides those of store_req: the store may have lost what it
- * did before, so do it even if the mapping says that it is done.  The range
- * reads as zero whether that succeeds or not.
- */
-#define IOMAP_ZERO_AGAIN 0x100u
-
 /* Flags of begin and end. */
 #define IOMAP_WRITE 0x1u  /* data will be written to the range */
 #define IOMAP_REPORT 0x2u /* only asking, for block status */
@@ -45,7 +39,6 @@ struct iomap {
   uint64_t length; /* bytes */
   uint64_t addr;   /* byte on the store where offset is, if MAPPED */
   uint64_t cookie; /* for the validity check */
-  bool zeroed;     /* UNWRITTEN only by the word of fs->zeroed */
 };
 
 /* Bytes that something is being done to.  The caller's; what is in it is not. */
@@ -77,6 +70,8 @@ enum { IOMAP_HERE, IOMAP_ANYWHERE };
 
 struct fs;
 
+typedef void iomap_range_fn (void *opaque, uint64_t offset, uint64_t length);
+
 struct iomap_ops {
   const char *name;
 
@@ -86,8 +81,8 @@ struct iomap_ops {
    * ends with a block or where it was asked to.  With IOMAP_DIRECT besides, whole
    * blocks are about to be written to the store: the mapping is MAPPED, and reads
    * as before until end is told that it was written.  May ask the store, and so
-   * block, unless IOMAP_NOWAIT.  Returns 0 or a negative
-   * errno (-ENOSPC, -EIO, -EAGAIN).
+   * block, unless IOMAP_NOWAIT.  Returns 0 or a negative errno (-ENOSPC, -EIO,
+   * -EAGAIN; IOMAP_DIRECT: that before there is something to settle).
    */
   int (*begin) (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
                 struct iomap *iomap);
@@ -102,8 +97,8 @@ struct iomap_ops {
   int (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
               unsigned flags, const struct iomap *iomap);
 
-  /* Does the mapping still hold?  Cheap, and no lock but a leaf, where the fs has
-   * been told of zeroes (zeroed); called under folio locks.
+  /* Is what the mapping says still true, or again?  Cheap, and no lock but a leaf;
+   * called under folio locks.
    */
   bool (*valid) (struct fs *fs, const struct iomap *iomap);
 
@@ -115,6 +110,10 @@ struct iomap_ops {
    * block.
    */
   int (*survey) (struct fs *fs, uint64_t pos, uint64_t *length);
+  /* Data is about to be taken from memory for write-back: what is zeroed from here
+   * on is newer.  Loop thread.  Optional.
+   */
+  void (*take) (struct fs *fs);
 
   /* Data of these runs, n of them in the order of their place, has been taken to
    * be written back: where to?  The store's bytes that place says become the
@@ -135,15 +134,40 @@ struct iomap_ops {
   void (*ioend_done) (struct fs *fs, const struct iomap_run *runs, unsigned n,
                       const struct iomap_place *place, int error);
 
-  /* Make the range read as zero, on the store and in the mapping.  flags:
-   * those of store_req (STORE_MAY_TRIM, STORE_FAST_ZERO); trim says that
-   * space should be given back.  The caller has made sure that no write-back
-   * of the range is in flight or begins before this returns.  Blocks.  Not
-   * durable before a flush.  Returns 0 or a negative errno; after an error,
-   * -ENOTSUP too, every sector of the range is as it was or zero.
+  /* From now on the range, whole blocks, reads as zero; the store is told later.
+   * keep: without giving back its space.  The caller then drops what is in memory
+   * of it, and says so with zero_end; until then none of that is mapped for
+   * write-back.  Does not block.  Returns 0; or a negative errno, with nothing done:
+   * -EAGAIN, there is no room for more before some of it is done, and flushed.
+   * Without zero_end the caller holds the range, so that no write-back of it is under
+   * way or begins meanwhile.
    */
-  int (*zero) (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
-               bool trim);
+  int (*zero) (struct fs *fs, struct iomap_range *range, bool keep);
+  void (*zero_end) (struct fs *fs, struct iomap_range *range);
+
+  /* What zeroes and the like have left to be done for bytes [start, end) is to be
+   * done by the store, soon.  Returns a ticket, for settled: 0 when it has, all that
+   * there was then; -EAGAIN before, and fs->changes moves when that may change; or
+   * an error, when all has been tried.  Optional, both.
+   */
+  uint64_t (*settle) (struct fs *fs, uint64_t start, uint64_t end);
+  int (*settled) (struct fs *fs, uint64_t start, uint64_t end, uint64_t ticket);
+
+  /* What is left to be done need not wait any longer, but for what has failed.
+   * Optional.
+   */
+  void (*hurry) (struct fs *fs);
+
+  /* Is there something of [start, end) to settle, or to flush after that?  What was
+   * zeroed before is durable if not, or newer data is on the store.  Optional for
+   * who can't zero.
+   */
+  bool (*unsettled) (struct fs *fs, uint64_t start, uint64_t end);
+
+  /* Call fn for each range for which something is left to be done, or that is not
+   * flushed.  Optional.
+   */
+  void (*unsaved) (struct fs *fs, iomap_range_fn *fn, void *opaque);
 
   /* Make all that has completed durable, data and mapping: a STORE_FLUSH,
    * submitted like one, after what the fs has to have done by the store first,
@@ -231,17 +255,17 @@ struct fs {
   bool rotational;
   bool can_trim;      /* space is given back, and costs not as much as writing
                        * zeroes */
-  bool can_fast_zero; /* zero with STORE_FAST_ZERO may succeed */
+  bool can_fast_zero; /* what a zero costs does not grow with its length */
 
-  /* What the fs's user knows better than store and mapping: is pos in a range
-   * that reads as zero although the store may have lost the zero?  If so begin
-   * says UNWRITTEN where it would say MAPPED, but not to IOMAP_REPORT, nor to
-   * a direct write.  Clips *length, from pos on, to where that changes.  Called
-   * under folio locks.  Set before the fs is used; may be NULL.
+  /* What the fs has left to be done for what was acknowledged, or has not flushed,
+   * in pages that would cost as much to write; and of that, the latter.
    */
-  bool (*zeroed) (void *opaque, uint64_t pos, uint64_t *length);
-  void *zeroed_opaque;
-  _Atomic uint64_t zeroed_cookie; /* see fs_note_zeroed */
+  _Atomic uint32_t unsaved, unstable;
+  _Atomic bool
+    unflushed; /* some of that was done since it was last looked at */
+  _Atomic bool wants_flush; /* there is no room for more before a flush */
+  _Atomic uint32_t changes; /* futex word, see settled */
+  _Atomic uint32_t undone;  /* counts what may have undone what was settled */
 
   /* By which the loop thread takes a step soon.  Set before attach by whoever uses
    * the fs, or NULL.
@@ -263,20 +287,21 @@ extern int fs_attach (struct fs *fs, struct ev_loop *loop, uint64_t expire);
 extern void fs_detach (struct fs *fs);
 
 /* The operations of these names, where the fs has them. */
+extern uint64_t fs_settle (struct fs *fs, uint64_t start, uint64_t end);
+extern int fs_settled (struct fs *fs, uint64_t start, uint64_t end,
+                       uint64_t ticket);
+extern void fs_hurry (struct fs *fs); /* and rings */
+extern bool fs_unsettled (struct fs *fs, uint64_t start, uint64_t end);
 extern bool fs_step (struct fs *fs, uint64_t now);
 extern uint64_t fs_deadline (struct fs *fs);
 extern bool fs_idle (struct fs *fs);
 extern void fs_lost (struct fs *fs, uint64_t losses);
 extern void fs_retry (struct fs *fs);
 
-/* A range was added to what fs->zeroed knows: mappings given out before do not
- * hold any more.  To be called before what is cached of the range is dropped.
+/* Have what is left to be done for [start, end) done; waits.  Not on the loop
+ * thread.  Returns 0 or a negative errno.
  */
-static inline void
-fs_note_zeroed (struct fs *fs)
-{
-  atomic_fetch_add (&fs->zeroed_cookie, 1);
-}
+extern int fs_settle_wait (struct fs *fs, uint64_t start, uint64_t end);
 
 /* The iterator over a range, one mapping at a time:
  *

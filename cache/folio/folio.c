@@ -63,6 +63,9 @@ next_state (uint32_t state, uint32_t mask, enum folio_transition transition)
   case FOLIO_DROPPED:
     assert (!(state & mask << W));
     return state & ~(mask | mask << D | mask << N);
+  case FOLIO_OVERTAKEN:
+    return state & ~(mask & ~(state >> D)) & ~(mask << W | mask << N);
+  case FOLIO_ZEROED: return state & ~(mask | mask << D | mask << W | mask << N);
   }
   return state;
 }
@@ -212,22 +215,19 @@ check (struct folios *folios, struct folio *folio)
 #endif
 }
 
-/* A transition that may change something.  Apart, to keep the way of a sector
- * that is written again short.
+/* A transition that may change something, with the index lock held.  Apart, to
+ * keep the way of a sector that is written again short.
  */
-static __attribute__ ((noinline)) bool
-change_state (struct folios *folios, struct folio *folio, unsigned first,
-              unsigned last, enum folio_transition transition)
+static bool
+change_locked (struct folios *folios, struct folio *folio, unsigned first,
+               unsigned last, enum folio_transition transition)
 {
   struct summary before = { 0 }, after = { 0 };
   unsigned page;
   bool clean;
 
-  index_lock (folios->index);
-  if (!folio_mapped (folio)) {
-    index_unlock (folios->index);
+  if (!folio_mapped (folio))
     return false;
-  }
   check (folios, folio);
   for (page = first / SECTORS_PER_PAGE; page * SECTORS_PER_PAGE < last;
        page++) {
@@ -244,8 +244,18 @@ change_state (struct folios *folios, struct folio *folio, unsigned first,
   }
   clean = account (folios, folio, &before, &after);
   check (folios, folio);
-  index_unlock (folios->index);
+  return clean;
+}
 
+static __attribute__ ((noinline)) bool
+change_state (struct folios *folios, struct folio *folio, unsigned first,
+              unsigned last, enum folio_transition transition)
+{
+  bool clean;
+
+  index_lock (folios->index);
+  clean = change_locked (folios, folio, first, last, transition);
+  index_unlock (folios->index);
   return clean;
 }
 
@@ -257,6 +267,39 @@ folio_transition (struct folios *folios, struct folio *folio, unsigned first,
   if (changes_nothing (folios->arena, folio, first, last, transition))
     return false;
   return change_state (folios, folio, first, last, transition);
+}
+
+void
+folio_filled (struct folios *folios, struct folio *folio, unsigned first,
+              unsigned last, const struct watch *watch)
+{
+  uint64_t pos = folio_pos (folio);
+
+  index_lock (folios->index);
+  if (!watch_zeroed (watch, pos + ((uint64_t) first << SECTOR_SHIFT),
+                     pos + ((uint64_t) last << SECTOR_SHIFT)))
+    change_locked (folios, folio, first, last, FOLIO_FILLED);
+  index_unlock (folios->index);
+}
+
+bool
+folio_written (struct folios *folios, struct folio *folio, unsigned first,
+               unsigned last, unsigned head, unsigned tail)
+{
+  const struct arena *arena = folios->arena;
+  bool ok;
+
+  if (head == 0 && tail == 0) {
+    folio_transition (folios, folio, first, last, FOLIO_WRITTEN);
+    return true;
+  }
+  index_lock (folios->index);
+  ok = (head == 0 || folio_uptodate (arena, folio, first, first + head)) &&
+       (tail == 0 || folio_uptodate (arena, folio, last - tail, last));
+  if (ok)
+    change_locked (folios, folio, first, last, FOLIO_WRITTEN);
+  index_unlock (folios->index);
+  return ok;
 }
 
 bool

@@ -13,7 +13,8 @@
  *              succeeded yet
  *
  * dirty, writeback and unstable imply uptodate.  A sector written again while
- * it is being sent, or before the flush, is dirty besides.  The state of a
+ * it is being sent, or before the flush, is dirty besides; one that is zeroed
+ * while it is being sent is nothing, and not in writeback any more.  The state of a
  * folio is derived from its pages' masks, never stored:
  *
  *   state       dirty wb  unst.  tags in the index       may leave
@@ -42,6 +43,11 @@
  *   FOLIO_LOST       unstable -> dirty         loop thread, or range
  *   FOLIO_DROPPED    -> nothing                range and folio lock; of what is
  *                                              clean, folio lock
+ *   FOLIO_ZEROED     -> nothing                none: by a zero, which its mapping
+ *                                              knows already, and which waits for
+ *                                              nobody
+ *   FOLIO_OVERTAKEN  -> nothing, but for       the same, of a client that is gone:
+ *                    what is dirty             that may be newer
  *
  * "range": the caller holds the range (ranges.h), so that no write-back of it
  * is under way.  Masks and tags change together under the index lock; they are
@@ -67,6 +73,7 @@
 #include "cache/base/arena.h"
 #include "fs/bell.h"
 #include "cache/folio/ranges.h"
+#include "cache/folio/watch.h"
 #include "fs/env.h"
 
 struct index;
@@ -80,8 +87,10 @@ struct folios {
   struct reclaim *reclaim; /* their eviction */
   const struct bell *bell; /* of the disk's loop thread */
   struct ranges ranges;    /* on which something is being done to the store */
-  uint64_t size;           /* bytes of the disk */
-  uint64_t nr_pages;       /* pages, the last one may be partial */
+  struct ranges direct;   /* that are being zeroed, or written past the cache */
+  struct watches watches; /* reads under way */
+  uint64_t size;          /* bytes of the disk */
+  uint64_t nr_pages;      /* pages, the last one may be partial */
 
   /* Pages with any such sector; changed under the index lock, read without. */
   _Atomic uint32_t nr_dirty, nr_writeback, nr_unstable, nr_unsaved;
@@ -123,6 +132,8 @@ enum folio_transition {
   FOLIO_FLUSHED,
   FOLIO_LOST,
   FOLIO_DROPPED,
+  FOLIO_ZEROED,
+  FOLIO_OVERTAKEN,
 };
 
 /* Make the transition for sectors [first, last) of the folio, counted from
@@ -134,6 +145,18 @@ enum folio_transition {
 extern bool folio_transition (struct folios *folios, struct folio *folio,
                               unsigned first, unsigned last,
                               enum folio_transition transition);
+
+/* FOLIO_FILLED, unless the sectors have been zeroed since the watch began. */
+extern void folio_filled (struct folios *folios, struct folio *folio,
+                          unsigned first, unsigned last,
+                          const struct watch *watch);
+
+/* FOLIO_WRITTEN, if the first `head' sectors and the last `tail', of which only a
+ * part was written, are still uptodate.  Returns whether they are.
+ */
+extern bool folio_written (struct folios *folios, struct folio *folio,
+                           unsigned first, unsigned last, unsigned head,
+                           unsigned tail);
 
 /* Is the bit in the mask at shift set for all sectors [first, last)?  folio_all_set
  * looks page by page; what lies in one page, as of most hits, is decided here.
@@ -158,7 +181,7 @@ folio_sectors_set (const struct arena *arena, const struct folio *folio,
 }
 
 /* Are all sectors [first, last) of the folio uptodate?  No lock: what is true
- * stays true while the folio is not dropped, and its data is visible.
+ * stays true while they are not dropped or zeroed, and their data is visible.
  */
 static inline bool
 folio_uptodate (const struct arena *arena, const struct folio *folio,
@@ -167,8 +190,8 @@ folio_uptodate (const struct arena *arena, const struct folio *folio,
   return folio_sectors_set (arena, folio, first, last, STATE_UPTODATE_SHIFT);
 }
 
-/* Are all of them dirty?  Stable under the folio lock: no one else takes dirty
- * away.
+/* Are all of them dirty?  Stable under the folio lock, but for a zero: what is
+ * written over them then has come before it.
  */
 static inline bool
 folio_dirty (const struct arena *arena, const struct folio *folio,

@@ -129,6 +129,51 @@ folios_drop_range (struct folios *folios, struct origin *origin, uint64_t start,
   return origin_gone (origin) ? -ECONNABORTED : 0;
 }
 
+/* Drop sectors of the folio, and the folio if it is all of it and not in use.
+ * Returns false if it was out of the index, where there may be another now.
+ */
+static bool
+zero_folio (struct folios *folios, struct folio *folio, unsigned first,
+            unsigned last, bool gone)
+{
+  folio_transition (folios, folio, first, last,
+                    gone ? FOLIO_OVERTAKEN : FOLIO_ZEROED);
+  if (!folio_mapped (folio))
+    return false;
+  if (first > 0 || last < folio_sectors (folio) || gone ||
+      !folio_trylock (folio))
+    return true;
+  if (folio_mapped (folio) && !folio_unsaved (folios->arena, folio))
+    folios_remove (folios, folio);
+  folio_unlock (folios, folio);
+  return true;
+}
+
+int
+folios_zero_range (struct folios *folios, struct origin *origin, uint64_t start,
+                   uint64_t end)
+{
+  uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  struct folio *folio;
+
+  watches_zero (&folios->watches, start, end);
+  while (page <= last &&
+         (folio = index_get_next (folios->index, page, last)) != NULL) {
+    uint64_t base = folio_pos (folio);
+    uint64_t lo = max_u64 (start, base);
+    uint64_t hi = end == folios->size ? folio_end (folio)
+                                      : min_u64 (end, folio_end (folio));
+
+    if (zero_folio (folios, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
+                    (unsigned) ((hi - base) >> SECTOR_SHIFT),
+                    origin_gone (origin)))
+      page = folio_index (folio) + folio_pages (folio);
+    folio_put (folios->arena, folio);
+    origin_progress (origin, hi - lo);
+  }
+  return origin_gone (origin) ? -ECONNABORTED : 0;
+}
+
 void
 folios_forget_clean (struct folios *folios)
 {

@@ -74,7 +74,6 @@ init_writeback (struct mapping *m)
     .fs = m->fs,
     .inbox = &m->inbox,
     .outbox = &m->outbox,
-    .zeroes = &m->zeroes,
     .throttle = &m->throttle,
     .stats = m->stats,
     .bounce = m->bounce,
@@ -112,20 +111,11 @@ init_parts (struct mapping *mapping)
   return r;
 }
 
-static bool
-is_zeroed (void *opaque, uint64_t pos, uint64_t *length)
-{
-  struct mapping *mapping = opaque;
-
-  return zeroes_at (&mapping->zeroes, pos, length);
-}
-
 static void
 init_post (struct mapping *m)
 {
   inbox_init (&m->inbox, m->env, &m->bell);
-  m->outbox = (struct outbox) { .env = m->env, .zeroes = &m->zeroes };
-  zeroes_init (&m->zeroes, &m->folios, m->fs, &m->inbox);
+  m->outbox = (struct outbox) { .env = m->env };
 }
 
 static void
@@ -135,7 +125,7 @@ init_throttle (struct mapping *m)
     .env = m->env,
     .folios = &m->folios,
     .outbox = &m->outbox,
-    .zeroes = &m->zeroes,
+    .fs = m->fs,
     .stats = m->stats,
   };
   throttle_init (&m->throttle, m->config.dirty_limit,
@@ -175,8 +165,8 @@ mapping_create (struct cache *cache, struct fs *fs,
     .nr_pages = (fs->size + PAGE_SIZE - 1) >> PAGE_SHIFT,
   };
   ranges_init (&m->folios.ranges, m->env);
-  fs->zeroed = is_zeroed;
-  fs->zeroed_opaque = m;
+  ranges_init (&m->folios.direct, m->env);
+  watches_init (&m->folios.watches);
   fs->bell = &m->bell;
   init_post (m);
   init_throttle (m);
@@ -196,7 +186,6 @@ store_changed (void *opaque)
   struct mapping *mapping = opaque;
 
   inbox_store_changed (&mapping->inbox);
-  zeroes_retry (&mapping->zeroes);
 }
 
 int
@@ -262,9 +251,9 @@ mapping_destroy (struct mapping *mapping)
   if (mapping->bounce)
     arena_destroy (mapping->bounce);
   fill_pool_destroy (mapping->fills);
-  mapping->fs->zeroed = NULL;
   mapping->fs->bell = NULL;
-  zeroes_destroy (&mapping->zeroes);
+  watches_destroy (&mapping->folios.watches);
+  ranges_destroy (&mapping->folios.direct);
   ranges_destroy (&mapping->folios.ranges);
   stats_destroy (mapping->stats);
   give_id_back (mapping);

@@ -138,7 +138,7 @@ need_clean (void *opaque)
   for (id = 1; id <= MAX_MAPPINGS; id++) {
     struct mapping *mapping = atomic_load (&cache->mappings[id]);
 
-    if (mapping && atomic_load (&mapping->folios.nr_unsaved))
+    if (mapping && throttle_unsaved (&mapping->throttle) > 0)
       inbox_kick (&mapping->inbox);
   }
   rcu_exit ();

@@ -5,12 +5,14 @@
  * Saving a whole mapping, with reports of how far it has come.
  */
 
+#include <errno.h>
+
 #include "cache/request/mapping.h"
 
 static uint64_t
 unsaved_bytes (struct mapping *mapping)
 {
-  return (uint64_t) atomic_load (&mapping->folios.nr_unsaved) << PAGE_SHIFT;
+  return (uint64_t) throttle_unsaved (&mapping->throttle) << PAGE_SHIFT;
 }
 
 uint64_t
@@ -18,7 +20,7 @@ mapping_work_left (struct mapping *mapping)
 {
   return (uint64_t) atomic_load (&mapping->folios.nr_dirty) +
          atomic_load (&mapping->folios.nr_writeback) +
-         atomic_load (&mapping->folios.nr_unsaved);
+         throttle_unsaved (&mapping->throttle);
 }
 
 static void
@@ -35,27 +37,94 @@ report_progress (struct mapping *mapping, uint64_t total, uint64_t since,
   fn (opaque, &progress);
 }
 
+/* A wait for the end, with reports. */
+struct saving {
+  struct mapping *mapping;
+  sync_progress_fn *fn;
+  void *opaque;
+  uint64_t total;       /* bytes unsaved at the start */
+  uint64_t since, next; /* ns */
+};
+
+/* Wait for the word to change, or until there is something to report. */
+static void
+wait_reporting (struct saving *s, _Atomic uint32_t *word, uint32_t value)
+{
+  struct env *env = s->mapping->env;
+
+  if (env->now (env) >= s->next + NSEC_PER_SEC) {
+    s->next += NSEC_PER_SEC;
+    if (s->fn)
+      report_progress (s->mapping, s->total, s->since, s->fn, s->opaque);
+  }
+  env->wait (env, word, value, s->next + NSEC_PER_SEC);
+}
+
+static int
+settle_reporting (struct saving *s)
+{
+  struct fs *fs = s->mapping->fs;
+  uint64_t ticket = fs_settle (fs, 0, UINT64_MAX);
+  uint32_t seen;
+  int r;
+
+  fs_ring (fs);
+  for (;;) {
+    seen = atomic_load (&fs->changes);
+    r = fs_settled (fs, 0, UINT64_MAX, ticket);
+    if (r != -EAGAIN)
+      return r;
+    wait_reporting (s, &fs->changes, seen);
+  }
+}
+
+static int
+sync_reporting (struct saving *s, uint64_t start, uint64_t end)
+{
+  struct sync_req req = { .start = start, .end = end, .kind = SYNC_FLUSH };
+
+  inbox_queue (&s->mapping->inbox, &req);
+  while (atomic_load (&req.done.word) == 0)
+    wait_reporting (s, &req.done.word, 0);
+  return req.error;
+}
+
+/* As write_sync_durable. */
+static int
+save (struct saving *s)
+{
+  struct mapping *mapping = s->mapping;
+  int zeroed = settle_reporting (s);
+  int r = sync_reporting (s, 0, UINT64_MAX);
+
+  if (zeroed == 0 && fs_unsettled (mapping->fs, 0, UINT64_MAX)) {
+    zeroed = settle_reporting (s);
+    if (zeroed == 0 && r == 0)
+      r = sync_reporting (s, 0, UINT64_MAX);
+  }
+  return zeroed ? zeroed : r;
+}
+
 int
 mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
 {
-  struct env *env = mapping->env;
-  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
-  uint64_t total = unsaved_bytes (mapping);
-  uint64_t since = env->now (env), next = since;
+  struct fs *fs = mapping->fs;
+  struct saving s = {
+    .mapping = mapping,
+    .fn = fn,
+    .opaque = opaque,
+    .total = unsaved_bytes (mapping),
+    .since = mapping->env->now (mapping->env),
+  };
+  uint32_t undone;
+  int r;
 
-  /* Zeroes that are to be done again have a thread that tries it on and on:
-   * until it succeeds the sync fails, but not before it has written the data.
-   */
-  inbox_queue (&mapping->inbox, &req);
-  while (atomic_load (&req.done.word) == 0) {
-    if (env->now (env) >= next + NSEC_PER_SEC) {
-      next += NSEC_PER_SEC;
-      if (fn)
-        report_progress (mapping, total, since, fn, opaque);
-    }
-    env->wait (env, &req.done.word, 0, next + NSEC_PER_SEC);
-  }
-  return req.error;
+  s.next = s.since;
+  do {
+    undone = atomic_load (&fs->undone);
+    r = save (&s);
+  } while (r == 0 && atomic_load (&fs->undone) != undone);
+  return r;
 }
 
 /* The first run in [*pos, end of folio) of sectors that are not saved: sets
@@ -83,9 +152,7 @@ void
 mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
 {
   uint64_t pos = 0, end, run_start = 0, run_end = 0;
-  struct zero_op zeroes[MAX_ZEROES];
   struct folio *folio;
-  unsigned i;
 
   while ((folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
                                   mapping->folios.nr_pages)) != NULL) {
@@ -106,8 +173,6 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
   if (run_end > run_start)
     fn (opaque, run_start, run_end - run_start);
 
-  zeroes_list (&mapping->zeroes, zeroes);
-  for (i = 0; i < MAX_ZEROES; i++)
-    if (zeroes[i].length)
-      fn (opaque, zeroes[i].offset, zeroes[i].length);
+  if (mapping->fs->ops->unsaved)
+    mapping->fs->ops->unsaved (mapping->fs, fn, opaque);
 }

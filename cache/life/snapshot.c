@@ -31,8 +31,8 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
 
   s->dirty = bytes_of (atomic_load (&mapping->folios.nr_dirty));
   s->writeback = bytes_of (atomic_load (&mapping->folios.nr_writeback));
-  s->unstable = bytes_of (atomic_load (&mapping->folios.nr_unstable));
-  s->unsaved = bytes_of (atomic_load (&mapping->folios.nr_unsaved));
+  s->unstable = bytes_of (throttle_unstable (&mapping->throttle));
+  s->unsaved = bytes_of (throttle_unsaved (&mapping->throttle));
   balance_limits (&mapping->throttle, &limits);
   s->limit = bytes_of (limits.limit);
   s->background = bytes_of (limits.background);

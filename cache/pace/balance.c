@@ -141,7 +141,7 @@ balance_dirty_pages_ratelimited (struct throttle *throttle,
 static void
 charge (struct throttle *throttle, struct pace *pace, uint32_t pages)
 {
-  uint32_t unsaved = atomic_load (&throttle->folios->nr_unsaved);
+  uint32_t unsaved = throttle_unsaved (throttle);
   uint64_t now = throttle->env->now (throttle->env), clock, next;
   struct law_limits limits;
 
@@ -211,7 +211,7 @@ update (struct throttle *throttle)
   bool was_bound = balance->law.bound;
 
   sample->dirtied = atomic_exchange (&balance->dirtied, 0);
-  sample->unsaved = atomic_load (&throttle->folios->nr_unsaved);
+  sample->unsaved = throttle_unsaved (throttle);
   sample->conns = atomic_load (&throttle->nr_conns);
   law_update (&balance->law, sample);
   *sample = (struct law_sample) { .saturated = true };
@@ -273,7 +273,7 @@ balance_deadline (const struct throttle *throttle, bool at_work)
 bool
 balance_wants_flush (const struct throttle *throttle)
 {
-  return atomic_load (&throttle->folios->nr_unstable) >
+  return throttle_unstable (throttle) >
          atomic_load_explicit (&throttle->balance.limits.unstable,
                                memory_order_relaxed);
 }

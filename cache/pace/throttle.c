@@ -13,7 +13,6 @@
 #include "cache/base/stats.h"
 #include "cache/pace/throttle.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 
 /* Pages; less than this would leave no room for a request. */
 #define LIMIT_MIN 8
@@ -48,8 +47,7 @@ soft_limit (const struct throttle *throttle)
 uint32_t
 throttle_max_chunk (const struct throttle *throttle)
 {
-  uint32_t unsaved =
-    atomic_load_explicit (&throttle->folios->nr_unsaved, memory_order_relaxed);
+  uint32_t unsaved = throttle_unsaved (throttle);
   uint32_t limit = soft_limit (throttle), pages = 1u << MAX_ORDER;
   uint32_t room = limit > unsaved ? limit - unsaved : 0;
 
@@ -72,7 +70,7 @@ limit_for (const struct throttle *throttle, uint32_t pages)
 {
   uint64_t limit = soft_limit (throttle);
 
-  if (atomic_load (&throttle->outbox->last_error))
+  if (outbox_error (throttle->outbox))
     return throttle->limit;
 
   return (uint32_t) min_u64 (
@@ -87,7 +85,7 @@ try_reserve (struct throttle *throttle, uint32_t pages)
 
   for (;;) {
     /* Before anything is promised: others would fail for what is taken back. */
-    if (atomic_load (&throttle->folios->nr_unsaved) + reserved + pages > limit)
+    if (throttle_unsaved (throttle) + reserved + pages > limit)
       return false;
     if (!atomic_compare_exchange_weak (&throttle->reserved, &reserved,
                                        reserved + pages))
@@ -95,7 +93,7 @@ try_reserve (struct throttle *throttle, uint32_t pages)
     /* What was promised before is dirty before it is no longer promised: looked
      * at in this order, nothing is missed.
      */
-    if (atomic_load (&throttle->folios->nr_unsaved) + reserved + pages <= limit)
+    if (throttle_unsaved (throttle) + reserved + pages <= limit)
       return true;
     throttle_done (throttle, pages);
     reserved = atomic_load (&throttle->reserved);
@@ -109,7 +107,6 @@ wait_for_room (struct throttle *throttle, uint32_t seen)
   struct env *env = throttle->env;
 
   bell_ring (throttle->folios->bell);
-  zeroes_redo (throttle->zeroes);
   env->wait (env, &throttle->word, seen, env->now (env) + POLL);
 }
 

@@ -17,11 +17,11 @@
 #include "fs/bell.h"
 #include "cache/folio/folio.h"
 #include "cache/pace/throttle-law.h"
+#include "fs/iomap.h"
 
 struct origin;
 struct outbox;
 struct stats;
-struct zeroes;
 
 /* struct law_limits, changed by the loop thread and read by writers.  Members
  * are read one by one: whoever gets some of an update and not all paces a page
@@ -53,7 +53,7 @@ struct throttle {
   struct env *env;
   struct folios *folios; /* whose pages are counted */
   struct outbox *outbox;
-  struct zeroes *zeroes;
+  struct fs *fs; /* what it has to do is counted, too */
   struct stats *stats;
 
   uint32_t limit;            /* pages: dirty, writeback and unstable together */
@@ -93,6 +93,36 @@ extern uint32_t throttle_max_chunk (const struct throttle *throttle);
 /* nr_unsaved went down, the limits went up, or it is shutting down. */
 extern void throttle_wake (struct throttle *throttle);
 
+/* Pages that wait for the store or for a flush, zeroes among them by what they
+ * cost; and that wait for a flush.
+ */
+static inline uint32_t
+throttle_unsaved (const struct throttle *throttle)
+{
+  return atomic_load (&throttle->folios->nr_unsaved) +
+         atomic_load (&throttle->fs->unsaved);
+}
+
+static inline uint32_t
+throttle_unstable (const struct throttle *throttle)
+{
+  return atomic_load (&throttle->folios->nr_unstable) +
+         atomic_load (&throttle->fs->unstable);
+}
+
+/* Has the fs so much left to do that it should begin? */
+static inline bool
+throttle_fs_over_background (const struct throttle *throttle)
+{
+  const struct fs *fs = throttle->fs;
+
+  /* In this order: what is unstable only becomes less behind our back. */
+  return atomic_load (&fs->unsaved) >
+         atomic_load (&fs->unstable) +
+           atomic_load_explicit (&throttle->balance.limits.background,
+                                 memory_order_relaxed);
+}
+
 /* Is there so much unsaved that writers are paced? */
 static inline bool
 balance_active (const struct throttle *throttle)
@@ -100,7 +130,7 @@ balance_active (const struct throttle *throttle)
   /* Relaxed: the limit is a number, from which nothing else is concluded.  The
    * counter is not, for throttle_wake: see count in folio.c.
    */
-  return atomic_load (&throttle->folios->nr_unsaved) >
+  return throttle_unsaved (throttle) >
          atomic_load_explicit (&throttle->balance.limits.freerun,
                                memory_order_relaxed);
 }

@@ -9,7 +9,6 @@
 
 #include "cache/base/num.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 
 /* Has one that waits since then waited for long enough, with a store of which
  * something fails?  Not while others get room, unless it never comes to it.
@@ -27,12 +26,9 @@ out_of_patience (const struct outbox *outbox, uint64_t since)
 int
 outbox_give_up (const struct outbox *outbox, uint64_t since)
 {
-  int error = atomic_load (&outbox->last_error);
+  int error = outbox_error (outbox);
 
   if (atomic_load (&outbox->shutdown))
     return -ESHUTDOWN;
-  /* Nothing is flushed, and so no room made, before zeroes are done again. */
-  if (error == 0 && zeroes_to_redo (outbox->zeroes))
-    error = zeroes_redo_error (outbox->zeroes);
   return error && out_of_patience (outbox, since) ? error : 0;
 }

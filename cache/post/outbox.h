@@ -15,14 +15,12 @@
 
 #include "fs/env.h"
 
-struct zeroes;
-
 struct outbox {
   struct env *env;
-  struct zeroes *zeroes;
 
-  _Atomic int last_error;      /* why something cannot be written or flushed; 0
+  _Atomic int last_error; /* why something cannot be written or flushed; 0
                                 * when all can */
+  _Atomic int fs_error;   /* the same of what the fs has to do; see settled */
   _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
 
   /* Each connection reports once that a flush failed whose data could not be
@@ -40,6 +38,15 @@ struct outbox {
  */
 #define PATIENCE (10 * NSEC_PER_SEC)
 #define PATIENCE_BOUND (60 * NSEC_PER_SEC)
+
+/* Why something cannot be written, flushed or zeroed; 0 when all can. */
+static inline int
+outbox_error (const struct outbox *outbox)
+{
+  int error = atomic_load (&outbox->last_error);
+
+  return error ? error : atomic_load (&outbox->fs_error);
+}
 
 /* Why one who has waited since then (ns) for room or memory should not wait any
  * longer: -ESHUTDOWN, or the store's error after PATIENCE; else 0.

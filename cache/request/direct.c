@@ -131,31 +131,6 @@ write_held (struct mapping *mapping, const struct range *range,
   return r < 0 ? r : stopped;
 }
 
-/* Hold the range, with no zero or trim in it that the store has done and may
- * lose: to be done again over what is written now, of which there is no copy.
- * (One that waits for the range comes after us, also when it is done again.)
- * Returns 0, or an error without the range.
- */
-static int
-hold_range (struct mapping *mapping, struct range *range)
-{
-  int r;
-
-  for (;;) {
-    ranges_add_wait (&mapping->folios.ranges, range);
-    if (!zeroes_done_in (&mapping->zeroes, range->start, range->end))
-      return 0;
-    /* Not with the range: a flush may wait for others that need it. */
-    folios_end_range (&mapping->folios, range);
-    r = zeroes_redo (&mapping->zeroes);
-    inbox_note_unflushed (&mapping->inbox); /* or there may be no flush */
-    if (r == 0)
-      r = inbox_flush (&mapping->inbox);
-    if (r < 0)
-      return r;
-  }
-}
-
 /* How often the store may have undone what was not flushed. */
 static uint32_t
 nr_undone (struct mapping *mapping)
@@ -181,23 +156,42 @@ is_kept (struct mapping *mapping, uint32_t undone, uint64_t losses, bool fua)
   return nr_undone (mapping) == undone;
 }
 
-/* Have the store write the held range from the buffer, and again if it has lost
- * something meanwhile, or failed to flush.
+/* Have the store write the held range from the buffer, once the zeroes beneath are
+ * done: memory has no copy, to be written again after them.  And again if the store
+ * has lost something meanwhile, or failed to flush.
  */
 static int
 write_kept (struct mapping *mapping, const struct range *range,
             struct folio *buffer, bool fua)
 {
-  uint32_t undone, losses;
+  struct env *env = mapping->env;
+  struct fs *fs = mapping->fs;
+  uint32_t undone, losses, seen;
+  bool arrived = false;
   int r;
 
-  do {
-    losses = store_losses (mapping->fs->store);
+  for (;;) {
+    seen = atomic_load (&fs->changes);
+    losses = store_losses (fs->store);
     undone = nr_undone (mapping);
-    r = write_held (mapping, range, buffer, fua);
-  } while (r == -ESTALE || (r == 0 && !is_kept (mapping, undone, losses, fua)));
-  if (r < 0) /* some of it may have been written */
-    inbox_note_unflushed (&mapping->inbox);
+    r = fs_settle_wait (fs, range->start, range->end);
+    if (r == 0)
+      r = write_held (mapping, range, buffer, fua);
+    if (r == 0 && is_kept (mapping, undone, losses, fua))
+      return 0;
+    if (r < 0 && r != -EAGAIN && r != -ESTALE)
+      break;
+    arrived |= r == 0;
+    if (r ==
+        -EAGAIN) /* more to be done first, or there is no room to note it */
+      env->wait (env, &fs->changes, seen, env->now (env) + NSEC_PER_MSEC);
+  }
+  /* What it wrote the time before may be lost, with what had been zeroed beneath it,
+   * and that nobody does again.
+   */
+  if (arrived)
+    atomic_fetch_add (&mapping->outbox.lost_writes, 1);
+  inbox_note_unflushed (&mapping->inbox);
   return r;
 }
 
@@ -208,19 +202,19 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
              uint64_t pos, uint64_t n, bool fua)
 {
   struct folio *buffer = bounce_get (mapping->cache->bounce, n);
-  struct range range = { .start = pos };
+  struct range range = { .start = pos }, zeroes;
   int r;
 
   n = min_u64 (n, bounce_size (buffer));
   range.end = pos + n;
+  zeroes = range;
   memcpy (arena_data (mapping->cache->bounce, buffer), buf, n);
 
-  r = hold_range (mapping, &range);
-  if (r == 0 && origin_gone (origin)) {
-    folios_end_range (&mapping->folios, &range);
+  ranges_add_wait (&mapping->folios.direct, &zeroes);
+  ranges_add_wait (&mapping->folios.ranges, &range);
+  if (origin_gone (origin))
     r = -ECONNABORTED;
-  }
-  if (r == 0) {
+  else {
     r = write_kept (mapping, &range, buffer, fua);
     origin_waited (origin);
     if (r < 0)
@@ -228,8 +222,9 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
     else
       r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
     throttle_wake (&mapping->throttle);
-    folios_end_range (&mapping->folios, &range);
   }
+  folios_end_range (&mapping->folios, &range);
+  ranges_remove (&mapping->folios.direct, &zeroes);
   folio_put (mapping->cache->bounce, buffer);
   return r < 0 ? r : (int64_t) n;
 }
@@ -245,7 +240,8 @@ write_part (struct mapping *mapping, struct origin *origin, const void *buf,
   n = min_u64 (n, bs - pos % bs);
   r = write_buffered (mapping, origin, buf, n, pos);
   if (r == 0)
-    r = inbox_sync (&mapping->inbox, pos, pos + n, fua ? SYNC_FUA : SYNC_WRITE);
+    r = fua ? write_sync_durable (mapping, pos, pos + n, SYNC_FUA)
+            : inbox_sync (&mapping->inbox, pos, pos + n, SYNC_WRITE);
   return r < 0 ? r : (int64_t) n;
 }
 

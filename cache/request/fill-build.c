@@ -153,14 +153,15 @@ fill_finish (struct fill *fill)
     struct fill_run *run = &fill->runs[i];
 
     if (fill->reqs[run->req].error == 0)
-      folio_transition (&mapping->folios, run->folio, run->first, run->last,
-                        FOLIO_FILLED);
+      folio_filled (&mapping->folios, run->folio, run->first, run->last,
+                    &fill->watch);
     if (last_of_folio (fill, i)) {
       folio_unlock (&mapping->folios, run->folio);
       folio_put (mapping->folios.arena, run->folio);
     }
   }
   iomap_read_end (mapping->fs, fill->counted);
+  watch_end (&mapping->folios.watches, &fill->watch);
   if (fill->pool)
     pool_put (fill->pool, fill);
   if (group)
@@ -362,6 +363,8 @@ fill_gather (struct fill *fill, const struct iomap_iter *iter, uint64_t *page,
   unsigned wait;
   int r = 0;
 
+  watch_begin (&mapping->folios.watches, &fill->watch, *page << PAGE_SHIFT,
+               (last + 1) << PAGE_SHIFT);
   do {
     before = *page;
     wait = !ahead && fill->nr_runs == 0 ? GRAB_WAIT_LOCK : 0;

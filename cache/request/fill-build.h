@@ -37,6 +37,7 @@ struct fill {
   struct fill *next;
   _Atomic unsigned pending; /* requests, and one while being built */
   unsigned counted;         /* of fs->readers */
+  struct watch watch;       /* of what it reads */
   unsigned nr_runs, nr_reqs;
   struct fill_run runs[FILL_RUNS]; /* those of a folio stand together */
   struct iovec iov[FILL_RUNS];     /* of the same run */

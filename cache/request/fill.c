@@ -119,9 +119,17 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
     .niov = 1,
     .flags = STORE_AWAITED,
   };
-  int r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
+  uint64_t pos = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
+  struct watch watch;
+  int r = -ESTALE;
 
+  watch_begin (&mapping->folios.watches, &watch, pos, pos + iov.iov_len);
+  if (iomap_iter_valid (iter))
+    r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
   if (r == 0)
-    folio_transition (&mapping->folios, folio, first, last, FOLIO_FILLED);
+    folio_filled (&mapping->folios, folio, first, last, &watch);
+  watch_end (&mapping->folios.watches, &watch);
+  if (r == 0 && !folio_uptodate (mapping->folios.arena, folio, first, last))
+    r = -ESTALE;
   return r;
 }

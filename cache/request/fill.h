@@ -56,7 +56,8 @@ extern void fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
                         uint64_t marker);
 
 /* Read sectors [first, last) of a folio that the caller holds locked; it stays
- * so.  The iterator's mapping is MAPPED there.  Waits.
+ * so.  The iterator's mapping is MAPPED there.  Waits.  Returns 0 or an error;
+ * -ESTALE if the mapping no longer holds.
  */
 extern int fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
                          struct folio *folio, unsigned first, unsigned last);

@@ -26,7 +26,6 @@
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 #include "cache/request/stream.h"
 #include "cache/writeback/writeback.h"
 
@@ -73,7 +72,6 @@ struct mapping {
 
   struct inbox inbox;   /* what is left for the loop thread, */
   struct outbox outbox; /* and what that leaves for others */
-  struct zeroes zeroes; /* zeroes and trims not flushed yet */
   struct throttle throttle;
   struct fill_pool *fills;
   struct writeback wb;

@@ -58,12 +58,21 @@ read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
 {
   struct folio *folio = index_get_next (
     mapping->folios.index, pos >> PAGE_SHIFT, (pos + n - 1) >> PAGE_SHIFT);
+  struct watches *watches = &mapping->folios.watches;
+  struct watch watch;
+  int64_t r = 0;
 
   if (folio) {
     n = folio_pos (folio) > pos ? folio_pos (folio) - pos : 0;
     folio_put (mapping->folios.arena, folio);
   }
-  if (iomap_iter_moved (iter))
-    n = 0;
-  return n ? read_bounced (mapping, iter, buf, pos, n) : 0;
+  if (n == 0)
+    return 0;
+  watch_begin (watches, &watch, pos, pos + n);
+  if (iomap_iter_valid (iter) && !iomap_iter_moved (iter))
+    r = read_bounced (mapping, iter, buf, pos, n);
+  if (r > 0 && watch_zeroed (&watch, pos, pos + (uint64_t) r))
+    r = 0;
+  watch_end (watches, &watch);
+  return r;
 }

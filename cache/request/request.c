@@ -54,9 +54,7 @@ write_and_flush (struct conn *conn, const void *buf, uint32_t count,
   int r = direct_write (conn, buf, count, offset, false);
 
   if (r == 0)
-    r = zeroes_redo (&mapping->zeroes);
-  if (r == 0)
-    r = inbox_sync (&mapping->inbox, offset, offset + count, SYNC_FLUSH);
+    r = write_sync_durable (mapping, offset, offset + count, SYNC_FLUSH);
   *again = r == 0 && store_losses (store) != losses;
   /* A flush that failed meanwhile may have lost it. */
   return r == 0 && atomic_load (&mapping->outbox.lost_writes) != lost ? -EIO
@@ -147,9 +145,7 @@ do_flush (struct conn *conn)
   uint32_t told = atomic_load (&conn->lost_writes), lost;
   int r;
 
-  /* If that fails so does the sync, but not before it has written the data. */
-  zeroes_redo (&mapping->zeroes);
-  r = inbox_sync (&mapping->inbox, 0, UINT64_MAX, SYNC_FLUSH);
+  r = write_sync_durable (mapping, 0, UINT64_MAX, SYNC_FLUSH);
   lost = atomic_load (&mapping->outbox.lost_writes);
   if (lost == told)
     return r;

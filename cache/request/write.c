@@ -164,15 +164,27 @@ write_begin (struct write *w, struct chunk *chunk)
   return r;
 }
 
-static void
-set_written (struct mapping *mapping, struct chunk *chunk, unsigned first,
-             unsigned last)
+/* The chunk is written up to end, by blocks.  False: a part of a block that it
+ * leaves has been zeroed meanwhile.
+ */
+static bool
+set_written (struct mapping *mapping, struct chunk *chunk, uint64_t end)
 {
+  uint32_t bs = mapping->fs->block_size;
+  unsigned block = bs >> SECTOR_SHIFT;
+  unsigned first = sector_in (chunk->folio, round_down (chunk->pos, bs));
+  unsigned last = sector_in (chunk->folio, round_up (end, bs));
+  bool head = (chunk->pos & (bs - 1)) != 0;
+  bool tail = (end & (bs - 1)) != 0 && end != mapping->folios.size;
+
   if (balance_active (&mapping->throttle))
     chunk->dirtied =
       folio_pages_not_dirty (mapping->folios.arena, chunk->folio, first, last);
-  folio_transition (&mapping->folios, chunk->folio, first, last, FOLIO_WRITTEN);
+  if (!folio_written (&mapping->folios, chunk->folio, first, last,
+                      head ? block : 0, tail ? block : 0))
+    return false;
   reclaim_used (chunk->folio, first, last);
+  return true;
 }
 
 /* Of the chunk, `copied' bytes were copied.  Take what makes whole blocks, or
@@ -183,7 +195,7 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
 {
   struct folio *folio = chunk->folio;
   uint32_t bs = mapping->fs->block_size;
-  uint64_t end = chunk->pos + copied, start = round_down (chunk->pos, bs);
+  uint64_t end = chunk->pos + copied;
   unsigned block;
 
   if (copied < chunk->n && (end & (bs - 1))) {
@@ -192,10 +204,7 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
                          block + (bs >> SECTOR_SHIFT)))
       end = round_down (end, bs);
   }
-  if (copied > 0 && end > chunk->pos)
-    set_written (mapping, chunk, sector_in (folio, start),
-                 sector_in (folio, round_up (end, bs)));
-  else
+  if (copied == 0 || end <= chunk->pos || !set_written (mapping, chunk, end))
     end = chunk->pos;
   folio_unlock (&mapping->folios, folio);
   folio_put (mapping->folios.arena, folio);
@@ -398,18 +407,62 @@ write_allowed (const struct mapping *mapping)
            : 0;
 }
 
+/* Have the store do what is zeroed of the range, and get its data; and then what has
+ * been zeroed on its way, so that the data never came.  Returns why a zero failed.
+ */
+static int
+send_all (struct mapping *mapping, uint64_t start, uint64_t end)
+{
+  struct sync_req data = { .start = start, .end = end, .kind = SYNC_WRITE };
+  int r;
+
+  inbox_queue (&mapping->inbox, &data); /* meanwhile */
+  r = fs_settle_wait (mapping->fs, start, end);
+  completion_wait (mapping->env, &data.done);
+  return r < 0 ? r : fs_settle_wait (mapping->fs, start, end);
+}
+
+/* What is zeroed comes first, so that all of it shares the flush; but before data with
+ * FUA only if need be, since that goes in a zero's place as well.  Once more if
+ * something has been zeroed that nobody has waited for, or may be undone.  If a zero
+ * fails the data is made durable all the same.
+ */
+int
+write_sync_durable (struct mapping *mapping, uint64_t start, uint64_t end,
+                    enum sync_kind kind)
+{
+  struct fs *fs = mapping->fs;
+  bool sent = kind == SYNC_FLUSH && fs_unsettled (fs, start, end);
+  uint32_t undone;
+  int r, zeroed;
+
+  for (;; sent = true) {
+    undone = atomic_load (&fs->undone);
+    zeroed = sent ? send_all (mapping, start, end) : 0;
+    r = inbox_sync (&mapping->inbox, start, end, kind);
+    if (zeroed < 0 || r < 0)
+      return zeroed ? zeroed : r;
+    if (sent ? atomic_load (&fs->undone) == undone
+             : !fs_unsettled (fs, start, end))
+      return 0;
+  }
+}
+
 int
 write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
             unsigned flags, enum sync_kind fua)
 {
   uint64_t end = offset + count;
-  int r;
+  int r = 0, tries = 2;
 
-  if (flags & CACHE_FUA) {
-    r = zeroes_redo (&mapping->zeroes);
-    return r < 0 ? r : inbox_sync (&mapping->inbox, offset, end, fua);
+  while (tries-- > 0) {
+    if (flags & CACHE_FUA)
+      r = write_sync_durable (mapping, offset, end, fua);
+    else if (mapping->config.mode != CACHE_WRITEBACK)
+      r = inbox_sync (&mapping->inbox, offset, end, SYNC_WRITE);
+    /* What is still to be trimmed may make room. */
+    if (r != -ENOSPC || fs_settle_wait (mapping->fs, 0, UINT64_MAX) < 0)
+      break;
   }
-  if (mapping->config.mode != CACHE_WRITEBACK)
-    return inbox_sync (&mapping->inbox, offset, end, SYNC_WRITE);
-  return 0;
+  return r;
 }

@@ -25,6 +25,12 @@ struct origin;
 extern int write_buffered (struct mapping *mapping, struct origin *origin,
                            const void *buf, uint64_t count, uint64_t offset);
 
+/* Make all of [start, end) durable that was acknowledged before, what was zeroed
+ * besides what a sync of this kind does.  Returns 0 when it is.
+ */
+extern int write_sync_durable (struct mapping *mapping, uint64_t start,
+                               uint64_t end, enum sync_kind kind);
+
 /* Do what the mode and the flags want done before a change of the range in memory is
  * acknowledged: with CACHE_FUA, a sync of this kind.
  */

@@ -2,10 +2,16 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Zero and trim.  The store does it, then what is cached of the range is
- * dropped, dirty or not: nothing of it is written first, and if the store fails
- * the dirty data is still there.  Ends that are no whole blocks are zeroes
- * written through the cache.
+ * Zero and trim.  The mapping is changed, and what is in memory dropped, dirty or
+ * not; the store is told later.  So it waits for nothing, unless so much is still
+ * to be told that there is no room for more:
+ *
+ *   room --> the mapping says zero, and maps nothing that is taken there
+ *        --> reads under way, and memory, know of it
+ *        --> what is taken there now is newer: it may be mapped
+ *
+ * Where the store can only write zeroes they are paced like data, a chunk at a
+ * time.  Ends that are no whole blocks are zeroes written through the cache.
  */
 
 #include <errno.h>
@@ -13,92 +19,196 @@
 #include "cache/request/mapping.h"
 #include "cache/request/write.h"
 
-/* A slot for the operation.  When there is none, a flush makes room. */
-static int
-get_slot (struct mapping *mapping, const struct zero_op *op)
+/* Is there too much to be told already?  Not for what is dirty besides: that may
+ * wait for the space that this gives back.
+ */
+static bool
+has_room (const struct mapping *mapping)
 {
-  int slot, r = 0;
+  struct law_limits limits;
 
-  while ((slot = zeroes_begin (&mapping->zeroes, op)) < 0 && r == 0) {
-    if (zeroes_wait_busy (&mapping->zeroes))
-      continue;
-    r = zeroes_redo (&mapping->zeroes);
-    inbox_note_unflushed (&mapping->inbox); /* or there may be no flush */
-    if (r == 0)
-      r = inbox_flush (&mapping->inbox);
-  }
-  return slot < 0 ? r : slot;
+  balance_limits (&mapping->throttle, &limits);
+  return !mapping->fs->can_fast_zero ||
+         atomic_load (&mapping->fs->unsaved) < limits.limit;
 }
 
-/* Zero whole blocks, unless the client is gone. */
 static int
-zero_blocks (struct mapping *mapping, struct origin *origin,
-             const struct zero_op *op)
+make_room (struct mapping *mapping)
 {
-  struct range range = { .start = op->offset, .end = op->offset + op->length };
-  int slot = get_slot (mapping, op);
+  int r = fs_settle_wait (mapping->fs, 0, UINT64_MAX);
+
+  return r < 0 ? r : inbox_flush (&mapping->inbox);
+}
+
+/* A range that is zeroed. */
+struct zeroing {
+  struct range direct;       /* held against direct writes */
+  struct range range;        /* held, if the format wants that */
+  struct iomap_range zeroed; /* for the format */
+};
+
+/* Does the format want the range held, as it knows of no zeroes under way? */
+static bool
+wants_range (const struct mapping *mapping)
+{
+  return mapping->fs->ops->zero_end == NULL;
+}
+
+/* In the order of direct writes, for which alone a zero waits: there is no copy of what
+ * they have on its way to the store, so what is written to memory after the zero and
+ * before they end could not be told from what they replace.
+ */
+static void
+hold (struct mapping *mapping, struct origin *origin, struct zeroing *z)
+{
+  if (!ranges_try_add (&mapping->folios.direct, &z->direct)) {
+    ranges_add_wait (&mapping->folios.direct, &z->direct);
+    origin_waited (origin);
+  }
+  if (wants_range (mapping)) {
+    ranges_add_wait (&mapping->folios.ranges, &z->range);
+    origin_waited (origin);
+  }
+}
+
+static void
+let_go (struct mapping *mapping, struct zeroing *z)
+{
+  if (wants_range (mapping))
+    folios_end_range (&mapping->folios, &z->range);
+  ranges_remove (&mapping->folios.direct, &z->direct);
+}
+
+/* Have the mapping say that the range is zero, and hold it; unless the client is
+ * gone.
+ */
+static int
+begin_zero (struct mapping *mapping, struct origin *origin, struct zeroing *z,
+            bool keep)
+{
   int r;
 
-  if (slot < 0)
-    return slot;
-  ranges_add_wait (&mapping->folios.ranges, &range);
-  if (origin_gone (origin)) {
-    zeroes_end (&mapping->zeroes, slot, false);
-    folios_end_range (&mapping->folios, &range);
-    return -ECONNABORTED;
+  for (;;) {
+    r = write_allowed (mapping);
+    if (r < 0)
+      return r;
+    hold (mapping, origin, z);
+    if (origin_gone (origin))
+      r = -ECONNABORTED;
+    else if (has_room (mapping))
+      r = mapping->fs->ops->zero (mapping->fs, &z->zeroed, keep);
+    else
+      r = -EAGAIN;
+    if (r == 0)
+      return 0;
+    let_go (mapping, z);
+    if (r == -EAGAIN)
+      r = make_room (mapping);
+    if (r < 0)
+      return r;
+    origin_waited (origin);
   }
-  r = mapping->fs->ops->zero (mapping->fs, op->offset, op->length, op->flags,
-                              op->trim);
-  zeroes_end (&mapping->zeroes, slot, r == 0);
-  if (r == 0) {
-    inbox_note_unflushed (&mapping->inbox);
-    fs_note_zeroed (mapping->fs);
-  }
-  origin_waited (origin);
-  /* Of a range that it cannot zero fast, qemu-nbd has zeroed all that it could
-   * before it says so.
-   */
+}
+
+/* Zero whole blocks. */
+static int
+zero_blocks (struct mapping *mapping, struct origin *origin, uint64_t start,
+             uint64_t end, bool keep)
+{
+  struct zeroing z = {
+    .direct = { .start = start, .end = end },
+    .range = { .start = start, .end = end },
+    .zeroed = { .start = start, .end = end },
+  };
+  const struct throttle *throttle = &mapping->throttle;
+  bool over = throttle_fs_over_background (throttle);
+  int r = begin_zero (mapping, origin, &z, keep);
+
   if (r < 0)
-    folios_distrust_range (&mapping->folios, range.start, range.end);
-  else
-    r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
+    return r;
+  /* Before: what finds nothing in memory flushes the zero. */
+  if (wants_range (mapping))
+    inbox_note_unflushed (&mapping->inbox);
+  r = folios_zero_range (&mapping->folios, origin, start, end);
+  if (!wants_range (mapping))
+    mapping->fs->ops->zero_end (mapping->fs, &z.zeroed);
+  let_go (mapping, &z);
+  if (!over && throttle_fs_over_background (throttle))
+    bell_ring (mapping->folios.bell);
   throttle_wake (&mapping->throttle);
-  folios_end_range (&mapping->folios, &range);
+  return r;
+}
+
+/* The same, at the pace of the store that has to write them. */
+static int
+zero_paced (struct mapping *mapping, struct origin *origin, uint64_t start,
+            uint64_t end, bool keep)
+{
+  struct pacing pacing = { .origin = origin, .count = end - start };
+  uint64_t n;
+  uint32_t pages;
+  int r = 0;
+
+  for (; r == 0 && start < end; start += n) {
+    n = (uint64_t) throttle_max_chunk (&mapping->throttle) << PAGE_SHIFT;
+    n = min_u64 (n, end - start);
+    pages = (uint32_t) ((n + PAGE_SIZE - 1) >> PAGE_SHIFT);
+    r = balance_dirty_pages_ratelimited (&mapping->throttle, &pacing, pages, 0);
+    if (r < 0)
+      break;
+    r = zero_blocks (mapping, origin, start, start + n, keep);
+    throttle_done (&mapping->throttle, pages);
+    if (r == 0 && balance_active (&mapping->throttle))
+      balance_dirtied (&mapping->throttle, &pacing, pages);
+  }
   return r;
 }
 
 /* Zero the range, by blocks in the middle. */
 static int
 zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
-            uint64_t count, unsigned store_flags, bool trim)
+            uint64_t count, bool keep)
 {
   uint32_t bs = mapping->fs->block_size;
-  uint64_t end = offset + count;
-  struct zero_op op = { .offset = round_up (offset, bs), .trim = trim };
-  uint64_t op_end = end == mapping->folios.size ? end : round_down (end, bs);
+  uint64_t end = offset + count, size = mapping->folios.size;
+  uint64_t first = round_up (offset, bs);
+  uint64_t last = end == size ? end : round_down (end, bs);
+  int r;
+
+  if (first >= last)
+    return write_buffered (mapping, origin, NULL, count, offset);
+  if (mapping->fs->can_fast_zero)
+    r = zero_blocks (mapping, origin, first, last, keep);
+  else
+    r = zero_paced (mapping, origin, first, last, keep);
+  if (r == 0 && first > offset)
+    r = write_buffered (mapping, origin, NULL, first - offset, offset);
+  if (r == 0 && last < end)
+    r = write_buffered (mapping, origin, NULL, end - last, last);
+  return r;
+}
+
+/* What is to be done before it is acknowledged. */
+static int
+zero_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
+           unsigned flags)
+{
   int r = 0;
 
-  if (op.offset >= op_end)
-    return write_buffered (mapping, origin, NULL, count, offset);
-  op.length = op_end - op.offset;
-  op.flags = store_flags;
-
-  r = zero_blocks (mapping, origin, &op);
-  if (r == 0 && op.offset > offset)
-    r = write_buffered (mapping, origin, NULL, op.offset - offset, offset);
-  if (r == 0 && op_end < end)
-    r = write_buffered (mapping, origin, NULL, end - op_end, op_end);
-  return r;
+  if (!(flags & CACHE_FUA) && mapping->config.mode != CACHE_WRITEBACK)
+    r = fs_settle_wait (mapping->fs, offset, offset + count);
+  return r < 0 ? r : write_sync (mapping, offset, count, flags, SYNC_FLUSH);
 }
 
 static int
 zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
-              unsigned flags, bool trim)
+              unsigned flags, bool keep)
 {
   struct mapping *mapping = conn->mapping;
-  struct origin origin = { .client = &conn->client,
-                           .pace = flags & CACHE_FUA ? NULL : &conn->pace };
-  unsigned store_flags = 0;
+  struct origin origin = {
+    .client = &conn->client,
+    .pace = flags & CACHE_FUA ? NULL : &conn->pace,
+  };
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -106,22 +216,10 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   r = write_allowed (mapping);
   if (r < 0 || count == 0)
     return r;
-  if (flags & CACHE_FAST_ZERO) {
-    if (!mapping->fs->can_fast_zero)
-      return -ENOTSUP;
-    store_flags |= STORE_FAST_ZERO;
-  }
-  if (flags & CACHE_MAY_TRIM)
-    store_flags |= STORE_MAY_TRIM;
-
-  /* It waits for the store, so there is time to ask. */
-  origin_waited (&origin);
-  r = zeroes_redo (&mapping->zeroes);
-  if (r == 0)
-    r = zero_range (mapping, &origin, offset, count, store_flags, trim);
-  if (r == 0)
-    r = write_sync (mapping, offset, count, flags, SYNC_FLUSH);
-  return r;
+  if ((flags & CACHE_FAST_ZERO) && !mapping->fs->can_fast_zero)
+    return -ENOTSUP;
+  r = zero_range (mapping, &origin, offset, count, keep);
+  return r < 0 ? r : zero_sync (mapping, offset, count, flags);
 }
 
 static void
@@ -139,7 +237,7 @@ note_zero (struct conn *conn, enum counter counter, uint64_t count,
 int
 cache_zero (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
 {
-  int r = zero_or_trim (conn, count, offset, flags, false);
+  int r = zero_or_trim (conn, count, offset, flags, !(flags & CACHE_MAY_TRIM));
 
   note_zero (conn, STAT_ZEROES, count, flags, r);
   return r;
@@ -148,7 +246,7 @@ cache_zero (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
 int
 cache_trim (struct conn *conn, uint64_t count, uint64_t offset, unsigned flags)
 {
-  int r = zero_or_trim (conn, count, offset, flags & CACHE_FUA, true);
+  int r = zero_or_trim (conn, count, offset, flags & CACHE_FUA, false);
 
   note_zero (conn, STAT_TRIMS, count, flags, r);
   return r;

@@ -15,7 +15,6 @@
 
 #include "cache/writeback/flusher.h"
 #include "fs/bell.h"
-#include "cache/post/zeroes.h"
 #include "cache/writeback/writeback.h"
 #include "fs/iomap.h"
 
@@ -26,8 +25,7 @@ struct flusher {
   struct writeback *wb;
   struct ev_loop *loop;
   pthread_t thread;
-  pthread_t redoer; /* does zeroes again, which may block */
-  pthread_t fs;     /* the fs's own, if it has work for one */
+  pthread_t fs; /* the fs's own, if it has work for one */
   _Atomic bool stopping;
   ev_async wake;
   ev_prepare turn;
@@ -126,22 +124,6 @@ run (void *arg)
 }
 
 static void *
-run_redoer (void *arg)
-{
-  struct flusher *flusher = arg;
-
-  zeroes_redo_loop (flusher->wb->zeroes);
-  return NULL;
-}
-
-static void
-stop_redoer (struct flusher *flusher)
-{
-  zeroes_stop (flusher->wb->zeroes);
-  pthread_join (flusher->redoer, NULL);
-}
-
-static void *
 run_fs (void *arg)
 {
   struct flusher *flusher = arg;
@@ -178,16 +160,11 @@ start_threads (struct flusher *flusher)
 
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = pthread_create (&flusher->redoer, NULL, run_redoer, flusher);
+  r = start_fs (flusher);
   if (r == 0) {
-    r = start_fs (flusher);
-    if (r == 0) {
-      r = pthread_create (&flusher->thread, NULL, run, flusher);
-      if (r != 0)
-        stop_fs (flusher);
-    }
+    r = pthread_create (&flusher->thread, NULL, run, flusher);
     if (r != 0)
-      stop_redoer (flusher);
+      stop_fs (flusher);
   }
   pthread_sigmask (SIG_SETMASK, &old, NULL);
   return -r;
@@ -248,9 +225,8 @@ flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
 void
 flusher_stop (struct flusher *flusher)
 {
-  /* They may wait for the store, and so for the loop, until they end. */
+  /* It may wait for the store, and so for the loop, until it ends. */
   stop_fs (flusher);
-  stop_redoer (flusher);
   atomic_store (&flusher->stopping, true);
   ring (flusher);
   pthread_join (flusher->thread, NULL);

@@ -19,7 +19,6 @@
 #include "cache/pace/balance.h"
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
-#include "cache/post/zeroes.h"
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync-list.h"
@@ -151,7 +150,10 @@ for_each_part (struct ioend *ioend, uint64_t pos, uint64_t end, part_fn *fn)
 
   for (; pos < end; pos = next) {
     folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
-    assert (folio);
+    if (folio == NULL) { /* it was all zeroed */
+      next = round_down (pos, PAGE_SIZE) + PAGE_SIZE;
+      continue;
+    }
     base = folio_pos (folio);
     next = min_u64 (end, folio_end (folio));
     fn (ioend, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
@@ -210,7 +212,8 @@ give_back (struct ioend *ioend, struct folio *folio, unsigned first,
 
   failed (ioend, folio, first, last);
   index_lock (index);
-  index_set_tag (index, folio, TAG_TOWRITE);
+  if (folio_mapped (folio) && index_has_tag (index, folio, TAG_DIRTY))
+    index_set_tag (index, folio, TAG_TOWRITE);
   index_unlock (index);
 }
 
@@ -319,7 +322,7 @@ take_runs (struct ioend *ioend, const struct iomap_run *wanted, unsigned n)
 }
 
 /* What is mapped is what was taken, no more: not what a zero has dropped before;
- * and nothing of it is dropped while its ranges are held.
+ * and what it drops later it does not let be mapped.
  */
 struct ioend *
 ioend_make (struct writeback *wb, const struct iomap_run *wanted, unsigned n,
@@ -336,6 +339,8 @@ ioend_make (struct writeback *wb, const struct iomap_run *wanted, unsigned n,
   ioend = ioend_get (wb, bytes, pass);
   if (ioend == NULL)
     return NULL;
+  if (wb->fs->ops->take)
+    wb->fs->ops->take (wb->fs);
   *r = take_runs (ioend, wanted, n);
   if (*r > 0) {
     *end = ioend->ranges[ioend->nr_runs - 1].end;
@@ -400,8 +405,8 @@ is_durable (struct ioend *ioend)
   if (!ioend->fua)
     return false;
   for (i = 0; i < ioend->nr_runs; i++)
-    if (zeroes_done_in (ioend->wb->zeroes, ioend->ranges[i].start,
-                        ioend->ranges[i].end))
+    if (fs_unsettled (ioend->wb->fs, ioend->ranges[i].start,
+                      ioend->ranges[i].end))
       return false;
   return true;
 }
@@ -420,7 +425,7 @@ finish_written (struct ioend *ioend)
     inbox_note_unflushed (wb->inbox);
     finish_folios (ioend, written);
   }
-  /* This thread alone changes the counter. */
+  /* This thread alone changes the counter, but for zeroes. */
   balance_written (wb->throttle,
                    before - atomic_load (&wb->folios->nr_writeback));
   writeback_written (wb, ioend->ranges, ioend->nr_runs);

@@ -27,7 +27,6 @@ struct inbox;
 struct outbox;
 struct stats;
 struct throttle;
-struct zeroes;
 
 enum pass_kind {
   PASS_SYNC,       /* of what is tagged TOWRITE: someone waits for it */
@@ -138,7 +137,6 @@ struct writeback {
   struct fs *fs;
   struct inbox *inbox;
   struct outbox *outbox;
-  struct zeroes *zeroes;
   struct throttle *throttle;
   struct stats *stats;
   struct arena *bounce; /* copies that are being sent */
@@ -148,6 +146,8 @@ struct writeback {
   struct ioends ioends;
   struct wb_sync sync;
   struct wb_passes passes;
+  bool trimming; /* before what failed for lack of space is tried again */
+  uint64_t trim_ticket;
   struct failing failing;
 };
 

@@ -14,7 +14,6 @@
 #include "cache/index/index.h"
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
-#include "cache/post/zeroes.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync.h"
 
@@ -32,7 +31,7 @@ is_durable (struct writeback *wb, const struct sync_req *req)
   bool left = false;
 
   if (atomic_load (&wb->inbox->direct_unflushed) || sync->flush_direct ||
-      zeroes_done_in (wb->zeroes, pos, end))
+      fs_unsettled (wb->fs, pos, end))
     return false;
   while (!left && pos < end) {
     folio = index_get_next (wb->folios->index, pos >> PAGE_SHIFT,
@@ -132,49 +131,40 @@ bool
 sync_awaits_flush (struct writeback *wb)
 {
   const struct wb_sync *sync = &wb->sync;
-  struct zeroes *zeroes = wb->zeroes;
 
-  return sync->nr[SYNC_READY] > 0 && sync->flush_state == FLUSH_IDLE &&
-         !(zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
+  return sync->nr[SYNC_READY] > 0 && sync->flush_state == FLUSH_IDLE;
 }
 
 /* All that are READY go on together. */
 static void
-pass_on (struct wb_sync *sync, enum sync_state state, int error)
+pass_on (struct wb_sync *sync, enum sync_state state)
 {
   struct sync_req *req;
 
   for (req = sync->list; req; req = req->next) {
-    if (req->state != SYNC_READY)
-      continue;
-    req->error = error;
-    sync_set_state (sync, req, state);
+    if (req->state == SYNC_READY)
+      sync_set_state (sync, req, state);
   }
 }
 
-/* Pass on those that are ready, after the flush before, when zeroes that were
- * lost are done again or that has failed, and when there is no point in waiting
- * for more to share the flush.  redo: there are such zeroes.  Returns whether they
- * were passed on.
+/* Pass on those that are ready, after the flush before, and when there is no point
+ * in waiting for more to share the flush.  Returns whether they were passed on.
  */
 static bool
-flush_ready (struct writeback *wb, bool redo, uint64_t now)
+flush_ready (struct writeback *wb, uint64_t now)
 {
   struct wb_sync *sync = &wb->sync;
-  int error = redo ? zeroes_redo_error (wb->zeroes) : 0;
 
-  if (sync->flush_state != FLUSH_IDLE || (redo && error == 0))
+  if (sync->flush_state != FLUSH_IDLE)
     return false;
-  if (redo)
-    pass_on (sync, SYNC_OVER, error);
-  else if (!atomic_load (&wb->inbox->unflushed) &&
-           !atomic_load (&wb->folios->nr_unstable))
-    pass_on (sync, SYNC_OVER, 0);
+  if (!atomic_load (&wb->inbox->unflushed) &&
+      throttle_unstable (wb->throttle) == 0)
+    pass_on (sync, SYNC_OVER);
   else if (flush_held (wb, now))
     return false;
   else {
     sync_start_flush (wb);
-    pass_on (sync, SYNC_FLUSHING, 0);
+    pass_on (sync, SYNC_FLUSHING);
   }
   return true;
 }
@@ -183,16 +173,12 @@ bool
 sync_drain_step (struct writeback *wb, uint64_t now)
 {
   struct wb_sync *sync = &wb->sync;
-  /* Asked first: one that is done again meanwhile may have made something dirty,
-   * and that it was is counted before it is not to be done any more.
-   */
-  bool redo = zeroes_to_redo (wb->zeroes);
   bool failed = false, any = take_drained (wb, &failed);
 
   if (sync->nr[SYNC_READY] > 0)
-    return flush_ready (wb, redo, now) || any;
+    return flush_ready (wb, now) || any;
   /* What could be written is to be durable all the same. */
-  if (failed && atomic_load (&wb->folios->nr_unstable))
+  if (failed && throttle_unstable (wb->throttle) > 0)
     sync_start_flush (wb);
   return any;
 }

@@ -44,7 +44,6 @@
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 #include "cache/base/stats.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync.h"
@@ -94,14 +93,13 @@ sync_start_flush (struct writeback *wb)
 {
   struct wb_sync *sync = &wb->sync;
 
-  if (sync->flush_state != FLUSH_IDLE || zeroes_to_redo (wb->zeroes))
+  if (sync->flush_state != FLUSH_IDLE)
     return;
   sync->flush_state = FLUSH_SENT;
   /* What becomes unstable from here on is for the next flush. */
   sync->gen++;
   atomic_store (&wb->inbox->unflushed, false);
   sync->flush_direct = atomic_exchange (&wb->inbox->direct_unflushed, 0);
-  zeroes_flush_begin (wb->zeroes);
   sync->flush_req = (struct store_req) {
     .op = STORE_FLUSH,
     .done = flush_done,
@@ -167,16 +165,6 @@ release (struct writeback *wb)
   return n;
 }
 
-/* A loss has had all of it written again already; but what was done since then may
- * be undone as well.
- */
-static void
-failed_after_loss (struct writeback *wb)
-{
-  note_undone (wb);
-  zeroes_lost (wb->zeroes);
-}
-
 /* The flush is over. */
 static void
 end_flush (struct writeback *wb)
@@ -186,12 +174,11 @@ end_flush (struct writeback *wb)
 
   if (sync->flush_state == FLUSH_VOID) {
     if (error && error != -ECONNRESET) /* which is the loss itself */
-      failed_after_loss (wb);
+      note_undone (wb);                /* what was done since then */
     start_sweep (sync, FLUSH_LOST);
     return;
   }
   start_sweep (sync, error ? FLUSH_DIRTY : FLUSH_CLEAN);
-  zeroes_flush_end (wb->zeroes, error);
   if (error)
     flush_failed (wb, error);
   else
@@ -225,7 +212,6 @@ sync_see_losses (struct writeback *wb)
   sync->losses = losses;
   sync->doubts++;
   fs_lost (wb->fs, losses);
-  zeroes_lost (wb->zeroes);
   lose_direct (wb, false);
   if (sync->flush_state == FLUSH_SENT || sync->flush_state == FLUSH_VOID) {
     /* What it was to make durable.  What no flush has been sent for is noted, and

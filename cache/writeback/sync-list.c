@@ -14,7 +14,6 @@
 #include "cache/folio/reclaim.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync-list.h"
 
@@ -80,11 +79,10 @@ sync_note_error (struct writeback *wb, const struct range *ranges, unsigned n,
   }
 }
 
-/* Both only grow, so the sum is the same only if both are. */
 uint32_t
 sync_redone (struct writeback *wb)
 {
-  return zeroes_redone (wb->zeroes) + atomic_load (&wb->folios->overwritten);
+  return atomic_load (&wb->folios->overwritten);
 }
 
 uint64_t

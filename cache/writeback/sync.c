@@ -12,8 +12,8 @@
  *   SENDING   its turn, folio locks, ranges     -> DRAINING
  *   DRAINING  ioends of its range               -> READY, or OVER if it is not
  *                                               to be durable, or is by FUA
- *   READY     the flush before, zeroes to be    -> FLUSHING, all together, or
- *             done again, company               OVER if there is nothing to flush
+ *   READY     the flush before, company         -> FLUSHING, all together, or
+ *                                               OVER if there is nothing to flush
  *   FLUSHING  the store flush                   -> OVER
  *   OVER      its waiter to be told
  *
@@ -46,8 +46,8 @@
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
+#include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
-#include "cache/post/zeroes.h"
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
@@ -154,7 +154,7 @@ is_lone_flush (struct writeback *wb, const struct sync_req *req, uint64_t now)
   return req->kind == SYNC_FLUSH && sync_has_fua (wb) && sync->list == req &&
          req->next == NULL && sync->flush_state == FLUSH_IDLE &&
          wb->ioends.in_flight == 0 && !atomic_load (&wb->inbox->unflushed) &&
-         atomic_load (&wb->folios->nr_unstable) == 0 &&
+         throttle_unstable (wb->throttle) == 0 &&
          atomic_load (&wb->folios->nr_dirty) <= LONE_PAGES &&
          !group_commit_expects (&sync->group_commit, now);
 }

@@ -5,6 +5,8 @@
  * Write-back: what is done when.
  */
 
+#include <errno.h>
+
 #include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
@@ -15,7 +17,6 @@
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
-#include "cache/post/zeroes.h"
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync.h"
@@ -81,12 +82,12 @@ static bool
 arm_timer (struct writeback *wb, uint64_t now)
 {
   bool due = wb->passes.next == ENV_FOREVER || now >= wb->passes.next;
-  bool armed = !due || atomic_load (&wb->folios->nr_unsaved) != 0;
+  bool armed = !due || throttle_unsaved (wb->throttle) != 0;
 
   if (atomic_load (&wb->throttle->armed) == armed)
     return armed;
   atomic_store (&wb->throttle->armed, armed);
-  if (!armed && atomic_load (&wb->folios->nr_unsaved) != 0) {
+  if (!armed && throttle_unsaved (wb->throttle) != 0) {
     atomic_store (&wb->throttle->armed, true);
     armed = true;
   }
@@ -108,7 +109,7 @@ periodic_step (struct writeback *wb, uint64_t now)
     wb->passes.next = now + wb->config.interval;
     wb->passes.expire =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
-    if (atomic_load (&wb->folios->nr_unstable) && !sync_awaits_flush (wb))
+    if (throttle_unstable (wb->throttle) && !sync_awaits_flush (wb))
       sync_start_flush (wb);
   }
   return wb->passes.expire.active && pass_run (wb, &wb->passes.expire, expired);
@@ -127,6 +128,24 @@ in_writeback (struct writeback *wb, const struct wb_pass *pass)
   return folio != NULL;
 }
 
+/* Is something still to be trimmed that may make room, before what there was none for
+ * is tried again, which is due?  The fs tells when it is over.
+ */
+static bool
+trims_first (struct writeback *wb)
+{
+  struct fs *fs = wb->fs;
+
+  if (!wb->failing.full)
+    return false;
+  if (!wb->trimming) {
+    wb->trim_ticket = fs_settle (fs, 0, UINT64_MAX);
+    fs_ring (fs);
+  }
+  wb->trimming = fs_settled (fs, 0, UINT64_MAX, wb->trim_ticket) == -EAGAIN;
+  return wb->trimming;
+}
+
 /* Try what is due of the bad ranges, one after the other. */
 static bool
 retry_step (struct writeback *wb, uint64_t now)
@@ -137,7 +156,7 @@ retry_step (struct writeback *wb, uint64_t now)
 
   if (!pass->active) {
     due = bad_ranges_due (&wb->failing.bad, now);
-    if (due == NULL)
+    if (due == NULL || trims_first (wb))
       return false;
     *pass = (struct wb_pass) {
       .active = true,
@@ -164,7 +183,7 @@ retry_step (struct writeback *wb, uint64_t now)
 static bool
 flush_for_waiters (const struct writeback *wb, uint64_t now)
 {
-  return atomic_load (&wb->folios->nr_unstable) > 0 &&
+  return throttle_unstable (wb->throttle) > 0 &&
          atomic_load (&wb->throttle->waiters) > 0 &&
          (atomic_load (&wb->folios->nr_writeback) == 0 ||
           now >= wb->sync.group_commit.ended + WAITERS_FLUSH_PERIOD);
@@ -176,7 +195,8 @@ flush_unstable (struct writeback *wb, uint64_t now)
 {
   if (sync_awaits_flush (wb))
     return; /* that flush does it */
-  if (balance_wants_flush (wb->throttle) || flush_for_waiters (wb, now))
+  if (atomic_exchange (&wb->fs->wants_flush, false) ||
+      balance_wants_flush (wb->throttle) || flush_for_waiters (wb, now))
     sync_start_flush (wb);
 }
 
@@ -186,7 +206,7 @@ flush_unstable (struct writeback *wb, uint64_t now)
 static void
 queue_own_sync (struct writeback *wb, uint64_t now)
 {
-  bool unsaved = atomic_load (&wb->folios->nr_unsaved) > 0;
+  bool unsaved = throttle_unsaved (wb->throttle) > 0;
 
   if (wb->sync.own_pending || (unsaved && now < wb->failing.retry_at) ||
       !atomic_exchange (&wb->inbox->want_clean, false))
@@ -195,6 +215,7 @@ queue_own_sync (struct writeback *wb, uint64_t now)
     return;
   wb->sync.own_pending = true;
   wb->sync.own.error = 0;
+  fs_settle (wb->fs, 0, UINT64_MAX);
   inbox_queue (wb->inbox, &wb->sync.own);
 }
 
@@ -211,16 +232,37 @@ see_change (struct writeback *wb)
   sync_see_losses (wb);
 }
 
-/* Must background work wait until we are kicked?  For zeroes to be done again,
- * which take the data over them with them, but not if they fail.
+/* Is there so much for the fs to do that it should begin, or somebody who waits for
+ * room?
  */
 static bool
-held_back (struct writeback *wb)
+fs_should_hurry (const struct writeback *wb)
 {
-  struct zeroes *zeroes = wb->zeroes;
+  return wb->fs->ops->hurry && (atomic_load (&wb->throttle->waiters) > 0 ||
+                                throttle_fs_over_background (wb->throttle));
+}
 
-  return sync_settling (&wb->sync) ||
-         (zeroes_to_redo (zeroes) && zeroes_redo_error (zeroes) == 0);
+/* The fs's own work, and what others know of it. */
+static bool
+step_fs (struct writeback *wb, uint64_t now)
+{
+  bool more;
+  int r;
+
+  if (fs_should_hurry (wb))
+    wb->fs->ops->hurry (wb->fs);
+  more = fs_step (wb->fs, now);
+  if (atomic_exchange (&wb->fs->unflushed, false))
+    inbox_note_unflushed (wb->inbox);
+  /* (What had failed may also have made way for data since.) */
+  if (!more && !atomic_load (&wb->outbox->fs_error))
+    return false;
+  r = fs_settled (wb->fs, 0, UINT64_MAX, UINT64_MAX);
+  if (r != -EAGAIN)
+    atomic_store (&wb->outbox->fs_error, r);
+  if (more)
+    throttle_wake (wb->throttle);
+  return more;
 }
 
 /* Is the store? */
@@ -239,7 +281,7 @@ writeback_step (struct writeback *wb)
 
   balance_step (wb->throttle, now, at_work (wb));
   see_change (wb);
-  more = fs_step (wb->fs, now);
+  more = step_fs (wb, now);
   if (ioend_reap (wb))
     more = true;
   if (sync_flush_step (wb))
@@ -252,7 +294,7 @@ writeback_step (struct writeback *wb)
   if (sync_step (wb, now))
     more = true;
   flush_unstable (wb, now);
-  if (now >= wb->failing.retry_at && !held_back (wb)) {
+  if (now >= wb->failing.retry_at && !sync_settling (&wb->sync)) {
     if (periodic_step (wb, now))
       more = true;
     if (retry_step (wb, now))
@@ -266,13 +308,12 @@ writeback_step (struct writeback *wb)
 uint64_t
 writeback_deadline (struct writeback *wb)
 {
-  bool nothing =
-    !atomic_load (&wb->folios->nr_unsaved) && wb->failing.bad.n == 0;
+  bool nothing = !throttle_unsaved (wb->throttle) && wb->failing.bad.n == 0;
   uint64_t next = fs_deadline (wb->fs), now;
 
   if (sync_awaits_flush (wb))
     next = min_u64 (next, wb->sync.flush_at);
-  if (held_back (wb) || (nothing && wb->passes.next == ENV_FOREVER))
+  if (sync_settling (&wb->sync) || (nothing && wb->passes.next == ENV_FOREVER))
     return next;
   now = wb->env->now (wb->env);
   if (wb->failing.retry_at > now)

@@ -225,6 +225,5 @@ file_zero_probe (struct file_store *file, const struct stat *st)
     fast = file_queue_attribute (st->st_rdev, "write_zeroes_max_bytes", 0) > 0;
   else
     fast = file_punches (file->fd);
-  geo->can_zero = true;
-  geo->can_fast_zero = geo->can_trim = fast;
+  geo->can_zero = geo->can_fast_zero = geo->can_trim = fast;
 }

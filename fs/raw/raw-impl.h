@@ -8,10 +8,12 @@
 #ifndef FOLIO_RAW_IMPL_H
 #define FOLIO_RAW_IMPL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "fs/extents.h"
-#include "fs/iomap.h"
+#include "fs/raw/pending.h"
+#include "fs/raw/raw.h"
 
 /* Bytes: zeroes that are worth a request less to the store for each end of them.
  * Fewer are read along with what is around them.
@@ -43,12 +45,93 @@ struct lookahead {
   unsigned disappointing; /* answers in a row; the thread's own */
 };
 
+#define RAW_SENDS 8 /* zeroes in flight at most */
+
+/* A zero or trim in flight. */
+struct raw_send {
+  struct store_req req; /* first */
+  struct raw *raw;
+  struct raw_send *next;
+  bool keep;
+  unsigned doubts; /* when it was sent */
+  int error;
+};
+
+struct raw_flush {
+  struct store_req req; /* first */
+  struct raw *raw;
+  struct store_req *caller;
+};
+
+/* What is to be zeroed.  Its lock is taken before that of the extents. */
+struct raw_zeroes {
+  pthread_mutex_t lock;    /* protects all but count, cookie */
+  _Atomic size_t count;    /* of the ranges that are pending */
+  _Atomic uint64_t cookie; /* counts ranges that were added, or made way */
+  struct pending pending;
+  struct raw_send sends[RAW_SENDS], *idle;
+  struct raw_send *finished, **finished_tail; /* not looked at since */
+  unsigned in_flight;                         /* of sends */
+  struct raw_flush flush;
+  uint32_t losses; /* of the store, as far as told */
+
+  bool armed;             /* the loop thread knows when the first will be old */
+  uint64_t expire;        /* ns: until they are sent though nobody waits */
+  uint64_t retry_at;      /* ns: what has failed is tried again */
+  uint64_t backoff;       /* ns */
+  unsigned failed_in_row; /* since one succeeded, or somebody came to wait */
+  bool logged;
+};
+
 struct raw {
   struct fs fs;
   struct extents *extents;
+  struct raw_zeroes zeroes;
   struct raw_asker reports;
   struct lookahead lookahead;
 };
+
+static inline struct raw *
+raw_of (struct fs *fs)
+{
+  return (struct raw *) fs; /* its first member */
+}
+
+/* ---- zeroes.c */
+
+extern bool raw_zeroes_init (struct raw *raw);
+extern void raw_zeroes_destroy (struct raw *raw);
+
+/* As pending_at and pending_map.  Cheap if there are none.  raw_zeroes_map returns 0;
+ * -EAGAIN; or, if there is no room, why that is so.
+ */
+extern bool raw_zeroes_at (struct raw *raw, uint64_t pos, uint64_t *length,
+                           bool *keep);
+extern int raw_zeroes_map (struct raw *raw, uint64_t start, uint64_t end,
+                           bool direct);
+extern bool raw_zeroes_written (struct raw *raw, uint64_t start, uint64_t end,
+                                int error);
+
+/* Something of what is pending has changed.  The lock is held. */
+extern void raw_zeroes_changed (struct raw *raw);
+
+/* Operations of iomap_ops; those from raw_flush on are in send.c. */
+extern int raw_zero (struct fs *fs, struct iomap_range *range, bool keep);
+extern void raw_zero_end (struct fs *fs, struct iomap_range *range);
+extern uint64_t raw_settle (struct fs *fs, uint64_t start, uint64_t end);
+extern int raw_settled (struct fs *fs, uint64_t start, uint64_t end,
+                        uint64_t ticket);
+extern void raw_hurry (struct fs *fs);
+extern bool raw_unsettled (struct fs *fs, uint64_t start, uint64_t end);
+extern void raw_unsaved (struct fs *fs, iomap_range_fn *fn, void *opaque);
+extern void raw_take (struct fs *fs);
+extern void raw_flush (struct fs *fs, struct store_req *req);
+extern int raw_attach (struct fs *fs, uint64_t expire);
+extern bool raw_step (struct fs *fs, uint64_t now);
+extern uint64_t raw_deadline (struct fs *fs);
+extern bool raw_idle (struct fs *fs);
+extern void raw_lost (struct fs *fs, uint64_t losses);
+extern void raw_retry (struct fs *fs);
 
 /* ---- raw-ask.c: what the store knows */
 

@@ -5,9 +5,7 @@
  * raw: the disk is the store, byte for byte.
  *
  * MAPPED is always a safe answer: reading it gives what the store holds.  Only
- * where fs->zeroed knows of a zero that the store may have lost it is not, so
- * that has the last word.  (For a report it is safe there too, and the other is
- * not: what was written over the zero may be unsaved, but no longer dirty.)
+ * where a zero is pending (zeroes.c) it is not, so that has the last word.
  * HOLE and UNWRITTEN are promises that the store's bytes are zero, so they
  * are made only when that is sure, and taken back before and after every store
  * write: before it is submitted, lest a reader skip what is about to be there;
@@ -18,14 +16,13 @@
  *                            a read has it asked for behind its back
  *   HOLE       -> DELALLOC   a write began (nothing has reached the store)
  *   any        -> MAPPED     a store write is about to begin, or has ended
- *   unknown, DELALLOC -> MAPPED  zeroing is about to begin
- *   any        -> HOLE       trimmed, or zeroed giving space back
- *   any        -> UNWRITTEN  zeroed
+ *   any        -> HOLE       the store has trimmed it, or zeroed it giving space
+ *                            back
+ *   any        -> UNWRITTEN  the store has zeroed it
  *   any        -> unknown    forgotten, for lack of room
- *   MAPPED, DELALLOC -> unknown  zeroing failed (what read as zero still does)
  *
- * What is to be zeroed again reads as zero even before and if that fails: the
- * store may hold what was there before the first time.
+ * What is pending covers all of these: it is HOLE or UNWRITTEN from when it is
+ * asked for until the store has done and flushed it, whatever else is known.
  */
 
 #include <errno.h>
@@ -45,17 +42,11 @@
 #define MAX_LOOKS 512
 #define LOOKS 64
 
-static struct raw *
-raw_of (struct fs *fs)
-{
-  return (struct raw *) fs; /* its first member */
-}
-
 /* Both only grow, so the sum is the same only if both are. */
 static uint64_t
 cookie_now (struct raw *raw)
 {
-  return extents_cookie (raw->extents) + atomic_load (&raw->fs.zeroed_cookie);
+  return extents_cookie (raw->extents) + atomic_load (&raw->zeroes.cookie);
 }
 
 /* ------------------------------------------------------------ operations */
@@ -184,14 +175,22 @@ begin_write (struct raw *raw, uint64_t pos, uint64_t length,
   }
 }
 
-static void
+static int
 begin_direct_write (struct raw *raw, uint64_t pos, uint64_t length,
                     struct iomap *iomap)
 {
-  extents_set (raw->extents, pos, length, IOMAP_MAPPED);
-  iomap->length = length;
-  iomap->type = IOMAP_MAPPED;
-  iomap->cookie = cookie_now (raw);
+  int r = raw_zeroes_map (raw, pos, pos + length, true);
+
+  if (r < 0)
+    return r;
+  *iomap = (struct iomap) {
+    .type = IOMAP_MAPPED,
+    .offset = pos,
+    .length = length,
+    .addr = pos,
+    .cookie = cookie_now (raw),
+  };
+  return 0;
 }
 
 static bool
@@ -200,17 +199,14 @@ is_direct_write (unsigned flags)
   return (flags & IOMAP_WRITE) && (flags & IOMAP_DIRECT);
 }
 
-/* What is MAPPED reads as zero if the fs's user knows that it does. */
-static void
-begin_zeroed (struct raw *raw, uint64_t pos, struct iomap *iomap)
+/* What reads as zero, though the store may not have it so. */
+static enum iomap_type
+pending_type (const struct raw *raw, bool keep)
 {
-  struct fs *fs = &raw->fs;
+  const struct store_geometry *geo = &raw->fs.store->geo;
 
-  if (iomap->type != IOMAP_MAPPED || fs->zeroed == NULL)
-    return;
-  iomap->zeroed = fs->zeroed (fs->zeroed_opaque, pos, &iomap->length);
-  if (iomap->zeroed)
-    iomap->type = IOMAP_UNWRITTEN;
+  return !keep && geo->can_trim && geo->can_extents ? IOMAP_HOLE
+                                                    : IOMAP_UNWRITTEN;
 }
 
 static int
@@ -218,25 +214,32 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
            struct iomap *iomap)
 {
   struct raw *raw = raw_of (fs);
+  bool keep;
 
   if (pos >= fs->size || length == 0)
     return -EINVAL;
   if (length > fs->size - pos)
     length = fs->size - pos;
+  if (is_direct_write (flags))
+    return begin_direct_write (raw, pos, length, iomap);
 
   /* Before anything is looked up: a change from here on is seen. */
   iomap->cookie = cookie_now (raw);
-  iomap->zeroed = false;
-  if (is_direct_write (flags))
-    begin_direct_write (raw, pos, length, iomap);
+  if (raw_zeroes_at (raw, pos, &length, &keep)) {
+    iomap->type =
+      flags & IOMAP_WRITE ? IOMAP_UNWRITTEN : pending_type (raw, keep);
+    iomap->length = length;
+  }
   else if (flags & IOMAP_WRITE)
     begin_write (raw, pos, length, iomap);
   else if (flags & IOMAP_REPORT)
     begin_report (raw, pos, length, iomap);
   else
     begin_read (raw, pos, length, iomap);
-  if (!is_direct_write (flags) && !(flags & IOMAP_REPORT))
-    begin_zeroed (raw, pos, iomap);
+  /* What is on the store may reach into what is pending. */
+  if (iomap->type == IOMAP_MAPPED && iomap->length > length &&
+      atomic_load (&raw->zeroes.count) > 0)
+    iomap->length = length;
   iomap->offset = pos;
   iomap->addr = pos;
   return 0;
@@ -246,36 +249,59 @@ static int
 raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
          unsigned flags, const struct iomap *iomap)
 {
-  (void) written; /* what failed half way may have reached the store too */
+  bool ok = written == length;
+
   (void) iomap;
-  if (is_direct_write (flags))
-    extents_set (raw_of (fs)->extents, pos, length, IOMAP_MAPPED);
-  return 0;
+  /* What is to be zeroed after it would take it along, of which there is no copy. */
+  return is_direct_write (flags) &&
+             raw_zeroes_written (raw_of (fs), pos, pos + length,
+                                 ok ? 0 : -EIO) &&
+             ok
+           ? -ESTALE
+           : 0;
 }
 
-/* Does the fs's user still say so of all of the mapping? */
-static bool
-still_zeroed (struct fs *fs, const struct iomap *iomap)
-{
-  uint64_t pos = iomap->offset, end = pos + iomap->length, n;
+/* Ranges that are looked at for one mapping that may have changed. */
+#define MAX_CHECKS 16
 
-  for (; pos < end; pos += n) {
-    n = end - pos;
-    if (!fs->zeroed (fs->zeroed_opaque, pos, &n))
-      return false;
-  }
-  return true;
-}
-
-/* What was written over a zero, and written back, before begin has changed no
- * cookie since.  It may have left the cache before it was looked for there, but
- * not before the zero was flushed.
+/* Does [pos, pos+*length) still begin with zeroes, at least where it is not in
+ * memory?  Clips *length to these.
  */
+static bool
+still_zero (struct raw *raw, uint64_t pos, uint64_t *length)
+{
+  enum iomap_type type;
+  uint64_t most;
+  bool keep;
+
+  if (raw_zeroes_at (raw, pos, length, &keep))
+    return true;
+  most = *length;
+  if (!extents_lookup (raw->extents, pos, length, &type))
+    return false;
+  *length = *length < most ? *length : most;
+  return type != IOMAP_MAPPED;
+}
+
+/* MAPPED is safe unless a zero has become pending. */
 static bool
 raw_valid (struct fs *fs, const struct iomap *iomap)
 {
-  return cookie_now (raw_of (fs)) == iomap->cookie &&
-         (!iomap->zeroed || still_zeroed (fs, iomap));
+  struct raw *raw = raw_of (fs);
+  uint64_t pos = iomap->offset, end = pos + iomap->length, n = iomap->length;
+  unsigned i;
+  bool keep;
+
+  if (cookie_now (raw) == iomap->cookie)
+    return true;
+  if (iomap->type == IOMAP_MAPPED)
+    return !raw_zeroes_at (raw, pos, &n, &keep) && n == iomap->length;
+  for (i = 0; pos < end && i < MAX_CHECKS; i++, pos += n) {
+    n = end - pos;
+    if (!still_zero (raw, pos, &n))
+      return false;
+  }
+  return pos >= end;
 }
 
 static int
@@ -284,11 +310,14 @@ raw_map_for_writeback (struct fs *fs, const struct iomap_run *runs, unsigned n,
 {
   struct raw *raw = raw_of (fs);
   uint64_t length = runs[0].end - runs[0].start;
+  int r;
 
   (void) n; /* the others are elsewhere */
   if (runs[0].end > fs->size || length == 0)
     return -EINVAL;
-  extents_set (raw->extents, runs[0].start, length, IOMAP_MAPPED);
+  r = raw_zeroes_map (raw, runs[0].start, runs[0].end, false);
+  if (r < 0)
+    return r;
   *place = (struct iomap_place) { .addr = runs[0].start, .length = length };
   return 0;
 }
@@ -299,90 +328,8 @@ raw_ioend_done (struct fs *fs, const struct iomap_run *runs, unsigned n,
 {
   (void) runs;
   (void) n;
-  (void) error; /* a failed write may have written a part */
-  extents_set (raw_of (fs)->extents, place->addr, place->length, IOMAP_MAPPED);
-}
-
-/* Is all of the range a hole already? */
-static bool
-is_hole (struct raw *raw, uint64_t offset, uint64_t length)
-{
-  enum iomap_type type;
-  uint64_t known = length;
-
-  return extents_lookup (raw->extents, offset, &known, &type) &&
-         type == IOMAP_HOLE && known >= length;
-}
-
-/* Of the range, what is not known to read as zero in the store is MAPPED, if
- * the range is about to be zeroed: nothing is to be learned of it before that
- * is over, for the store may still lose it.  If zeroing has failed, half way
- * perhaps, it is unknown.  What read as zero before still does, and must: the
- * store may have lost what made it so.
- */
-static void
-mark_data (struct raw *raw, uint64_t offset, uint64_t length, bool failed)
-{
-  enum iomap_type type;
-  uint64_t n;
-
-  for (; length > 0; offset += n, length -= n) {
-    uint64_t known = length;
-    bool found = extents_lookup (raw->extents, offset, &known, &type);
-
-    n = known < length ? known : length;
-    if (found && (type == IOMAP_HOLE || type == IOMAP_UNWRITTEN))
-      continue;
-    if (failed)
-      extents_forget (raw->extents, offset, n);
-    else
-      extents_set (raw->extents, offset, n, IOMAP_MAPPED);
-  }
-}
-
-static int
-raw_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
-          bool trim)
-{
-  struct raw *raw = raw_of (fs);
-  const struct store_geometry *geo = &fs->store->geo;
-  bool give_back = trim || (flags & STORE_MAY_TRIM);
-  bool again = flags & IOMAP_ZERO_AGAIN;
-  struct store_req req = {
-    .op = trim ? STORE_TRIM : STORE_ZERO,
-    .flags = flags & ~IOMAP_ZERO_AGAIN,
-    .offset = offset,
-    .length = length,
-  };
-  int r;
-
-  if (offset > fs->size || length > fs->size - offset)
-    return -EINVAL;
-  if (length == 0)
-    return 0;
-  if (again)
-    extents_set (raw->extents, offset, length, IOMAP_UNWRITTEN);
-  else if (give_back && is_hole (raw, offset, length))
-    return 0;
-  else
-    mark_data (raw, offset, length, false);
-  r = store_submit_wait (fs->store, &req);
-  if (r < 0) {
-    mark_data (raw, offset, length, true);
-    return r;
-  }
-  extents_set (raw->extents, offset, length,
-               give_back && geo->can_trim && geo->can_extents
-                 ? IOMAP_HOLE
-                 : IOMAP_UNWRITTEN);
-  return 0;
-}
-
-static void
-raw_flush (struct fs *fs, struct store_req *req)
-{
-  req->op = STORE_FLUSH;
-  fs->store->ops->submit (fs->store, &req, 1);
+  raw_zeroes_written (raw_of (fs), place->addr, place->addr + place->length,
+                      error);
 }
 
 static void
@@ -402,6 +349,7 @@ raw_close (struct fs *fs)
 {
   struct raw *raw = raw_of (fs);
 
+  raw_zeroes_destroy (raw);
   extents_destroy (raw->extents);
   free (raw);
 }
@@ -413,8 +361,21 @@ static const struct iomap_ops raw_ops = {
   .valid = raw_valid,
   .map_for_writeback = raw_map_for_writeback,
   .ioend_done = raw_ioend_done,
+  .take = raw_take,
   .zero = raw_zero,
+  .zero_end = raw_zero_end,
+  .settle = raw_settle,
+  .settled = raw_settled,
+  .hurry = raw_hurry,
+  .unsettled = raw_unsettled,
+  .unsaved = raw_unsaved,
   .flush = raw_flush,
+  .attach = raw_attach,
+  .step = raw_step,
+  .deadline = raw_deadline,
+  .idle = raw_idle,
+  .lost = raw_lost,
+  .retry = raw_retry,
   .work = raw_work,
   .stop_work = raw_stop_work,
   .close = raw_close,
@@ -427,13 +388,6 @@ raw_open (struct store *store, struct fs **fs)
 
   if (raw == NULL)
     return -ENOMEM;
-  raw->extents = extents_create (MAX_EXTENTS);
-  if (raw->extents == NULL) {
-    free (raw);
-    return -ENOMEM;
-  }
-  atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
-  raw->reports.wanted = WANTED_RUNS;
   raw->fs.ops = &raw_ops;
   raw->fs.store = store;
   raw->fs.size = store->geo.size;
@@ -443,7 +397,14 @@ raw_open (struct store *store, struct fs **fs)
   raw->fs.rotational = store->geo.rotational;
   raw->fs.can_fua = store->geo.can_fua;
   raw->fs.can_trim = store->geo.can_trim;
-  raw->fs.can_fast_zero = store->geo.can_fast_zero;
+  raw->fs.can_fast_zero = store->geo.can_zero;
+  raw->extents = extents_create (MAX_EXTENTS);
+  if (!raw_zeroes_init (raw) || raw->extents == NULL) {
+    raw_close (&raw->fs);
+    return -ENOMEM;
+  }
+  atomic_init (&raw->reports.window, RAW_FIRST_WINDOW);
+  raw->reports.wanted = WANTED_RUNS;
   raw_lookahead_init (raw);
   *fs = &raw->fs;
   return 0;

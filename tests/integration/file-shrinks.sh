@@ -6,7 +6,8 @@
 # A file that is made shorter while it is served: what is gone with it is an
 # error, never zeroes: not to a write of a part of a sector, not after a write
 # behind the cut, which does not make the file longer, and not when somebody else
-# does. A file whose size is odd is no such file.
+# does. What a client zeroed there it reads as zeroes, but that fails, and so do
+# flushes. A file whose size is odd is no such file.
 
 . "$(dirname "$0")/helpers.sh"
 
@@ -45,7 +46,9 @@ h = connect()
 refused("a write behind the cut", lambda: h.pwrite(pattern(65536, 1), 7 * MiB))
 refused("zeroes", lambda: h.zero(65536, 6 * MiB))
 refused("a trim", lambda: h.trim(65536, 6 * MiB + 65536))
-refused("the middle", lambda: h.pread(4096, 6 * MiB))
+same(h.pread(4096, 6 * MiB), bytes(4096), 6 * MiB, "zeroes, to be tried again")
+refused("a flush", h.flush)
+refused("the middle", lambda: h.pread(4096, 6 * MiB + 512 * KiB))
 h.pwrite(pattern(65536, 2), MiB)
 EOF
   [ "$(stat -c %s "$img")" = $((5 << 20)) ] || fail "$args: the file has grown"
@@ -53,7 +56,8 @@ EOF
   client <<'EOF'
 h = connect()
 
-refused("what is gone", lambda: h.pread(4096, 6 * MiB))
+refused("what is gone", lambda: h.pread(4096, 6 * MiB + 512 * KiB))
+refused("a flush", h.flush)
 refused("over the cut", lambda: h.pread(MiB, 5 * MiB - 4096))
 same(h.pread(65536, MiB), pattern(65536, 2), MiB, "before the cut")
 EOF

@@ -18,7 +18,7 @@ struct flusher {
   struct writeback *wb;
   struct world *world;
   struct model_loop loop;
-  bool redoer_ended, fs_ended;
+  bool fs_ended;
 };
 
 static bool
@@ -31,15 +31,6 @@ static uint64_t
 deadline (void *opaque)
 {
   return writeback_deadline (opaque);
-}
-
-static void
-redoer (void *opaque)
-{
-  struct flusher *flusher = opaque;
-
-  zeroes_redo_loop (flusher->wb->zeroes);
-  flusher->redoer_ended = true;
 }
 
 static void
@@ -79,7 +70,6 @@ flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
     .ready = true,
   };
   flusher->world->loop = &flusher->loop;
-  fiber_start (flusher->world, "redoer", redoer, flusher);
   if (wb->fs->ops->work)
     fiber_start (flusher->world, "fs", work_of_fs, flusher);
   *bell = (struct bell) { .ring = ring, .opaque = flusher };
@@ -96,9 +86,6 @@ flusher_stop (struct flusher *flusher)
   if (fs->ops->work)
     fs->ops->stop_work (fs);
   while (fs->ops->work && !flusher->fs_ended)
-    world_turn (w);
-  zeroes_stop (flusher->wb->zeroes);
-  while (!flusher->redoer_ended)
     world_turn (w);
   ring (flusher);
   while (flusher->loop.ready || !writeback_idle (flusher->wb))

@@ -52,7 +52,7 @@ choose_store (struct model_store_config *s, struct rng *rng)
     .best_io = 4096u << rng_below (rng, 9),
     .max_io = (2u << 20) >> rng_below (rng, 4),
     .can_fua = one_in (rng, 2),
-    .can_zero = true,
+    .can_zero = !one_in (rng, 5),
     .can_fast_zero = one_in (rng, 2),
     .can_trim = !one_in (rng, 4),
     .can_extents = !one_in (rng, 4),
@@ -88,6 +88,8 @@ choose_clients (struct run_config *c, struct rng *rng)
     c->weights[i] = usual[i] * (unsigned) between (rng, 0, 4);
   c->weights[CLIENT_WRITE] += 10;
   c->weights[CLIENT_FLUSH] += one_in (rng, 4) ? 40 : 1;
+  c->weights[CLIENT_ZERO] += one_in (rng, 4) ? 40 : 0;
+  c->weights[CLIENT_TRIM] += one_in (rng, 4) ? 40 : 0;
 }
 
 static unsigned

@@ -125,12 +125,12 @@ cut_power (struct run *run)
   mapping_shutdown (run->mapping);
 }
 
-/* Those that are left: the redoer is none, nor who asks a store with extents. */
+/* Those that are left: who asks a store with extents is none. */
 static unsigned
 nr_clients (struct run *run)
 {
   unsigned others =
-    run->fs->ops->work && run->store->store.geo.can_extents ? 2 : 1;
+    run->fs->ops->work && run->store->store.geo.can_extents ? 1 : 0;
   unsigned n = fiber_count (run->world);
 
   return n > others ? n - others : 0;

@@ -303,21 +303,40 @@ ioend_done (struct fs *fs, const struct iomap_run *runs, unsigned n,
 /* --- zero --- */
 
 static int
-zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
-      bool trim)
+zero (struct fs *fs, struct iomap_range *range, bool keep)
 {
   struct shuffle *s = shuffle_of (fs);
-  uint32_t b, last = block_of (offset + length);
+  uint32_t b, last = block_of (range->end);
 
-  (void) flags;
-  (void) trim;
-  if (offset > fs->size || length > fs->size - offset)
+  (void) keep;
+  if (range->end > fs->size)
     return -EINVAL;
   pthread_mutex_lock (&s->lock);
-  for (b = block_of (offset); b < last; b++)
+  for (b = block_of (range->start); b < last; b++)
     shuffle_set (s, b, SHUFFLE_NONE);
   pthread_mutex_unlock (&s->lock);
   return 0;
+}
+
+/* May the store have a map with something there, or get one? */
+static bool
+unsettled (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct shuffle *s = shuffle_of (fs);
+  bool written = false, any = false;
+  uint32_t b, p;
+
+  pthread_mutex_lock (&s->lock);
+  for (p = 0; p < s->places && !written; p++)
+    written = s->place[p].pinned || s->place[p].snapped;
+  for (b = block_of (start); b < s->blocks && !any; b++) {
+    if ((uint64_t) b * SHUFFLE_BLOCK >= end)
+      break;
+    any =
+      s->map[b] == SHUFFLE_NONE && (written || s->durable[b] != SHUFFLE_NONE);
+  }
+  pthread_mutex_unlock (&s->lock);
+  return any;
 }
 
 /* --- its life --- */
@@ -382,6 +401,7 @@ static const struct iomap_ops shuffle_ops = {
   .map_for_writeback = map_for_writeback,
   .ioend_done = ioend_done,
   .zero = zero,
+  .unsettled = unsettled,
   .flush = shuffle_flush,
   .step = step,
   .idle = idle,

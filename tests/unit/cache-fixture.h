@@ -60,6 +60,7 @@ struct fixture_config {
   bool readonly;
   bool no_fast_zero;
   bool fua;              /* the store has it */
+  bool no_zero;          /* the store can only write them */
   bool no_loop;          /* no loop thread: the test makes write-back's steps */
   uint64_t flush_target; /* [off] */
   void (*tick) (struct fixture *f); /* called whenever the clock is read */

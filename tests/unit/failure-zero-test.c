@@ -85,7 +85,9 @@ test_zero_again (void **state)
   zero_again (true, 0);
 }
 
-/* Doing it again fails as well: no flush succeeds before it is done. */
+/* Doing it again fails as well: no flush succeeds before it is done, but for what
+ * has nothing to do with it.
+ */
 static void
 test_zero_again_fails (void **state)
 {
@@ -94,11 +96,10 @@ test_zero_again_fails (void **state)
   (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
-  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   assert_int_equal (cache_flush (f->conns[0]), -EIO);
   assert_int_equal (cache_flush (f->conns[1]), -EIO);
   assert_int_equal (cache_flush (f->conns[2]), -EIO);
-  assert_int_equal (put_flags (f, 0, 1 * MiB, PAGE, 1, CACHE_FUA), -EIO);
+  assert_int_equal (put_flags (f, 0, 1 * MiB, PAGE, 1, CACHE_FUA), 0);
   expect_zero (f, 0, 64 * PAGE);
   fake_store_heal (f->fake);
   flush_until_ok (f, 1);
@@ -133,83 +134,6 @@ test_written_before_again (void **state)
   fixture_stop (f);
 }
 
-/* More zeroes than are remembered. */
-static void
-test_many_zeroes (void **state)
-{
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  uint64_t i, n = MAX_ZEROES + 20;
-
-  (void) state;
-  for (i = 0; i < n; i++)
-    assert_int_equal (cache_zero (f->conn, PAGE, i * 2 * PAGE, 0), 0);
-  flush_fails (f, 0);
-  flush_until_ok (f, 1);
-  power_cut (f);
-  for (i = 0; i < n; i++) {
-    store_expect_zero (f, i * 2 * PAGE, PAGE);
-    store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
-  }
-  fixture_stop (f);
-}
-
-/* More at a time than there is room for: the rest wait, and sleep. */
-static void
-test_many_zeroes_at_once (void **state)
-{
-  enum { N = MAX_ZEROES + 10 };
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct job jobs[N];
-  unsigned i;
-
-  (void) state;
-  fake_store_hold (f->fake, STORE_ZERO);
-  for (i = 0; i < N; i++) {
-    jobs[i] =
-      (struct job) { .op = JOB_ZERO, .count = PAGE, .offset = i * 2 * PAGE };
-    job_start (f, i % NR_CONNS, &jobs[i]);
-  }
-  fixture_until_asleep (f, N);
-  assert_int_equal (fake_store_held (f->fake, STORE_ZERO), MAX_ZEROES);
-  fake_store_release (f->fake, STORE_ZERO, 3);
-  /* Three are done and not flushed, which is what makes room. */
-  fixture_until_asleep (f, N - 3);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  for (i = 0; i < N; i++)
-    assert_int_equal (job_join (&jobs[i]), 0);
-  flush_fails (f, 0);
-  flush_until_ok (f, 1);
-  power_cut (f);
-  for (i = 0; i < N; i++) {
-    store_expect_zero (f, i * 2 * PAGE, PAGE);
-    store_expect (f, i * 2 * PAGE + PAGE, PAGE, 0);
-  }
-  fixture_stop (f);
-}
-
-/* One that had to be fast may take its time when it is done again: the client
- * has its answer.
- */
-static void
-test_fast_zero_again (void **state)
-{
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct fake_record record;
-
-  (void) state;
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, CACHE_FAST_ZERO), 0);
-  record = nth_request (f, STORE_ZERO, 0);
-  assert_true (record.flags & STORE_FAST_ZERO);
-  flush_fails (f, 0);
-  flush_until_ok (f, 1);
-  record = nth_request (f, STORE_ZERO, 1);
-  assert_int_equal (record.length, 64 * PAGE);
-  assert_false (record.flags & STORE_FAST_ZERO);
-  power_cut (f);
-  store_expect_zero (f, 0, 64 * PAGE);
-  fixture_stop (f);
-}
-
 /* After a failed flush with a zero in it, what is dirty is still written back
  * in the background, with no client to ask for it.
  */
@@ -230,31 +154,149 @@ test_background_after_zero (void **state)
   fixture_stop (f);
 }
 
-/* The store has done a zero and its flush fails before the zero's thread has
- * got that far.
+/* While it fails no flush succeeds, but data is written all the same: should
+ * this be the end, that much is on the store.
  */
 static void
-test_zero_overtaken_by_flush (void **state)
+test_data_is_written (void **state)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct gate gate = { 0 };
-  struct job zero = { .op = JOB_ZERO, .count = 8 * PAGE, .gate = &gate };
 
   (void) state;
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &zero);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  fixture_until_asleep (f, 1);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  gate_await (&gate);
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
   put (f, 1 * MiB, PAGE, 1);
-  flush_fails (f, 0);
-  gate_open (f, &gate);
-  if (job_join (&zero) == 0) {
-    flush_until_ok (f, 1);
-    power_cut (f);
-    store_expect_zero (f, 0, 8 * PAGE);
-  }
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  put (f, 2 * MiB, PAGE, 1);
+  assert_int_equal (mapping_sync (f->mapping, NULL, NULL), -EIO);
+  store_expect (f, 2 * MiB, PAGE, 1);
+  fixture_stop (f);
+}
+
+static void
+fail_zeroes_at (struct fixture *f, uint64_t offset, int error)
+{
+  fake_store_fail (f->fake, &(struct fake_rule) {
+                              .op = STORE_ZERO,
+                              .offset = offset,
+                              .length = PAGE,
+                              .error = error,
+                              .count = UINT32_MAX,
+                            });
+}
+
+static unsigned
+count_zeroes_at (struct fixture *f, uint64_t offset)
+{
+  struct fake_record record;
+  unsigned n = 0;
+  size_t i;
+
+  for (i = 0; fake_store_record (f->fake, i, &record); i++)
+    n += record.op == STORE_ZERO && record.offset == offset;
+  return n;
+}
+
+/* Those that can be done are, once, though others can't; and flushes fail for one of
+ * these.
+ */
+static void
+test_some_fail (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 4; i++)
+    assert_int_equal (cache_zero (f->conn, 4 * PAGE, i * MiB, 0), 0);
+  put (f, 1 * MiB, PAGE, 1);
+  fail_zeroes_at (f, 0, -EIO);
+  fail_zeroes_at (f, 2 * MiB, -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);
+  store_expect_zero (f, 3 * MiB, 4 * PAGE);
+  assert_true (count_zeroes_at (f, 2 * MiB) >= NR_CONNS);
+  assert_int_equal (count_zeroes_at (f, 3 * MiB), 1);
+  fake_store_heal (f->fake);
+  flush_until_ok (f, 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 4 * PAGE);
+  store_expect (f, 1 * MiB, PAGE, 1);
+  store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);
+  store_expect_zero (f, 2 * MiB, 4 * PAGE);
+  store_expect_zero (f, 3 * MiB, 4 * PAGE);
+  fixture_stop (f);
+}
+
+/* What may make room is trimmed before what there was none for is written. */
+static void
+test_trim_makes_room (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
+  put (f, 1 * MiB, PAGE, 1);
+  assert_int_equal (cache_flush (f->conn), -ENOSPC);
+  assert_int_equal (cache_trim (f->conn, 1 * MiB, 4 * MiB, 0), 0);
+  fake_store_hold (f->fake, STORE_TRIM);
+  fake_store_back (f->fake); /* so that it is tried again now */
+  fake_store_wait_held (f->fake, STORE_TRIM, 1);
+  fake_store_clear (f->fake);
+  fake_store_heal (f->fake);
+  fake_store_unhold (f->fake, STORE_TRIM);
+  flush_ok (f, 0);
+  store_expect (f, 1 * MiB, PAGE, 1);
+
+  /* Also for one who waits for what he writes. */
+  assert_int_equal (cache_trim (f->conn, 1 * MiB, 8 * MiB, 0), 0);
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -ENOSPC);
+  assert_int_equal (put_flags (f, 0, 2 * MiB, PAGE, 1, CACHE_FUA), 0);
+  fixture_stop (f);
+}
+
+/* One that fails while the store is full is left in peace, too. */
+static void
+test_failing_while_full (void **state)
+{
+  struct fixture *f = start_volatile (
+    &(struct fixture_config) { .fake_clock = true, .no_loop = true });
+  unsigned i;
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
+  fake_store_fail_next (f->fake, STORE_TRIM, UINT32_MAX, -EIO);
+  put (f, 1 * MiB, PAGE, 1);
+  assert_int_equal (cache_trim (f->conn, 1 * MiB, 4 * MiB, 0), 0);
+  mapping_kick (f->mapping);
+  for (i = 0; i < 1000; i++)
+    writeback_step (&f->mapping->wb);
+  assert_true (f->mapping->wb.failing.full);
+  /* Each part of the page has been written alone, and the trim tried before. */
+  assert_true (fake_store_count (f->fake, STORE_TRIM) < 20);
+  fake_store_heal (f->fake);
+  fixture_stop (f);
+}
+
+/* What failed, and then made way for data, is no reason any more for anything. */
+static void
+test_failed_zero_is_covered (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (outbox_error (&f->mapping->outbox), -EIO);
+  put (f, 0, 64 * PAGE, 1);
+  flush_until_ok (f, 0);
+  UNTIL (outbox_error (&f->mapping->outbox) == 0);
+  fake_store_heal (f->fake);
   fixture_stop (f);
 }
 
@@ -363,11 +405,12 @@ main (void)
     cmocka_unit_test (test_zero_alone_again),
     cmocka_unit_test (test_zero_again_fails),
     cmocka_unit_test (test_written_before_again),
-    cmocka_unit_test (test_many_zeroes),
-    cmocka_unit_test (test_many_zeroes_at_once),
-    cmocka_unit_test (test_fast_zero_again),
     cmocka_unit_test (test_background_after_zero),
-    cmocka_unit_test (test_zero_overtaken_by_flush),
+    cmocka_unit_test (test_data_is_written),
+    cmocka_unit_test (test_some_fail),
+    cmocka_unit_test (test_trim_makes_room),
+    cmocka_unit_test (test_failing_while_full),
+    cmocka_unit_test (test_failed_zero_is_covered),
     cmocka_unit_test (test_random_failures),
   };
 

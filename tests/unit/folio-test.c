@@ -51,7 +51,9 @@ next_of (uint8_t s, enum folio_transition transition)
   case FOLIO_FLUSHED: return s & (uint8_t) ~UNSTABLE;
   case FOLIO_LOST:
     return s & UNSTABLE ? (uint8_t) ((s & ~UNSTABLE) | DIRTY) : s;
-  case FOLIO_DROPPED: return 0;
+  case FOLIO_DROPPED:
+  case FOLIO_ZEROED: return 0;
+  case FOLIO_OVERTAKEN: return s & DIRTY ? UPTODATE | DIRTY : 0;
   }
   abort ();
 }
@@ -132,7 +134,7 @@ static void
 random_transition (struct model *m, struct rng *rng)
 {
   enum folio_transition transition =
-    (enum folio_transition) rng_below (rng, FOLIO_DROPPED + 1);
+    (enum folio_transition) rng_below (rng, FOLIO_OVERTAKEN + 1);
   unsigned first = (unsigned) rng_below (rng, m->sectors);
   unsigned last = first + (unsigned) rng_log (rng, m->sectors - first);
   bool was_unsaved = model_unsaved (m), clean;
@@ -239,6 +241,9 @@ test_table (void **state)
     { FOLIO_LOST, 0x01000001, 0x00000101 },
     { FOLIO_LOST, 0x00000001, 0x00000001 },
     { FOLIO_DROPPED, 0x01000101, 0x00000000 },
+    { FOLIO_ZEROED, 0x00010101, 0x00000000 },
+    { FOLIO_OVERTAKEN, 0x00010101, 0x00000101 },
+    { FOLIO_OVERTAKEN, 0x01000001, 0x00000000 },
   };
   struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 0);

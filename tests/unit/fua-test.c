@@ -105,6 +105,31 @@ test_unstable_is_sent (void **state)
   fixture_stop (f);
 }
 
+/* Over a zero that is not done, or not flushed, it goes in its place; it takes a flush
+ * only if that was not all.
+ */
+static void
+test_in_place_of_zero (void **state)
+{
+  struct fixture *f = start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  assert_int_equal (put_fua (f, 1, 1), 0);
+  assert_int_equal (put_fua (f, 3, 1), 0);
+  check_requests (f, 2, 2, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 0);
+  assert_int_equal (fs_settle_wait (f->fs, 0, UINT64_MAX), 0);
+  fake_store_clear (f->fake);
+  assert_int_equal (put_fua (f, 5, 1), 0);
+  check_requests (f, 1, 1, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, PAGE, PAGE, 1);
+  store_expect (f, 3 * PAGE, PAGE, 1);
+  store_expect (f, 5 * PAGE, PAGE, 1);
+  fixture_stop (f);
+}
+
 /* What is in write-back is waited for, and sent again. */
 static void
 test_after_writeback (void **state)
@@ -223,7 +248,7 @@ test_over_zero (void **state)
   fixture_stop (f);
 }
 
-/* Nor before the zero is flushed, for the sake of which there is a flush. */
+/* Nor if both are lost while it is written. */
 static void
 test_over_zero_lost (void **state)
 {
@@ -238,46 +263,54 @@ test_over_zero_lost (void **state)
   (void) state;
   fill_pattern (buf, PAGE, PAGE, 1);
   assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
-  fake_store_hold (f->fake, STORE_FLUSH);
+  assert_int_equal (fs_settle_wait (f->fs, 0, UINT64_MAX), 0);
+  fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &fua);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
   fake_store_lose (f->fake, 0);
-  fake_store_unhold (f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&fua), 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, PAGE, PAGE, 1);
   flush_ok (f, 0);
   fake_store_crash (f->fake, 0);
+  store_expect_zero (f, 0, PAGE);
   store_expect (f, PAGE, PAGE, 1);
   fixture_stop (f);
 }
 
-/* The zero drops what a FUA write is about to send: that is not done before the
+/* A zero drops what a FUA write is about to send: that is not done before the
  * zero is durable, or there would be what was there before both.
  */
+static struct fixture *zeroing;
+
+static int
+zero_then_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
+               struct iomap_place *place)
+{
+  struct fixture *f = zeroing;
+
+  f->ops.map_for_writeback = f->raw_ops->map_for_writeback;
+  assert_int_equal (cache_zero (f->conns[2], 4 * PAGE, 0, 0), 0);
+  return f->raw_ops->map_for_writeback (fs, runs, n, place);
+}
+
 static void
 test_under_zero (void **state)
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-  static uint8_t buf[PAGE_SIZE];
-  struct job zero = { .op = JOB_ZERO, .count = 4 * PAGE };
-  struct job fua = { .op = JOB_WRITE,
-                     .buf = buf,
-                     .count = PAGE,
-                     .offset = PAGE,
-                     .flags = CACHE_FUA };
+  struct fixture *f = zeroing = start (&(struct fixture_config) { 0 });
 
   (void) state;
-  fill_pattern (buf, PAGE, PAGE, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 0, &zero);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  job_start (f, 1, &fua);
-  fixture_until_asleep (f, 2);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&zero), 0);
-  assert_int_equal (job_join (&fua), 0);
-  check_requests (f, 0, 0, 1);
+  store_put (f, 0, 4 * PAGE, 2);
+  f->ops.map_for_writeback = zero_then_map;
+  assert_int_equal (put_fua (f, 1, 1), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), PAGE);
   fake_store_crash (f->fake, 0);
-  store_expect_zero (f, 0, 4 * PAGE);
+  store_expect (f, 0, PAGE, 2);
+  store_expect_zero (f, PAGE, PAGE);
+  store_expect (f, 2 * PAGE, 2 * PAGE, 2);
+  expect_zero (f, 0, 4 * PAGE);
   fixture_stop (f);
 }
 
@@ -375,6 +408,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_fua_is_fua),
     cmocka_unit_test (test_unstable_is_sent),
+    cmocka_unit_test (test_in_place_of_zero),
     cmocka_unit_test (test_after_writeback),
     cmocka_unit_test (test_large),
     cmocka_unit_test (test_lone_flush),

@@ -59,111 +59,59 @@ static void
 test_range (void **state)
 {
   static const enum job_op ops[] = { JOB_WRITE, JOB_ZERO, JOB_TRIM };
-  unsigned i, k;
+  unsigned k;
 
   (void) state;
-  for (i = 0; i < 3; i++)
-    for (k = 0; k < 3; k++)
-      range_waits (CACHE_NONE, ops[i], ops[k]);
-  for (i = 1; i < 3; i++)
-    for (k = 1; k < 3; k++)
-      range_waits (CACHE_WRITEBACK, ops[i], ops[k]);
-}
-
-/* --- zeroes that are done again first --- */
-
-static void
-redo_waits (uint64_t count)
-{
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-  struct job job = { .op = JOB_ZERO, .count = count, .offset = 4 * PAGE };
-
-  store_put (f, 4 * PAGE, PAGE, 1);
-  assert_int_equal (cache_zero (f->conns[1], PAGE, 0, 0), 0);
-  fake_store_clear (f->fake);
-  fake_store_hold (f->fake, STORE_ZERO);
-  zeroes_lost (&f->mapping->zeroes);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  job_start (f, 0, &job);
-  fixture_until_asleep (f, 1);
-  world.gone = true;
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), -ECONNABORTED);
-  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
-  expect (f, 4 * PAGE, PAGE, 1);
-  fixture_stop (f);
-}
-
-static void
-test_redo (void **state)
-{
-  (void) state;
-  redo_waits (PAGE);
-  redo_waits (100); /* through the cache */
+  for (k = 0; k < 3; k++)
+    range_waits (CACHE_NONE, JOB_WRITE, ops[k]);
 }
 
 /* --- under way already --- */
 
-/* The store is at it when the client hangs up, and another one writes into the
- * cache.  What that one has written stays, also after the request is over; and the
- * request has failed, for a client that has only closed its half hears of it.
+/* What another client writes while memory is gone through stays, also after the
+ * request is over; and the request has failed, for a client that has only closed
+ * its half hears of it.
  */
-static void
-newer_stays (enum job_op op)
+static struct fixture *zeroed;
+
+static bool
+gone_meanwhile (void *opaque)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-  struct job job = { .op = op, .count = 64 * PAGE, .offset = 0 };
-  enum store_op held = op == JOB_ZERO ? STORE_ZERO : STORE_TRIM;
+  (void) opaque;
+  if (!world.gone) {
+    world.gone = true;
+    assert_int_equal (put_flags (zeroed, 1, 9 * PAGE, PAGE, 3, 0), 0);
+    assert_int_equal (put_flags (zeroed, 1, 20 * PAGE, PAGE, 3, 0), 0);
+  }
+  return true;
+}
+
+static void
+newer_stays (bool trim)
+{
+  struct fixture *f = zeroed =
+    start_gone (&(struct fixture_config) { .small_folios = true });
+  struct origin origin = { .client = &f->conn->client, .waited = true };
 
   store_put (f, 0, 64 * PAGE, 1);
+  expect (f, 40 * PAGE, 4 * PAGE, 1);
   put (f, 8 * PAGE, 4 * PAGE, 2);
-  fake_store_hold (f->fake, held);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, held, 1);
-  world.gone = true;
-  assert_int_equal (put_flags (f, 1, 9 * PAGE, PAGE, 3, 0), 0);
-  assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
-  fake_store_unhold (f->fake, held);
-  assert_int_equal (job_join (&job), -ECONNABORTED);
+  conn_set_gone (f->conn, gone_meanwhile, NULL);
+  {
+    struct iomap_range range = { .start = 0, .end = 64 * PAGE };
+
+    assert_int_equal (f->fs->ops->zero (f->fs, &range, !trim), 0);
+    assert_int_equal (
+      folios_zero_range (&f->mapping->folios, &origin, 0, 64 * PAGE),
+      -ECONNABORTED);
+    f->fs->ops->zero_end (f->fs, &range);
+  }
   expect (f, 9 * PAGE, PAGE, 3);
   expect (f, 20 * PAGE, PAGE, 3);
   expect_zero (f, 0, 8 * PAGE);
+  expect_zero (f, 21 * PAGE, 43 * PAGE);
   flush_ok (f, 1);
   store_expect (f, 9 * PAGE, PAGE, 3);
-  store_expect (f, 20 * PAGE, PAGE, 3);
-  check_flushed (f);
-  fixture_stop (f);
-}
-
-/* Nor does it go if the client hangs up later, while a folio's lock is waited
- * for.
- */
-static void
-newer_stays_behind_lock (void)
-{
-  struct fixture *f =
-    start_gone (&(struct fixture_config) { .small_folios = true });
-  static uint8_t buf[PAGE_SIZE];
-  struct job read = {
-    .op = JOB_READ, .buf = buf, .count = PAGE, .offset = 3 * PAGE
-  };
-  struct job job = { .op = JOB_ZERO, .count = 64 * PAGE, .offset = 0 };
-
-  store_put (f, 0, 64 * PAGE, 1);
-  put (f, 0, 2 * PAGE, 2);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 2, &read);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
-  job_start (f, 0, &job);
-  fixture_until_asleep (f, 2);
-  assert_int_equal (put_flags (f, 1, 20 * PAGE, PAGE, 3, 0), 0);
-  world.gone = true;
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), -ECONNABORTED);
-  assert_int_equal (job_join (&read), 0);
-  expect (f, 20 * PAGE, PAGE, 3);
-  expect_zero (f, 0, 20 * PAGE);
-  flush_ok (f, 1);
   store_expect (f, 20 * PAGE, PAGE, 3);
   check_flushed (f);
   fixture_stop (f);
@@ -173,9 +121,8 @@ static void
 test_newer_stays (void **state)
 {
   (void) state;
-  newer_stays_behind_lock ();
-  newer_stays (JOB_ZERO);
-  newer_stays (JOB_TRIM);
+  newer_stays (false);
+  newer_stays (true);
 }
 
 /* The same of a direct write. */
@@ -330,7 +277,6 @@ test_flush_meanwhile (void **state)
 
   (void) state;
   for (i = 0; i < 4; i++) {
-    flush_meanwhile (CACHE_WRITEBACK, JOB_ZERO, i & 1, i & 2);
     flush_meanwhile (CACHE_NONE, JOB_WRITE, i & 1, i & 2);
   }
 }
@@ -340,7 +286,6 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_range),
-    cmocka_unit_test (test_redo),
     cmocka_unit_test (test_newer_stays),
     cmocka_unit_test (test_newer_stays_direct),
     cmocka_unit_test (test_direct_parts),

@@ -202,7 +202,7 @@ test_ahead_of_need (void **state)
 
 /* --- mappings that come and go meanwhile --- */
 
-struct watch {
+struct looker {
   struct cache *cache;
   _Atomic bool stop;
   _Atomic unsigned rounds;
@@ -212,7 +212,7 @@ struct watch {
 static void *
 look_after_indexes (void *arg)
 {
-  struct watch *watch = arg;
+  struct looker *watch = arg;
 
   while (!atomic_load (&watch->stop)) {
     cache_index_work (watch->cache);
@@ -225,7 +225,7 @@ static void
 test_mappings_come_and_go (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-  struct watch watch = { .cache = f->cache };
+  struct looker watch = { .cache = f->cache };
   struct mapping *first, *second;
   struct fs *fs[2];
   pthread_t thread;

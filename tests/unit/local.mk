@@ -72,8 +72,6 @@ UNIT_TESTS = \
 	unit/reclaim-block-test \
 	unit/reclaim-stress-test \
 	unit/reclaim-test \
-	unit/redo-end-test \
-	unit/redo-test \
 	unit/report-test \
 	unit/shutdown-test \
 	unit/signals-test \
@@ -87,6 +85,7 @@ UNIT_TESTS = \
 	unit/write-mapping-test \
 	unit/write-test \
 	unit/zero-race-test \
+	unit/zero-room-test \
 	unit/zero-test \
 	$(NULL)
 if HAVE_LIBNBD
@@ -285,6 +284,7 @@ unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
 unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
+unit_zero_room_test_SOURCES = unit/zero-room-test.c $(CACHE_FIXTURE)
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
 unit_readahead_test_SOURCES = \
 	unit/readahead-test.c \
@@ -323,13 +323,11 @@ VOLATILE_FIXTURE = \
 unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
 unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
-unit_redo_test_SOURCES = unit/map-run.h unit/redo-test.c $(VOLATILE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
 unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
 unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
-unit_redo_end_test_SOURCES = unit/redo-end-test.c $(FILE_RIG)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
 unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(CACHE_FIXTURE)
 unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)

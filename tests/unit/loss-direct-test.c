@@ -242,11 +242,16 @@ direct_around_zero (unsigned flags)
   lose (f);
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&write), 0);
+  /* What was written before the loss, and not flushed, is gone. */
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  if (!(flags & CACHE_FUA))
+    put (f, 0, first, 1);
   flush_ok (f, 1);
   power_cut (f);
   store_expect (f, 0, sizeof buf, 1);
 
-  /* Once it is flushed it is in nobody's way. */
+  /* It takes no flush to write over it. */
+  assert_int_equal (cache_zero (f->conns[1], PAGE, first, 0), 0);
   fake_store_clear (f->fake);
   put (f, first - PAGE, 3 * PAGE, 2);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
@@ -259,6 +264,84 @@ test_direct_around_zero (void **state)
   (void) state;
   direct_around_zero (0);
   direct_around_zero (CACHE_FUA);
+}
+
+/* One that fails leaves the zero beneath it, done and not flushed, to be done again
+ * should the store lose it; be that before, while or after it is written.
+ */
+static void
+failed_over_zero (bool before, bool meanwhile)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  unsigned i;
+
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
+  if (before)
+    lose (f);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  if (meanwhile) {
+    lose (f);
+    fake_store_release (f->fake, STORE_WRITE, 1);
+    fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  }
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), -EIO);
+  lose (f);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  power_cut (f);
+  store_expect_zero (f, 0, 16 * PAGE);
+  fixture_stop (f);
+}
+
+static void
+test_failed_over_zero (void **state)
+{
+  (void) state;
+  failed_over_zero (false, false);
+  failed_over_zero (true, false);
+  failed_over_zero (false, true);
+}
+
+/* But once it has arrived the zero is gone.  If it is lost before it is known to be
+ * kept, and fails when it is done again, clients are told.
+ */
+static int
+end_and_lose (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+              unsigned flags, const struct iomap *iomap)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+  int r = f->raw_ops->end (fs, pos, length, written, flags, iomap);
+
+  if (written == length) {
+    fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+    lose (f);
+  }
+  return r;
+}
+
+static void
+test_failed_after_arriving (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  unsigned i;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
+  f->ops.end = end_and_lose;
+  assert_int_equal (put_flags (f, 0, 0, 16 * PAGE, 1, 0), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  fixture_stop (f);
 }
 
 int
@@ -274,6 +357,8 @@ main (void)
     cmocka_unit_test (test_direct_in_flight),
     cmocka_unit_test (test_direct_behind_zero),
     cmocka_unit_test (test_direct_around_zero),
+    cmocka_unit_test (test_failed_over_zero),
+    cmocka_unit_test (test_failed_after_arriving),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

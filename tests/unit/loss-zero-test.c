@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <string.h>
 
 #include "volatile-fixture.h"
 
@@ -73,52 +74,7 @@ test_sync_waits_for_zero (void **state)
   stop_unbothered (f);
 }
 
-/* The place in the store's record of the n-th request of op, from 0. */
-static size_t
-place_of (struct fixture *f, enum store_op op, unsigned n)
-{
-  struct fake_record record;
-  size_t i;
-
-  for (i = 0; fake_store_record (f->fake, i, &record); i++)
-    if (record.op == op && n-- == 0)
-      break;
-  return i;
-}
-
-/* What it has written before the zero below was done again goes out once more,
- * before the flush.
- */
-static void
-test_zero_behind_sync (void **state)
-{
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct job flush = { .op = JOB_FLUSH };
-
-  (void) state;
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 1 * MiB, 0), 0);
-  put (f, 1 * MiB, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  lose (f);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  UNTIL (fake_store_count (f->fake, STORE_WRITE) == 2);
-  UNTIL (page_masks (f, MiB / PAGE) == 0xff0000ff);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&flush), 0);
-  power_cut (f);
-  assert_true (place_of (f, STORE_WRITE, 2) < place_of (f, STORE_FLUSH, 1));
-  store_expect_zero (f, 0, 64 * PAGE);
-  store_expect (f, 1 * MiB, PAGE, 1);
-  store_expect_zero (f, 1 * MiB + PAGE, 63 * PAGE);
-  stop_unbothered (f);
-}
-
-/* It fails if they cannot be, and with why. */
+/* It fails if they cannot be, and with why; all that can be written is. */
 static void
 test_zero_fails (void **state)
 {
@@ -126,12 +82,12 @@ test_zero_fails (void **state)
   struct job flush = { .op = JOB_FLUSH };
 
   (void) state;
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, CACHE_MAY_TRIM), 0);
   put (f, 7 * PAGE, PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 1, &flush);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
-  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -ENOSPC);
+  fake_store_fail_next (f->fake, STORE_TRIM, UINT32_MAX, -ENOSPC);
   lose (f);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), -ENOSPC);
@@ -140,52 +96,28 @@ test_zero_fails (void **state)
   expect (f, 7 * PAGE, PAGE, 1);
   fake_store_heal (f->fake);
   fake_store_back (f->fake);
-  until_saved (f);
-  flush_ok (f, 0);
+  flush_until_ok (f, 0);
   power_cut (f);
   store_expect_zero (f, 0, 7 * PAGE);
   store_expect (f, 7 * PAGE, PAGE, 1);
   fixture_stop (f);
 }
 
-/* Who waits for room, which a flush would make, is told as well. */
-static void
-test_zero_fails_at_limit (void **state)
-{
-  struct fixture *f = start_volatile (
-    &(struct fixture_config) { .dirty_limit = 64 * KiB, .fake_clock = true });
-
-  (void) state;
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
-  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -ENOSPC);
-  lose (f);
-  assert_int_equal (put_flags (f, 1, 1 * MiB, 256 * KiB, 1, 0), -ENOSPC);
-  expect_zero (f, 0, 64 * PAGE);
-  fake_store_heal (f->fake);
-  fake_store_back (f->fake);
-  put (f, 1 * MiB, 256 * KiB, 2);
-  flush_ok (f, 0);
-  power_cut (f);
-  store_expect_zero (f, 0, 64 * PAGE);
-  store_expect (f, 1 * MiB, 256 * KiB, 2);
-  fixture_stop (f);
-}
-
-/* A zero under way is done again by the store, and then by us. */
+/* One that the store is at is done again by the store, and then by us. */
 static void
 test_zero_in_flight (void **state)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-  struct job zero = { .op = JOB_ZERO, .count = 8 * PAGE };
+  struct job flush = { .op = JOB_FLUSH };
 
   (void) state;
+  assert_int_equal (cache_zero (f->conn, 8 * PAGE, 0, 0), 0);
   fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &zero);
+  job_start (f, 1, &flush);
   fake_store_wait_held (f->fake, STORE_ZERO, 1);
   lose (f);
   fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&zero), 0);
-  flush_ok (f, 0);
+  assert_int_equal (job_join (&flush), 0);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
   power_cut (f);
   store_expect_zero (f, 0, 8 * PAGE);
@@ -211,9 +143,37 @@ test_zero_before_failed_flush (void **state)
   stop_unbothered (f);
 }
 
+/* What was there is not read again when the store goes back to it, nor does it
+ * become part of a block that is written in part; also if the zero is done, and
+ * nobody else remembers it.
+ */
+static void
+test_read_before_again (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  mapping_kick (f->mapping);
+  UNTIL (fake_store_count (f->fake, STORE_ZERO) == 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  lose (f);
+  expect_zero (f, 0, PAGE);
+  put (f, 2 * PAGE + 100, 10, 1);
+  expect_zero (f, 2 * PAGE, 100);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  flush_until_ok (f, 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 2 * PAGE + 100);
+  store_expect (f, 2 * PAGE + 100, 10, 1);
+  store_expect_zero (f, 2 * PAGE + 110, 61 * PAGE);
+  store_expect (f, 64 * PAGE, PAGE, 0);
+  fixture_stop (f);
+}
+
 /* The mapping ends while they are being done again, or can never be. */
 static void
-test_end_during_redo (void **state)
+test_end (void **state)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
@@ -221,51 +181,86 @@ test_end_during_redo (void **state)
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, 7 * PAGE, PAGE, 1);
   fake_store_hold (f->fake, STORE_ZERO);
-  lose (f);
+  mapping_kick (f->mapping);
   fake_store_wait_held (f->fake, STORE_ZERO, 1);
   fixture_stop (f);
-}
 
-static int
-failing_zero (struct fs *fs, uint64_t offset, uint64_t length, unsigned flags,
-              bool trim)
-{
-  (void) fs;
-  (void) offset;
-  (void) length;
-  (void) flags;
-  (void) trim;
-  return -EIO;
-}
-
-static void
-test_end_without_redo (void **state)
-{
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
+  f = start_volatile (&(struct fixture_config) { 0 });
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, 7 * PAGE, PAGE, 1);
-  f->ops.zero = failing_zero;
-  lose (f);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
   mapping_kick (f->mapping);
   fixture_stop (f);
+}
+
+/* Writes of others, one after the other, with a sync each: what began before does not
+ * wait for itself any more.
+ */
+static void
+flush_elsewhere (struct fixture *f)
+{
+  unsigned i;
+
+  for (i = 1; i <= 8; i++)
+    assert_int_equal (put_flags (f, 2, i * MiB + 10, 100, 1, CACHE_FUA), 0);
+}
+
+/* Past the cache a part of a block, FUA, is zeroed on its way, by a zero that is not
+ * durable: then that has to be.
+ */
+static void
+part_zeroed (bool fua)
+{
+  struct fixture *f = start_volatile (
+    &(struct fixture_config) { .mode = CACHE_NONE, .fua = fua });
+  struct ranges *ranges = &f->mapping->folios.ranges;
+  struct range range = { .start = 0, .end = PAGE };
+  static uint8_t buf[100];
+  struct job write = {
+    .op = JOB_WRITE, .buf = buf, .count = 100, .offset = 10, .flags = CACHE_FUA
+  };
+  struct job zero = { .op = JOB_ZERO, .count = PAGE };
+
+  memset (buf, 1, sizeof buf);
+  ranges_add_wait (ranges, &range); /* it can't be sent */
+  job_start (f, 0, &write);
+  UNTIL (atomic_load (&f->mapping->folios.nr_dirty) == 1);
+  fixture_until_asleep (f, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &zero);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  folios_end_range (&f->mapping->folios, &range);
+  flush_elsewhere (f);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&write), 0);
+  assert_int_equal (job_join (&zero), 0);
+  power_cut (f);
+  store_expect_zero (f, 0, 512); /* the block that was written */
+  store_expect (f, PAGE, PAGE, 0);
+  stop_unbothered (f);
+}
+
+static void
+test_part_zeroed (void **state)
+{
+  (void) state;
+  part_zeroed (true);
+  part_zeroed (false);
 }
 
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_part_zeroed),
     cmocka_unit_test (test_zero),
     cmocka_unit_test (test_sync_waits_for_zero),
-    cmocka_unit_test (test_zero_behind_sync),
     cmocka_unit_test (test_zero_fails),
-    cmocka_unit_test (test_zero_fails_at_limit),
     cmocka_unit_test (test_zero_in_flight),
     cmocka_unit_test (test_zero_before_failed_flush),
-    cmocka_unit_test (test_end_during_redo),
-    cmocka_unit_test (test_end_without_redo),
+    cmocka_unit_test (test_read_before_again),
+    cmocka_unit_test (test_end),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

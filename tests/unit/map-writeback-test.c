@@ -21,7 +21,8 @@ static struct {
   struct fixture *f;
   _Atomic uint64_t mapped, ended; /* bytes */
   _Atomic unsigned maps, refused;
-  _Atomic int answer;        /* instead of a place; 0: none */
+  bool zeroes;        /* others zero meanwhile, so what was taken may be gone */
+  _Atomic int answer; /* instead of a place; 0: none */
   _Atomic uint64_t most;     /* bytes of a place; 0: all */
   _Atomic int ended_with[4]; /* the last errors */
   _Atomic unsigned ends;
@@ -58,7 +59,8 @@ map (struct fs *fs, const struct iomap_run *runs, unsigned n,
   int r = atomic_load (&fs_seen.answer);
 
   assert_int_equal (n, 1);
-  check_taken (&run);
+  if (!fs_seen.zeroes)
+    check_taken (&run);
   atomic_fetch_add (&fs_seen.maps, 1);
   if (r < 0) {
     atomic_fetch_add (&fs_seen.refused, 1);
@@ -67,6 +69,8 @@ map (struct fs *fs, const struct iomap_run *runs, unsigned n,
   if (most > 0)
     run.end = min_u64 (run.end, run.start + most);
   r = fs_seen.f->raw_ops->map_for_writeback (fs, &run, 1, place);
+  if (r < 0)
+    return r;
   place->cookie = run.start ^ run.end;
   atomic_fetch_add (&fs_seen.mapped, place->length);
   return r;
@@ -80,7 +84,8 @@ done (struct fs *fs, const struct iomap_run *runs, unsigned n,
   assert_int_equal (place->addr, runs[0].start);
   assert_int_equal (place->length, runs[0].end - runs[0].start);
   assert_int_equal (place->cookie, runs[0].start ^ runs[0].end);
-  check_taken (runs);
+  if (!fs_seen.zeroes)
+    check_taken (runs);
   atomic_fetch_add (&fs_seen.ended, place->length);
   atomic_store (&fs_seen.ended_with[atomic_fetch_add (&fs_seen.ends, 1) % 4],
                 error);
@@ -123,6 +128,7 @@ test_mapped_is_ended (void **state)
   unsigned i;
 
   (void) state;
+  fs_seen.zeroes = true;
   assert_int_equal (pthread_create (&thread, NULL, zero_now_and_then, f), 0);
   for (i = 0; i < 1000; i++)
     put (f, rng_below (&rng, 512) * 512, (1 + rng_below (&rng, 16)) * 512, i);

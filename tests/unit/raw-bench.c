@@ -5,6 +5,9 @@
  * raw over a fake store: see raw-bench.h.
  */
 
+#include <errno.h>
+
+#include "fs/raw/raw-impl.h"
 #include "raw-bench.h"
 #include "tests/unit/map-run.h"
 
@@ -62,11 +65,71 @@ valid (struct bench *b, const struct iomap *iomap)
   return b->fs->ops->valid (b->fs, iomap);
 }
 
-int
-zero (struct bench *b, uint64_t offset, uint64_t length, unsigned flags,
-      bool trim)
+void
+zero (struct bench *b, uint64_t offset, uint64_t length, bool trim)
 {
-  return b->fs->ops->zero (b->fs, offset, length, flags, trim);
+  struct iomap_range range = { .start = offset, .end = offset + length };
+
+  assert_int_equal (b->fs->ops->zero (b->fs, &range, !trim), 0);
+  b->fs->ops->zero_end (b->fs, &range);
+}
+
+/* What is done within a step is seen in the next. */
+void
+step (struct bench *b)
+{
+  uint64_t now = b->env.now (&b->env);
+
+  while (b->fs->ops->step (b->fs, now) || b->fs->ops->step (b->fs, now))
+    ;
+}
+
+void
+forget (struct bench *b, uint64_t offset, uint64_t length)
+{
+  struct raw *raw = (struct raw *) b->fs;
+
+  extents_forget (raw->extents, offset, length);
+}
+
+int
+settle_zeroes (struct bench *b, uint64_t start, uint64_t end)
+{
+  uint64_t ticket = b->fs->ops->settle (b->fs, start, end);
+  int r;
+
+  do {
+    step (b);
+    r = b->fs->ops->settled (b->fs, start, end, ticket);
+  } while (r == -EAGAIN);
+  return r;
+}
+
+/* What a flush has come to; 1: nothing yet. */
+static int flushed;
+
+static void
+note_flushed (struct store_req *req, int error)
+{
+  (void) req;
+  flushed = error;
+}
+
+int
+flush (struct bench *b)
+{
+  struct store_req req = { .op = STORE_FLUSH, .done = note_flushed };
+
+  flushed = 1;
+  b->fs->ops->flush (b->fs, &req);
+  assert_int_not_equal (flushed, 1);
+  return flushed;
+}
+
+int
+try_map (struct bench *b, uint64_t offset, uint64_t length)
+{
+  return map_run (b->fs, b->fs->ops, offset, length);
 }
 
 void

@@ -42,8 +42,20 @@ extern struct iomap expect (struct bench *b, uint64_t pos, uint64_t length,
 
 /* What the fs says. */
 extern bool valid (struct bench *b, const struct iomap *iomap);
-extern int zero (struct bench *b, uint64_t offset, uint64_t length,
-                 unsigned flags, bool trim);
+extern int try_map (struct bench *b, uint64_t offset, uint64_t length);
+
+/* As the cache does: zero, trim, have that done, flush.  settle_zeroes and flush return
+ * what comes of it.
+ */
+extern void zero (struct bench *b, uint64_t offset, uint64_t length, bool trim);
+extern int settle_zeroes (struct bench *b, uint64_t start, uint64_t end);
+extern int flush (struct bench *b);
+
+/* All steps that there are now. */
+extern void step (struct bench *b);
+
+/* As if there were no room for it: nothing is known of the range any more. */
+extern void forget (struct bench *b, uint64_t offset, uint64_t length);
 
 /* As write-back does: up to the store's answer, and all of it. */
 extern void writeback_begin (struct bench *b, uint64_t offset, uint64_t length);

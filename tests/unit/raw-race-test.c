@@ -29,6 +29,7 @@ struct bench {
   struct env env;
   struct fake_store *fake;
   struct fs *fs;
+  pthread_mutex_t loop; /* one thread at a time is the loop's */
 };
 
 struct worker {
@@ -49,10 +50,46 @@ write_block (struct worker *w, uint64_t offset)
   };
   int r;
 
-  if (map_run (b->fs, b->fs->ops, offset, BLOCK) < 0)
+  pthread_mutex_lock (&b->loop);
+  b->fs->ops->take (b->fs);
+  r = map_run (b->fs, b->fs->ops, offset, BLOCK);
+  pthread_mutex_unlock (&b->loop);
+  if (r < 0)
     return -1;
   r = store_submit_wait (&b->fake->store, &req);
   run_done (b->fs, b->fs->ops, offset, BLOCK, r);
+  return r;
+}
+
+static void
+flushed (struct store_req *req, int error)
+{
+  (void) req;
+  (void) error;
+}
+
+/* Zero it, and have the store do so; perhaps for good. */
+static int
+zero_block (struct worker *w, uint64_t offset, bool keep)
+{
+  struct iomap_range range = { .start = offset, .end = offset + BLOCK };
+  struct fs *fs = w->b->fs;
+  uint64_t ticket;
+  int r = fs->ops->zero (fs, &range, keep);
+
+  if (r < 0)
+    return r;
+  fs->ops->zero_end (fs, &range);
+  pthread_mutex_lock (&w->b->loop);
+  do {
+    ticket = fs->ops->settle (fs, offset, offset + BLOCK);
+    fs->ops->step (fs, 0);
+    fs->ops->step (fs, 0);
+    r = fs->ops->settled (fs, offset, offset + BLOCK, ticket);
+  } while (r == -EAGAIN || r == -EIO);
+  if (rng_chance (&w->rng, 70))
+    fs->ops->flush (fs, &(struct store_req) { .done = flushed });
+  pthread_mutex_unlock (&w->b->loop);
   return r;
 }
 
@@ -66,6 +103,9 @@ check_block (struct worker *w, uint64_t offset)
   struct iomap iomap;
   uint8_t first;
 
+  /* Until it is flushed, memory has what was written over a zero. */
+  if (b->fs->ops->unsettled (b->fs, offset, offset + BLOCK))
+    return 0;
   atomic_store (&((struct raw *) b->fs)->lookahead.pause, 0);
   if (b->fs->ops->begin (b->fs, offset, BLOCK,
                          rng_chance (&w->rng, 50) ? IOMAP_REPORT : 0,
@@ -88,10 +128,10 @@ work (void *opaque)
   for (i = 0; i < 3000 && r == 0; i++) {
     offset = w->base + rng_below (&w->rng, BLOCKS) * BLOCK;
     switch (rng_below (&w->rng, 8)) {
-    case 0: r = w->b->fs->ops->zero (w->b->fs, offset, BLOCK, 0, true); break;
-    case 1:
-      r = w->b->fs->ops->zero (w->b->fs, offset, BLOCK, 0, false);
-      r = r == -EIO ? 0 : r; /* fails now and then, to make raw forget */
+    case 0: r = zero_block (w, offset, true); break;
+    case 1: r = zero_block (w, offset, false); break;
+    case 4:
+      extents_forget (((struct raw *) w->b->fs)->extents, offset, BLOCK);
       break;
     case 2:
     case 3: r = write_block (w, offset); break;
@@ -134,6 +174,7 @@ no_hole_is_reported_where_data_is (void **state)
 
   (void) state;
   env_init (&b.env);
+  pthread_mutex_init (&b.loop, NULL);
   b.fake = fake_store_create (&b.env, THREADS * BLOCKS * BLOCK);
   fake_store_set_status (b.fake, 0, THREADS * BLOCKS * BLOCK, STORE_HOLE);
   b.fake->status_hook = let_others_go_first;

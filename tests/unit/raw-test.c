@@ -64,8 +64,8 @@ only_a_report_asks (void **state)
   bench_start (&b);
   expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
   assert_int_equal (fake_store_status_count (b.fake), 0);
-  assert_int_equal (zero (&b, 0, 8192, STORE_MAY_TRIM, false), 0);
-  expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, 4096);
+  zero (&b, 0, 8192, true);
+  expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, 512);
   bench_close (&b);
 }
 
@@ -122,6 +122,7 @@ a_read_looks_at_so_many_ranges (void **state)
 static void
 ranges_outside_are_refused (void **state)
 {
+  struct iomap_range range = { .start = MIB, .end = MIB + 512 };
   struct bench b;
   struct iomap iomap;
 
@@ -131,9 +132,7 @@ ranges_outside_are_refused (void **state)
   assert_int_equal (b.fs->ops->begin (b.fs, MIB, 1, 0, &iomap), -EINVAL);
   assert_int_equal (b.fs->ops->begin (b.fs, 0, 0, 0, &iomap), -EINVAL);
   assert_int_equal (map_run (b.fs, b.fs->ops, MIB, 1), -EINVAL);
-  assert_int_equal (zero (&b, MIB, 1, 0, false), -EINVAL);
-  assert_int_equal (zero (&b, 1, UINT64_MAX, 0, false), -EINVAL);
-  assert_int_equal (zero (&b, MIB, 0, 0, false), 0);
+  assert_int_equal (b.fs->ops->zero (b.fs, &range, false), -EINVAL);
   expect (&b, MIB - 512, UINT64_MAX, IOMAP_WRITE, IOMAP_MAPPED, 512);
   bench_close (&b);
 }
@@ -250,9 +249,8 @@ direct_writes_make_data_before_and_after (void **state)
   iomap = expect (&b, 4096, 4096, flags, IOMAP_MAPPED, 4096);
   assert_false (valid (&b, &hole));
   assert_true (valid (&b, &iomap));
-  /* forgotten by a zero that fails next door, and asked for too early */
-  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
-  assert_int_equal (zero (&b, 0, MIB, 0, false), -EIO);
+  /* forgotten, and asked for too early */
+  forget (&b, 0, MIB);
   hole = expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
   b.fs->ops->end (b.fs, 4096, 4096, 0, flags, &iomap);
   assert_false (valid (&b, &hole));
@@ -273,8 +271,7 @@ a_hole_learned_too_early_is_corrected (void **state)
   bench_open (&b, 8 * MIB);
   bench_start (&b);
   writeback_begin (&b, 4096, 4096);
-  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
-  assert_int_equal (zero (&b, 0, MIB, 0, false), -EIO);
+  forget (&b, 0, MIB);
   iomap = expect (&b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
   run_done (b.fs, b.fs->ops, 4096, 4096, 0);
   assert_false (valid (&b, &iomap));
@@ -298,8 +295,7 @@ write_and_forget_behind_the_back (struct fake_store *fake, void *opaque)
 
   write_behind_the_back (fake, opaque);
   run_done (b->fs, b->fs->ops, 4096, 4096, 0);
-  fake_store_fail_next (fake, STORE_ZERO, 1, -EIO);
-  assert_int_equal (zero (b, 0, MIB, 0, false), -EIO);
+  forget (b, 0, MIB);
 }
 
 static void

@@ -2,183 +2,429 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * raw: what is known of zeroes and trims, done, failed or lost.
+ * raw: zeroes and trims, from when they are acknowledged until they are durable.
  */
 
 #include <errno.h>
 #include <string.h>
 
+#include "map-run.h"
 #include "raw-bench.h"
 
+#define LAST (8 * MIB)
+
 static void
-zero_and_trim_are_remembered (void **state)
+start (struct bench *b)
+{
+  bench_open (b, LAST);
+  fake_store_set_status (b->fake, 0, LAST, STORE_DATA);
+  bench_start (b);
+  memset (b->fake->content, 0xaa, LAST);
+}
+
+/* The store's requests since the last look, all of them zeroes or trims. */
+static unsigned
+sent (struct bench *b)
+{
+  unsigned n = fake_store_count (b->fake, STORE_ZERO) +
+               fake_store_count (b->fake, STORE_TRIM);
+
+  fake_store_clear (b->fake);
+  return n;
+}
+
+static void
+nothing_is_sent_before_it_is_wanted (void **state)
 {
   struct bench b;
   struct fake_record record;
-  struct iomap data;
+  struct iomap data, elsewhere;
 
   (void) state;
-  bench_open (&b, 8 * MIB);
-  fake_store_set_status (b.fake, 0, 8 * MIB, STORE_DATA);
-  bench_start (&b);
-  memset (b.fake->content, 0xaa, 4 * MIB);
-  data = expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, 8 * MIB);
-
-  assert_int_equal (zero (&b, MIB, MIB, STORE_FAST_ZERO, false), 0);
+  start (&b);
+  data = expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, LAST);
+  elsewhere = expect (&b, 6 * MIB, 512, 0, IOMAP_MAPPED, LAST - 6 * MIB);
+  elsewhere.length = MIB;
+  zero (&b, MIB, MIB, false);
+  zero (&b, 3 * MIB, MIB, true);
+  zero (&b, 2 * MIB, MIB, true);
   assert_false (valid (&b, &data));
-  assert_int_equal (zero (&b, 2 * MIB, MIB, STORE_MAY_TRIM, false), 0);
-  assert_int_equal (zero (&b, 3 * MIB, MIB, 0, true), 0);
+  assert_true (valid (&b, &elsewhere)); /* whatever is zeroed elsewhere */
+  step (&b);
+  assert_int_equal (sent (&b), 0);
+  expect (&b, 0, MIB, IOMAP_REPORT, IOMAP_MAPPED, MIB);
+  expect (&b, MIB, MIB, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  expect (&b, 2 * MIB, 2 * MIB, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
+  expect (&b, 2 * MIB, 2 * MIB, IOMAP_WRITE, IOMAP_UNWRITTEN, 2 * MIB);
+  assert_int_equal (b.fake->content[MIB], 0xaa);
+  assert_int_equal (atomic_load (&b.fs->unsaved), 2);
+
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_true (fake_store_record (b.fake, 0, &record));
+  assert_int_equal (record.op, STORE_ZERO);
+  assert_int_equal (record.flags, 0);
+  assert_true (fake_store_record (b.fake, 1, &record));
+  assert_int_equal (record.op, STORE_TRIM);
+  assert_int_equal (record.length, 2 * MIB);
+  assert_int_equal (sent (&b), 2);
   assert_int_equal (b.fake->content[MIB - 1], 0xaa);
   assert_int_equal (b.fake->content[MIB], 0);
   assert_int_equal (b.fake->content[4 * MIB - 1], 0);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, MIB);
+  assert_int_equal (atomic_load (&b.fs->unstable), 2);
+  assert_int_equal (flush (&b), 0);
+  assert_int_equal (atomic_load (&b.fs->unsaved), 0);
   expect (&b, MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
   expect (&b, 2 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
-  assert_int_equal (fake_store_status_count (b.fake), 1);
+  bench_close (&b);
+}
 
-  assert_true (fake_store_record (b.fake, 0, &record));
-  assert_int_equal (record.op, STORE_ZERO);
-  assert_int_equal (record.flags, STORE_FAST_ZERO);
-  assert_true (fake_store_record (b.fake, 2, &record));
+/* Only what is asked for, by blocks; and what is old enough. */
+static void
+wanted_and_expired (void **state)
+{
+  struct bench b;
+  uint64_t now;
+
+  (void) state;
+  start (&b);
+  b.fs->ops->attach (b.fs, NSEC_PER_SEC);
+  zero (&b, 0, 4 * MIB, true);
+  now = b.env.now (&b.env);
+  assert_int_equal (settle_zeroes (&b, MIB + 1, MIB + 2), 0);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_TRIM), 512);
+  fake_store_clear (b.fake);
+  assert_true (b.fs->ops->deadline (b.fs) > now);
+  assert_true (b.fs->ops->deadline (b.fs) <= now + NSEC_PER_SEC);
+  b.fs->ops->step (b.fs, now);
+  assert_int_equal (sent (&b), 0);
+  b.fs->ops->step (b.fs, now + NSEC_PER_SEC);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_TRIM), 4 * MIB - 512);
+  step (&b);
+  assert_true (b.fs->ops->idle (b.fs));
+  bench_close (&b);
+}
+
+static void
+a_zero_that_fails_is_kept_and_tried_again (void **state)
+{
+  struct bench b;
+  uint64_t now;
+
+  (void) state;
+  start (&b);
+  zero (&b, 0, MIB, false);
+  zero (&b, 2 * MIB, MIB, true);
+  fake_store_fail_next (b.fake, STORE_ZERO, 2, -EIO);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), -EIO);
+  assert_int_equal (b.fake->content[2 * MIB], 0); /* others are done */
+  expect (&b, 0, MIB, 0, IOMAP_UNWRITTEN, MIB);
+  sent (&b);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), -EIO);
+  assert_int_equal (sent (&b), 1);
+
+  /* By itself, after a while. */
+  now = b.env.now (&b.env);
+  assert_true (b.fs->ops->deadline (b.fs) > now - NSEC_PER_SEC);
+  assert_true (b.fs->ops->deadline (b.fs) < now + 10 * NSEC_PER_SEC);
+  b.fs->ops->step (b.fs, now + 10 * NSEC_PER_SEC);
+  step (&b);
+  assert_int_equal (sent (&b), 1);
+  assert_int_equal (b.fake->content[0], 0);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_int_equal (sent (&b), 0);
+  bench_close (&b);
+}
+
+/* One that is to keep its space, where there is none, is punched. */
+static void
+no_space_to_keep (void **state)
+{
+  struct fake_record record;
+  struct bench b;
+
+  (void) state;
+  start (&b);
+  zero (&b, 0, MIB, false);
+  fake_store_fail_next (b.fake, STORE_ZERO, 1, -ENOSPC);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_true (fake_store_record (b.fake, 1, &record));
   assert_int_equal (record.op, STORE_TRIM);
-  fake_store_clear (b.fake); /* what is a hole need not be made one */
-  assert_int_equal (zero (&b, 2 * MIB, MIB, 0, true), 0);
-  assert_int_equal (zero (&b, 3 * MIB, MIB, STORE_MAY_TRIM, false), 0);
-  assert_false (fake_store_record (b.fake, 0, &record));
-  assert_int_equal (zero (&b, 3 * MIB, MIB + 1, 0, true), 0);
-  assert_true (fake_store_record (b.fake, 0, &record));
+  assert_int_equal (b.fake->content[0], 0);
   bench_close (&b);
 }
 
+/* When all fail, or the store is out of reach, not all are tried. */
 static void
-a_zero_that_fails_leaves_the_range_unknown (void **state)
+all_fail (void **state)
+{
+  struct bench b;
+  unsigned i;
+
+  (void) state;
+  start (&b);
+  for (i = 0; i < 100; i++)
+    zero (&b, i * 8192, 4096, true);
+  fake_store_fail_next (b.fake, STORE_TRIM, 1000, -EIO);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), -EIO);
+  assert_true (sent (&b) < 30);
+  fake_store_heal (b.fake);
+  fake_store_fail_next (b.fake, STORE_TRIM, 1000, -EHOSTDOWN);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), -EHOSTDOWN);
+  assert_true (sent (&b) <= 8);
+  fake_store_heal (b.fake);
+  b.fs->ops->retry (b.fs);
+  step (&b);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_int_equal (sent (&b), 100);
+  bench_close (&b);
+}
+
+/* A loss, or a flush that fails: again, what was done and what was under way. */
+static void
+lost (void **state)
 {
   struct bench b;
 
   (void) state;
-  bench_open (&b, 8 * MIB);
-  fake_store_set_status (b.fake, 0, 8 * MIB, STORE_DATA);
-  bench_start (&b);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, 8 * MIB);
-  fake_store_fail_next (b.fake, STORE_ZERO, 1, -ENOTSUP);
-  assert_int_equal (zero (&b, 0, MIB, STORE_FAST_ZERO, false), -ENOTSUP);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, 8 * MIB);
-  assert_int_equal (fake_store_status_count (b.fake), 2);
-  fake_store_fail_next (b.fake, STORE_TRIM, 1, -EIO);
-  assert_int_equal (zero (&b, 0, MIB, 0, true), -EIO);
-  fake_store_set_status (b.fake, 0, MIB / 2, STORE_HOLE);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, MIB / 2);
-  assert_int_equal (fake_store_status_count (b.fake), 3);
+  start (&b);
+  zero (&b, 0, MIB, true);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  zero (&b, 2 * MIB, MIB, true);
+  fake_store_hold (b.fake, STORE_TRIM);
+  b.fs->ops->settle (b.fs, 0, UINT64_MAX);
+  step (&b);
+  b.fs->ops->lost (b.fs, LOST_ALL);
+  fake_store_unhold (b.fake, STORE_TRIM);
+  fake_store_clear (b.fake);
+  step (&b);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_TRIM), 2 * MIB);
+  expect (&b, 0, MIB, 0, IOMAP_HOLE, MIB);
+
+  sent (&b);
+  fake_store_fail_next (b.fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (flush (&b), -EIO);
+  step (&b);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_TRIM), 2 * MIB);
+  assert_int_equal (flush (&b), 0);
+  b.fs->ops->lost (b.fs, LOST_ALL);
+  sent (&b);
+  step (&b);
+  assert_int_equal (sent (&b), 0);
   bench_close (&b);
 }
 
-/* The store has zeroed it, and says so to a reader who asks about another place,
- * but it is lost before the request is answered.
+/* Data that was taken before the zero is not mapped; nor while what was there may
+ * still be in memory.
  */
-static struct bench *asking;
-static const struct store_ops *ops_below;
-
 static void
-submit_and_ask (struct store *store, struct store_req **reqs, unsigned n)
+data_taken_before (void **state)
 {
-  if (reqs[0]->op == STORE_ZERO) {
-    fake_store_set_status (asking->fake, 0, MIB, STORE_HOLE);
-    expect (asking, 2 * MIB, 512, IOMAP_REPORT, IOMAP_MAPPED, 6 * MIB);
-    fake_store_set_status (asking->fake, 0, MIB, STORE_DATA);
+  struct iomap_range range = { .start = MIB, .end = 2 * MIB };
+  struct bench b;
+
+  (void) state;
+  start (&b);
+  b.fs->ops->take (b.fs);
+  assert_int_equal (b.fs->ops->zero (b.fs, &range, true), 0);
+  assert_int_equal (try_map (&b, MIB, 4096), -EAGAIN);
+  writeback (&b, 4 * MIB, 4096);
+  b.fs->ops->take (b.fs);
+  assert_int_equal (try_map (&b, MIB, 4096), -EAGAIN);
+  b.fs->ops->zero_end (b.fs, &range);
+  assert_int_equal (try_map (&b, MIB, 4096), -EAGAIN);
+  b.fs->ops->take (b.fs);
+  writeback (&b, MIB, 4096);
+  expect (&b, MIB + 4096, MIB, 0, IOMAP_UNWRITTEN, MIB - 4096);
+  bench_close (&b);
+}
+
+/* Data that goes there in a zero's place: the zero is not sent, unless that fails
+ * or is zeroed again; and nobody who waits for the zero has less than the data.
+ */
+static void
+data_in_its_place (void **state)
+{
+  struct bench b;
+
+  (void) state;
+  start (&b);
+  zero (&b, 0, MIB, false);
+  writeback (&b, 0, MIB);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_int_equal (sent (&b), 0);
+  assert_int_equal (flush (&b), 0);
+  expect (&b, 0, MIB, 0, IOMAP_MAPPED, MIB);
+
+  zero (&b, 0, MIB, false);
+  writeback_begin (&b, 0, MIB);
+  b.fs->ops->settle (b.fs, 0, UINT64_MAX);
+  step (&b);
+  assert_int_equal (b.fs->ops->settled (b.fs, 0, UINT64_MAX, UINT64_MAX),
+                    -EAGAIN);
+  run_done (b.fs, b.fs->ops, 0, MIB, -EIO);
+  step (&b);
+  assert_int_equal (sent (&b), 1);
+  assert_int_equal (flush (&b), 0);
+
+  writeback_begin (&b, 0, MIB);
+  zero (&b, 0, MIB / 2, false);
+  b.fs->ops->settle (b.fs, 0, UINT64_MAX);
+  step (&b);
+  assert_int_equal (sent (&b), 0); /* only after it */
+  run_done (b.fs, b.fs->ops, 0, MIB, 0);
+  step (&b);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_ZERO), MIB / 2);
+  bench_close (&b);
+}
+
+/* A direct write has what is pending beneath it done first. */
+static void
+direct_write (void **state)
+{
+  struct iomap iomap;
+  struct bench b;
+
+  (void) state;
+  start (&b);
+  zero (&b, 0, MIB, false);
+  assert_int_equal (
+    b.fs->ops->begin (b.fs, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, &iomap),
+    -EAGAIN);
+  assert_int_equal (settle_zeroes (&b, 4096, 8192), 0);
+  assert_int_equal (fake_store_bytes (b.fake, STORE_ZERO), 4096);
+  iomap =
+    expect (&b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+  b.fs->ops->end (b.fs, 4096, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, &iomap);
+  expect (&b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
+  b.fs->ops->lost (b.fs, LOST_ALL);
+  expect (&b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
+  bench_close (&b);
+}
+
+static int
+end_direct (struct bench *b, const struct iomap *iomap)
+{
+  return b->fs->ops->end (b->fs, iomap->offset, iomap->length, iomap->length,
+                          IOMAP_WRITE | IOMAP_DIRECT, iomap);
+}
+
+/* Memory has no copy of it.  So if the zero that it goes in the place of may be
+ * undone with it, that is done again, and then the write: after a flush that failed
+ * meanwhile, and after a loss of which nobody has told yet.
+ */
+static void
+direct_write_in_doubt (void **state)
+{
+  struct iomap iomap;
+  struct bench b;
+  unsigned i;
+
+  (void) state;
+  start (&b);
+  for (i = 0; i < 2; i++) {
+    zero (&b, 0, MIB, false);
+    assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+    iomap =
+      expect (&b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+    if (i == 0) {
+      fake_store_fail_next (b.fake, STORE_FLUSH, 1, -EIO);
+      assert_int_equal (flush (&b), -EIO);
+    }
+    else
+      fake_store_lose (b.fake, 0);
+    assert_int_equal (end_direct (&b, &iomap), -ESTALE);
+    b.fs->ops->lost (b.fs, LOST_ALL);
+    sent (&b);
+    assert_int_equal (settle_zeroes (&b, 4096, 8192), 0);
+    assert_int_equal (fake_store_bytes (b.fake, STORE_ZERO), MIB);
+    iomap =
+      expect (&b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+    assert_int_equal (end_direct (&b, &iomap), 0);
+    assert_int_equal (flush (&b), 0);
+    sent (&b);
   }
-  ops_below->submit (store, reqs, n);
-}
 
-static void
-a_hole_is_not_learned_while_it_is_zeroed (void **state)
-{
-  struct store_ops ops;
-  struct bench b;
-
-  (void) state;
-  bench_open (&b, 8 * MIB);
-  fake_store_set_status (b.fake, 0, 8 * MIB, STORE_DATA);
-  bench_start (&b);
-  asking = &b;
-  ops_below = b.fake->store.ops;
-  ops = *ops_below;
-  ops.submit = submit_and_ask;
-  b.fake->store.ops = &ops;
-  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EHOSTDOWN);
-  assert_int_equal (zero (&b, 0, MIB, 0, false), -EHOSTDOWN);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, 8 * MIB);
-  b.fake->store.ops = ops_below;
+  /* With no zero beneath it, it is the cache that knows. */
+  iomap =
+    expect (&b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+  fake_store_lose (b.fake, 0);
+  assert_int_equal (end_direct (&b, &iomap), 0);
   bench_close (&b);
 }
 
-/* The store may lose the first zero, which is then done again. */
 static void
-a_zero_that_fails_over_another_leaves_zeroes (void **state)
+count_ring (void *opaque)
 {
+  ++*(unsigned *) opaque;
+}
+
+/* The loop thread is woken for the first that will be old one day: whatever else it
+ * is at.
+ */
+static void
+rings_for_the_first (void **state)
+{
+  unsigned rings = 0;
+  struct bell bell = { .ring = count_ring, .opaque = &rings };
   struct bench b;
 
   (void) state;
-  bench_open (&b, 8 * MIB);
-  fake_store_set_status (b.fake, 0, 8 * MIB, STORE_DATA);
-  bench_start (&b);
-  expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, 8 * MIB);
-  assert_int_equal (zero (&b, 0, MIB, 0, false), 0);
-  fake_store_fail_next (b.fake, STORE_ZERO, 1, -EIO);
-  assert_int_equal (zero (&b, MIB / 2, MIB, 0, false), -EIO);
-  expect (&b, 0, 512, 0, IOMAP_UNWRITTEN, MIB);
+  start (&b);
+  b.fs->bell = &bell;
+  b.fs->ops->attach (b.fs, NSEC_PER_SEC);
+  zero (&b, 0, 4096, true);
+  assert_int_equal (rings, 1);
+  zero (&b, MIB, 4096, true);
+  assert_int_equal (rings, 1);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  rings = 0;
+  zero (&b, 2 * MIB, 4096, true); /* beside those that are done */
+  assert_int_equal (rings, 1);
+  step (&b);
+  zero (&b, 3 * MIB, 4096, true);
+  assert_int_equal (rings, 1);
+  b.fs->bell = NULL;
   bench_close (&b);
 }
 
-/* The fs's user knows of zeroes that the store may have lost. */
-struct known {
-  uint64_t start, end;
-};
-
-static bool
-is_known (void *opaque, uint64_t pos, uint64_t *length)
+static void
+count (void *opaque, uint64_t offset, uint64_t length)
 {
-  const struct known *known = opaque;
-  bool in = known->start <= pos && pos < known->end;
-  uint64_t left = (in                   ? known->end
-                   : pos < known->start ? known->start
-                                        : UINT64_MAX) -
-                  pos;
+  unsigned *n = opaque;
 
-  *length = left < *length ? left : *length;
-  return in;
+  (void) offset;
+  (void) length;
+  ++*n;
 }
 
+/* There is an end to what can be remembered; nothing is forgotten for it. */
 static void
-what_the_user_knows_to_be_zero_is_not_read (void **state)
+no_room (void **state)
 {
-  struct known known = { MIB / 4, MIB / 2 };
-  struct iomap zero, data;
+  struct iomap_range range;
   struct bench b;
+  uint64_t i, n;
+  unsigned unsaved = 0;
 
   (void) state;
-  bench_open (&b, MIB);
-  b.fake->store.geo.can_extents = false;
+  bench_open (&b, UINT64_C (1) << 40);
   bench_start (&b);
-  b.fs->zeroed = is_known;
-  b.fs->zeroed_opaque = &known;
-  expect (&b, 0, MIB, 0, IOMAP_MAPPED, MIB / 4);
-  expect (&b, 0, MIB, IOMAP_WRITE, IOMAP_MAPPED, MIB / 4);
-  expect (&b, 0, MIB, IOMAP_REPORT, IOMAP_MAPPED, MIB);
-  expect (&b, MIB / 4, MIB, IOMAP_WRITE, IOMAP_UNWRITTEN, MIB / 4);
-  zero = expect (&b, MIB / 4, MIB, 0, IOMAP_UNWRITTEN, MIB / 4);
-  data = expect (&b, MIB / 2, MIB, 0, IOMAP_MAPPED, MIB / 2);
-
-  /* It must still know, of all of it, when that is used. */
-  assert_true (valid (&b, &zero));
-  known.end -= 512;
-  assert_false (valid (&b, &zero));
-  assert_true (valid (&b, &data));
-
-  known = (struct known) { MIB / 2, MIB };
-  fs_note_zeroed (b.fs);
-  assert_false (valid (&b, &data));
-  expect (&b, MIB / 2, MIB, 0, IOMAP_UNWRITTEN, MIB / 2);
-  expect (&b, MIB / 2, MIB, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, MIB / 2);
+  for (n = 0;; n++) {
+    range = (struct iomap_range) { .start = n * 8192, .end = n * 8192 + 512 };
+    if (b.fs->ops->zero (b.fs, &range, true) < 0)
+      break;
+    b.fs->ops->zero_end (b.fs, &range);
+  }
+  assert_true (n > 10000 && n < 100000);
+  assert_int_equal (b.fs->ops->zero (b.fs, &range, false), -EAGAIN);
+  for (i = 0; i < n; i += n / 100)
+    expect (&b, i * 8192, 512, 0, IOMAP_UNWRITTEN, 512);
+  b.fs->ops->unsaved (b.fs, count, &unsaved);
+  assert_int_equal (unsaved, n);
+  assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
+  assert_int_equal (flush (&b), 0);
+  assert_int_equal (b.fs->ops->zero (b.fs, &range, false), 0);
+  b.fs->ops->zero_end (b.fs, &range);
   bench_close (&b);
 }
 
@@ -186,11 +432,18 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (zero_and_trim_are_remembered),
-    cmocka_unit_test (a_zero_that_fails_leaves_the_range_unknown),
-    cmocka_unit_test (a_hole_is_not_learned_while_it_is_zeroed),
-    cmocka_unit_test (a_zero_that_fails_over_another_leaves_zeroes),
-    cmocka_unit_test (what_the_user_knows_to_be_zero_is_not_read),
+    cmocka_unit_test (nothing_is_sent_before_it_is_wanted),
+    cmocka_unit_test (wanted_and_expired),
+    cmocka_unit_test (a_zero_that_fails_is_kept_and_tried_again),
+    cmocka_unit_test (no_space_to_keep),
+    cmocka_unit_test (all_fail),
+    cmocka_unit_test (lost),
+    cmocka_unit_test (data_taken_before),
+    cmocka_unit_test (data_in_its_place),
+    cmocka_unit_test (direct_write),
+    cmocka_unit_test (direct_write_in_doubt),
+    cmocka_unit_test (rings_for_the_first),
+    cmocka_unit_test (no_room),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

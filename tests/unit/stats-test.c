@@ -264,7 +264,7 @@ static void
 test_failures (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config) { .no_fast_zero = true });
+    fixture_start (&(struct fixture_config) { .no_zero = true });
   uint64_t size = f->config.disk_size;
 
   (void) state;

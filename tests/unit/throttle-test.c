@@ -159,11 +159,13 @@ test_max_chunk (void **state)
 {
   struct folios *folios = xcalloc (1, sizeof *folios);
   struct throttle *t = xcalloc (1, sizeof *t);
+  struct fs fs = { 0 };
   uint32_t chunk;
   uint64_t limit;
 
   (void) state;
   t->folios = folios;
+  t->fs = &fs;
   for (limit = 0; limit < 64 * MiB; limit = limit * 3 / 2 + PAGE) {
     throttle_init (t, limit, limit);
     balance_init (t, 0);

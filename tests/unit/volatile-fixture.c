@@ -63,7 +63,7 @@ flush_behind_loss (struct fixture *f, struct job *flush)
   job_start (f, 0, flush);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   UNTIL (fake_store_count (f->fake, STORE_ZERO) == 2 &&
-         !zeroes_to_redo (&f->mapping->zeroes));
+         atomic_load (&f->fs->unsaved) == atomic_load (&f->fs->unstable));
 }
 
 void
@@ -75,7 +75,7 @@ power_cut (struct fixture *f)
 void
 until_saved (struct fixture *f)
 {
-  UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
+  UNTIL (throttle_unsaved (&f->mapping->throttle) == 0);
 }
 
 void

@@ -14,36 +14,58 @@
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
-/* A write-back of the range is under way: the zero waits for it. */
+/* A write-back of the range is under way when it is zeroed: that waits for nothing.
+ * What becomes of the write concerns only what is left of it, and the store zeroes
+ * after it.
+ */
 static void
-test_during_writeback (void **state)
+during_writeback (int error, bool lost)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
-  struct job job = { .op = JOB_ZERO, .offset = PAGE, .count = 8 * PAGE };
 
-  (void) state;
   put (f, 0, 64 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &flush);
+  job_start (f, 1, &flush);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
-  job_start (f, 1, &job);
-  fixture_until_asleep (f, 2);
+  assert_int_equal (cache_zero (f->conn, 8 * PAGE, PAGE, 0), 0);
+  put (f, 4 * PAGE, PAGE, 2);
+  check_state (f);
+  expect_zero (f, PAGE, 3 * PAGE);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 0);
-  expect (f, 0, 64 * PAGE, 1);
+  if (error)
+    fake_store_fail_next (f->fake, STORE_WRITE, 1, error);
+  if (lost)
+    fake_store_lose (f->fake, 0);
   fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&job), 0);
-  assert_int_equal (job_join (&flush), 0);
+  assert_int_equal (job_join (&flush), error);
+  while (cache_flush (f->conn) < 0)
+    ;
+  assert_true (fake_store_count (f->fake, STORE_ZERO) > 0);
   expect (f, 0, PAGE, 1);
-  expect_zero (f, PAGE, 8 * PAGE);
+  expect_zero (f, PAGE, 3 * PAGE);
+  expect (f, 4 * PAGE, PAGE, 2);
+  expect_zero (f, 5 * PAGE, 4 * PAGE);
   expect (f, 9 * PAGE, 55 * PAGE, 1);
-  store_expect_zero (f, PAGE, 8 * PAGE);
-  flush_ok (f, 0);
+  store_expect (f, 0, PAGE, 1);
+  store_expect_zero (f, PAGE, 3 * PAGE);
+  store_expect (f, 4 * PAGE, PAGE, 2);
+  store_expect_zero (f, 5 * PAGE, 4 * PAGE);
+  store_expect (f, 9 * PAGE, 55 * PAGE, 1);
   check_flushed (f);
   fixture_stop (f);
 }
 
-/* While a zero is under way no write-back of its range begins, and a flush
+static void
+test_during_writeback (void **state)
+{
+  (void) state;
+  during_writeback (0, false);
+  during_writeback (-EIO, false);
+  during_writeback (0, true);
+}
+
+/* While the store is at a zero no write-back of its range begins, and a flush
  * waits; others go on.
  */
 static void
@@ -51,88 +73,205 @@ test_writeback_during_zero (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
-  struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
 
   (void) state;
+  assert_int_equal (cache_zero (f->conn, 1 * MiB, 0, 0), 0);
+  fake_store_hold (f->fake, STORE_ZERO);
+  mapping_kick (f->mapping);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
   put (f, 64 * PAGE, PAGE, 1);
   put (f, 2 * MiB, PAGE, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
   job_start (f, 1, &flush);
   UNTIL (fake_store_count (f->fake, STORE_WRITE) == 1);
   assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, 2 * MiB);
   assert_false (atomic_load (&flush.done));
   fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), 0);
   assert_int_equal (job_join (&flush), 0);
-  assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
-  expect_zero (f, 0, 1 * MiB);
-  expect (f, 2 * MiB, PAGE, 1);
+  expect_zero (f, 0, 64 * PAGE);
+  store_expect_zero (f, 0, 64 * PAGE);
+  store_expect (f, 64 * PAGE, PAGE, 1);
+  store_expect (f, 2 * MiB, PAGE, 1);
   fixture_stop (f);
 }
 
-/* A fill read the old data before the zero: it must not stay. */
+/* A flush has what is zeroed while it sends its data done, too, since it may be that
+ * which is zeroed; but all of it by one flush of the store.
+ */
 static void
-test_during_fill (void **state)
+test_zero_during_flush (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-  static uint8_t buf[64 * PAGE_SIZE];
-  struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
-  struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
-  struct gate gate = { 0 };
+  struct job flush = { .op = JOB_FLUSH };
 
   (void) state;
+  assert_int_equal (cache_zero (f->conn, 1 * MiB, 4 * MiB, 0), 0);
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  store_put (f, 2 * MiB, PAGE, 2);
+  assert_int_equal (cache_zero (f->conn, PAGE, 2 * MiB, 0), 0);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&flush), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
+  store_expect_zero (f, 2 * MiB, PAGE);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+/* A read of the old data is under way, through the cache, past it, or for a part
+ * of a block that is written: the zero does not wait for it, and what it brings is
+ * not used.
+ */
+static void
+during_read (enum cache_mode mode)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .mode = mode, .small_folios = true });
+  static uint8_t buf[64 * PAGE_SIZE];
+  static const uint8_t zeroes[sizeof buf];
+  struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
+
   store_put (f, 0, 1 * MiB, 1);
-  read.gate = &gate;
   fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &read);
+  job_start (f, 1, &read);
   fake_store_wait_held (f->fake, STORE_READ, 1);
-  /* The store does the zero while the read is under way; the rest of it waits
-   * for the folios.
-   */
-  job_start (f, 1, &job);
-  UNTIL (fake_store_count (f->fake, STORE_ZERO) == 1);
-  fixture_until_asleep (f, 2);
-  assert_false (atomic_load (&job.done));
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   store_put (f, 0, 1 * MiB, 1); /* as if the read had come first */
   fake_store_unhold (f->fake, STORE_READ);
-  gate_await (&gate);
-  assert_int_equal (job_join (&job), 0);
-  expect_zero (f, 0, 1 * MiB);
-  gate_open (f, &gate);
   assert_int_equal (job_join (&read), 0);
-  expect_zero (f, 0, 1 * MiB);
+  assert_memory_equal (buf, zeroes, sizeof buf);
+  expect_zero (f, 0, 64 * PAGE);
+  expect (f, 64 * PAGE, PAGE, 1);
   check_state (f);
   fixture_stop (f);
 }
 
-/* A write into a hole that is zeroed at the same time: one or the other. */
 static void
-test_write_during_zero (void **state)
+test_during_read (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-  struct job job = { .op = JOB_ZERO, .offset = 0, .count = 1 * MiB };
+  (void) state;
+  during_read (CACHE_WRITEBACK);
+  during_read (CACHE_NONE);
+}
+
+static void
+test_during_part (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .min_io = 4096 });
+  uint8_t buf[100];
+  struct job part = {
+    .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .offset = 1000
+  };
 
   (void) state;
   store_put (f, 0, 1 * MiB, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  put (f, 100, 1000, 2);
-  put (f, 2 * MiB, PAGE, 2);
-  expect (f, 100, 1000, 2);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), 0);
-  put (f, 500 * KiB + 7, 100, 3);
-  expect_zero (f, 0, 500 * KiB + 7);
-  expect (f, 500 * KiB + 7, 100, 3);
-  expect_zero (f, 500 * KiB + 107, 1000);
-  expect (f, 2 * MiB, PAGE, 2);
+  fill_pattern (buf, sizeof buf, 1000, 2);
+  fake_store_hold (f->fake, STORE_READ);
+  job_start (f, 1, &part);
+  fake_store_wait_held (f->fake, STORE_READ, 1);
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  expect_zero (f, PAGE, 63 * PAGE);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&part), 0);
+  expect_zero (f, 0, 1000);
+  expect (f, 1000, 100, 2);
+  expect_zero (f, 1100, 63 * PAGE);
   flush_ok (f, 0);
-  store_expect_zero (f, 0, 500 * KiB + 7);
-  store_expect (f, 500 * KiB + 7, 100, 3);
-  store_expect_zero (f, 500 * KiB + 107, 1000);
+  store_expect_zero (f, 0, 1000);
+  store_expect (f, 1000, 100, 2);
+  store_expect_zero (f, 1100, 63 * PAGE);
+  fixture_stop (f);
+}
+
+/* A format that knows of no zeroes under way. */
+static int
+zero_at_once (struct fs *fs, struct iomap_range *range, bool keep)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+  int r = f->raw_ops->zero (fs, range, keep);
+
+  if (r == 0)
+    f->raw_ops->zero_end (fs, range);
+  return r;
+}
+
+/* There a zero waits for write-back, and a direct write that comes then for the
+ * zero.
+ */
+static void
+test_held_range (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
+  static uint8_t buf[64 * KiB];
+  struct job flush = { .op = JOB_FLUSH };
+  struct job zero = { .op = JOB_ZERO, .count = sizeof buf };
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+
+  (void) state;
+  f->ops.zero = zero_at_once;
+  f->ops.zero_end = NULL;
+  put (f, 0, 4 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start (f, 2, &zero);
+  fixture_until_asleep (f, 2);
+  fill_pattern (buf, sizeof buf, 0, 2);
+  job_start (f, 3, &write);
+  fixture_until_asleep (f, 3);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&flush), 0);
+  assert_int_equal (job_join (&zero), 0);
+  assert_int_equal (job_join (&write), 0);
+  expect (f, 0, sizeof buf, 2);
+  store_expect (f, 0, sizeof buf, 2);
+  fixture_stop (f);
+}
+
+/* It is zeroed between the copying of a part of a block and its being taken. */
+static struct fixture *copying;
+
+static size_t
+copy_then_nothing (struct mapping *mapping, void *dst, const void *src,
+                   size_t n)
+{
+  (void) mapping;
+  if (src)
+    memcpy (dst, src, n);
+  else
+    memset (dst, 0, n);
+  return n;
+}
+
+static size_t
+copy_then_zero (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  (void) mapping;
+  if (src) {
+    memcpy (dst, src, n);
+    copying->mapping->hooks.copy_in = copy_then_nothing;
+    assert_int_equal (cache_zero (copying->conn, 64 * PAGE, 0, 0), 0);
+  }
+  return n;
+}
+
+static void
+test_zero_before_taken (void **state)
+{
+  struct fixture *f = copying = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  store_put (f, 0, 1 * MiB, 1);
+  expect (f, 0, 64 * PAGE, 1);
+  f->mapping->hooks.copy_in = copy_then_zero;
+  put (f, 1000, 100, 2);
+  expect_zero (f, 0, 1000);
+  expect (f, 1000, 100, 2);
+  expect_zero (f, 1100, 63 * PAGE);
+  check_state (f);
   fixture_stop (f);
 }
 
@@ -219,54 +358,52 @@ test_hammer (void **state)
   fixture_stop (f);
 }
 
-static bool
-was_refused (struct fixture *f)
-{
-  struct ranges *ranges = &f->mapping->folios.ranges;
-  bool refused;
+/* Readers of a store that takes its time make progress however much is zeroed
+ * around them: what is zeroed elsewhere makes no mapping of theirs stale.
+ */
+struct storm {
+  struct fixture *f;
+  struct rng rng;
+  _Atomic bool over;
+  uint64_t zeroes;
+};
 
-  pthread_mutex_lock (&ranges->lock);
-  refused = ranges->refused;
-  pthread_mutex_unlock (&ranges->lock);
-  return refused;
+static void *
+storm (void *arg)
+{
+  struct storm *s = arg;
+  uint64_t page;
+
+  while (!atomic_load (&s->over)) {
+    page = 1 + 2 * rng_below (&s->rng, 512);
+    assert_int_equal (
+      cache_zero (s->f->conns[1], PAGE, page * PAGE, CACHE_MAY_TRIM), 0);
+    s->zeroes++;
+  }
+  return NULL;
 }
 
-/* Write-back that a zero keeps out does not change the mapping of what has been
- * zeroed.
- */
 static void
-test_mapping_of_refused (void **state)
+test_storm (void **state)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .small_folios = true });
-  char byte = 1;
-  struct job part = {
-    .op = JOB_WRITE, .buf = &byte, .count = 1, .offset = 100
-  };
-  struct job zeroes = { .op = JOB_ZERO, .count = 16 * PAGE };
-  struct job flush = { .op = JOB_FLUSH };
-  struct iomap iomap;
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .small_folios = true, .cache_size = 1 * MiB });
+  struct storm s = { .f = f, .rng = test_rng ("storm") };
+  pthread_t thread;
+  uint64_t page;
+  unsigned i;
 
   (void) state;
-  put (f, 8 * PAGE, PAGE, 1);
-  /* The part's folio is locked until its block is read, which holds up the
-   * zero when the store is through with it.
-   */
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &part);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
-  job_start (f, 2, &zeroes);
-  fixture_until_asleep (f, 2);
-  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
-  job_start (f, 3, &flush);
-  UNTIL (was_refused (f));
-  assert_int_equal (f->fs->ops->begin (f->fs, 8 * PAGE, PAGE, 0, &iomap), 0);
-  assert_int_equal (iomap.type, IOMAP_UNWRITTEN);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&part), 0);
-  assert_int_equal (job_join (&zeroes), 0);
-  assert_int_equal (job_join (&flush), 0);
-  expect_zero (f, 8 * PAGE, PAGE);
+  store_put (f, 0, 8 * MiB, 1);
+  fake_store_latency (f->fake, STORE_READ, NSEC_PER_MSEC, false);
+  assert_int_equal (pthread_create (&thread, NULL, storm, &s), 0);
+  for (i = 0; i < 200; i++) {
+    page = 2 * (i * 7 % 512);
+    expect (f, page * PAGE, PAGE, 1);
+  }
+  atomic_store (&s.over, true);
+  pthread_join (thread, NULL);
+  assert_true (s.zeroes > 0);
   fixture_stop (f);
 }
 
@@ -276,9 +413,12 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_during_writeback),
     cmocka_unit_test (test_writeback_during_zero),
-    cmocka_unit_test (test_during_fill),
-    cmocka_unit_test (test_write_during_zero),
-    cmocka_unit_test (test_mapping_of_refused),
+    cmocka_unit_test (test_during_read),
+    cmocka_unit_test (test_during_part),
+    cmocka_unit_test (test_held_range),
+    cmocka_unit_test (test_zero_during_flush),
+    cmocka_unit_test (test_zero_before_taken),
+    cmocka_unit_test (test_storm),
     cmocka_unit_test (test_hammer),
   };
 

@@ -90,12 +90,14 @@ test_small (void **state)
   fixture_stop (f);
 }
 
-/* Zeroing a huge disk takes one request and no memory. */
+/* Zeroing a huge disk takes no request before the flush, one then, and no memory. */
 static void
 test_cost (void **state)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .disk_size = 1 * TiB });
+  const struct arena *arena = f->mapping->folios.arena;
+  uint64_t offset;
   uint32_t nr_free;
 
   (void) state;
@@ -103,19 +105,21 @@ test_cost (void **state)
   put (f, 1 * TiB - PAGE, PAGE, 1);
   expect (f, 1 * MiB, 1 * MiB, 1);
   fake_store_clear (f->fake);
-  zero (f, 0, 1 * TiB, CACHE_MAY_TRIM);
-  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
+  for (offset = 0; offset < 1 * TiB; offset += 32 * MiB)
+    zero (f, offset, 32 * MiB, CACHE_MAY_TRIM);
+  assert_int_equal (fake_store_count (f->fake, STORE_TRIM), 0);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 0);
-  nr_free = atomic_load (&f->mapping->folios.arena->nr_free);
-  assert_int_equal (nr_free, f->mapping->folios.arena->nr_pages);
+  nr_free = atomic_load (&arena->nr_free);
+  assert_int_equal (nr_free, arena->nr_pages);
   expect_zero (f, 1 * MiB, 1 * MiB);
   expect_zero (f, 1 * TiB - PAGE, PAGE);
-  assert_int_equal (atomic_load (&f->mapping->folios.arena->nr_free), nr_free);
+  assert_int_equal (atomic_load (&arena->nr_free), nr_free);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
   assert_int_equal (cache_trim (f->conn, 1 * TiB - 1, 1, 0), 0);
   flush_ok (f, 0);
   assert_true (fake_store_count (f->fake, STORE_WRITE) <= 1);
-  assert_true (fake_store_count (f->fake, STORE_TRIM) <= 1);
+  /* The store is sent no more than a part at a time. */
+  assert_true (fake_store_count (f->fake, STORE_TRIM) <= 16384 + 1);
   fixture_stop (f);
 }
 
@@ -123,74 +127,111 @@ static void
 test_fast_zero (void **state)
 {
   struct fixture *f =
-    fixture_start (&(struct fixture_config) { .no_fast_zero = true });
+    fixture_start (&(struct fixture_config) { .no_zero = true });
 
   (void) state;
   put (f, 0, PAGE, 1);
   assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
   expect (f, 0, PAGE, 1);
-  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 0);
   zero (f, 0, PAGE, 0);
   expect_zero (f, 0, PAGE);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 0);
   fixture_stop (f);
 
-  /* One that turns out to be slow all the same. */
-  f = fixture_start (&(struct fixture_config) { 0 });
+  /* It takes no time, whatever the store says of its own. */
+  f = fixture_start (&(struct fixture_config) { .no_fast_zero = true });
   put (f, 0, PAGE, 1);
-  fake_store_fail_next (f->fake, STORE_ZERO, 1, -ENOTSUP);
-  assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
-  expect (f, 0, PAGE, 1);
   zero (f, 0, PAGE, CACHE_FAST_ZERO);
-  assert_int_equal (nth_request (f, STORE_ZERO, 1).flags & STORE_FAST_ZERO,
-                    STORE_FAST_ZERO);
   expect_zero (f, 0, PAGE);
+  flush_ok (f, 0);
+  assert_int_equal (nth_request (f, STORE_ZERO, 0).flags, 0);
   fixture_stop (f);
 }
 
-/* One that turns out to be slow when a part of it is done: the cache says what
- * the store says, but for what is dirty.
- */
+/* What a store has to write counts by bytes, and waits for room like data. */
 static void
-test_half_fast_zero (void **state)
+test_written_zeroes_are_paced (void **state)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-  uint8_t zeroes[PAGE] = { 0 };
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .no_zero = true, .dirty_limit = 1 * MiB });
+  struct job job = { .op = JOB_ZERO, .count = 8 * MiB };
 
   (void) state;
-  put (f, 0, 4 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_ZERO);
+  job_start (f, 1, &job);
+  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  fixture_until_asleep (f, 1);
+  assert_true (atomic_load (&f->fs->unsaved) <= 1 * MiB / PAGE);
+  assert_true (atomic_load (&f->fs->unsaved) > 1 * MiB / PAGE / 2);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  assert_int_equal (job_join (&job), 0);
   flush_ok (f, 0);
-  check_flushed (f);
-  put (f, PAGE, PAGE, 2);
-  fake_store_fail_next (f->fake, STORE_ZERO, 1, -ENOTSUP);
-  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, CACHE_FAST_ZERO),
-                    -ENOTSUP);
-  fake_store_poke (f->fake, 0, zeroes, PAGE);
-  fake_store_poke (f->fake, PAGE, zeroes, PAGE);
-  expect_zero (f, 0, PAGE);
-  expect (f, PAGE, PAGE, 2);
-  expect (f, 2 * PAGE, 2 * PAGE, 1);
-  check_state (f);
-  flush_ok (f, 0);
-  store_expect (f, PAGE, PAGE, 2);
+  assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), 8 * MiB);
   fixture_stop (f);
 }
 
-/* It fails: what was dirty is still there. */
+/* Too many for the limit: the client waits until some are done and flushed. */
+static void
+test_room (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 64 * KiB });
+  unsigned i;
+
+  (void) state;
+  store_put (f, 0, 16 * MiB, 1);
+  for (i = 0; i < 100; i++) {
+    zero (f, i * 2 * PAGE, PAGE, 0);
+    assert_true (atomic_load (&f->fs->unsaved) <= 64 * KiB / PAGE);
+  }
+  assert_true (fake_store_count (f->fake, STORE_FLUSH) >= 5);
+  flush_ok (f, 0);
+  for (i = 0; i < 100; i++)
+    store_expect_zero (f, i * 2 * PAGE, PAGE);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 100);
+  fixture_stop (f);
+}
+
+/* They are written back by themselves, and counted until then. */
+static void
+test_unsaved (void **state)
+{
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+
+  (void) state;
+  zero (f, 0, 1 * MiB, 0);
+  assert_true (mapping_work_left (f->mapping) > 0);
+  mapping_kick (f->mapping);
+  UNTIL (fake_store_count (f->fake, STORE_ZERO) == 1);
+  flush_ok (f, 0);
+  assert_int_equal (mapping_work_left (f->mapping), 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 1);
+  zero (f, 0, 1 * MiB, 0);
+  assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
+  assert_int_equal (mapping_work_left (f->mapping), 0);
+  fixture_stop (f);
+}
+
+/* The store fails: the client has its answer, and flushes fail until it is done. */
 static void
 test_failure (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
 
   (void) state;
-  put (f, 0, 64 * PAGE, 1);
-  fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
-  fake_store_fail_next (f->fake, STORE_TRIM, 1, -ENOSPC);
-  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), -EIO);
-  assert_int_equal (cache_trim (f->conn, 64 * PAGE, 0, 0), -ENOSPC);
-  expect (f, 0, 64 * PAGE, 1);
+  store_put (f, 0, 1 * MiB, 1);
+  put (f, 0, 64 * PAGE, 2);
+  fake_store_fail_next (f->fake, STORE_ZERO, 3, -EIO);
+  assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
+  assert_int_equal (cache_flush (f->conns[0]), -EIO);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  expect_zero (f, 0, 64 * PAGE);
   check_state (f);
-  flush_ok (f, 0);
-  store_expect (f, 0, 64 * PAGE, 1);
+  while (cache_flush (f->conn) < 0)
+    ;
+  store_expect_zero (f, 0, 64 * PAGE);
+  assert_int_equal (fixture_logged (f, "zeroing bytes 0 to 262144 failed"), 1);
+  assert_int_equal (fixture_logged (f, "zeroing works again"), 1);
   fixture_stop (f);
 }
 
@@ -250,56 +291,11 @@ test_missing_blocks (void **state)
   fixture_stop (f);
 }
 
-/* --- the list of those that are not flushed --- */
-
-/* Is the page on it, and for how many pages on is that so? */
-static void
-expect_listed (struct fixture *f, uint64_t page, bool listed, uint64_t pages)
-{
-  uint64_t length = 64 * PAGE;
-
-  assert_int_equal (zeroes_at (&f->mapping->zeroes, page * PAGE, &length),
-                    listed);
-  assert_int_equal (length, pages * PAGE);
-}
-
-static void
-test_listed (void **state)
-{
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-  struct job job = { .op = JOB_ZERO, .count = PAGE, .offset = 30 * PAGE };
-
-  (void) state;
-  expect_listed (f, 0, false, 64);
-  zero (f, 8 * PAGE, 4 * PAGE, 0);
-  zero (f, 12 * PAGE, PAGE, 0);
-  zero (f, 20 * PAGE, 4 * PAGE, CACHE_MAY_TRIM);
-  zero (f, 22 * PAGE, 4 * PAGE, 0);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
-  expect_listed (f, 0, false, 8);
-  expect_listed (f, 8, true, 5);
-  expect_listed (f, 12, true, 1);
-  expect_listed (f, 13, false, 7);
-  expect_listed (f, 22, true, 4);
-  expect_listed (f, 26, false, 64);
-  flush_ok (f, 0);
-  expect_listed (f, 0, false, 64);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), 0);
-  expect_listed (f, 0, false, 30);
-  expect_listed (f, 30, true, 1);
-  zero (f, 30 * PAGE, PAGE, CACHE_FUA);
-  expect_listed (f, 30, false, 64);
-  fixture_stop (f);
-}
-
-/* A mapping given out before it was, of what was unknown then and learned to be
- * zero since, does not hold: the store may go back to what was there.
+/* A mapping given out before, of what was unknown then and learned to be zero since,
+ * does not hold: the store may go back to what was there.
  */
 static void
-test_listed_over_learned (void **state)
+test_over_learned (void **state)
 {
   struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct iomap iomap;
@@ -325,12 +321,13 @@ main (void)
     cmocka_unit_test (test_small),
     cmocka_unit_test (test_cost),
     cmocka_unit_test (test_fast_zero),
-    cmocka_unit_test (test_half_fast_zero),
+    cmocka_unit_test (test_written_zeroes_are_paced),
+    cmocka_unit_test (test_room),
+    cmocka_unit_test (test_unsaved),
     cmocka_unit_test (test_failure),
     cmocka_unit_test (test_fua),
     cmocka_unit_test (test_flush_after_zero),
-    cmocka_unit_test (test_listed),
-    cmocka_unit_test (test_listed_over_learned),
+    cmocka_unit_test (test_over_learned),
     cmocka_unit_test (test_missing_blocks),
   };
 

@@ -1,0 +1,295 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * raw: sending zeroes and trims to the store, from the loop thread, in steps: what
+ * somebody waits for, and what has become old.
+ *
+ * What the store fails to do is tried again after a while, that doubles, and
+ * whenever somebody waits for it; all that is wanted has failed when so many have
+ * failed in a row, or the store is out of reach.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "fs/raw/raw-impl.h"
+
+/* Bytes of one request: where it costs the same however many, if there is nothing to be
+ * freed, for which a file is locked against all else; and where all of them are written.
+ */
+#define MAX_CHEAP (UINT64_C (64) << 20)
+#define MAX_WRITTEN (UINT64_C (8) << 20)
+
+/* ns */
+#define BACKOFF_MIN (100 * NSEC_PER_MSEC)
+#define BACKOFF_MAX (10 * NSEC_PER_SEC)
+
+#define ALL_FAILING 16
+
+static void
+send_done (struct store_req *req, int error)
+{
+  struct raw_send *send = (struct raw_send *) req; /* its first member */
+  struct raw *raw = send->raw;
+  struct raw_zeroes *z = &raw->zeroes;
+
+  pthread_mutex_lock (&z->lock);
+  send->error = error;
+  send->next = NULL;
+  *z->finished_tail = send;
+  z->finished_tail = &send->next;
+  pthread_mutex_unlock (&z->lock);
+  fs_ring (&raw->fs);
+}
+
+/* ------------------------------ below this line: the lock is held ---------- */
+
+static void
+note_failure (struct raw *raw, const struct raw_send *send, uint64_t now)
+{
+  struct raw_zeroes *z = &raw->zeroes;
+  uint64_t twice = z->backoff * 2;
+
+  if (!z->logged)
+    env_log (raw->fs.store->env, LOG_ERROR,
+             "zeroing bytes %" PRIu64 " to %" PRIu64
+             " failed, it will be tried again: %s",
+             send->req.offset, send->req.offset + send->req.length,
+             strerror (-send->error));
+  z->logged = true;
+  if (now >= z->retry_at) {
+    z->backoff = twice < BACKOFF_MIN   ? BACKOFF_MIN
+                 : twice > BACKOFF_MAX ? BACKOFF_MAX
+                                       : twice;
+    z->retry_at = now + z->backoff;
+  }
+  if (++z->failed_in_row >= ALL_FAILING || send->error == -EHOSTDOWN ||
+      send->error == -ESHUTDOWN)
+    pending_fail (&z->pending, send->error);
+}
+
+static void
+note_success (struct raw *raw, const struct raw_send *send)
+{
+  const struct store_geometry *geo = &raw->fs.store->geo;
+  struct raw_zeroes *z = &raw->zeroes;
+  bool hole = !send->keep && geo->can_trim && geo->can_extents;
+
+  extents_set (raw->extents, send->req.offset, send->req.length,
+               hole ? IOMAP_HOLE : IOMAP_UNWRITTEN);
+  atomic_store (&raw->fs.unflushed, true);
+  z->failed_in_row = 0;
+  if (!TAILQ_EMPTY (&z->pending.failed))
+    return;
+  z->backoff = 0;
+  z->retry_at = 0;
+  if (z->logged) {
+    z->logged = false;
+    env_log (raw->fs.store->env, LOG_ERROR, "zeroing works again");
+  }
+}
+
+static void
+finish (struct raw *raw, struct raw_send *send, uint64_t now)
+{
+  struct raw_zeroes *z = &raw->zeroes;
+  uint64_t start = send->req.offset, end = start + send->req.length;
+
+  /* A loss, or a flush that failed, since it was sent: it may be undone. */
+  if (send->error == 0 && send->doubts != z->pending.doubts)
+    send->error = -EAGAIN;
+  pending_sent (&z->pending, start, end, send->keep, send->error);
+  if (send->error == 0)
+    note_success (raw, send);
+  else if (send->error != -EAGAIN && !(send->error == -ENOSPC && send->keep))
+    note_failure (raw, send, now);
+  send->next = z->idle;
+  z->idle = send;
+  z->in_flight--;
+}
+
+static bool
+reap (struct raw *raw, uint64_t now)
+{
+  struct raw_zeroes *z = &raw->zeroes;
+  struct raw_send *send;
+  bool any = z->finished != NULL;
+
+  while ((send = z->finished) != NULL) {
+    z->finished = send->next;
+    finish (raw, send, now);
+  }
+  z->finished_tail = &z->finished;
+  return any;
+}
+
+static uint64_t
+when_expired (const struct raw_zeroes *z, uint64_t since)
+{
+  return since < UINT64_MAX - z->expire ? since + z->expire : UINT64_MAX;
+}
+
+/* What is old enough, or was to be tried again, is wanted. */
+static void
+see_clock (struct raw_zeroes *z, uint64_t now)
+{
+  struct pending *p = &z->pending;
+
+  if (!TAILQ_EMPTY (&p->failed) && now >= z->retry_at) {
+    z->failed_in_row = 0;
+    pending_retry (p);
+  }
+  if (when_expired (z, pending_since (p)) <= now)
+    pending_want_all (p);
+}
+
+/* Prepare to send the next.  NULL: there is none, or enough are in flight. */
+static struct raw_send *
+next_send (struct raw *raw)
+{
+  struct raw_zeroes *z = &raw->zeroes;
+  struct raw_send *send = z->idle;
+  uint64_t start, end, most = raw->fs.can_fast_zero ? MAX_CHEAP : MAX_WRITTEN;
+
+  if (send == NULL ||
+      !pending_next (&z->pending, most, &start, &end, &send->keep))
+    return NULL;
+  z->idle = send->next;
+  z->in_flight++;
+  send->doubts = z->pending.doubts;
+  send->req = (struct store_req) {
+    .op = send->keep ? STORE_ZERO : STORE_TRIM,
+    .offset = start,
+    .length = end - start,
+    .done = send_done,
+  };
+  return send;
+}
+
+/* -------------------- above this line: the lock is held -------------------- */
+
+bool
+raw_step (struct fs *fs, uint64_t now)
+{
+  struct raw *raw = raw_of (fs);
+  struct raw_zeroes *z = &raw->zeroes;
+  struct store_req *reqs[RAW_SENDS];
+  struct raw_send *send;
+  unsigned n = 0;
+  bool any;
+
+  pthread_mutex_lock (&z->lock);
+  any = reap (raw, now);
+  see_clock (z, now);
+  while ((send = next_send (raw)) != NULL)
+    reqs[n++] = &send->req;
+  z->armed = pending_since (&z->pending) != UINT64_MAX;
+  raw_zeroes_changed (raw);
+  pthread_mutex_unlock (&z->lock);
+  if (any) {
+    atomic_fetch_add (&fs->changes, 1);
+    fs->store->env->wake (fs->store->env, &fs->changes);
+  }
+  if (n > 0)
+    fs->store->ops->submit (fs->store, reqs, n);
+  return any;
+}
+
+uint64_t
+raw_deadline (struct fs *fs)
+{
+  struct raw_zeroes *z = &raw_of (fs)->zeroes;
+  uint64_t when;
+
+  pthread_mutex_lock (&z->lock);
+  when = when_expired (z, pending_since (&z->pending));
+  if (!TAILQ_EMPTY (&z->pending.failed) && z->retry_at < when)
+    when = z->retry_at;
+  pthread_mutex_unlock (&z->lock);
+  return when;
+}
+
+bool
+raw_idle (struct fs *fs)
+{
+  struct raw_zeroes *z = &raw_of (fs)->zeroes;
+  bool idle;
+
+  pthread_mutex_lock (&z->lock);
+  idle = z->in_flight == 0;
+  pthread_mutex_unlock (&z->lock);
+  return idle;
+}
+
+int
+raw_attach (struct fs *fs, uint64_t expire)
+{
+  raw_of (fs)->zeroes.expire = expire;
+  raw_of (fs)->zeroes.losses = store_losses (fs->store);
+  return 0;
+}
+
+void
+raw_lost (struct fs *fs, uint64_t losses)
+{
+  struct raw *raw = raw_of (fs);
+
+  (void) losses;
+  pthread_mutex_lock (&raw->zeroes.lock);
+  raw->zeroes.losses = store_losses (fs->store);
+  pending_lost (&raw->zeroes.pending);
+  raw_zeroes_changed (raw);
+  pthread_mutex_unlock (&raw->zeroes.lock);
+}
+
+void
+raw_retry (struct fs *fs)
+{
+  struct raw_zeroes *z = &raw_of (fs)->zeroes;
+
+  pthread_mutex_lock (&z->lock);
+  z->retry_at = z->backoff = 0;
+  z->failed_in_row = 0;
+  pending_retry (&z->pending);
+  pthread_mutex_unlock (&z->lock);
+}
+
+static void
+flush_done (struct store_req *req, int error)
+{
+  struct raw_flush *flush = (struct raw_flush *) req; /* its first member */
+  struct raw *raw = flush->raw;
+  struct raw_zeroes *z = &raw->zeroes;
+
+  pthread_mutex_lock (&z->lock);
+  /* After a loss it proves nothing, and all is pending again, or will be. */
+  if (error == 0 && store_losses (raw->fs.store) != z->losses)
+    pending_lost (&z->pending);
+  else
+    pending_flush_end (&z->pending, error);
+  /* What data had gone over may leave memory now. */
+  atomic_fetch_add (&z->cookie, 1);
+  raw_zeroes_changed (raw);
+  pthread_mutex_unlock (&z->lock);
+  flush->caller->done (flush->caller, error);
+}
+
+void
+raw_flush (struct fs *fs, struct store_req *req)
+{
+  struct raw *raw = raw_of (fs);
+  struct raw_flush *flush = &raw->zeroes.flush;
+
+  *flush = (struct raw_flush) {
+    .req = { .op = STORE_FLUSH, .done = flush_done },
+    .raw = raw,
+    .caller = req,
+  };
+  req = &flush->req;
+  pthread_mutex_lock (&raw->zeroes.lock);
+  pending_flush_begin (&raw->zeroes.pending);
+  pthread_mutex_unlock (&raw->zeroes.lock);
+  fs->store->ops->submit (fs->store, &req, 1);
+}

@@ -1,0 +1,132 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Zeroes, when there is no room to tell more of their parts apart.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/raw/raw-impl.h"
+#include "cache-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+/* There is room for so many zeroes, and two parts more. */
+static struct fixture *
+start_with_room (size_t max, const struct fixture_config *config)
+{
+  struct fixture *f = fixture_start (config);
+  struct pending *p = &((struct raw *) f->fs)->zeroes.pending;
+  size_t i;
+
+  p->max = max;
+  TAILQ_INIT (&p->unused);
+  for (i = 0; i < max + 2; i++)
+    TAILQ_INSERT_TAIL (&p->unused, &p->nodes[i], entry);
+  return f;
+}
+
+/* Data over a zero takes all the room, which only a flush of the store gives back:
+ * one that has to send more data first does not wait for that for ever.
+ */
+static void
+test_flush_makes_room (void **state)
+{
+  struct fixture *f = start_with_room (8, &(struct fixture_config) { 0 });
+  unsigned i;
+
+  (void) state;
+  store_put (f, 0, 2 * MiB, 9);
+  assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
+  for (i = 0; i < 32; i++)
+    put (f, i * 4 * PAGE, PAGE, 1);
+  flush_ok (f, 0);
+  for (i = 0; i < 32; i++) {
+    store_expect (f, i * 4 * PAGE, PAGE, 1);
+    store_expect_zero (f, (i * 4 + 1) * PAGE, 3 * PAGE);
+  }
+  check_flushed (f);
+  fixture_stop (f);
+}
+
+/* What takes the room can't be done, or not flushed: then nor can what needs some be
+ * written, for as long as that lasts.
+ */
+static void
+while_it_fails (enum store_op op)
+{
+  struct fixture *f = start_with_room (8, &(struct fixture_config) { 0 });
+  unsigned i;
+
+  store_put (f, 0, 2 * MiB, 9);
+  assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
+  fake_store_fail_next (f->fake, op, UINT32_MAX, -EIO);
+  for (i = 0; i < 32; i++)
+    put (f, i * 4 * PAGE, PAGE, 1);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (cache_flush (f->conns[1]), -EIO);
+  fake_store_heal (f->fake);
+  while (cache_flush (f->conn) < 0)
+    ;
+  for (i = 0; i < 32; i++) {
+    store_expect (f, i * 4 * PAGE, PAGE, 1);
+    store_expect_zero (f, (i * 4 + 1) * PAGE, 3 * PAGE);
+  }
+  fixture_stop (f);
+}
+
+static void
+test_failing (void **state)
+{
+  (void) state;
+  while_it_fails (STORE_ZERO);
+  while_it_fails (STORE_FLUSH);
+}
+
+/* The same, written through. */
+static void
+test_written_through (void **state)
+{
+  struct fixture *f = start_with_room (
+    8, &(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
+  unsigned i;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
+  for (i = 0; i < 32; i++)
+    put (f, i * 4 * PAGE, PAGE, 1);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
+/* And past the cache. */
+static void
+test_direct (void **state)
+{
+  struct fixture *f =
+    start_with_room (8, &(struct fixture_config) { .mode = CACHE_NONE });
+  unsigned i;
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
+  for (i = 0; i < 32; i++)
+    put (f, i * 4 * PAGE, PAGE, 1);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_flush_makes_room),
+    cmocka_unit_test (test_failing),
+    cmocka_unit_test (test_written_through),
+    cmocka_unit_test (test_direct),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
