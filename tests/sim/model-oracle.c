@@ -25,6 +25,7 @@ struct oracle {
   uint64_t moment;
   uint64_t flush_begun; /* of those that succeeded, the latest */
   uint32_t next_id;
+  bool forgetful;
   struct oracle_write *writes;
   struct sector *sectors;
   uint8_t *base; /* what was there when the disk was opened */
@@ -78,6 +79,12 @@ oracle_destroy (struct oracle *o)
   free (o->sectors);
   free (o->base);
   free (o);
+}
+
+void
+oracle_set_forgetful (struct oracle *o, bool forgetful)
+{
+  o->forgetful = forgetful;
 }
 
 uint64_t
@@ -136,7 +143,7 @@ static bool
 is_durable (const struct oracle *o, const struct oracle_write *write)
 {
   return !write->failed && !write->nothing &&
-         (write->ended < o->flush_begun ||
+         (write->ended < o->flush_begun || write->durable ||
           (write->fua && write->ended != UINT64_MAX));
 }
 
@@ -182,8 +189,7 @@ add_to_sector (struct oracle *o, uint64_t sector, struct oracle_write *write)
 }
 
 struct oracle_write *
-oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, bool zero,
-              bool fua)
+oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, unsigned kind)
 {
   struct oracle_write *write = xcalloc (1, sizeof *write);
   uint64_t sector;
@@ -195,8 +201,9 @@ oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, bool zero,
     .length = length,
     .begun = oracle_moment (o),
     .ended = UINT64_MAX,
-    .zero = zero,
-    .fua = fua,
+    .zero = (kind & ORACLE_ZERO) != 0,
+    .fua = (kind & ORACLE_FUA) != 0,
+    .past = o->forgetful && (kind & ORACLE_PAST),
   };
   o->writes = write;
   for (sector = offset / ORACLE_SECTOR;
@@ -212,22 +219,74 @@ oracle_end (struct oracle *o, struct oracle_write *write, int result)
   write->failed = result < 0;
 }
 
-void
-oracle_flushed (struct oracle *o, uint64_t begun)
+/* May past be what lay over [start, end) of write when that was lost? */
+static bool
+may_bury (const struct oracle *o, const struct oracle_write *past,
+          const struct oracle_write *write, uint64_t start, uint64_t end)
 {
-  if (begun > o->flush_begun)
-    o->flush_begun = begun;
+  return past->past && !past->nothing && past->ended > write->begun &&
+         past->offset < end && start < past->offset + past->length &&
+         !is_durable (o, past);
+}
+
+/* May any of it be lost, with clients told of that by a flush that fails? */
+static bool
+may_be_lost (const struct oracle *o, const struct oracle_write *write)
+{
+  const struct oracle_write *past;
+
+  for (past = o->writes; past; past = past->next)
+    if (may_bury (o, past, write, write->offset, write->offset + write->length))
+      return true;
+  return false;
+}
+
+void
+oracle_flushed (struct oracle *o, uint64_t begun, uint64_t told)
+{
+  struct oracle_write *write;
+
+  if (!o->forgetful) {
+    if (begun > o->flush_begun)
+      o->flush_begun = begun;
+    return;
+  }
+  for (write = o->writes; write; write = write->next)
+    if (write->ended < begun && !write->durable &&
+        (write->ended > told || !may_be_lost (o, write)))
+      write->durable = true;
 }
 
 /* --- judging --- */
 
-/* Does the write settle what was there before it, for this look? */
+/* May [start, end), a piece of the sector, of write be lost, if it is not
+ * durable?
+ */
 static bool
-settles (const struct look *look, const struct oracle_write *write)
+piece_may_be_lost (const struct look *look, const struct oracle_write *write,
+                   uint64_t start, uint64_t end)
 {
-  if (look->survived)
-    return is_durable (look->oracle, write);
-  return !write->failed && !write->nothing && write->ended < look->begun;
+  const struct sector *s = &look->oracle->sectors[look->sector];
+  uint32_t i;
+
+  for (i = 0; i < s->nr; i++)
+    if (may_bury (look->oracle, s->writes[i], write, start, end))
+      return true;
+  return false;
+}
+
+/* Does the write settle what was there before it, for this look at a piece? */
+static bool
+settles (const struct look *look, const struct oracle_write *write,
+         uint64_t start, uint64_t end)
+{
+  if (is_durable (look->oracle, write) &&
+      (look->survived || write->ended < look->begun))
+    return true;
+  return !look->survived && !write->failed && !write->nothing &&
+         write->ended < look->begun &&
+         !(look->oracle->forgetful &&
+           piece_may_be_lost (look, write, start, end));
 }
 
 /* When the latest write of [start, end), a piece, has begun that settles what
@@ -242,7 +301,7 @@ settled (const struct look *look, uint64_t start, uint64_t end)
 
   for (i = 0; i < s->nr; i++)
     if (s->writes[i]->begun > newest && covers (s->writes[i], start, end) &&
-        settles (look, s->writes[i]))
+        settles (look, s->writes[i], start, end))
       newest = s->writes[i]->begun;
   return newest;
 }

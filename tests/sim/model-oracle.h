@@ -14,6 +14,11 @@
  *                        that succeeded, or one with FUA that succeeded
  *
  * A write that failed may be there or not, and rules out nothing.
+ *
+ * If the oracle is forgetful, writes past the cache may be lost, together with what
+ * they went over: they rule out nothing before they are durable, and nor does what
+ * was zeroed or written before they ended.  Clients are told: a flush does not make
+ * that durable which had ended when its connection was told last.
  */
 
 #ifndef MODEL_ORACLE_H
@@ -30,6 +35,8 @@ struct oracle_write {
   uint64_t offset, length;   /* bytes */
   uint64_t begun, ended;     /* moments; ended: UINT64_MAX before */
   bool zero, fua;
+  bool past;    /* perhaps past the cache, and forgetful */
+  bool durable; /* a flush says so, if forgetful */
   bool failed;
   bool nothing; /* it has changed nothing, for sure */
 };
@@ -42,8 +49,16 @@ extern void oracle_destroy (struct oracle *o);
 /* Now, as a moment: each call gives a later one. */
 extern uint64_t oracle_moment (struct oracle *o);
 
+/* Before the first write. */
+extern void oracle_set_forgetful (struct oracle *o, bool forgetful);
+
+/* Bits of what it is. */
+#define ORACLE_ZERO 0x1u
+#define ORACLE_FUA 0x2u
+#define ORACLE_PAST 0x4u /* past the cache, perhaps */
+
 extern struct oracle_write *oracle_begin (struct oracle *o, uint64_t offset,
-                                          uint64_t length, bool zero, bool fua);
+                                          uint64_t length, unsigned kind);
 
 /* The bytes that it writes. */
 extern void oracle_fill (const struct oracle_write *write, void *buf);
@@ -52,8 +67,10 @@ extern void oracle_fill (const struct oracle_write *write, void *buf);
 extern void oracle_end (struct oracle *o, struct oracle_write *write,
                         int result);
 
-/* A flush that began at that moment has succeeded. */
-extern void oracle_flushed (struct oracle *o, uint64_t begun);
+/* A flush that began at that moment has succeeded.  told: when the last flush of the
+ * connection that failed had ended; UINT64_MAX: nobody is told by this one.
+ */
+extern void oracle_flushed (struct oracle *o, uint64_t begun, uint64_t told);
 
 /* A read that began at that moment has returned buf.  Fails if it may not. */
 extern void oracle_read (struct oracle *o, const void *buf, uint64_t offset,

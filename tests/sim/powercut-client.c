@@ -14,6 +14,7 @@
 
 struct client {
   struct run *run;
+  unsigned number; /* of the connection */
   struct conn *conn;
   uint8_t *buf; /* MAX_REQUEST bytes */
   uint64_t offset, length, begun;
@@ -106,7 +107,8 @@ client_write (struct client *c)
   int r;
 
   choose_range (c, run->config.max_request);
-  write = oracle_begin (run->oracle, c->offset, c->length, false, flags != 0);
+  write = oracle_begin (run->oracle, c->offset, c->length,
+                        ORACLE_PAST | (flags ? ORACLE_FUA : 0));
   oracle_fill (write, c->buf);
   world_note (run->world, flags ? "write with FUA:" : "write:", c->offset,
               c->length, write->id);
@@ -124,7 +126,8 @@ client_zero (struct client *c, bool trim)
   int r;
 
   choose_range (c, run->config.max_request * 4);
-  write = oracle_begin (run->oracle, c->offset, c->length, true, flags != 0);
+  write = oracle_begin (run->oracle, c->offset, c->length,
+                        ORACLE_ZERO | (flags ? ORACLE_FUA : 0));
   if (world_chance (w, 50))
     flags |= CACHE_MAY_TRIM;
   if (world_chance (w, 20))
@@ -141,24 +144,27 @@ client_zero (struct client *c, bool trim)
   end_write (c, write, r);
 }
 
-int
-client_flush (struct run *run, struct conn *conn)
+static void
+client_flush (struct client *c)
 {
+  struct run *run = c->run;
   uint64_t begun = oracle_moment (run->oracle);
+  uint64_t told = run->told[c->number];
   int r;
 
   world_note (run->world, "flush", 0, 0, (int64_t) begun);
-  r = cache_flush (conn);
+  r = cache_flush (c->conn);
   if (!counts (run))
-    return r;
+    return;
   world_note (run->world, r < 0 ? "flush has failed" : "flushed", 0, 0,
               (int64_t) begun);
   check_error (run, "a flush fails", r);
   if (r == 0) {
-    oracle_flushed (run->oracle, begun);
+    oracle_flushed (run->oracle, begun, told);
     note_sync (run);
   }
-  return r;
+  else
+    run->told[c->number] = oracle_moment (run->oracle);
 }
 
 /* Whatever reads as zero must be allowed to be. */
@@ -226,7 +232,7 @@ client_request (struct client *c)
   switch (choose_op (c->run)) {
   case CLIENT_READ: client_read (c); break;
   case CLIENT_WRITE: client_write (c); break;
-  case CLIENT_FLUSH: client_flush (c->run, c->conn); break;
+  case CLIENT_FLUSH: client_flush (c); break;
   case CLIENT_ZERO: client_zero (c, false); break;
   case CLIENT_TRIM: client_zero (c, true); break;
   case CLIENT_EXTENTS: client_extents (c); break;
@@ -265,6 +271,7 @@ clients_start (struct run *run)
     unsigned conn = i % run->config.conns;
 
     c->run = run;
+    c->number = conn;
     c->conn = run->conns[conn];
     c->buf = xcalloc (1, MAX_REQUEST);
     fiber_start (run->world, names[conn], client, c);

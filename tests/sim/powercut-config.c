@@ -92,13 +92,19 @@ choose_clients (struct run_config *c, struct rng *rng)
   c->weights[CLIENT_TRIM] += one_in (rng, 4) ? 40 : 0;
 }
 
+/* Of what was written past the cache there is no copy when the store forgets. */
+static bool
+is_direct (const struct mapping_config *m)
+{
+  return m->mode == CACHE_NONE || m->sequential_cutoff;
+}
+
 static unsigned
 choose_faults (const struct mapping_config *m, struct rng *rng)
 {
   unsigned kinds = FAULT_WRITES | FAULT_READS;
 
-  /* What was written past the cache cannot be kept when the store forgets. */
-  if (m->mode != CACHE_NONE && !m->sequential_cutoff)
+  if (!is_direct (m) || one_in (rng, 2))
     kinds |= FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES;
   if (one_in (rng, 3))
     return 0;
@@ -117,4 +123,7 @@ run_config_choose (struct run_config *c, struct rng *rng)
   choose_store (&c->store, rng);
   choose_clients (c, rng);
   c->faults = choose_faults (&c->mapping, rng);
+  c->forgetful = is_direct (&c->mapping) &&
+                 c->faults & (FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES);
+  c->zeroes = one_in (rng, 3) ? (unsigned) between (rng, 8, 40) : 0;
 }

@@ -23,8 +23,8 @@ mishap_excuses (const struct run *run, int error)
     return faults & FAULT_WRITES;
   if (error == -EHOSTDOWN)
     return faults & FAULT_OUTAGES;
-  /* A store that restarts is only slow. */
-  return error == -EIO && (faults & ~FAULT_RESTARTS);
+  /* A store that restarts is only slow, if nothing is lost with it. */
+  return error == -EIO && (faults & ~FAULT_RESTARTS || run->config.forgetful);
 }
 
 /* Some requests will fail: one, a few, or all until it is well again; somewhere

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/raw/raw.h"
+#include "fs/raw/raw-impl.h"
 #include "powercut.h"
 #include "shuffle.h"
 
@@ -34,6 +34,7 @@ open_mapping (struct run *run)
   must (run, mapping_start (run->mapping), "mapping_start");
   for (i = 0; i < run->config.conns; i++)
     must (run, conn_create (run->mapping, &run->conns[i]), "conn_create");
+  memset (run->told, 0, sizeof run->told);
 }
 
 static void
@@ -46,14 +47,33 @@ close_mapping (struct run *run)
   mapping_destroy (run->mapping);
 }
 
+/* So few zeroes may be pending that there is often no room for more. */
+static void
+shrink_pending (struct run *run)
+{
+  struct pending *p = &((struct raw *) run->fs)->zeroes.pending;
+  size_t n = run->config.zeroes + 2 + world_below (run->world, 6);
+  struct pending_zero *x;
+
+  p->max = run->config.zeroes;
+  TAILQ_INIT (&p->unused);
+  for (x = p->nodes; n > 0; n--, x++)
+    TAILQ_INSERT_TAIL (&p->unused, x, entry);
+}
+
 static int
 open_format (struct run *run)
 {
   struct store *store = &run->store->store;
+  int r;
 
-  return run->shuffle ? shuffle_open (store, run->config.disk_size,
-                                      rng_next (&run->world->rng), &run->fs)
-                      : raw_open (store, &run->fs);
+  if (run->shuffle)
+    return shuffle_open (store, run->config.disk_size,
+                         rng_next (&run->world->rng), &run->fs);
+  r = raw_open (store, &run->fs);
+  if (r == 0 && run->config.zeroes > 0)
+    shrink_pending (run);
+  return r;
 }
 
 static void
@@ -161,7 +181,7 @@ shut_down (struct run *run)
     /* As the plugin does; zeroes are done again on the redoer's own clock. */
     world_sleep (run->world, NSEC_PER_SEC);
   }
-  oracle_flushed (run->oracle, begun);
+  oracle_flushed (run->oracle, begun, UINT64_MAX);
 }
 
 static void
@@ -197,7 +217,7 @@ prefill (struct run *run)
     if (req.length > run->config.disk_size - req.offset)
       req.length = run->config.disk_size - req.offset;
     iov.iov_len = req.length;
-    write = oracle_begin (run->oracle, req.offset, req.length, false, true);
+    write = oracle_begin (run->oracle, req.offset, req.length, ORACLE_FUA);
     oracle_fill (write, buf);
     medium_apply (run->medium, &req, 100);
     medium_flush (run->medium, UINT64_MAX, 0, UINT64_MAX);
@@ -206,13 +226,16 @@ prefill (struct run *run)
   free (buf);
 }
 
-/* A write of its map that fails is a flush that does. */
+/* A write of its map that fails is a flush that does.  And while it has not been told of a
+ * loss, what was lost may be another block's.
+ */
 static void
 fit_to_shuffle (struct run_config *c)
 {
   c->disk_size -= c->disk_size % SHUFFLE_BLOCK;
   if (c->mapping.mode == CACHE_NONE || c->mapping.sequential_cutoff)
-    c->faults &= ~FAULT_WRITES;
+    c->faults &= FAULT_READS;
+  c->forgetful = false;
 }
 
 uint64_t
@@ -228,6 +251,7 @@ run_seed (uint64_t seed, unsigned cuts, bool trace, bool shuffle)
   run.medium =
     medium_create (run.world, shuffle ? shuffle_store_size (size) : size);
   run.oracle = oracle_create (run.world, size);
+  oracle_set_forgetful (run.oracle, run.config.forgetful);
   if (!shuffle)
     prefill (&run);
   power_on (&run);

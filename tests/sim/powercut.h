@@ -33,6 +33,8 @@ struct run_config {
   struct mapping_config mapping;
   struct model_store_config store;
   unsigned faults;
+  bool forgetful;  /* the store may lose what was written past the cache */
+  unsigned zeroes; /* that may be pending; 0: as many as usual */
   unsigned conns, clients;
   uint64_t think;    /* ns, most that a client waits between requests */
   uint64_t hot_size; /* bytes of the part of the disk that is written most */
@@ -64,10 +66,11 @@ struct run {
   struct cache *cache;
   struct mapping *mapping;
   struct conn *conns[MAX_CONNS];
-  bool ending;       /* clients are to stop */
-  bool cut;          /* power is off: nothing that happens counts */
-  uint64_t cut_turn; /* power is cut at that turn ... */
-  unsigned cut_sync; /* ... or when so many flushes have succeeded */
+  uint64_t told[MAX_CONNS]; /* a moment: when a flush of it failed last */
+  bool ending;              /* clients are to stop */
+  bool cut;                 /* power is off: nothing that happens counts */
+  uint64_t cut_turn;        /* power is cut at that turn ... */
+  unsigned cut_sync;        /* ... or when so many flushes have succeeded */
   struct model_timer mishap;
   uint64_t hot; /* bytes: where the hot part begins */
 
@@ -87,9 +90,6 @@ extern bool mishap_excuses (const struct run *run, int error);
 
 /* Start the clients, fibers that make requests until run->ending. */
 extern void clients_start (struct run *run);
-
-/* A client's flush: 0 or a negative errno, known to the oracle. */
-extern int client_flush (struct run *run, struct conn *conn);
 
 /* Read all of the disk and ask the oracle, as after a power cut. */
 extern void client_verify (struct run *run);
