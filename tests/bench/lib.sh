@@ -60,6 +60,58 @@ with_server ()
   rm -f "$tmp/bench.child"
 }
 
+# find_python: sets python to one that has libnbd's module.
+find_python ()
+{
+  local p
+  for p in python3 /usr/bin/python3; do
+    if "$p" -c 'import nbd' 2>/dev/null; then
+      python=$p
+      return
+    fi
+  done
+  echo "python3-libnbd is missing" >&2
+  exit 1
+}
+
+# with_remote COMMAND... --- NBDKIT_ARG...: runs the command while the server is
+# there, 2 ms away, as $remote; it is gone afterwards, with all that it held.
+remote_sock=$tmp/remote.sock
+remote="nbd+unix:///?socket=$remote_sock"
+with_remote ()
+{
+  local command=() remote_pid
+  while [ "$1" != --- ]; do
+    command+=("$1")
+    shift
+  done
+  shift
+  rm -f "$remote_sock" "$tmp/remote.pid"
+  "$NBDKIT" -f -U "$remote_sock" -P "$tmp/remote.pid" --filter=delay "$@" \
+            delay-read=2ms delay-write=2ms delay-zero=2ms delay-trim=2ms \
+            delay-extents=2ms </dev/null >"$tmp/remote.log" 2>&1 &
+  remote_pid=$!
+  echo $remote_pid >"$tmp/remote.child"
+  eventually 20 test -s "$tmp/remote.pid" || fail "no remote server"
+  "${command[@]}"
+  kill -9 $remote_pid
+  wait $remote_pid 2>/dev/null || true
+  rm -f "$tmp/remote.child"
+}
+
+# alternate FUNCTION ARG SERVER...: calls it with each server, and ARG, in the
+# order of this round: nobody is always first.
+alternate ()
+{
+  local call=$1 arg=$2 i n
+  shift 2
+  n=$#
+  for i in $(seq $n); do
+    # shellcheck disable=SC2086
+    $call "${@:$(((i + round) % n + 1)):1}" $arg
+  done
+}
+
 # fio_value FIELD FIO_ARG...: one number of fio's terse output (version 3) for
 # a run against $uri: 7 and 48 are KiB/s read and written, 8 and 49 the IOPS.
 fio_value ()
