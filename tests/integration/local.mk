@@ -58,6 +58,7 @@ INTEGRATION_TESTS = \
 	integration/remote-hangs.sh \
 	integration/remote-holes.sh \
 	integration/remote-hostile.sh \
+	integration/remote-killed-after-zero.sh \
 	integration/remote-later.sh \
 	integration/remote-oracle.sh \
 	integration/remote-outage.sh \

@@ -12,6 +12,8 @@
  *   leak=PERCENT     of the sectors written reach the file early (10)
  *   kill-after=N     SIGKILL itself at the Nth step of its work: before, in
  *                    the middle of or after a request (0: never)
+ *   kill-in=KIND     where only steps of such requests count: zero (trims too),
+ *                    write or flush
  *   flush-delay=MS   how long a flush takes, in which others go on (0)
  */
 
@@ -38,7 +40,18 @@
 /* What extents are told apart by. */
 #define BLOCK 4096
 
+/* Steps of its work, by what it is at. */
+enum work {
+  WORK_ANY,
+  WORK_ZERO,
+  WORK_WRITE,
+  WORK_FLUSH,
+  WORK_OTHER,
+};
+static const char *const work_names[] = { "any", "zero", "write", "flush" };
+
 static char *path;
+static enum work kill_in = WORK_ANY;
 static uint64_t seed, leak = 10, kill_after, flush_delay;
 
 static int fd = -1;
@@ -55,13 +68,23 @@ static bool *flushed; /* that the flush at work takes to the file */
 
 /* One more step; the last one is never answered. */
 static void
-step (void)
+step (enum work work)
 {
-  if (++steps == kill_after)
+  if ((kill_in == WORK_ANY || kill_in == work) && ++steps == kill_after)
     kill (getpid (), SIGKILL);
 }
 
 /* --- start --- */
+
+static int
+parse_work (const char *name)
+{
+  for (kill_in = WORK_ANY; kill_in < WORK_OTHER; kill_in++)
+    if (strcmp (name, work_names[kill_in]) == 0)
+      return 0;
+  nbdkit_error ("unknown kind %s", name);
+  return -1;
+}
 
 static int
 volatile_config (const char *key, const char *value)
@@ -74,6 +97,8 @@ volatile_config (const char *key, const char *value)
     leak = parse_size (key, value);
   else if (strcmp (key, "kill-after") == 0)
     kill_after = parse_size (key, value);
+  else if (strcmp (key, "kill-in") == 0)
+    return parse_work (value);
   else if (strcmp (key, "flush-delay") == 0)
     flush_delay = parse_size (key, value);
   else {
@@ -130,12 +155,12 @@ put (uint64_t sector)
  * meanwhile were written once more go as they are now.
  */
 static int
-save (const bool *set, uint64_t first, uint64_t end)
+save (enum work work, const bool *set, uint64_t first, uint64_t end)
 {
   for (; first < end; first++) {
     if (!set[first])
       continue;
-    step ();
+    step (work);
     if (put (first) < 0)
       return -1;
   }
@@ -154,20 +179,21 @@ change (const void *buf, uint64_t count, uint64_t offset, uint32_t flags)
 {
   uint64_t first = offset / SECTOR;
   uint64_t end = (offset + count + SECTOR - 1) / SECTOR;
+  enum work work = buf ? WORK_WRITE : WORK_ZERO;
   int r = 0;
 
   pthread_mutex_lock (&lock);
-  step ();
+  step (work);
   if (buf)
     memcpy (disk + offset, buf, count);
   else
     memset (disk + offset, 0, count);
   changed (first, end);
   if (flags & NBDKIT_FLAG_FUA) {
-    r = save (dirty, first, end);
+    r = save (work, dirty, first, end);
     memset (dirty + first, 0, (end - first) * sizeof *dirty);
   }
-  step ();
+  step (work);
   pthread_mutex_unlock (&lock);
   if (r < 0)
     nbdkit_error ("%s: %m", path);
@@ -211,7 +237,7 @@ volatile_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   (void) handle;
   (void) flags;
   pthread_mutex_lock (&lock);
-  step ();
+  step (WORK_OTHER);
   memcpy (buf, disk + offset, count);
   pthread_mutex_unlock (&lock);
   return 0;
@@ -244,15 +270,15 @@ volatile_flush (void *handle, uint32_t flags)
   (void) flags;
   pthread_mutex_lock (&flushing);
   pthread_mutex_lock (&lock);
-  step ();
+  step (WORK_FLUSH);
   memcpy (flushed, dirty, sectors * sizeof *dirty);
   memset (dirty, 0, sectors * sizeof *dirty);
   pthread_mutex_unlock (&lock);
   if (flush_delay)
     nanosleep (&delay, NULL);
   pthread_mutex_lock (&lock);
-  r = save (flushed, 0, sectors);
-  step ();
+  r = save (WORK_FLUSH, flushed, 0, sectors);
+  step (WORK_FLUSH);
   pthread_mutex_unlock (&lock);
   pthread_mutex_unlock (&flushing);
   if (r < 0)
@@ -277,7 +303,7 @@ volatile_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   (void) handle;
   (void) flags;
   pthread_mutex_lock (&lock);
-  step ();
+  step (WORK_OTHER);
   for (; r == 0 && at < end; at += BLOCK) {
     uint64_t n = size - at < BLOCK ? size - at : BLOCK;
     bool hole = is_zero (at, n);
