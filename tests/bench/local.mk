@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	bench/remote \
 	bench/README.trace \
 	bench/trace \
+	bench/zero \
 	$(NULL)
 
 EXTRA_PROGRAMS = \
