@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	bench/hits \
 	bench/instructions \
 	bench/lib.sh \
+	bench/mkfs \
 	bench/open \
 	bench/pacing \
 	bench/remote \
