@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "volatile-fixture.h"
 
@@ -309,6 +310,12 @@ test_failed_over_zero (void **state)
   failed_over_zero (false, true);
 }
 
+static struct fixture *
+fixture_of (struct fs *fs)
+{
+  return (struct fixture *) fs->store->env; /* its first member */
+}
+
 /* But once it has arrived the zero is gone.  If it is lost before it is known to be
  * kept, and fails when it is done again, clients are told.
  */
@@ -316,7 +323,7 @@ static int
 end_and_lose (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
               unsigned flags, const struct iomap *iomap)
 {
-  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+  struct fixture *f = fixture_of (fs);
   int r = f->raw_ops->end (fs, pos, length, written, flags, iomap);
 
   if (written == length) {
@@ -344,6 +351,79 @@ test_failed_after_arriving (void **state)
   fixture_stop (f);
 }
 
+/* In the place of fs's: a flush has failed, and before the loop thread sees that,
+ * what is written past the cache is done.
+ */
+static struct job *past;
+static _Atomic bool settles;
+
+static uint64_t
+note_settle (struct fs *fs, uint64_t start, uint64_t end)
+{
+  atomic_store (&settles, true);
+  return fixture_of (fs)->raw_ops->settle (fs, start, end);
+}
+
+static bool
+step_after_write (struct fs *fs, uint64_t now)
+{
+  struct fixture *f = fixture_of (fs);
+
+  if (atomic_load (&f->mapping->inbox.flush_done)) {
+    fake_store_unhold (f->fake, STORE_WRITE);
+    UNTIL (atomic_load (&past->done) || atomic_load (&settles));
+    f->ops.step = f->raw_ops->step;
+  }
+  return f->raw_ops->step (fs, now);
+}
+
+/* A zero is to be done again since a flush has failed, after it was done, and before
+ * what is written in its place: that is written again.
+ */
+static void
+over_zero_at_failed_flush (unsigned flags)
+{
+  struct fixture *f = start_volatile (
+    &(struct fixture_config) { .mode = CACHE_NONE, .fua = true });
+  struct job flush = { .op = JOB_FLUSH };
+  struct job write = { .op = JOB_WRITE,
+                       .buf = malloc (16 * PAGE),
+                       .count = 16 * PAGE,
+                       .flags = flags };
+
+  assert_non_null (write.buf);
+  fill_pattern (write.buf, 16 * PAGE, 0, 1);
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  past = &write;
+  job_start (f, 0, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  atomic_store (&settles, false);
+  f->ops.settle = note_settle;
+  f->ops.step = step_after_write;
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&flush), -EIO);
+  assert_int_equal (job_join (&write), 0);
+  expect (f, 0, 16 * PAGE, 1);
+  flush_until_ok (f, 2);
+  power_cut (f);
+  store_expect (f, 0, 16 * PAGE, 1);
+  free (write.buf);
+  fixture_stop (f);
+}
+
+static void
+test_over_zero_at_failed_flush (void **state)
+{
+  (void) state;
+  over_zero_at_failed_flush (CACHE_FUA);
+  over_zero_at_failed_flush (0);
+}
+
 int
 main (void)
 {
@@ -359,6 +439,7 @@ main (void)
     cmocka_unit_test (test_direct_around_zero),
     cmocka_unit_test (test_failed_over_zero),
     cmocka_unit_test (test_failed_after_arriving),
+    cmocka_unit_test (test_over_zero_at_failed_flush),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
