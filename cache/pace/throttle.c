@@ -100,9 +100,8 @@ try_reserve (struct throttle *throttle, uint32_t pages)
   }
 }
 
-/* Sleep until room may have been made. */
-static void
-wait_for_room (struct throttle *throttle, uint32_t seen)
+void
+throttle_sleep (struct throttle *throttle, uint32_t seen)
 {
   struct env *env = throttle->env;
 
@@ -126,7 +125,7 @@ wait_slowly (struct throttle *throttle, struct origin *origin, uint32_t pages)
                              : outbox_give_up (throttle->outbox, since);
     if (r < 0)
       break;
-    wait_for_room (throttle, seen);
+    throttle_sleep (throttle, seen);
     origin_waited (origin);
   }
   atomic_fetch_sub (&throttle->waiters, 1);

@@ -90,6 +90,11 @@ extern void throttle_done (struct throttle *throttle, uint32_t pages);
 /* Most pages to ask for at once now; a power of two. */
 extern uint32_t throttle_max_chunk (const struct throttle *throttle);
 
+/* Sleep until room may have been made since word was `seen'.  The caller is counted in
+ * waiters.
+ */
+extern void throttle_sleep (struct throttle *throttle, uint32_t seen);
+
 /* nr_unsaved went down, the limits went up, or it is shutting down. */
 extern void throttle_wake (struct throttle *throttle);
 

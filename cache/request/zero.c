@@ -4,7 +4,7 @@
  *
  * Zero and trim.  The mapping is changed, and what is in memory dropped, dirty or
  * not; the store is told later.  So it waits for nothing, unless so much is still
- * to be told that there is no room for more:
+ * to be told that there is no room for more before some is done and flushed:
  *
  *   room --> the mapping says zero, and maps nothing that is taken there
  *        --> reads under way, and memory, know of it
@@ -30,14 +30,6 @@ has_room (const struct mapping *mapping)
   balance_limits (&mapping->throttle, &limits);
   return !mapping->fs->can_fast_zero ||
          atomic_load (&mapping->fs->unsaved) < limits.limit;
-}
-
-static int
-make_room (struct mapping *mapping)
-{
-  int r = fs_settle_wait (mapping->fs, 0, UINT64_MAX);
-
-  return r < 0 ? r : inbox_flush (&mapping->inbox);
 }
 
 /* A range that is zeroed. */
@@ -79,35 +71,54 @@ let_go (struct mapping *mapping, struct zeroing *z)
   ranges_remove (&mapping->folios.direct, &z->direct);
 }
 
-/* Have the mapping say that the range is zero, and hold it; unless the client is
- * gone.
+/* Have the mapping say that the range is zero, and hold it, unless the client is gone.
+ * -EAGAIN: there is no room.
  */
+static int
+try_zero (struct mapping *mapping, struct origin *origin, struct zeroing *z,
+          bool keep)
+{
+  int r = write_allowed (mapping);
+
+  if (r < 0)
+    return r;
+  hold (mapping, origin, z);
+  if (origin_gone (origin))
+    r = -ECONNABORTED;
+  else if (has_room (mapping))
+    r = mapping->fs->ops->zero (mapping->fs, &z->zeroed, keep);
+  else
+    r = -EAGAIN;
+  if (r < 0)
+    let_go (mapping, z);
+  return r;
+}
+
+/* The same, and wait for room as one who writes does. */
 static int
 begin_zero (struct mapping *mapping, struct origin *origin, struct zeroing *z,
             bool keep)
 {
-  int r;
+  struct throttle *throttle = &mapping->throttle;
+  uint64_t since;
+  uint32_t seen;
+  int r = try_zero (mapping, origin, z, keep), error = 0;
 
-  for (;;) {
-    r = write_allowed (mapping);
-    if (r < 0)
-      return r;
-    hold (mapping, origin, z);
-    if (origin_gone (origin))
-      r = -ECONNABORTED;
-    else if (has_room (mapping))
-      r = mapping->fs->ops->zero (mapping->fs, &z->zeroed, keep);
-    else
-      r = -EAGAIN;
-    if (r == 0)
-      return 0;
-    let_go (mapping, z);
-    if (r == -EAGAIN)
-      r = make_room (mapping);
-    if (r < 0)
-      return r;
+  if (r != -EAGAIN)
+    return r;
+  since = mapping->env->now (mapping->env);
+  atomic_fetch_add (&throttle->waiters, 1);
+  while (error == 0) {
+    seen = atomic_load (&throttle->word);
+    r = try_zero (mapping, origin, z, keep);
+    if (r != -EAGAIN)
+      break;
+    throttle_sleep (throttle, seen);
     origin_waited (origin);
+    error = outbox_give_up (&mapping->outbox, since);
   }
+  atomic_fetch_sub (&throttle->waiters, 1);
+  return error ? error : r;
 }
 
 /* Zero whole blocks. */

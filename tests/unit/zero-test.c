@@ -192,6 +192,44 @@ test_room (void **state)
   fixture_stop (f);
 }
 
+/* Nobody waits for them, but there are many: some are sent. */
+static void
+test_many (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_background = 32 * KiB });
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < 16; i++)
+    zero (f, i * 2 * PAGE, PAGE, 0);
+  UNTIL (fake_store_count (f->fake, STORE_ZERO) > 0);
+  fixture_stop (f);
+}
+
+/* For some, not for all. */
+static void
+test_room_for_one (void **state)
+{
+  struct fixture *f =
+    fixture_start (&(struct fixture_config) { .dirty_limit = 64 * KiB });
+  struct job one = { .op = JOB_ZERO, .count = PAGE, .offset = 8 * MiB };
+  unsigned i;
+
+  (void) state;
+  fake_store_hold (f->fake, STORE_ZERO);
+  for (i = 0; atomic_load (&f->fs->unsaved) < 64 * KiB / PAGE; i++)
+    zero (f, i * 2 * PAGE, PAGE, 0);
+  job_start (f, 1, &one);
+  fake_store_wait_held (f->fake, STORE_ZERO, 2);
+  fake_store_release (f->fake, STORE_ZERO, 1);
+  assert_int_equal (job_join (&one), 0);
+  assert_true (fake_store_held (f->fake, STORE_ZERO) > 0);
+  fake_store_unhold (f->fake, STORE_ZERO);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
 /* They are written back by themselves, and counted until then. */
 static void
 test_unsaved (void **state)
@@ -323,6 +361,8 @@ main (void)
     cmocka_unit_test (test_fast_zero),
     cmocka_unit_test (test_written_zeroes_are_paced),
     cmocka_unit_test (test_room),
+    cmocka_unit_test (test_room_for_one),
+    cmocka_unit_test (test_many),
     cmocka_unit_test (test_unsaved),
     cmocka_unit_test (test_failure),
     cmocka_unit_test (test_fua),
