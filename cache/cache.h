@@ -105,6 +105,11 @@ extern void mapping_shutdown (struct mapping *mapping);
 /* Has that begun?  Then, and only then, -ESHUTDOWN may be our own. */
 extern bool mapping_is_shutdown (const struct mapping *mapping);
 
+/* Is something lost that was written past the cache, and of those who may have
+ * written it one has not been told, or nobody?
+ */
+extern bool mapping_lost_untold (struct mapping *mapping);
+
 /* Call fn for each range of bytes that is not safely on the store (dirty, in
  * writeback or unstable), in order; then for zeroes and trims that are not.
  */

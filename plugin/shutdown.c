@@ -280,6 +280,12 @@ save_at_last (struct watcher *w)
   refuse_writes (w);
   if (w->result == 0)
     w->result = write_back (w);
+  if (w->result == 0 && mapping_lost_untold (w->mapping)) {
+    env_log (w->env, LOG_ERROR,
+             "what was written past the cache may be lost, and no client that "
+             "may have written it was told");
+    w->result = -EIO;
+  }
   if (is_awaited (w))
     save_before_abort (w);
   abort_saved (); /* who aborts now need not wait */

@@ -116,6 +116,7 @@ init_post (struct mapping *m)
 {
   inbox_init (&m->inbox, m->env, &m->bell);
   m->outbox = (struct outbox) { .env = m->env };
+  lost_init (&m->outbox.lost);
 }
 
 static void
@@ -248,6 +249,7 @@ mapping_destroy (struct mapping *mapping)
     index_destroy (mapping->folios.index);
   writeback_destroy (&mapping->wb);
   inbox_destroy (&mapping->inbox);
+  lost_destroy (&mapping->outbox.lost);
   if (mapping->bounce)
     arena_destroy (mapping->bounce);
   fill_pool_destroy (mapping->fills);
@@ -271,6 +273,12 @@ mapping_shutdown (struct mapping *mapping)
 {
   atomic_store (&mapping->outbox.shutdown, true);
   throttle_wake (&mapping->throttle);
+}
+
+bool
+mapping_lost_untold (struct mapping *mapping)
+{
+  return lost_untold (&mapping->outbox.lost);
 }
 
 bool

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cache/post/lost.h"
 #include "fs/env.h"
 
 struct outbox {
@@ -23,10 +24,7 @@ struct outbox {
   _Atomic int fs_error;   /* the same of what the fs has to do; see settled */
   _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
 
-  /* Each connection reports once that a flush failed whose data could not be
-   * kept (direct writes); counts those failures.
-   */
-  _Atomic uint32_t lost_writes;
+  struct lost lost; /* what clients are told of */
 
   _Atomic uint32_t flush_failures; /* counts them */
 

@@ -21,7 +21,6 @@ conn_create (struct mapping *mapping, struct conn **ret)
   conn->mapping = mapping;
   conn->client.env = mapping->env;
   conn->client.shutdown = &mapping->outbox.shutdown;
-  atomic_init (&conn->lost_writes, atomic_load (&mapping->outbox.lost_writes));
   conn->ra = readahead_create (mapping->config.mode == CACHE_NONE
                                  ? 0
                                  : mapping->config.readahead >> PAGE_SHIFT);
@@ -30,6 +29,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
     return -ENOMEM;
   }
   streams_init (&conn->streams);
+  told_open (&mapping->outbox.lost, &conn->told);
   atomic_fetch_add (&mapping->throttle.nr_conns, 1);
   *ret = conn;
   return 0;
@@ -39,6 +39,7 @@ void
 conn_destroy (struct conn *conn)
 {
   atomic_fetch_sub (&conn->mapping->throttle.nr_conns, 1);
+  told_close (&conn->mapping->outbox.lost, &conn->told);
   streams_destroy (&conn->streams);
   readahead_destroy (conn->ra);
   free (conn);

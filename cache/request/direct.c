@@ -190,7 +190,7 @@ write_kept (struct mapping *mapping, const struct range *range,
    * and that nobody does again.
    */
   if (arrived)
-    atomic_fetch_add (&mapping->outbox.lost_writes, 1);
+    lost_note (&mapping->outbox.lost);
   inbox_note_unflushed (&mapping->inbox);
   return r;
 }

@@ -85,7 +85,7 @@ struct conn {
   struct readahead *ra;
   struct pace pace; /* of its writes */
   struct streams streams;
-  _Atomic uint32_t lost_writes; /* of the outbox's, already reported */
+  struct told told; /* of what is lost */
 };
 
 /* Is [offset, offset+count) inside the disk? */

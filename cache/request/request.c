@@ -40,6 +40,12 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   return r < 0 ? r : 0;
 }
 
+static uint32_t
+lost_count (const struct outbox *outbox)
+{
+  return atomic_load (&outbox->lost.count);
+}
+
 /* Write past the cache, and then have it flushed: *again, if the store has lost
  * something before it was.
  */
@@ -50,15 +56,14 @@ write_and_flush (struct conn *conn, const void *buf, uint32_t count,
   struct mapping *mapping = conn->mapping;
   struct store *store = mapping->fs->store;
   uint32_t losses = store_losses (store);
-  uint32_t lost = atomic_load (&mapping->outbox.lost_writes);
+  uint32_t lost = lost_count (&mapping->outbox);
   int r = direct_write (conn, buf, count, offset, false);
 
   if (r == 0)
     r = write_sync_durable (mapping, offset, offset + count, SYNC_FLUSH);
   *again = r == 0 && store_losses (store) != losses;
   /* A flush that failed meanwhile may have lost it. */
-  return r == 0 && atomic_load (&mapping->outbox.lost_writes) != lost ? -EIO
-                                                                      : r;
+  return r == 0 && lost_count (&mapping->outbox) != lost ? -EIO : r;
 }
 
 static int
@@ -80,6 +85,8 @@ write_direct (struct conn *conn, const void *buf, uint32_t count,
       again = by_store && inbox_lost_fua (&mapping->inbox, r);
     }
   } while (again);
+  if (r == 0 && !fua)
+    atomic_store (&conn->told.wrote, true);
   return r;
 }
 
@@ -125,33 +132,21 @@ cache_write (struct conn *conn, const void *buf, uint32_t count,
   return r;
 }
 
-/* The connection's clients are told of so many lost writes.  All flushes fail that
- * came before one of them was over: each may be another client's.
- */
-static void
-note_told (struct conn *conn, uint32_t lost)
-{
-  uint32_t told = atomic_load (&conn->lost_writes);
-
-  while ((int32_t) (lost - told) > 0 &&
-         !atomic_compare_exchange_weak (&conn->lost_writes, &told, lost))
-    ;
-}
-
 static int
 do_flush (struct conn *conn)
 {
   struct mapping *mapping = conn->mapping;
-  uint32_t told = atomic_load (&conn->lost_writes), lost;
+  struct lost *lost = &mapping->outbox.lost;
+  struct told_flush flush;
   int r;
 
+  told_begin (lost, &conn->told, &flush);
   r = write_sync_durable (mapping, 0, UINT64_MAX, SYNC_FLUSH);
-  lost = atomic_load (&mapping->outbox.lost_writes);
-  if (lost == told)
+  if (!told_end (lost, &conn->told, &flush, r))
     return r;
   /* Before it is told, so that what it reads then stays. */
   folios_forget_clean (&mapping->folios);
-  note_told (conn, lost);
+  told_fail (lost, &conn->told);
   return r ? r : -EIO;
 }
 

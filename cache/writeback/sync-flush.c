@@ -64,8 +64,12 @@ lose_direct (struct writeback *wb, bool all)
   uint64_t unflushed = atomic_load (&wb->inbox->direct_unflushed);
 
   if ((unflushed && (all || unflushed != since)) ||
-      (sync->flush_direct && (all || sync->flush_direct != since)))
-    atomic_fetch_add (&wb->outbox->lost_writes, 1);
+      (sync->flush_direct && (all || sync->flush_direct != since))) {
+    lost_note (&wb->outbox->lost);
+    env_log (wb->env, LOG_ERROR,
+             "what was written past the cache and not flushed may be lost; the "
+             "next flush of every connection fails");
+  }
   sync->flush_direct = 0;
   /* Some may have been written since, which are lost with the next. */
   if (unflushed)

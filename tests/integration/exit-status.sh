@@ -67,6 +67,22 @@ wait_folio || status=$?
 expect $status 0 "nothing lost"
 kill_remote
 
+# Of what went past the cache there is no copy; nobody has asked what became of it.
+status=0
+remote_nbdkit memory 16M
+start_folio "$remote_uri" cache=none
+hold --write 0:1M:7
+kill_remote
+remote_nbdkit memory 16M
+eventually 30 grep -q 'past the cache' "$log" || late "the loss is not noticed"
+kill "$pid"
+let_go
+wait_folio || status=$?
+grep -q 'past the cache may be lost, and no client' "$log" ||
+  { show_log; fail "the log does not say what was lost"; }
+expect $status 74 "lost past the cache, and nobody was told"
+kill_remote
+
 for case in lost:0:74 lost:3:3 kept:0:0 kept:3:3; do
   IFS=: read -r fate command_status want <<<"$case"
   status=0

@@ -13,6 +13,27 @@
 
 #define PAGE ((uint64_t) PAGE_SIZE)
 
+/* The next connection to come flushes, and goes. */
+static void
+expect_next (struct fixture *f, int result)
+{
+  struct conn *conn;
+
+  assert_int_equal (conn_create (f->mapping, &conn), 0);
+  assert_int_equal (cache_flush (conn), result);
+  assert_int_equal (cache_flush (conn), 0);
+  conn_destroy (conn);
+}
+
+static void
+put_on (struct conn *conn, uint64_t offset, uint32_t count, uint8_t version)
+{
+  static uint8_t buf[16 * PAGE_SIZE];
+
+  fill_pattern (buf, count, offset, version);
+  assert_int_equal (cache_write (conn, buf, count, offset, 0), 0);
+}
+
 /* There is no copy of what was lost: every connection is told, once. */
 static void
 test_direct (void **state)
@@ -28,7 +49,7 @@ test_direct (void **state)
     assert_int_equal (cache_flush (f->conns[i]), -EIO);
   for (i = 0; i < NR_CONNS; i++)
     flush_ok (f, i);
-  stop_unbothered (f);
+  stop_lost (f, 1);
 }
 
 /* Once told, they read what the store has, though more was cached meanwhile. */
@@ -49,7 +70,7 @@ test_direct_cached (void **state)
   assert_int_equal (cache_flush (f->conn), -EIO);
   expect (f, 512 * KiB, 512 * KiB, 0);
   expect (f, 2 * MiB, PAGE, 1);
-  stop_unbothered (f);
+  stop_lost (f, 1);
 }
 
 /* So they are if a flush was in flight. */
@@ -71,7 +92,7 @@ test_direct_flushing (void **state)
   assert_int_equal (cache_flush (f->conns[1]), -EIO);
   flush_ok (f, 0);
   flush_ok (f, 1);
-  stop_unbothered (f);
+  stop_lost (f, 1);
 }
 
 /* And if it fails after the loss: that took what was written since. */
@@ -94,7 +115,7 @@ test_direct_before_failed_flush (void **state)
       assert_int_equal (cache_flush (f->conns[i]), -EIO);
   for (i = 0; i < NR_CONNS; i++)
     flush_ok (f, i);
-  stop_unbothered (f);
+  stop_lost (f, 1);
 }
 
 /* Not if it ended with the loss: that did not take what was written after it. */
@@ -146,7 +167,69 @@ test_direct_flushes (void **state)
   for (i = 0; i < 3; i++)
     assert_int_equal (job_join (&flushes[i]), -EIO);
   flush_ok (f, 0);
-  stop_unbothered (f);
+  stop_lost (f, 1);
+}
+
+/* One that comes later is told if nobody has been: it may be the writer. */
+static void
+test_direct_later (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  unsigned i;
+
+  (void) state;
+  put (f, 0, 16 * PAGE, 1);
+  lose (f);
+  UNTIL (atomic_load (&f->errors) == 1);
+  assert_true (mapping_lost_untold (f->mapping));
+  expect_next (f, -EIO);
+  assert_false (mapping_lost_untold (f->mapping));
+  expect_next (f, 0);
+  for (i = 0; i < NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i]), -EIO);
+  expect_next (f, 0);
+  stop_lost (f, 1);
+}
+
+/* If the writer has left without being told, what others were told does not count;
+ * only what those were that came after it.
+ */
+static void
+test_direct_left (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  struct conn *writer;
+
+  (void) state;
+  assert_int_equal (conn_create (f->mapping, &writer), 0);
+  put_on (writer, 0, 16 * PAGE, 1);
+  conn_destroy (writer);
+  lose (f);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  expect_next (f, -EIO);
+  expect_next (f, 0);
+
+  /* It leaves when others have been told. */
+  assert_int_equal (conn_create (f->mapping, &writer), 0);
+  put_on (writer, 0, 16 * PAGE, 1);
+  lose (f);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  conn_destroy (writer);
+  expect_next (f, -EIO);
+  expect_next (f, 0);
+
+  /* What it wrote was durable before anything was lost. */
+  assert_int_equal (conn_create (f->mapping, &writer), 0);
+  put_on (writer, 0, 16 * PAGE, 1);
+  conn_destroy (writer);
+  flush_ok (f, 0);
+  put (f, 0, 16 * PAGE, 1);
+  lose (f);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  expect_next (f, 0);
+  stop_lost (f, 3);
 }
 
 /* What is in flight is done again by who waits for it: nobody need be told. */
@@ -256,7 +339,7 @@ direct_around_zero (unsigned flags)
   fake_store_clear (f->fake);
   put (f, first - PAGE, 3 * PAGE, 2);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
-  stop_unbothered (f);
+  stop_lost (f, 1);
 }
 
 static void
@@ -434,6 +517,8 @@ main (void)
     cmocka_unit_test (test_direct_before_failed_flush),
     cmocka_unit_test (test_direct_after_loss),
     cmocka_unit_test (test_direct_flushes),
+    cmocka_unit_test (test_direct_later),
+    cmocka_unit_test (test_direct_left),
     cmocka_unit_test (test_direct_in_flight),
     cmocka_unit_test (test_direct_behind_zero),
     cmocka_unit_test (test_direct_around_zero),

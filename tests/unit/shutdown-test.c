@@ -245,4 +245,15 @@ TEST (abort_and_hanging_store)
   assert_int_equal (logged ("1536 bytes in 1 ranges are lost"), 1);
 }
 
+/* All is saved, but something was lost before, and nobody knows it. */
+TEST (lost_untold)
+{
+  struct watcher *watcher;
+
+  world.untold = true;
+  watcher = start ();
+  assert_int_equal (watcher_finish (watcher), -EIO);
+  assert_int_equal (logged ("past the cache may be lost"), 1);
+}
+
 RUN_EACH (world_reset, NULL)

@@ -204,6 +204,13 @@ mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
   }
 }
 
+bool
+mapping_lost_untold (struct mapping *mapping)
+{
+  (void) mapping;
+  return world.untold;
+}
+
 void
 stats_read (struct mapping *mapping, struct stats_snapshot *snapshot)
 {
@@ -241,7 +248,7 @@ world_reset (void **state)
   world.sleeping = world.woken = world.stopping = world.progress = false;
   world.early_returns = world.timeouts = world.failures = 0;
   world.syncs = world.shutdowns = world.ranges = 0;
-  world.works = false;
+  world.works = world.untold = false;
   world.left = 1000;
   world.hangs = 0;
   world.log[0] = '\0';

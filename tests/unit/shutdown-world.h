@@ -36,6 +36,7 @@ extern struct shutdown_world {
   uint64_t hangs;       /* ns that the next mapping_sync takes */
   int ranges;           /* what is unsaved: that many, of two adjacent parts */
   bool progress;        /* mapping_sync reports once */
+  bool untold;          /* mapping_lost_untold */
   char log[1 << 20];
   int errors; /* of the lines in it */
 } world;

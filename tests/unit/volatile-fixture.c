@@ -84,3 +84,10 @@ stop_unbothered (struct fixture *f)
   assert_int_equal (atomic_load (&f->errors), 0);
   fixture_stop (f);
 }
+
+void
+stop_lost (struct fixture *f, unsigned times)
+{
+  assert_int_equal (atomic_load (&f->errors), times);
+  fixture_stop (f);
+}

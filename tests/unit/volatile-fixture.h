@@ -50,4 +50,7 @@ extern void until_saved (struct fixture *f);
 /* Stop; no client was bothered, nor the log. */
 extern void stop_unbothered (struct fixture *f);
 
+/* Stop; the log tells of what was lost, so many times. */
+extern void stop_lost (struct fixture *f, unsigned times);
+
 #endif /* VOLATILE_FIXTURE_H */
