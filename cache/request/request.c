@@ -66,23 +66,29 @@ write_and_flush (struct conn *conn, const void *buf, uint32_t count,
   return r == 0 && lost_count (&mapping->outbox) != lost ? -EIO : r;
 }
 
+/* What others were told of before it was over it has to do again: nobody would know
+ * that it was not over then.
+ */
 static int
 write_direct (struct conn *conn, const void *buf, uint32_t count,
               uint64_t offset, unsigned flags)
 {
   struct mapping *mapping = conn->mapping;
   bool fua = flags & CACHE_FUA, by_store, again;
+  uint32_t lost;
   int r;
 
   stats_add (mapping->stats, STAT_DIRECT_WRITES, 1);
   stats_add (mapping->stats, STAT_DIRECT_WRITE_BYTES, count);
   do {
     by_store = fua && sync_has_fua (&mapping->wb);
+    lost = lost_count (&mapping->outbox);
     if (fua && !by_store)
       r = write_and_flush (conn, buf, count, offset, &again);
     else {
       r = direct_write (conn, buf, count, offset, by_store);
-      again = by_store && inbox_lost_fua (&mapping->inbox, r);
+      again = by_store ? inbox_lost_fua (&mapping->inbox, r)
+                       : r == 0 && lost_count (&mapping->outbox) != lost;
     }
   } while (again);
   if (r == 0 && !fua)
