@@ -23,9 +23,14 @@ struct oracle {
   uint64_t size;
   uint64_t nr_sectors;
   uint64_t moment;
-  uint64_t flush_begun; /* of those that succeeded, the latest */
+  uint64_t
+    flush_begun; /* of those that succeeded unconditionally, the latest */
+  struct oracle_flush *flushes; /* of those that did after something was told */
+  unsigned nr_flushes, room_flushes;
+  const uint32_t *losses; /* the store's */
+  uint32_t losses_seen;
+  uint64_t lost; /* moment of the last of them */
   uint32_t next_id;
-  bool forgetful;
   struct oracle_write *writes;
   struct sector *sectors;
   uint8_t *base; /* what was there when the disk was opened */
@@ -65,7 +70,8 @@ oracle_restart (struct oracle *o)
     o->writes = write->next;
     free (write);
   }
-  o->flush_begun = 0;
+  o->flush_begun = o->lost = 0;
+  o->nr_flushes = 0;
 }
 
 void
@@ -77,19 +83,32 @@ oracle_destroy (struct oracle *o)
   for (i = 0; i < o->nr_sectors; i++)
     free (o->sectors[i].writes);
   free (o->sectors);
+  free (o->flushes);
   free (o->base);
   free (o);
 }
 
-void
-oracle_set_forgetful (struct oracle *o, bool forgetful)
+/* Whatever begins from here on has begun after it. */
+static void
+see_losses (struct oracle *o)
 {
-  o->forgetful = forgetful;
+  if (o->losses == NULL || *o->losses == o->losses_seen)
+    return;
+  o->losses_seen = *o->losses;
+  o->lost = ++o->moment;
+}
+
+void
+oracle_watch (struct oracle *o, const uint32_t *losses)
+{
+  o->losses = losses;
+  o->losses_seen = losses ? *losses : 0;
 }
 
 uint64_t
 oracle_moment (struct oracle *o)
 {
+  see_losses (o);
   return ++o->moment;
 }
 
@@ -140,17 +159,78 @@ oracle_fill (const struct oracle_write *write, void *buf)
 /* --- writes --- */
 
 static bool
-is_durable (const struct oracle *o, const struct oracle_write *write)
-{
-  return !write->failed && !write->nothing &&
-         (write->ended < o->flush_begun || write->durable ||
-          (write->fua && write->ended != UINT64_MAX));
-}
-
-static bool
 covers (const struct oracle_write *write, uint64_t start, uint64_t end)
 {
   return write->offset <= start && end <= write->offset + write->length;
+}
+
+/* Is it durable, all of it, whatever anybody was told? */
+static bool
+is_durable (const struct oracle *o, const struct oracle_write *write)
+{
+  return !write->failed && !write->nothing &&
+         (write->ended < o->flush_begun ||
+          (write->fua && write->ended != UINT64_MAX));
+}
+
+/* If the one is lost that went past the cache, over [start, end), are both? */
+static bool
+takes_along (const struct oracle_write *past, const struct oracle_write *write,
+             uint64_t start, uint64_t end)
+{
+  return past->past_start <= start && end <= past->past_end &&
+         (past == write || past->ended > write->begun);
+}
+
+/* Did the flush not make the piece [start, end) of the write durable, since those
+ * who waited for it knew that it may be lost?
+ */
+static bool
+is_excused (const struct sector *s, const struct oracle_write *write,
+            const struct oracle_flush *flush, uint64_t start, uint64_t end)
+{
+  const struct oracle_told *told;
+  uint32_t i;
+
+  for (i = 0; i < s->nr; i++) {
+    told = s->writes[i]->client == flush->client ? &flush->own : &flush->others;
+    if (s->writes[i]->begun < told->lost &&
+        (s->writes[i]->ended <= told->at || write->ended <= told->at) &&
+        takes_along (s->writes[i], write, start, end))
+      return true;
+  }
+  return false;
+}
+
+/* The same of a piece. */
+static bool
+piece_durable (const struct oracle *o, const struct sector *s,
+               const struct oracle_write *write, uint64_t start, uint64_t end)
+{
+  unsigned i;
+
+  if (is_durable (o, write))
+    return true;
+  for (i = 0; !write->failed && !write->nothing && i < o->nr_flushes; i++)
+    if (write->ended < o->flushes[i].begun &&
+        !is_excused (s, write, &o->flushes[i], start, end))
+      return true;
+  return false;
+}
+
+/* May the piece be gone by now? */
+static bool
+piece_gone (const struct oracle *o, const struct sector *s,
+            const struct oracle_write *write, uint64_t start, uint64_t end)
+{
+  uint32_t i;
+
+  for (i = 0; o->lost && i < s->nr; i++)
+    if (s->writes[i]->begun < o->lost &&
+        takes_along (s->writes[i], write, start, end) &&
+        !piece_durable (o, s, s->writes[i], start, end))
+      return true;
+  return false;
 }
 
 /* Forget writes of the sector that a durable one rules out for good. */
@@ -189,7 +269,8 @@ add_to_sector (struct oracle *o, uint64_t sector, struct oracle_write *write)
 }
 
 struct oracle_write *
-oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, unsigned kind)
+oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, bool zero,
+              bool fua)
 {
   struct oracle_write *write = xcalloc (1, sizeof *write);
   uint64_t sector;
@@ -201,9 +282,8 @@ oracle_begin (struct oracle *o, uint64_t offset, uint64_t length, unsigned kind)
     .length = length,
     .begun = oracle_moment (o),
     .ended = UINT64_MAX,
-    .zero = (kind & ORACLE_ZERO) != 0,
-    .fua = (kind & ORACLE_FUA) != 0,
-    .past = o->forgetful && (kind & ORACLE_PAST),
+    .zero = zero,
+    .fua = fua,
   };
   o->writes = write;
   for (sector = offset / ORACLE_SECTOR;
@@ -219,74 +299,72 @@ oracle_end (struct oracle *o, struct oracle_write *write, int result)
   write->failed = result < 0;
 }
 
-/* May past be what lay over [start, end) of write when that was lost? */
-static bool
-may_bury (const struct oracle *o, const struct oracle_write *past,
-          const struct oracle_write *write, uint64_t start, uint64_t end)
+void
+oracle_past (struct oracle *o, struct oracle_write *write, uint32_t block_size)
 {
-  return past->past && !past->nothing && past->ended > write->begun &&
-         past->offset < end && start < past->offset + past->length &&
-         !is_durable (o, past);
+  uint64_t end = write->offset + write->length;
+
+  write->past_start =
+    (write->offset + block_size - 1) / block_size * block_size;
+  write->past_end = end == o->size ? end : end / block_size * block_size;
 }
 
-/* May any of it be lost, with clients told of that by a flush that fails? */
 static bool
-may_be_lost (const struct oracle *o, const struct oracle_write *write)
+same_told (const struct oracle_told *a, const struct oracle_told *b)
 {
-  const struct oracle_write *past;
-
-  for (past = o->writes; past; past = past->next)
-    if (may_bury (o, past, write, write->offset, write->offset + write->length))
-      return true;
-  return false;
+  return a->at == b->at && a->lost == b->lost;
 }
 
 void
-oracle_flushed (struct oracle *o, uint64_t begun, uint64_t told)
+oracle_flushed (struct oracle *o, const struct oracle_flush *flush)
 {
-  struct oracle_write *write;
+  struct oracle_flush *last;
+  unsigned i;
 
-  if (!o->forgetful) {
-    if (begun > o->flush_begun)
-      o->flush_begun = begun;
+  if (flush->own.lost == 0 && flush->others.lost == 0) {
+    if (flush->begun > o->flush_begun)
+      o->flush_begun = flush->begun;
     return;
   }
-  for (write = o->writes; write; write = write->next)
-    if (write->ended < begun && !write->durable &&
-        (write->ended > told || !may_be_lost (o, write)))
-      write->durable = true;
+  for (i = 0; i < o->nr_flushes; i++) {
+    last = &o->flushes[i];
+    if (last->client == flush->client && same_told (&last->own, &flush->own) &&
+        same_told (&last->others, &flush->others)) {
+      if (flush->begun > last->begun)
+        last->begun = flush->begun;
+      return;
+    }
+  }
+  if (o->nr_flushes == o->room_flushes) {
+    o->room_flushes = o->room_flushes ? o->room_flushes * 2 : 16;
+    o->flushes = realloc (o->flushes, o->room_flushes * sizeof *o->flushes);
+    if (o->flushes == NULL)
+      die ("out of memory");
+  }
+  o->flushes[o->nr_flushes++] = *flush;
+}
+
+void
+oracle_told (struct oracle *o, struct oracle_told *told)
+{
+  told->at = oracle_moment (o);
+  told->lost = o->lost;
 }
 
 /* --- judging --- */
 
-/* May [start, end), a piece of the sector, of write be lost, if it is not
- * durable?
- */
-static bool
-piece_may_be_lost (const struct look *look, const struct oracle_write *write,
-                   uint64_t start, uint64_t end)
-{
-  const struct sector *s = &look->oracle->sectors[look->sector];
-  uint32_t i;
-
-  for (i = 0; i < s->nr; i++)
-    if (may_bury (look->oracle, s->writes[i], write, start, end))
-      return true;
-  return false;
-}
-
-/* Does the write settle what was there before it, for this look at a piece? */
+/* Does the write settle what was in [start, end) before it, for this look? */
 static bool
 settles (const struct look *look, const struct oracle_write *write,
          uint64_t start, uint64_t end)
 {
-  if (is_durable (look->oracle, write) &&
-      (look->survived || write->ended < look->begun))
-    return true;
-  return !look->survived && !write->failed && !write->nothing &&
-         write->ended < look->begun &&
-         !(look->oracle->forgetful &&
-           piece_may_be_lost (look, write, start, end));
+  const struct oracle *o = look->oracle;
+  const struct sector *s = &o->sectors[look->sector];
+
+  if (look->survived)
+    return piece_durable (o, s, write, start, end);
+  return !write->failed && !write->nothing && write->ended < look->begun &&
+         !piece_gone (o, s, write, start, end);
 }
 
 /* When the latest write of [start, end), a piece, has begun that settles what
@@ -359,8 +437,9 @@ report (const struct look *look, const uint8_t *got, uint64_t start,
           end, look->sector,
           look->survived ? "after the power cut" : "as read");
   for (i = 0; i < s->nr; i++)
-    printf ("  written by %" PRIu32 "%s%s%s%s\n", s->writes[i]->id,
+    printf ("  written by %" PRIu32 "%s%s%s%s%s\n", s->writes[i]->id,
             s->writes[i]->zero ? ", zeroes" : "",
+            s->writes[i]->past_end > start ? ", past the cache" : "",
             s->writes[i]->failed ? ", failed" : "",
             s->writes[i]->ended == UINT64_MAX ? ", under way" : "",
             s->writes[i]->begun == since ? ": not older than this" : "");
@@ -389,6 +468,8 @@ judge (const struct look *look, const uint8_t *got, uint64_t start,
 
     n = add_cut (cuts, n, start, end, write->offset);
     n = add_cut (cuts, n, start, end, write->offset + write->length);
+    n = add_cut (cuts, n, start, end, write->past_start);
+    n = add_cut (cuts, n, start, end, write->past_end);
   }
   cuts[n++] = end;
   for (i = 0; i < n; from = cuts[i++])
@@ -417,6 +498,7 @@ oracle_read (struct oracle *o, const void *buf, uint64_t offset,
 {
   struct look look = { .oracle = o, .begun = begun };
 
+  see_losses (o);
   judge_all (&look, buf, offset, length);
 }
 

@@ -15,10 +15,12 @@
  *
  * A write that failed may be there or not, and rules out nothing.
  *
- * If the oracle is forgetful, writes past the cache may be lost, together with what
- * they went over: they rule out nothing before they are durable, and nor does what
- * was zeroed or written before they ended.  Clients are told: a flush does not make
- * that durable which had ended when its connection was told last.
+ * Nor does one past the cache, of which there is no copy, once the store has lost
+ * something, while it is under way or later: it may be gone, with what is older and
+ * was not durable.  But that has to be told.  A flush that succeeds makes it durable
+ * like all else, unless one of the same connection has failed, after the loss and
+ * before it began.  (A connection that has come anew need be told only if nobody
+ * else has been, except of what it had written itself before.)
  */
 
 #ifndef MODEL_ORACLE_H
@@ -35,10 +37,23 @@ struct oracle_write {
   uint64_t offset, length;   /* bytes */
   uint64_t begun, ended;     /* moments; ended: UINT64_MAX before */
   bool zero, fua;
-  bool past;    /* perhaps past the cache, and forgetful */
-  bool durable; /* a flush says so, if forgetful */
   bool failed;
-  bool nothing; /* it has changed nothing, for sure */
+  bool nothing;                  /* it has changed nothing, for sure */
+  unsigned client;               /* on which connection */
+  uint64_t past_start, past_end; /* bytes that went past the cache */
+};
+
+/* When one who flushes was told last that something may be lost, and when it was. */
+struct oracle_told {
+  uint64_t at, lost; /* moments; 0: never */
+};
+
+/* A flush, and what those knew who wait for it when it began. */
+struct oracle_flush {
+  uint64_t begun;
+  unsigned client;
+  struct oracle_told own;    /* of what the client itself has written */
+  struct oracle_told others; /* of all else */
 };
 
 struct oracle;
@@ -46,19 +61,18 @@ struct oracle;
 extern struct oracle *oracle_create (struct world *world, uint64_t size);
 extern void oracle_destroy (struct oracle *o);
 
+/* So many times, by this counter, the store may have lost something. */
+extern void oracle_watch (struct oracle *o, const uint32_t *losses);
+
 /* Now, as a moment: each call gives a later one. */
 extern uint64_t oracle_moment (struct oracle *o);
 
-/* Before the first write. */
-extern void oracle_set_forgetful (struct oracle *o, bool forgetful);
-
-/* Bits of what it is. */
-#define ORACLE_ZERO 0x1u
-#define ORACLE_FUA 0x2u
-#define ORACLE_PAST 0x4u /* past the cache, perhaps */
-
 extern struct oracle_write *oracle_begin (struct oracle *o, uint64_t offset,
-                                          uint64_t length, unsigned kind);
+                                          uint64_t length, bool zero, bool fua);
+
+/* As far as it is made of whole blocks it goes past the cache. */
+extern void oracle_past (struct oracle *o, struct oracle_write *write,
+                         uint32_t block_size);
 
 /* The bytes that it writes. */
 extern void oracle_fill (const struct oracle_write *write, void *buf);
@@ -67,10 +81,9 @@ extern void oracle_fill (const struct oracle_write *write, void *buf);
 extern void oracle_end (struct oracle *o, struct oracle_write *write,
                         int result);
 
-/* A flush that began at that moment has succeeded.  told: when the last flush of the
- * connection that failed had ended; UINT64_MAX: nobody is told by this one.
- */
-extern void oracle_flushed (struct oracle *o, uint64_t begun, uint64_t told);
+/* A flush has succeeded; or it has failed, so its client is told. */
+extern void oracle_flushed (struct oracle *o, const struct oracle_flush *flush);
+extern void oracle_told (struct oracle *o, struct oracle_told *told);
 
 /* A read that began at that moment has returned buf.  Fails if it may not. */
 extern void oracle_read (struct oracle *o, const void *buf, uint64_t offset,

@@ -127,7 +127,7 @@ refusal (const struct model_store *s, const struct store_req *req)
 }
 
 static int
-carry_out (struct model_store *s, const struct model_job *job)
+try_to (struct model_store *s, const struct model_job *job)
 {
   int error;
 
@@ -145,6 +145,15 @@ carry_out (struct model_store *s, const struct model_job *job)
     fail_flush (s);
   else
     take_some_effect (s, job->req);
+  return error;
+}
+
+static int
+carry_out (struct model_store *s, const struct model_job *job)
+{
+  int error = try_to (s, job);
+
+  s->lost += error && s->config.losing & 1u << job->req->op;
   return error;
 }
 
@@ -455,6 +464,7 @@ model_store_restart (struct model_store *s, uint64_t ns, uint64_t patience)
   interrupt_jobs (s);
   s->down = true;
   s->pipe_free = 0;
+  s->lost++;
   atomic_fetch_add (&s->store.losses, 1);
   world_timer_set (w, &s->back, w->clock + ns, back, s);
   if (patience < ns)

@@ -36,6 +36,8 @@ struct model_store_config {
   uint64_t bandwidth;          /* bytes a second, of READ and WRITE together */
   unsigned instant;            /* percent that are done within submit */
   enum model_flush_failure flush_failure;
+  unsigned losing; /* ops (bits 1 << STORE_*) that when they fail may lose what
+                    * was done before */
 };
 
 struct model_store {
@@ -44,6 +46,7 @@ struct model_store {
   struct medium *medium; /* NULL: power is off */
   struct model_store_config config;
   struct model_faults faults;
+  uint32_t lost; /* counts how often something may have been lost */
 
   struct model_job *queue, *running; /* in the order of their arrival */
   unsigned nr_running;

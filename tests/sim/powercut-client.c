@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/request/mapping.h"
 #include "powercut.h"
 
-struct client {
+struct caller {
   struct run *run;
-  unsigned number; /* of the connection */
   struct conn *conn;
+  unsigned nr;  /* of the connection, among run->told */
   uint8_t *buf; /* MAX_REQUEST bytes */
   uint64_t offset, length, begun;
 };
@@ -43,7 +44,7 @@ note_sync (struct run *run)
 }
 
 static void
-choose_range (struct client *c, uint64_t max)
+choose_range (struct caller *c, uint64_t max)
 {
   struct run *run = c->run;
   struct world *w = run->world;
@@ -66,7 +67,7 @@ choose_range (struct client *c, uint64_t max)
 }
 
 static void
-client_read (struct client *c)
+client_read (struct caller *c)
 {
   struct run *run = c->run;
   int r;
@@ -84,7 +85,7 @@ client_read (struct client *c)
 }
 
 static void
-end_write (struct client *c, struct oracle_write *write, int r)
+end_write (struct caller *c, struct oracle_write *write, int r)
 {
   struct run *run = c->run;
 
@@ -98,8 +99,21 @@ end_write (struct client *c, struct oracle_write *write, int r)
     note_sync (run);
 }
 
+/* Will a write of the range go past the cache? */
+static bool
+goes_past (const struct caller *c)
+{
+  const struct mapping_config *config = &c->run->config.mapping;
+  struct streams streams = c->conn->streams; /* a copy to be asked */
+
+  return config->mode == CACHE_NONE ||
+         (config->sequential_cutoff &&
+          streams_note (&streams, c->offset, c->length) >=
+            config->sequential_cutoff);
+}
+
 static void
-client_write (struct client *c)
+client_write (struct caller *c)
 {
   struct run *run = c->run;
   unsigned flags = world_chance (run->world, run->config.fua) ? CACHE_FUA : 0;
@@ -107,9 +121,11 @@ client_write (struct client *c)
   int r;
 
   choose_range (c, run->config.max_request);
-  write = oracle_begin (run->oracle, c->offset, c->length,
-                        ORACLE_PAST | (flags ? ORACLE_FUA : 0));
+  write = oracle_begin (run->oracle, c->offset, c->length, false, flags != 0);
   oracle_fill (write, c->buf);
+  write->client = c->nr;
+  if (goes_past (c))
+    oracle_past (run->oracle, write, run->fs->block_size);
   world_note (run->world, flags ? "write with FUA:" : "write:", c->offset,
               c->length, write->id);
   r = cache_write (c->conn, c->buf, (uint32_t) c->length, c->offset, flags);
@@ -117,7 +133,7 @@ client_write (struct client *c)
 }
 
 static void
-client_zero (struct client *c, bool trim)
+client_zero (struct caller *c, bool trim)
 {
   struct run *run = c->run;
   struct world *w = run->world;
@@ -126,8 +142,7 @@ client_zero (struct client *c, bool trim)
   int r;
 
   choose_range (c, run->config.max_request * 4);
-  write = oracle_begin (run->oracle, c->offset, c->length,
-                        ORACLE_ZERO | (flags ? ORACLE_FUA : 0));
+  write = oracle_begin (run->oracle, c->offset, c->length, true, flags != 0);
   if (world_chance (w, 50))
     flags |= CACHE_MAY_TRIM;
   if (world_chance (w, 20))
@@ -144,27 +159,44 @@ client_zero (struct client *c, bool trim)
   end_write (c, write, r);
 }
 
+/* What others have been told is enough for one that has just come. */
+static struct oracle_told
+told_to_any (const struct run *run)
+{
+  struct oracle_told told = { 0 };
+  unsigned i;
+
+  for (i = 0; i <= MAX_CONNS; i++)
+    if (run->told[i].at > told.at)
+      told = run->told[i];
+  return told;
+}
+
 static void
-client_flush (struct client *c)
+client_flush (struct caller *c)
 {
   struct run *run = c->run;
-  uint64_t begun = oracle_moment (run->oracle);
-  uint64_t told = run->told[c->number];
+  struct oracle_flush flush = {
+    .begun = oracle_moment (run->oracle),
+    .client = c->nr,
+    .own = run->told[c->nr],
+    .others = c->nr == MAX_CONNS ? told_to_any (run) : run->told[c->nr],
+  };
   int r;
 
-  world_note (run->world, "flush", 0, 0, (int64_t) begun);
+  world_note (run->world, "flush", 0, 0, (int64_t) flush.begun);
   r = cache_flush (c->conn);
   if (!counts (run))
     return;
   world_note (run->world, r < 0 ? "flush has failed" : "flushed", 0, 0,
-              (int64_t) begun);
+              (int64_t) flush.begun);
   check_error (run, "a flush fails", r);
-  if (r == 0) {
-    oracle_flushed (run->oracle, begun, told);
+  if (r < 0)
+    oracle_told (run->oracle, &run->told[c->nr]);
+  else {
+    oracle_flushed (run->oracle, &flush);
     note_sync (run);
   }
-  else
-    run->told[c->number] = oracle_moment (run->oracle);
 }
 
 /* Whatever reads as zero must be allowed to be. */
@@ -173,7 +205,7 @@ see_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
             bool zero)
 {
   static const uint8_t zeroes[ORACLE_SECTOR];
-  struct client *c = opaque;
+  struct caller *c = opaque;
   uint64_t n;
 
   (void) hole;
@@ -186,7 +218,7 @@ see_extent (void *opaque, uint64_t offset, uint64_t length, bool hole,
 }
 
 static void
-client_extents (struct client *c)
+client_extents (struct caller *c)
 {
   struct run *run = c->run;
   int r;
@@ -200,7 +232,7 @@ client_extents (struct client *c)
 }
 
 static void
-client_prefetch (struct client *c)
+client_prefetch (struct caller *c)
 {
   int r;
 
@@ -226,7 +258,7 @@ choose_op (const struct run *run)
 }
 
 static void
-client_request (struct client *c)
+client_request (struct caller *c)
 {
   c->run->requests++;
   switch (choose_op (c->run)) {
@@ -241,20 +273,66 @@ client_request (struct client *c)
 }
 
 static void
+think (struct caller *c)
+{
+  struct run *run = c->run;
+
+  if (run->config.think && world_chance (run->world, 50))
+    world_sleep (run->world, 1 + world_below (run->world, run->config.think));
+  else
+    world_yield (run->world);
+}
+
+static void
+end_client (struct caller *c)
+{
+  free (c->buf);
+  free (c);
+}
+
+static void
 client (void *opaque)
 {
-  struct client *c = opaque;
+  struct caller *c = opaque;
+
+  while (!c->run->ending) {
+    client_request (c);
+    think (c);
+  }
+  end_client (c);
+}
+
+/* One that goes after some requests, and comes back. */
+static void
+visitor (void *opaque)
+{
+  struct caller *c = opaque;
   struct run *run = c->run;
 
   while (!run->ending) {
-    client_request (c);
-    if (run->config.think && world_chance (run->world, 50))
-      world_sleep (run->world, 1 + world_below (run->world, run->config.think));
-    else
-      world_yield (run->world);
+    if (conn_create (run->mapping, &c->conn) < 0)
+      die ("out of memory");
+    world_note (run->world, "a visitor has come", 0, 0, 0);
+    do {
+      client_request (c);
+      think (c);
+    } while (!run->ending && world_chance (run->world, 70));
+    conn_destroy (c->conn);
+    world_note (run->world, "it has gone", 0, 0, 0);
+    think (c);
   }
-  free (c->buf);
-  free (c);
+  end_client (c);
+}
+
+static struct caller *
+new_client (struct run *run, unsigned nr)
+{
+  struct caller *c = xcalloc (1, sizeof *c);
+
+  c->run = run;
+  c->nr = nr;
+  c->buf = xcalloc (1, MAX_REQUEST);
+  return c;
 }
 
 void
@@ -264,18 +342,16 @@ clients_start (struct run *run)
                                                 "client of connection 1",
                                                 "client of connection 2",
                                                 "client of connection 3" };
+  struct caller *c;
   unsigned i;
 
   for (i = 0; i < run->config.clients; i++) {
-    struct client *c = xcalloc (1, sizeof *c);
-    unsigned conn = i % run->config.conns;
-
-    c->run = run;
-    c->number = conn;
-    c->conn = run->conns[conn];
-    c->buf = xcalloc (1, MAX_REQUEST);
-    fiber_start (run->world, names[conn], client, c);
+    c = new_client (run, i % run->config.conns);
+    c->conn = run->conns[c->nr];
+    fiber_start (run->world, names[c->nr], client, c);
   }
+  if (run->config.visitor)
+    fiber_start (run->world, "visitor", visitor, new_client (run, MAX_CONNS));
 }
 
 void

@@ -66,6 +66,7 @@ choose_store (struct model_store_config *s, struct rng *rng)
   s->flush_failure = one_in (rng, 5)   ? MODEL_KEEPS
                      : one_in (rng, 2) ? MODEL_DOOMS
                                        : MODEL_LOSES;
+  s->losing = 1u << STORE_FLUSH;
 }
 
 static void
@@ -92,24 +93,13 @@ choose_clients (struct run_config *c, struct rng *rng)
   c->weights[CLIENT_TRIM] += one_in (rng, 4) ? 40 : 0;
 }
 
-/* Of what was written past the cache there is no copy when the store forgets. */
-static bool
-is_direct (const struct mapping_config *m)
-{
-  return m->mode == CACHE_NONE || m->sequential_cutoff;
-}
-
 static unsigned
-choose_faults (const struct mapping_config *m, struct rng *rng)
+choose_faults (struct rng *rng)
 {
-  unsigned kinds = FAULT_WRITES | FAULT_READS;
-
-  if (!is_direct (m) || one_in (rng, 2))
-    kinds |= FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES;
   if (one_in (rng, 3))
     return 0;
-  return one_in (rng, 2) ? kinds & 1u << rng_below (rng, 4)
-                         : kinds & (unsigned) rng_next (rng);
+  return one_in (rng, 2) ? 1u << rng_below (rng, 4)
+                         : (unsigned) rng_next (rng) & FAULT_ALL;
 }
 
 void
@@ -122,8 +112,7 @@ run_config_choose (struct run_config *c, struct rng *rng)
   choose_mapping (&c->mapping, rng);
   choose_store (&c->store, rng);
   choose_clients (c, rng);
-  c->faults = choose_faults (&c->mapping, rng);
-  c->forgetful = is_direct (&c->mapping) &&
-                 c->faults & (FAULT_FLUSHES | FAULT_RESTARTS | FAULT_OUTAGES);
+  c->faults = choose_faults (rng);
   c->zeroes = one_in (rng, 3) ? (unsigned) between (rng, 8, 40) : 0;
+  c->visitor = one_in (rng, 3);
 }

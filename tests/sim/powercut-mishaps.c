@@ -23,8 +23,11 @@ mishap_excuses (const struct run *run, int error)
     return faults & FAULT_WRITES;
   if (error == -EHOSTDOWN)
     return faults & FAULT_OUTAGES;
-  /* A store that restarts is only slow, if nothing is lost with it. */
-  return error == -EIO && (faults & ~FAULT_RESTARTS || run->config.forgetful);
+  /* A store that restarts is only slow, but for what it had no copy of. */
+  if (run->config.mapping.mode != CACHE_NONE &&
+      !run->config.mapping.sequential_cutoff)
+    faults &= ~FAULT_RESTARTS;
+  return error == -EIO && faults;
 }
 
 /* Some requests will fail: one, a few, or all until it is well again; somewhere

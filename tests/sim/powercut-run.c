@@ -34,7 +34,6 @@ open_mapping (struct run *run)
   must (run, mapping_start (run->mapping), "mapping_start");
   for (i = 0; i < run->config.conns; i++)
     must (run, conn_create (run->mapping, &run->conns[i]), "conn_create");
-  memset (run->told, 0, sizeof run->told);
 }
 
 static void
@@ -95,6 +94,7 @@ power_on (struct run *run)
 {
   struct world *w = run->world;
 
+  memset (run->told, 0, sizeof run->told);
   run->store = model_store_create (w, run->medium, &run->config.store);
   must (run, cache_create (&w->env, run->config.cache_size, &run->cache),
         "cache_create");
@@ -105,6 +105,7 @@ power_on (struct run *run)
 static void
 power_off (struct run *run)
 {
+  oracle_watch (run->oracle, NULL);
   close_fs (run);
   cache_destroy (run->cache);
   run->store->store.ops->close (&run->store->store);
@@ -118,6 +119,7 @@ verify (struct run *run)
 {
   client_verify (run);
   oracle_restart (run->oracle);
+  oracle_watch (run->oracle, &run->store->lost);
   world_note (run->world, "VERIFIED", 0, 0, 0);
   if (world_chance (run->world, 70)) {
     close_fs (run);
@@ -162,7 +164,7 @@ nr_clients (struct run *run)
 static void
 shut_down (struct run *run)
 {
-  uint64_t begun;
+  struct oracle_flush flush = { .client = MAX_CONNS };
   unsigned tries = 0;
   int r;
 
@@ -172,7 +174,7 @@ shut_down (struct run *run)
     world_turn (run->world);
   mapping_shutdown (run->mapping);
   for (;;) {
-    begun = oracle_moment (run->oracle);
+    flush.begun = oracle_moment (run->oracle);
     r = mapping_sync (run->mapping, NULL, NULL);
     if (r == 0)
       break;
@@ -181,7 +183,10 @@ shut_down (struct run *run)
     /* As the plugin does; zeroes are done again on the redoer's own clock. */
     world_sleep (run->world, NSEC_PER_SEC);
   }
-  oracle_flushed (run->oracle, begun, UINT64_MAX);
+  /* Of what was lost the log has told. */
+  oracle_told (run->oracle, &flush.own);
+  flush.others = flush.own;
+  oracle_flushed (run->oracle, &flush);
 }
 
 static void
@@ -217,7 +222,7 @@ prefill (struct run *run)
     if (req.length > run->config.disk_size - req.offset)
       req.length = run->config.disk_size - req.offset;
     iov.iov_len = req.length;
-    write = oracle_begin (run->oracle, req.offset, req.length, ORACLE_FUA);
+    write = oracle_begin (run->oracle, req.offset, req.length, false, true);
     oracle_fill (write, buf);
     medium_apply (run->medium, &req, 100);
     medium_flush (run->medium, UINT64_MAX, 0, UINT64_MAX);
@@ -227,15 +232,15 @@ prefill (struct run *run)
 }
 
 /* A write of its map that fails is a flush that does.  And while it has not been told of a
- * loss, what was lost may be another block's.
+ * loss, what is read of what was lost may be another block's.
  */
 static void
 fit_to_shuffle (struct run_config *c)
 {
   c->disk_size -= c->disk_size % SHUFFLE_BLOCK;
   if (c->mapping.mode == CACHE_NONE || c->mapping.sequential_cutoff)
-    c->faults &= FAULT_READS;
-  c->forgetful = false;
+    c->faults &= FAULT_READS | FAULT_WRITES;
+  c->store.losing |= 1u << STORE_WRITE;
 }
 
 uint64_t
@@ -251,7 +256,6 @@ run_seed (uint64_t seed, unsigned cuts, bool trace, bool shuffle)
   run.medium =
     medium_create (run.world, shuffle ? shuffle_store_size (size) : size);
   run.oracle = oracle_create (run.world, size);
-  oracle_set_forgetful (run.oracle, run.config.forgetful);
   if (!shuffle)
     prefill (&run);
   power_on (&run);

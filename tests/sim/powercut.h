@@ -25,6 +25,7 @@
 #define FAULT_FLUSHES 0x4u  /* its flushes fail */
 #define FAULT_RESTARTS 0x8u /* it restarts, and forgets */
 #define FAULT_OUTAGES 0x10u /* ... and is out of reach for too long */
+#define FAULT_ALL 0x1fu
 
 /* What one run is like, all of it by its seed. */
 struct run_config {
@@ -33,9 +34,9 @@ struct run_config {
   struct mapping_config mapping;
   struct model_store_config store;
   unsigned faults;
-  bool forgetful;  /* the store may lose what was written past the cache */
   unsigned zeroes; /* that may be pending; 0: as many as usual */
   unsigned conns, clients;
+  bool visitor;      /* one client comes and goes */
   uint64_t think;    /* ns, most that a client waits between requests */
   uint64_t hot_size; /* bytes of the part of the disk that is written most */
   unsigned weights[7];
@@ -66,11 +67,12 @@ struct run {
   struct cache *cache;
   struct mapping *mapping;
   struct conn *conns[MAX_CONNS];
-  uint64_t told[MAX_CONNS]; /* a moment: when a flush of it failed last */
-  bool ending;              /* clients are to stop */
-  bool cut;                 /* power is off: nothing that happens counts */
-  uint64_t cut_turn;        /* power is cut at that turn ... */
-  unsigned cut_sync;        /* ... or when so many flushes have succeeded */
+  struct oracle_told told[MAX_CONNS + 1]; /* the last: a client that comes and
+                                           * goes */
+  bool ending;                            /* clients are to stop */
+  bool cut;          /* power is off: nothing that happens counts */
+  uint64_t cut_turn; /* power is cut at that turn ... */
+  unsigned cut_sync; /* ... or when so many flushes have succeeded */
   struct model_timer mishap;
   uint64_t hot; /* bytes: where the hot part begins */
 
