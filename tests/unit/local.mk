@@ -78,6 +78,7 @@ UNIT_TESTS = \
 	unit/stats-log-test \
 	unit/stats-test \
 	unit/store-queue-test \
+	unit/sync-steps-test \
 	unit/sync-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
@@ -280,6 +281,7 @@ GONE_WORLD = unit/gone-world.c unit/gone-world.h $(CACHE_FIXTURE)
 unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
 unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
 unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
+unit_sync_steps_test_SOURCES = unit/sync-steps-test.c $(VOLATILE_FIXTURE)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)

@@ -1,0 +1,185 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Syncs at moments that the loop thread seldom meets: the test makes write-back's
+ * steps.
+ */
+
+#include <errno.h>
+
+#include "volatile-fixture.h"
+
+#define PAGE ((uint64_t) PAGE_SIZE)
+
+static struct fixture *
+start (bool fua)
+{
+  return start_volatile (&(struct fixture_config) {
+    .small_folios = true, .no_loop = true, .fake_clock = true, .fua = fua });
+}
+
+static void
+queue (struct fixture *f, struct sync_req *req, uint64_t end,
+       enum sync_kind kind)
+{
+  *req = (struct sync_req) { .end = end, .kind = kind };
+  inbox_queue (&f->mapping->inbox, req);
+}
+
+/* As far as it goes without the store. */
+static void
+step (struct fixture *f)
+{
+  while (writeback_step (&f->mapping->wb))
+    ;
+}
+
+static void
+step_until_idle (struct fixture *f)
+{
+  do
+    step (f);
+  while (!writeback_idle (&f->mapping->wb));
+}
+
+/* One that comes while the sweep after a flush that failed is at work has to send
+ * also what that has still to make dirty.
+ */
+static void
+test_comes_during_sweep (void **state)
+{
+  struct fixture *f = start (false);
+  struct sync_req first, second;
+
+  (void) state;
+  put (f, 0, 4 * MiB, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  queue (f, &first, UINT64_MAX, SYNC_FLUSH);
+  while (fake_store_held (f->fake, STORE_FLUSH) == 0)
+    step (f);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  UNTIL (atomic_load (&f->mapping->inbox.flush_done));
+  queue (f, &second, UINT64_MAX, SYNC_FLUSH);
+  assert_true (writeback_step (&f->mapping->wb));
+  assert_true (atomic_load (&f->mapping->folios.nr_unstable) > 0);
+  step_until_idle (f);
+  assert_int_equal (first.error, -EIO);
+  assert_int_equal (second.error, 0);
+  power_cut (f);
+  store_expect (f, 0, 4 * MiB, 1);
+  fixture_stop (f);
+}
+
+/* One by FUA waits for write-back of its range, and sends that again: a flush would
+ * be for all that is unstable.
+ */
+static void
+test_fua_comes_during_writeback (void **state)
+{
+  struct fixture *f = start (true);
+  struct sync_req write, fua;
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  queue (f, &write, PAGE, SYNC_WRITE);
+  while (fake_store_held (f->fake, STORE_WRITE) == 0)
+    step (f);
+  queue (f, &fua, PAGE, SYNC_FUA);
+  step (f);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  step_until_idle (f);
+  assert_int_equal (fua.error, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 1);
+  fixture_stop (f);
+}
+
+/* --- what becomes dirty behind a sync's back --- */
+
+static struct fixture *
+start_with_cutoff (void)
+{
+  return start_volatile (&(struct fixture_config) {
+    .small_folios = true, .no_loop = true, .sequential_cutoff = 16 * PAGE });
+}
+
+/* A write past the cache fails: the store may have anything there now, so that what
+ * was unstable is to be written again.
+ */
+static void
+fail_past_cache (struct fixture *f)
+{
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  assert_int_equal (put_flags (f, 0, 0, 16 * PAGE, 2, 0), -EIO);
+}
+
+/* It is over when that has been, too. */
+static void
+expect_saved (struct fixture *f, struct sync_req *req)
+{
+  step_until_idle (f);
+  assert_int_equal (req->error, 0);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
+  power_cut (f);
+  store_expect (f, 0, 4 * PAGE, 1);
+  fixture_stop (f);
+}
+
+/* While it is flushed. */
+static void
+test_redone_while_flushing (void **state)
+{
+  struct fixture *f = start_with_cutoff ();
+  struct sync_req req;
+
+  (void) state;
+  put (f, 0, 4 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  queue (f, &req, UINT64_MAX, SYNC_FLUSH);
+  while (fake_store_held (f->fake, STORE_FLUSH) == 0)
+    step (f);
+  fail_past_cache (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  expect_saved (f, &req);
+}
+
+/* In the place of the fs's: once, when it is being found out whether all is durable. */
+static bool
+fail_when_asked (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+
+  f->ops.unsettled = f->raw_ops->unsettled;
+  fail_past_cache (f);
+  return f->raw_ops->unsettled (fs, start, end);
+}
+
+static void
+test_redone_while_drained (void **state)
+{
+  struct fixture *f = start_with_cutoff ();
+  struct sync_req req;
+
+  (void) state;
+  put (f, 0, 4 * PAGE, 1);
+  f->ops.unsettled = fail_when_asked;
+  queue (f, &req, 4 * PAGE, SYNC_FUA);
+  expect_saved (f, &req);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test (test_comes_during_sweep),
+    cmocka_unit_test (test_fua_comes_during_writeback),
+    cmocka_unit_test (test_redone_while_flushing),
+    cmocka_unit_test (test_redone_while_drained),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
