@@ -105,7 +105,7 @@ struct folios {
 #define FOLIO_READAHEAD 0x1u /* hitting it starts the next readahead window */
 #define FOLIO_UNREAD 0x2u    /* brought in by readahead, not read since */
 #define FOLIO_RECLAIM 0x4u   /* eviction passed it over, not being clean */
-#define FOLIO_WANTED 0x8u    /* the flusher found it locked: tell it */
+#define FOLIO_WANTED 0x8u    /* the loop thread found it locked */
 
 /* The masks of one page, as kept in its state word. */
 #define STATE_UPTODATE_SHIFT 0
@@ -290,11 +290,23 @@ folio_mapped (const struct folio *folio)
 }
 
 /* --- the folio lock: bit and futex in one word (Drepper, "Futexes are
- * tricky", mutex 2) --- */
+ * tricky", mutex 2) ---
+ *
+ * The loop thread only tries, and those who write the same folio again and again
+ * would have it locked whenever that comes round.  So who unlocks one that it has
+ * found locked (FOLIO_WANTED) leaves the turn to it:
+ *
+ *   UNLOCKED          anybody
+ *   LOCKED            its owner
+ *   CONTENDED         the same; somebody sleeps until it is unlocked
+ *   TURN              the loop thread; others wait for that once, for a moment:
+ *                     it may not want it any more
+ */
 
 #define FOLIO_UNLOCKED 0u
 #define FOLIO_LOCKED 1u
 #define FOLIO_CONTENDED 2u
+#define FOLIO_TURN 3u
 
 static inline bool
 folio_trylock (struct folio *folio)
@@ -307,8 +319,15 @@ folio_trylock (struct folio *folio)
 static inline bool
 folio_locked (const struct folio *folio)
 {
-  return atomic_load (&folio->lock) != FOLIO_UNLOCKED;
+  uint32_t lock = atomic_load (&folio->lock);
+
+  return lock == FOLIO_LOCKED || lock == FOLIO_CONTENDED;
 }
+
+/* On the loop thread: whether it is its turn or not.  If the folio is locked, the
+ * bell rings when it is unlocked.
+ */
+extern bool folio_trylock_wanted (struct folio *folio);
 
 /* Not on the loop thread.  Returns whether it was slept for. */
 extern bool folio_lock (struct env *env, struct folio *folio);

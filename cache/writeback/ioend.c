@@ -25,19 +25,6 @@
 
 /* --- making one --- */
 
-/* Lock the folio for a moment; if it is locked by another, have us told. */
-static bool
-try_lock_wanted (struct folio *folio)
-{
-  if (folio_trylock (folio))
-    return true;
-  atomic_fetch_or (&folio->flags, FOLIO_WANTED);
-  if (!folio_trylock (folio))
-    return false;
-  atomic_fetch_and (&folio->flags, (uint16_t) ~FOLIO_WANTED);
-  return true;
-}
-
 unsigned
 ioend_find (const struct writeback *wb, const struct folio *folio,
             unsigned first, unsigned last, bool fua, bool value)
@@ -91,7 +78,7 @@ take (struct ioend *ioend, const struct range *range, uint8_t *buf, bool *busy)
     folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
     if (folio == NULL)
       break;
-    more = try_lock_wanted (folio);
+    more = folio_trylock_wanted (folio);
     *busy = !more;
     if (more) {
       more =

@@ -171,6 +171,88 @@ test_redone_while_drained (void **state)
   expect_saved (f, &req);
 }
 
+/* --- a folio that is written all the time --- */
+
+static struct {
+  struct fixture *f;
+  size_t (*copy_in) (struct mapping *mapping, void *dst, const void *src,
+                     size_t n);
+  unsigned turns;
+} hot;
+
+/* The loop thread comes whenever the folio is locked. */
+static size_t
+step_and_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
+{
+  step (hot.f);
+  return hot.copy_in (mapping, dst, src, n);
+}
+
+/* A writer waits, which is time for it, too. */
+static bool
+step_when_waited (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
+                  uint64_t deadline)
+{
+  if (hot.f == NULL || value != FOLIO_TURN || atomic_load (word) != value)
+    return false;
+  assert_true (deadline != ENV_FOREVER);
+  hot.turns++;
+  step (f);
+  return true;
+}
+
+/* However often a folio is written, what was dirty is sent when it has been unlocked
+ * once; and writers wait no more than that once.
+ */
+static void
+test_hot_folio (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .no_loop = true, .wait = step_when_waited });
+  struct sync_req req;
+  unsigned i;
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  hot.f = f;
+  hot.turns = 0;
+  hot.copy_in = f->mapping->hooks.copy_in;
+  f->mapping->hooks.copy_in = step_and_copy;
+  queue (f, &req, UINT64_MAX, SYNC_FLUSH);
+  for (i = 2; i < 10; i++)
+    put (f, 0, PAGE, i);
+  assert_true (fake_store_count (f->fake, STORE_WRITE) > 0);
+  assert_int_equal (hot.turns, 1);
+  step_until_idle (f);
+  assert_int_equal (req.error, 0);
+  store_expect (f, 0, PAGE, 2);
+  hot.f = NULL;
+  fixture_stop (f);
+}
+
+/* A turn that the loop thread does not take is over after a moment. */
+static void
+test_turn_not_taken (void **state)
+{
+  struct fixture *f = start (false);
+  struct folio *folio;
+
+  (void) state;
+  put (f, 0, PAGE, 1);
+  folio = index_get (f->mapping->folios.index, 0);
+  assert_true (folio_trylock (folio));
+  assert_false (folio_trylock_wanted (folio));
+  folio_unlock (&f->mapping->folios, folio);
+  assert_false (folio_locked (folio));
+  assert_false (folio_trylock (folio));
+  put (f, 0, PAGE, 2);
+  assert_true (folio_trylock (folio));
+  folio_unlock (&f->mapping->folios, folio);
+  folio_put (f->mapping->folios.arena, folio);
+  expect (f, 0, PAGE, 2);
+  fixture_stop (f);
+}
+
 int
 main (void)
 {
@@ -179,6 +261,8 @@ main (void)
     cmocka_unit_test (test_fua_comes_during_writeback),
     cmocka_unit_test (test_redone_while_flushing),
     cmocka_unit_test (test_redone_while_drained),
+    cmocka_unit_test (test_hot_folio),
+    cmocka_unit_test (test_turn_not_taken),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
