@@ -140,6 +140,7 @@ zero_blocks (struct mapping *mapping, struct origin *origin, uint64_t start,
   /* Before: what finds nothing in memory flushes the zero. */
   if (wants_range (mapping))
     inbox_note_unflushed (&mapping->inbox);
+  origin_waited (origin); /* maybe: as in zero_or_trim */
   r = folios_zero_range (&mapping->folios, origin, start, end);
   if (!wants_range (mapping))
     mapping->fs->ops->zero_end (mapping->fs, &z.zeroed);
@@ -219,6 +220,10 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   struct origin origin = {
     .client = &conn->client,
     .pace = flags & CACHE_FUA ? NULL : &conn->pace,
+    /* For a processor, maybe.  What waits for nothing else would never be asked
+     * whether its client is gone, and others may have written all of this by now.
+     */
+    .waited = true,
   };
   int r;
 

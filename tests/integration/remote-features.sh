@@ -75,6 +75,23 @@ other.flush()
 EOT
 }
 
+# It is the same to folio as any other, and the store hears of it later.
+takes_fast_zero ()
+{
+  client "$remote_uri" <<'EOT' || fail "a fast zero, $lacks"
+h, remote = connect(), connect(sys.argv[1])
+h.pwrite(b"x" * 2 * MiB, 0)
+h.zero(MiB, 4096, FAST_ZERO | NO_HOLE)
+h.zero(100, 2 * MiB - 100, FAST_ZERO)
+want = b"x" * 4096 + bytes(MiB) + b"x" * (MiB - 4196) + bytes(100)
+same(h.pread(2 * MiB, 0), want, 0, "at once")
+h.flush()
+same(remote.pread(2 * MiB, 0), want, 0, "on the store")
+h.zero(2 * MiB, 0)
+h.flush()
+EOT
+}
+
 lacking "anything missing" memory 16M
 can trim
 grep -q ': 4 connections' "$log" || fail "not 4 connections"
@@ -90,7 +107,7 @@ kill_remote
 lacking "fast zero" --filter=nozero memory 16M zeromode=plugin \
         fastzeromode=none
 can trim
-declines_fast_zero
+takes_fast_zero
 random_requests
 kill_remote
 

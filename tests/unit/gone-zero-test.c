@@ -125,6 +125,49 @@ test_newer_stays (void **state)
   newer_stays (true);
 }
 
+/* One that waits for nothing is asked as well: its thread may have stood still. */
+static void
+test_without_waiting (void **state)
+{
+  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
+
+  (void) state;
+  put (f, 0, 8 * PAGE, 1);
+  world.gone = true;
+  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), -ECONNABORTED);
+  expect (f, 0, 8 * PAGE, 1);
+  fixture_stop (f);
+}
+
+static bool
+gone_when_begun (void *opaque)
+{
+  (void) opaque;
+  if (world.asked++ == 0)
+    return false;
+  return gone_meanwhile (NULL);
+}
+
+/* Also when it has begun. */
+static void
+test_stands_still (void **state)
+{
+  struct fixture *f = zeroed = start_gone (&(struct fixture_config) { 0 });
+
+  (void) state;
+  put (f, 0, 64 * PAGE, 1);
+  world.asked = 0;
+  conn_set_gone (f->conn, gone_when_begun, NULL);
+  assert_int_equal (cache_trim (f->conn, 64 * PAGE, 0, 0), -ECONNABORTED);
+  expect (f, 9 * PAGE, PAGE, 3);
+  expect (f, 20 * PAGE, PAGE, 3);
+  flush_ok (f, 1);
+  store_expect (f, 9 * PAGE, PAGE, 3);
+  store_expect (f, 20 * PAGE, PAGE, 3);
+  check_flushed (f);
+  fixture_stop (f);
+}
+
 /* The same of a direct write. */
 static void
 test_newer_stays_direct (void **state)
@@ -287,6 +330,8 @@ main (void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_range),
     cmocka_unit_test (test_newer_stays),
+    cmocka_unit_test (test_without_waiting),
+    cmocka_unit_test (test_stands_still),
     cmocka_unit_test (test_newer_stays_direct),
     cmocka_unit_test (test_direct_parts),
     cmocka_unit_test (test_direct_ends),
