@@ -46,13 +46,10 @@ step_until_idle (struct fixture *f)
 /* One that comes while the sweep after a flush that failed is at work has to send
  * also what that has still to make dirty.
  */
-static void
-test_comes_during_sweep (void **state)
+FIXTURE_TEST (comes_during_sweep, start (false))
 {
-  struct fixture *f = start (false);
   struct sync_req first, second;
 
-  (void) state;
   put (f, 0, 4 * MiB, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   queue (f, &first, UINT64_MAX, SYNC_FLUSH);
@@ -69,19 +66,15 @@ test_comes_during_sweep (void **state)
   assert_int_equal (second.error, 0);
   power_cut (f);
   store_expect (f, 0, 4 * MiB, 1);
-  fixture_stop (f);
 }
 
 /* One by FUA waits for write-back of its range, and sends that again: a flush would
  * be for all that is unstable.
  */
-static void
-test_fua_comes_during_writeback (void **state)
+FIXTURE_TEST (fua_comes_during_writeback, start (true))
 {
-  struct fixture *f = start (true);
   struct sync_req write, fua;
 
-  (void) state;
   put (f, 0, PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   queue (f, &write, PAGE, SYNC_WRITE);
@@ -95,7 +88,6 @@ test_fua_comes_during_writeback (void **state)
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
   power_cut (f);
   store_expect (f, 0, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* --- what becomes dirty behind a sync's back --- */
@@ -126,17 +118,13 @@ expect_saved (struct fixture *f, struct sync_req *req)
   assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
   power_cut (f);
   store_expect (f, 0, 4 * PAGE, 1);
-  fixture_stop (f);
 }
 
 /* While it is flushed. */
-static void
-test_redone_while_flushing (void **state)
+FIXTURE_TEST (redone_while_flushing, start_with_cutoff ())
 {
-  struct fixture *f = start_with_cutoff ();
   struct sync_req req;
 
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   queue (f, &req, UINT64_MAX, SYNC_FLUSH);
@@ -158,13 +146,10 @@ fail_when_asked (struct fs *fs, uint64_t start, uint64_t end)
   return f->raw_ops->unsettled (fs, start, end);
 }
 
-static void
-test_redone_while_drained (void **state)
+FIXTURE_TEST (redone_while_drained, start_with_cutoff ())
 {
-  struct fixture *f = start_with_cutoff ();
   struct sync_req req;
 
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   f->ops.unsettled = fail_when_asked;
   queue (f, &req, 4 * PAGE, SYNC_FUA);
@@ -174,7 +159,7 @@ test_redone_while_drained (void **state)
 /* --- a folio that is written all the time --- */
 
 static struct {
-  struct fixture *f;
+  struct fixture *_Atomic f; /* NULL: not now */
   size_t (*copy_in) (struct mapping *mapping, void *dst, const void *src,
                      size_t n);
   unsigned turns;
@@ -184,7 +169,7 @@ static struct {
 static size_t
 step_and_copy (struct mapping *mapping, void *dst, const void *src, size_t n)
 {
-  step (hot.f);
+  step (atomic_load (&hot.f));
   return hot.copy_in (mapping, dst, src, n);
 }
 
@@ -193,7 +178,8 @@ static bool
 step_when_waited (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
                   uint64_t deadline)
 {
-  if (hot.f == NULL || value != FOLIO_TURN || atomic_load (word) != value)
+  if (atomic_load (&hot.f) == NULL || value != FOLIO_TURN ||
+      atomic_load (word) != value)
     return false;
   assert_true (deadline != ENV_FOREVER);
   hot.turns++;
@@ -204,19 +190,16 @@ step_when_waited (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
 /* However often a folio is written, what was dirty is sent when it has been unlocked
  * once; and writers wait no more than that once.
  */
-static void
-test_hot_folio (void **state)
+FIXTURE_TEST (hot_folio, fixture_start (&(struct fixture_config) {
+                           .no_loop = true, .wait = step_when_waited }))
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .no_loop = true, .wait = step_when_waited });
   struct sync_req req;
   unsigned i;
 
-  (void) state;
   put (f, 0, PAGE, 1);
-  hot.f = f;
   hot.turns = 0;
   hot.copy_in = f->mapping->hooks.copy_in;
+  atomic_store (&hot.f, f);
   f->mapping->hooks.copy_in = step_and_copy;
   queue (f, &req, UINT64_MAX, SYNC_FLUSH);
   for (i = 2; i < 10; i++)
@@ -226,18 +209,14 @@ test_hot_folio (void **state)
   step_until_idle (f);
   assert_int_equal (req.error, 0);
   store_expect (f, 0, PAGE, 2);
-  hot.f = NULL;
-  fixture_stop (f);
+  atomic_store (&hot.f, NULL);
 }
 
 /* A turn that the loop thread does not take is over after a moment. */
-static void
-test_turn_not_taken (void **state)
+FIXTURE_TEST (turn_not_taken, start (false))
 {
-  struct fixture *f = start (false);
   struct folio *folio;
 
-  (void) state;
   put (f, 0, PAGE, 1);
   folio = index_get (f->mapping->folios.index, 0);
   assert_true (folio_trylock (folio));
@@ -250,20 +229,6 @@ test_turn_not_taken (void **state)
   folio_unlock (&f->mapping->folios, folio);
   folio_put (f->mapping->folios.arena, folio);
   expect (f, 0, PAGE, 2);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_comes_during_sweep),
-    cmocka_unit_test (test_fua_comes_during_writeback),
-    cmocka_unit_test (test_redone_while_flushing),
-    cmocka_unit_test (test_redone_while_drained),
-    cmocka_unit_test (test_hot_folio),
-    cmocka_unit_test (test_turn_not_taken),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()
