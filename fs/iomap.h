@@ -148,7 +148,8 @@ struct iomap_ops {
   /* What zeroes and the like have left to be done for bytes [start, end) is to be
    * done by the store, soon.  Returns a ticket, for settled: 0 when it has, all that
    * there was then; -EAGAIN before, and fs->changes moves when that may change; or
-   * an error, when all has been tried.  Optional, both.
+   * an error, when all has been tried.  Ticket 0, with all of the disk: all that
+   * anybody has asked for.  Optional, both.
    */
   uint64_t (*settle) (struct fs *fs, uint64_t start, uint64_t end);
   int (*settled) (struct fs *fs, uint64_t start, uint64_t end, uint64_t ticket);

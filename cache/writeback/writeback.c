@@ -257,7 +257,7 @@ step_fs (struct writeback *wb, uint64_t now)
   /* (What had failed may also have made way for data since.) */
   if (!more && !atomic_load (&wb->outbox->fs_error))
     return false;
-  r = fs_settled (wb->fs, 0, UINT64_MAX, UINT64_MAX);
+  r = fs_settled (wb->fs, 0, UINT64_MAX, 0);
   if (r != -EAGAIN)
     atomic_store (&wb->outbox->fs_error, r);
   if (more)

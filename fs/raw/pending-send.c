@@ -79,7 +79,7 @@ pending_settled (struct pending *p, uint64_t start, uint64_t end,
   int r, error = 0;
 
   if (start == 0 && end == UINT64_MAX)
-    return settled_all (p, ticket);
+    return settled_all (p, ticket ? ticket : p->wanted);
   for (x = pending_first_in (p, start, end); x; x = pending_next_in (x, end)) {
     r = settled_one (x, ticket);
     if (r == -EAGAIN)

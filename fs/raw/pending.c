@@ -17,7 +17,7 @@ pending_init (struct pending *p, size_t max)
 {
   size_t i;
 
-  *p = (struct pending) { .max = max };
+  *p = (struct pending) { .max = max, .order = 1 };
   RB_INIT (&p->tree);
   TAILQ_INIT (&p->active);
   TAILQ_INIT (&p->failed);

@@ -178,7 +178,8 @@ extern void pending_want_all (struct pending *p);
 
 /* Are those in [start, end) that were there when the ticket was given done, or
  * have made way?  0; -EAGAIN: not yet; or an error, when all others have been tried
- * since: that they are tried again, for others, is no reason to wait.
+ * since: that they are tried again, for others, is no reason to wait.  Ticket 0,
+ * for all: those that anybody wants.
  */
 extern int pending_settled (struct pending *p, uint64_t start, uint64_t end,
                             uint64_t ticket);

@@ -232,6 +232,27 @@ test_some_fail (void **state)
   fixture_stop (f);
 }
 
+/* What works again is no reason any more for others to give up waiting, though there
+ * are zeroes that nobody has asked for yet.
+ */
+static void
+test_works_again (void **state)
+{
+  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
+
+  (void) state;
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (outbox_error (&f->mapping->outbox), -EIO);
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 2 * MiB, 0), 0);
+  fake_store_heal (f->fake);
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, CACHE_FUA), 0);
+  assert_int_equal (outbox_error (&f->mapping->outbox), 0);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
 /* What may make room is trimmed before what there was none for is written. */
 static void
 test_trim_makes_room (void **state)
@@ -408,6 +429,7 @@ main (void)
     cmocka_unit_test (test_background_after_zero),
     cmocka_unit_test (test_data_is_written),
     cmocka_unit_test (test_some_fail),
+    cmocka_unit_test (test_works_again),
     cmocka_unit_test (test_trim_makes_room),
     cmocka_unit_test (test_failing_while_full),
     cmocka_unit_test (test_failed_zero_is_covered),
