@@ -158,11 +158,11 @@ is_kept (struct mapping *mapping, uint32_t undone, uint64_t losses, bool fua)
 
 /* Have the store write the held range from the buffer, once the zeroes beneath are
  * done: memory has no copy, to be written again after them.  And again if the store
- * has lost something meanwhile, or failed to flush.
+ * has lost something meanwhile, or failed to flush.  *through: they can't be done.
  */
 static int
 write_kept (struct mapping *mapping, const struct range *range,
-            struct folio *buffer, bool fua)
+            struct folio *buffer, bool fua, bool *through)
 {
   struct env *env = mapping->env;
   struct fs *fs = mapping->fs;
@@ -175,6 +175,7 @@ write_kept (struct mapping *mapping, const struct range *range,
     losses = store_losses (fs->store);
     undone = nr_undone (mapping);
     r = fs_settle_wait (fs, range->start, range->end);
+    *through = r < 0;
     if (r == 0)
       r = write_held (mapping, range, buffer, fua);
     if (r == 0 && is_kept (mapping, undone, losses, fua))
@@ -182,8 +183,8 @@ write_kept (struct mapping *mapping, const struct range *range,
     if (r < 0 && r != -EAGAIN && r != -ESTALE)
       break;
     arrived |= r == 0;
-    if (r ==
-        -EAGAIN) /* more to be done first, or there is no room to note it */
+    /* More is to be done first, or there is no room to note it. */
+    if (r == -EAGAIN)
       env->wait (env, &fs->changes, seen, env->now (env) + NSEC_PER_MSEC);
   }
   /* What it wrote the time before may be lost, with what had been zeroed beneath it,
@@ -195,11 +196,12 @@ write_kept (struct mapping *mapping, const struct range *range,
   return r;
 }
 
-/* Write up to n bytes, whole blocks, unless the client is gone.  Returns how many.
+/* Write up to n bytes, whole blocks, unless the client is gone.  Returns how many; or
+ * an error, with *through if they can be written through the cache all the same.
  */
 static int64_t
 write_store (struct mapping *mapping, struct origin *origin, const void *buf,
-             uint64_t pos, uint64_t n, bool fua)
+             uint64_t pos, uint64_t n, bool fua, bool *through)
 {
   struct folio *buffer = bounce_get (mapping->cache->bounce, n);
   struct range range = { .start = pos }, zeroes;
@@ -215,7 +217,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
   if (origin_gone (origin))
     r = -ECONNABORTED;
   else {
-    r = write_kept (mapping, &range, buffer, fua);
+    r = write_kept (mapping, &range, buffer, fua, through);
     origin_waited (origin);
     if (r < 0)
       folios_distrust_range (&mapping->folios, range.start, range.end);
@@ -229,20 +231,29 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
   return r < 0 ? r : (int64_t) n;
 }
 
-/* Write a part of a block, through. */
+/* Write through, in the place of zeroes beneath. */
 static int64_t
-write_part (struct mapping *mapping, struct origin *origin, const void *buf,
-            uint64_t pos, uint64_t n, bool fua)
+write_through (struct mapping *mapping, struct origin *origin, const void *buf,
+               uint64_t pos, uint64_t n, bool fua)
 {
-  uint32_t bs = mapping->fs->block_size;
   int r;
 
-  n = min_u64 (n, bs - pos % bs);
   r = write_buffered (mapping, origin, buf, n, pos);
   if (r == 0)
     r = fua ? write_sync_durable (mapping, pos, pos + n, SYNC_FUA)
             : inbox_sync (&mapping->inbox, pos, pos + n, SYNC_WRITE);
   return r < 0 ? r : (int64_t) n;
+}
+
+/* Write whole blocks, if there are zeroes beneath that can't be done, through. */
+static int64_t
+write_blocks (struct mapping *mapping, struct origin *origin, const void *buf,
+              uint64_t pos, uint64_t n, bool fua)
+{
+  bool through = false;
+  int64_t r = write_store (mapping, origin, buf, pos, n, fua, &through);
+
+  return through ? write_through (mapping, origin, buf, pos, n, fua) : r;
 }
 
 int
@@ -264,9 +275,10 @@ direct_write (struct conn *conn, const void *buf, size_t count, uint64_t offset,
     whole =
       offset + count == mapping->folios.size ? count : round_down (count, bs);
     if (offset % bs == 0 && whole > 0)
-      n = write_store (mapping, &origin, buf, offset, whole, fua);
+      n = write_blocks (mapping, &origin, buf, offset, whole, fua);
     else
-      n = write_part (mapping, &origin, buf, offset, count, fua);
+      n = write_through (mapping, &origin, buf, offset,
+                         min_u64 (count, bs - offset % bs), fua);
     if (n < 0)
       break;
     buf = (const uint8_t *) buf + n;

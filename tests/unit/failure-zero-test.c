@@ -253,6 +253,25 @@ test_works_again (void **state)
   fixture_stop (f);
 }
 
+/* What can't be zeroed may be written, past the cache, too; and then nothing of it is
+ * left to be zeroed.
+ */
+static void
+test_written_past_instead (void **state)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+
+  (void) state;
+  fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
+  assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), -EIO);
+  put (f, 0, 16 * PAGE, 1);
+  flush_ok (f, 0);
+  power_cut (f);
+  store_expect (f, 0, 16 * PAGE, 1);
+  fixture_stop (f);
+}
+
 /* What may make room is trimmed before what there was none for is written. */
 static void
 test_trim_makes_room (void **state)
@@ -430,6 +449,7 @@ main (void)
     cmocka_unit_test (test_data_is_written),
     cmocka_unit_test (test_some_fail),
     cmocka_unit_test (test_works_again),
+    cmocka_unit_test (test_written_past_instead),
     cmocka_unit_test (test_trim_makes_room),
     cmocka_unit_test (test_failing_while_full),
     cmocka_unit_test (test_failed_zero_is_covered),
