@@ -447,17 +447,27 @@ note_settle (struct fs *fs, uint64_t start, uint64_t end)
   return fixture_of (fs)->raw_ops->settle (fs, start, end);
 }
 
-static bool
-step_after_write (struct fs *fs, uint64_t now)
-{
-  struct fixture *f = fixture_of (fs);
+static struct fixture *flushing;
+static struct store_req raw_flush, *outer_flush;
 
-  if (atomic_load (&f->mapping->inbox.flush_done)) {
-    fake_store_unhold (f->fake, STORE_WRITE);
+static void
+raw_flush_done (struct store_req *req, int error)
+{
+  (void) req;
+  if (error) {
+    fake_store_unhold (flushing->fake, STORE_WRITE);
     UNTIL (atomic_load (&past->done) || atomic_load (&settles));
-    f->ops.step = f->raw_ops->step;
   }
-  return f->raw_ops->step (fs, now);
+  outer_flush->done (outer_flush, error);
+}
+
+static void
+flush_after_write (struct fs *fs, struct store_req *req)
+{
+  outer_flush = req;
+  raw_flush = *req;
+  raw_flush.done = raw_flush_done;
+  flushing->raw_ops->flush (fs, &raw_flush);
 }
 
 /* A zero is to be done again since a flush has failed, after it was done, and before
@@ -477,6 +487,9 @@ over_zero_at_failed_flush (unsigned flags)
   assert_non_null (write.buf);
   fill_pattern (write.buf, 16 * PAGE, 0, 1);
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
+  flushing = f;
+  f->ops.flush = flush_after_write;
+  f->ops.settle = note_settle;
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 1, &flush);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
@@ -485,8 +498,6 @@ over_zero_at_failed_flush (unsigned flags)
   job_start (f, 0, &write);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   atomic_store (&settles, false);
-  f->ops.settle = note_settle;
-  f->ops.step = step_after_write;
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), -EIO);
