@@ -390,7 +390,8 @@ folio_in_doubt (const struct arena *arena, const struct folio *folio,
   if (end < folio_end (folio))
     last = (unsigned) ((end - base) >> SECTOR_SHIFT);
   return find_sector (arena, folio, first, last,
-                      UINT32_C (1) << STATE_WRITEBACK_SHIFT |
+                      UINT32_C (1) << STATE_DIRTY_SHIFT |
+                        UINT32_C (1) << STATE_WRITEBACK_SHIFT |
                         UINT32_C (1) << STATE_UNSTABLE_SHIFT,
                       true) < last;
 }

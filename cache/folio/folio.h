@@ -221,7 +221,9 @@ extern unsigned folio_find_undurable (const struct arena *arena,
                                       const struct folio *folio, unsigned first,
                                       unsigned last, bool undurable);
 
-/* Is any byte of it in [start, end) of the disk in writeback or unstable? */
+/* Is any byte of it in [start, end) of the disk unsaved?  What is dirty may have been
+ * unstable: that is forgotten when it is taken again to be written, and then can't be.
+ */
 extern bool folio_in_doubt (const struct arena *arena,
                             const struct folio *folio, uint64_t start,
                             uint64_t end);

@@ -19,9 +19,7 @@
 
 /* --- when what was sent is over --- */
 
-/* Has nothing of the range become anything but durable?  What somebody else has
- * written over it, or zeroed, may not be.
- */
+/* Has nothing of the range become anything but durable? */
 static bool
 is_durable (struct writeback *wb, const struct sync_req *req)
 {

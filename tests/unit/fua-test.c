@@ -227,6 +227,57 @@ test_lone_flush_accompanied (void **state)
   fixture_stop (f);
 }
 
+static int
+refuse (struct fs *fs, const struct iomap_run *runs, unsigned n,
+        struct iomap_place *place)
+{
+  (void) fs;
+  (void) runs;
+  (void) n;
+  (void) place;
+  return -EAGAIN;
+}
+
+static void
+step_until (struct fixture *f, const struct sync_req *req,
+            enum sync_state state)
+{
+  unsigned i;
+
+  for (i = 0; i < 1000 && req->state != state; i++)
+    writeback_step (&f->mapping->wb);
+  assert_int_equal (req->state, state);
+}
+
+/* Without FUA: what was written for it is not flushed yet, and what is dirty over it has
+ * been taken to be written, by somebody else, and could not be.
+ */
+static void
+test_taken_and_not_sent (void **state)
+{
+  struct fixture *f = fixture_start (
+    &(struct fixture_config) { .no_loop = true, .dirty_background = 1 });
+  struct sync_req write = { .end = PAGE, .kind = SYNC_WRITE };
+  struct sync_req fua = { .end = PAGE, .kind = SYNC_FUA };
+
+  (void) state;
+  fake_store_volatile (f->fake);
+  put (f, 0, PAGE, 1);
+  inbox_queue (&f->mapping->inbox, &write);
+  step_until (f, &write, SYNC_OVER);
+  assert_int_equal (page_masks (f, 0), UNSTABLE);
+  inbox_queue (&f->mapping->inbox, &fua);
+  step_until (f, &fua, SYNC_SENDING);
+  put (f, 0, PAGE, 2);
+  f->ops.map_for_writeback = refuse;
+  step_until (f, &fua, SYNC_OVER);
+  assert_int_equal (fua.error, 0);
+  fake_store_crash (f->fake, 0);
+  store_expect (f, 0, PAGE, 1);
+  f->ops.map_for_writeback = f->raw_ops->map_for_writeback;
+  fixture_stop (f);
+}
+
 /* --- zeroes, which the store may lose --- */
 
 /* A zero that is done again must not wipe out what was written over it with FUA. */
@@ -413,6 +464,7 @@ main (void)
     cmocka_unit_test (test_large),
     cmocka_unit_test (test_lone_flush),
     cmocka_unit_test (test_lone_flush_accompanied),
+    cmocka_unit_test (test_taken_and_not_sent),
     cmocka_unit_test (test_over_zero),
     cmocka_unit_test (test_over_zero_lost),
     cmocka_unit_test (test_under_zero),
