@@ -90,6 +90,41 @@ FIXTURE_TEST (fua_comes_during_writeback, start (true))
   store_expect (f, 0, PAGE, 1);
 }
 
+/* In the place of the fs's, once: the store loses something, after write-back has
+ * asked for losses, and before the fs does.
+ */
+static void
+lose_and_end (struct fs *fs, const struct iomap_run *runs, unsigned n,
+              const struct iomap_place *place, int error)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+
+  f->ops.ioend_done = f->raw_ops->ioend_done;
+  lose (f);
+  f->raw_ops->ioend_done (fs, runs, n, place, error);
+}
+
+/* The zero beneath data with FUA is to be done again then: so is the data, after it,
+ * although it is durable.
+ */
+FIXTURE_TEST (fua_over_zero_that_is_lost, start (true))
+{
+  struct sync_req fua;
+
+  assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
+  fs_settle (f->fs, 0, PAGE);
+  step (f);
+  UNTIL (atomic_load (&f->fs->unstable) > 0 || (step (f), false));
+  put (f, 0, PAGE, 1);
+  f->ops.ioend_done = lose_and_end;
+  queue (f, &fua, PAGE, SYNC_FUA);
+  step_until_idle (f);
+  assert_int_equal (fua.error, 0);
+  assert_int_equal (throttle_unsaved (&f->mapping->throttle), 0);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 1);
+}
+
 /* --- what becomes dirty behind a sync's back --- */
 
 static struct fixture *
