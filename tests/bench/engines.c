@@ -167,7 +167,7 @@ measure (const struct load *load, enum file_io io, double *cost)
   fill_slots (run, depth, memory);
   ev_timer_init (&timer, begin, 0, 0);
   timer.data = run;
-  ev_timer_start (run->rig.loop, &timer);
+  ev_timer_start (run->rig.on.ev, &timer);
   start = env->now (env);
   run->end = start + milliseconds * NSEC_PER_MSEC;
   before = processor_time ();
@@ -229,7 +229,7 @@ fill_file (void)
   rig_start (&rig);
   memset (memory, 0xaa, depth * MIB);
   for (at = 0; at < FILE_SIZE; at += MIB)
-    if (rig_io (&rig, STORE_WRITE, 0, at, memory, MIB) < 0)
+    if (store_io (rig.store, STORE_WRITE, 0, at, memory, MIB) < 0)
       errx (EXIT_FAILURE, "%s cannot be filled", path);
   rig_close (&rig);
 }

@@ -70,7 +70,7 @@ PACING_TEST (freerun, 0, 0)
 }
 
 #define PACED_TEST(name)                                                       \
-  TEST_WITH (name, struct fixture, start_paced (), stop_world)
+  TEST_WITH (name, struct fixture *f, start_paced (), stop_world)
 
 PACED_TEST (rate)
 {

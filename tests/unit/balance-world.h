@@ -35,7 +35,7 @@ extern void stop_world (struct fixture *f);
 
 /* A test in such a world, f. */
 #define PACING_TEST(name, speed, flush_target)                                 \
-  TEST_WITH (name, struct fixture, start_world (speed, flush_target),          \
+  TEST_WITH (name, struct fixture *f, start_world (speed, flush_target),       \
              stop_world)
 
 /* Let the law know, as if from experience: pages a second. */

@@ -103,7 +103,7 @@ extern void fixture_stop (struct fixture *f);
 
 /* A test with a fixture, f, that this expression starts. */
 #define FIXTURE_TEST(name, start)                                              \
-  TEST_WITH (name, struct fixture, start, fixture_stop)
+  TEST_WITH (name, struct fixture *f, start, fixture_stop)
 
 /* A test with one of this configuration. */
 #define CACHE_TEST(name, ...)                                                  \

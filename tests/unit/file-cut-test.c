@@ -80,12 +80,13 @@ io (struct cut *cut, enum store_op op, unsigned flags, uint64_t offset,
 
   if (op == STORE_READ) {
     flags |= cut->ios++ % 2 ? STORE_AWAITED : 0;
-    r = rig_io (&cut->rig, op, flags, offset, buf, length);
+    r = store_io (cut->rig.store, op, flags, offset, buf, length);
     flags ^= STORE_AWAITED;
-    assert_int_equal (rig_io (&cut->rig, op, flags, offset, buf, length), r);
+    assert_int_equal (store_io (cut->rig.store, op, flags, offset, buf, length),
+                      r);
     return r;
   }
-  return rig_io (&cut->rig, op, flags, offset, buf, length);
+  return store_io (cut->rig.store, op, flags, offset, buf, length);
 }
 
 static void
@@ -255,7 +256,7 @@ PLACE_TEST (a_write_that_is_cut_off_at_once_fails, true)
 
   rig_open (&cut.rig, &o);
   cut.rig.env.log = count_lines;
-  assert_int_equal (cut.rig.store->ops->attach (cut.rig.store, cut.rig.loop),
+  assert_int_equal (cut.rig.store->ops->attach (cut.rig.store, cut.rig.on.ev),
                     0);
   cut.rig.store->ops->submit (cut.rig.store, reqs, 1);
   event.fd = file_store_of (cut.rig.store)->event_fd;
@@ -263,7 +264,7 @@ PLACE_TEST (a_write_that_is_cut_off_at_once_fails, true)
     ;
   resize (&cut, CUT);
   while (!single.done)
-    ev_run (cut.rig.loop, EVRUN_ONCE);
+    ev_run (cut.rig.on.ev, EVRUN_ONCE);
   assert_int_equal (single.error, -EIO);
   assert_int_equal (cut.lines, 1);
   cut.rig.store->ops->detach (cut.rig.store);

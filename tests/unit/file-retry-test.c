@@ -133,7 +133,7 @@ attempt_begin (struct attempt *a)
   a->iov = (struct iovec) { a->buf, 4096 };
   rig_open (&a->rig, &o);
   a->rig.env.now = test_now;
-  assert_int_equal (a->rig.store->ops->attach (a->rig.store, a->rig.loop), 0);
+  assert_int_equal (a->rig.store->ops->attach (a->rig.store, a->rig.on.ev), 0);
   file = file_store_of (a->rig.store);
   real = file->engine;
   file->engine = &failing;
@@ -163,7 +163,7 @@ attempt_run (struct attempt *a, enum store_op op, unsigned n, int result,
   a->done = false;
   a->rig.store->ops->submit (a->rig.store, &req, 1);
   while (!a->done)
-    ev_run (a->rig.loop, EVRUN_ONCE);
+    ev_run (a->rig.on.ev, EVRUN_ONCE);
   return a->error;
 }
 

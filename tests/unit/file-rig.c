@@ -191,23 +191,6 @@ first_place (void)
   return &places[0];
 }
 
-static void
-stop_loop (struct ev_loop *loop, ev_async *async, int revents)
-{
-  (void) async;
-  (void) revents;
-  ev_break (loop, EVBREAK_ALL);
-}
-
-static void *
-run_loop (void *opaque)
-{
-  struct rig *rig = opaque;
-
-  ev_run (rig->loop, 0);
-  return NULL;
-}
-
 void
 rig_open (struct rig *rig, const struct file_store_options *o)
 {
@@ -219,47 +202,19 @@ rig_open (struct rig *rig, const struct file_store_options *o)
   r = file_store_open (&rig->env, o, &rig->store, message, sizeof message);
   if (r < 0)
     fail_msg ("%s", message);
-  rig->loop = ev_loop_new (EVFLAG_AUTO);
-  assert_non_null (rig->loop);
-  ev_async_init (&rig->stop, stop_loop);
-  ev_async_start (rig->loop, &rig->stop);
+  store_loop_make (&rig->on);
 }
 
 void
 rig_start (struct rig *rig)
 {
-  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
-  assert_int_equal (pthread_create (&rig->thread, NULL, run_loop, rig), 0);
-  rig->running = true;
+  store_loop_start (&rig->on, rig->store);
 }
 
 void
 rig_close (struct rig *rig)
 {
-  if (rig->running) {
-    ev_async_send (rig->loop, &rig->stop);
-    pthread_join (rig->thread, NULL);
-    rig->store->ops->detach (rig->store);
-  }
-  rig->store->ops->close (rig->store);
-  ev_loop_destroy (rig->loop);
-}
-
-int
-rig_io (struct rig *rig, enum store_op op, unsigned flags, uint64_t offset,
-        void *buf, uint64_t length)
-{
-  struct iovec iov = { buf, length };
-  struct store_req req = {
-    .op = op,
-    .flags = flags,
-    .offset = offset,
-    .length = length,
-    .iov = buf ? &iov : NULL,
-    .niov = buf ? 1 : 0,
-  };
-
-  return store_submit_wait (rig->store, &req);
+  store_loop_end (&rig->on, rig->store);
 }
 
 void *

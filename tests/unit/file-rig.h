@@ -9,14 +9,12 @@
 #ifndef FILE_RIG_H
 #define FILE_RIG_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <ev.h>
-
 #include "fs/file/file.h"
+#include "tests/unit/store-loop.h"
 #include "tests/unit/test.h"
 
 #define MIB (UINT64_C (1) << 20)
@@ -84,10 +82,7 @@ extern struct file_store_options options_for (const struct place *place);
 struct rig {
   struct env env;
   struct store *store;
-  struct ev_loop *loop;
-  ev_async stop;
-  pthread_t thread;
-  bool running;
+  struct store_loop on;
 };
 
 /* Open; the test fails if that does. */
@@ -98,10 +93,6 @@ extern void rig_start (struct rig *rig);
 
 /* Stop all, detach, close. */
 extern void rig_close (struct rig *rig);
-
-/* One request, waited for. */
-extern int rig_io (struct rig *rig, enum store_op op, unsigned flags,
-                   uint64_t offset, void *buf, uint64_t length);
 
 /* Page-aligned memory, full of `fill'; the test fails without. */
 extern void *aligned_memory (size_t size, int fill);

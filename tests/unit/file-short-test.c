@@ -135,7 +135,7 @@ transfer_begin (struct transfer *t, struct place *place, enum direct_mode mode)
   t->place = place;
   unlink (place->file);
   rig_open (&t->rig, &o);
-  assert_int_equal (t->rig.store->ops->attach (t->rig.store, t->rig.loop), 0);
+  assert_int_equal (t->rig.store->ops->attach (t->rig.store, t->rig.on.ev), 0);
   t->memory = aligned_memory (LENGTH, 0xff);
   for (i = 0; i < ELEMENTS; i++)
     t->iov[i] =
@@ -180,7 +180,7 @@ await_kernel (struct transfer *t)
 static void
 take_turn (struct transfer *t)
 {
-  ev_run (t->rig.loop, EVRUN_ONCE);
+  ev_run (t->rig.on.ev, EVRUN_ONCE);
 }
 
 static bool

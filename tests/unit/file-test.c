@@ -146,7 +146,7 @@ check_random_io (struct place *place)
   for (o.direct = DIRECT_AUTO; o.direct <= DIRECT_OFF; o.direct += 2) {
     rig_open (&rig, &o);
     rig_start (&rig);
-    assert_int_equal (rig_io (&rig, STORE_READ, 0, 0, all, 16 * MIB), 0);
+    assert_int_equal (store_io (rig.store, STORE_READ, 0, 0, all, 16 * MIB), 0);
     for (i = 0; i < SLOTS; i++) {
       jobs[i].rig = &rig;
       jobs[i].memory = aligned_memory (SLOT + 64, 0);
@@ -155,7 +155,7 @@ check_random_io (struct place *place)
     }
     random_io (&rig, jobs, 40);
     memset (all, 0xee, 16 * MIB);
-    assert_int_equal (rig_io (&rig, STORE_READ, 0, 0, all, 16 * MIB), 0);
+    assert_int_equal (store_io (rig.store, STORE_READ, 0, 0, all, 16 * MIB), 0);
     for (i = 0; i < SLOTS; i++) {
       assert_memory_equal (all + i * SLOT, jobs[i].shadow, SLOT);
       free (jobs[i].memory);
@@ -184,22 +184,26 @@ check_odd_end (struct place *place)
   rig_open (&rig, &o);
   rig_start (&rig);
   /* 8192 up to the end, and past it */
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 8192, buf, 4096), 0);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 8192), 0);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 12288, buf, 4096), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 8192, buf, 4096), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, STORE_FUA, 0, buf, 8192),
+                    0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 12288, buf, 4096), 0);
   memset (buf, 0xee, 16384);
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 0, buf, 16384), 0);
+  assert_int_equal (store_io (rig.store, STORE_READ, 0, 0, buf, 16384), 0);
   assert_int_equal (buf[0], 0xaa);
   assert_int_equal (buf[10000], 0xaa);
   assert_memory_equal (buf + 10001, zero, 4096);
   assert_int_equal (buf[16383], 0);
   memset (buf, 0xee, 16384);
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 8192, buf, 10001 - 8192), 0);
+  assert_int_equal (
+    store_io (rig.store, STORE_READ, 0, 8192, buf, 10001 - 8192), 0);
   assert_int_equal (buf[10000 - 8192], 0xaa);
   assert_int_equal (buf[10001 - 8192], 0xee);
-  assert_int_equal (rig_io (&rig, STORE_ZERO, 0, 8192, NULL, 10001 - 8192), 0);
-  assert_int_equal (rig_io (&rig, STORE_TRIM, STORE_FUA, 4096, NULL, 8192), 0);
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 4096, buf, 4096), 0);
+  assert_int_equal (
+    store_io (rig.store, STORE_ZERO, 0, 8192, NULL, 10001 - 8192), 0);
+  assert_int_equal (
+    store_io (rig.store, STORE_TRIM, STORE_FUA, 4096, NULL, 8192), 0);
+  assert_int_equal (store_io (rig.store, STORE_READ, 0, 4096, buf, 4096), 0);
   assert_memory_equal (buf, zero, 4096);
   rig_close (&rig);
   assert_int_equal (stat (place->file, &st), 0);
@@ -225,11 +229,11 @@ TEST (a_read_only_store_is_not_changed)
   o.readonly = true;
   rig_open (&rig, &o);
   rig_start (&rig);
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 0, buf, 512), 0);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 0, buf, 512), -EROFS);
-  assert_int_equal (rig_io (&rig, STORE_ZERO, 0, 0, NULL, 512), -EROFS);
-  assert_int_equal (rig_io (&rig, STORE_TRIM, 0, 0, NULL, 512), -EROFS);
-  assert_int_equal (rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  assert_int_equal (store_io (rig.store, STORE_READ, 0, 0, buf, 512), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 0, buf, 512), -EROFS);
+  assert_int_equal (store_io (rig.store, STORE_ZERO, 0, 0, NULL, 512), -EROFS);
+  assert_int_equal (store_io (rig.store, STORE_TRIM, 0, 0, NULL, 512), -EROFS);
+  assert_int_equal (store_io (rig.store, STORE_FLUSH, 0, 0, NULL, 0), 0);
   rig_close (&rig);
 }
 
@@ -250,9 +254,10 @@ TEST (a_full_file_system_is_reported)
   o.path = path;
   rig_open (&rig, &o);
   rig_start (&rig);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 0, buf, 2 * MIB), -ENOSPC);
-  assert_int_equal (rig_io (&rig, STORE_TRIM, 0, 0, NULL, 2 * MIB), 0);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 0, buf, MIB / 2), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 0, buf, 2 * MIB),
+                    -ENOSPC);
+  assert_int_equal (store_io (rig.store, STORE_TRIM, 0, 0, NULL, 2 * MIB), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 0, buf, MIB / 2), 0);
   rig_close (&rig);
   umount (dir);
   rmdir (dir);
@@ -270,7 +275,8 @@ TEST (bad_memory_is_reported)
   rig_open (&rig, &o);
   rig_start (&rig);
   assert_int_equal (
-    rig_io (&rig, STORE_WRITE, 0, 0, (void *) (uintptr_t) 4096, 4096), -EFAULT);
+    store_io (rig.store, STORE_WRITE, 0, 0, (void *) (uintptr_t) 4096, 4096),
+    -EFAULT);
   rig_close (&rig);
 }
 
@@ -297,7 +303,7 @@ TEST (flushes_that_meet_a_failed_one_fail_too)
   file->flush_errors++;
   file->queue.depth = 8;
   pthread_mutex_unlock (&file->lock);
-  assert_int_equal (rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  assert_int_equal (store_io (rig.store, STORE_FLUSH, 0, 0, NULL, 0), 0);
   completion_wait (&rig.env, &job.done);
   assert_int_equal (job.error, -EIO);
   rig_close (&rig);
@@ -327,7 +333,7 @@ crowd_done (struct store_req *req, int error)
   if (++crowd->since > crowd->most)
     crowd->most = crowd->since;
   if (atomic_fetch_sub (&crowd->left, 1) == 1)
-    ev_break (crowd->rig->loop, EVBREAK_ALL);
+    ev_break (crowd->rig->on.ev, EVBREAK_ALL);
 }
 
 static void
@@ -373,15 +379,15 @@ TEST (completions_leave_the_loop_to_others_now_and_then)
 
   o.io_depth = 128;
   rig_open (&rig, &o);
-  assert_int_equal (rig.store->ops->attach (rig.store, rig.loop), 0);
+  assert_int_equal (rig.store->ops->attach (rig.store, rig.on.ev), 0);
   ev_prepare_init (&prepare, went_round);
   prepare.data = &crowd;
-  ev_prepare_start (rig.loop, &prepare);
+  ev_prepare_start (rig.on.ev, &prepare);
   crowd_fill (&crowd, &rig, buf);
   for (i = 0; i < 128; i++)
     reqs[i] = &crowd.req[i];
   rig.store->ops->submit (rig.store, reqs, 128);
-  ev_run (rig.loop, 0);
+  ev_run (rig.on.ev, 0);
   assert_int_equal (crowd.left, 0);
   assert_int_equal (crowd.errors, 0);
   assert_true (crowd.most <= 32);
@@ -423,7 +429,7 @@ check_hit_and_run (struct place *place)
     jobs[i].memory = memory + i * (SLOT + 64);
     jobs[i].shadow = memory + (SLOTS + i) * (SLOT + 64);
     assert_int_equal (
-      rig_io (&rig, STORE_READ, 0, i * SLOT, jobs[i].shadow, SLOT), 0);
+      store_io (rig.store, STORE_READ, 0, i * SLOT, jobs[i].shadow, SLOT), 0);
   }
   for (round = 0; round < 20; round++) {
     for (i = 0; i < SLOTS; i++)

@@ -65,7 +65,7 @@ turns_begin (struct turns *turns, struct rig *rig, unsigned io_depth, void *buf)
 
   o.io_depth = io_depth;
   rig_open (rig, &o);
-  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
+  assert_int_equal (rig->store->ops->attach (rig->store, rig->on.ev), 0);
   memset (turns, 0, sizeof *turns);
   for (i = 0; i < 8; i++)
     turns->iov[i] = (struct iovec) { (char *) buf + i * 4096, 4096 };
@@ -75,7 +75,7 @@ static void
 turns_end (struct turns *turns, struct rig *rig, int n)
 {
   while (turns->nr_done < n)
-    ev_run (rig->loop, EVRUN_ONCE);
+    ev_run (rig->on.ev, EVRUN_ONCE);
   rig->store->ops->detach (rig->store);
   rig_close (rig);
 }

@@ -69,10 +69,10 @@ use (const struct file_store_options *o)
   rig_open (&rig, o);
   rig_start (&rig);
   ops = rig.store->ops;
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 0, buf, 16 * MIB), 0);
+  assert_int_equal (store_io (rig.store, STORE_READ, 0, 0, buf, 16 * MIB), 0);
   assert_int_equal (
     ops->block_status (rig.store, 0, 16 * MIB, ignore_run, NULL), 0);
-  assert_int_equal (rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  assert_int_equal (store_io (rig.store, STORE_FLUSH, 0, 0, NULL, 0), 0);
   rig_close (&rig);
   free (buf);
 }

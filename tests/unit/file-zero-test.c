@@ -25,11 +25,11 @@ check_zero (struct rig *rig, unsigned flags, bool trim, int expected)
   uint64_t size = 6 * MIB, from = 4096, n = 5 * MIB;
   uint8_t *buf = aligned_memory (size, 0xaa), *zero = aligned_memory (n, 0);
 
-  assert_int_equal (rig_io (rig, STORE_WRITE, 0, 0, buf, size), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 0, buf, size), 0);
   assert_int_equal (
-    rig_io (rig, trim ? STORE_TRIM : STORE_ZERO, flags, from, NULL, n),
+    store_io (rig->store, trim ? STORE_TRIM : STORE_ZERO, flags, from, NULL, n),
     expected);
-  assert_int_equal (rig_io (rig, STORE_READ, 0, 0, buf, size), 0);
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 0, buf, size), 0);
   if (expected == 0)
     assert_memory_equal (buf + from, zero, n);
   else
@@ -133,7 +133,7 @@ PLACE_TEST (holes_and_unwritten_are_told_from_data, false)
     ask (&rig, 0, 16 * MIB, &runs);
     expect_run (&runs, 0, 16 * MIB, STORE_HOLE);
 
-    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, MIB, buf, MIB), 0);
+    assert_int_equal (store_io (rig.store, STORE_WRITE, 0, MIB, buf, MIB), 0);
     assert_int_equal (
       fallocate (file_store_of (rig.store)->fd, 0, 4 * MIB, MIB), 0);
     ask (&rig, 0, 16 * MIB, &runs);
@@ -148,11 +148,12 @@ PLACE_TEST (holes_and_unwritten_are_told_from_data, false)
       expect_run (&runs, 2, 14 * MIB, STORE_HOLE);
 
     /* written into what was allocated, in the page cache or not: data */
-    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, 4 * MIB, buf, MIB), 0);
+    assert_int_equal (store_io (rig.store, STORE_WRITE, 0, 4 * MIB, buf, MIB),
+                      0);
     ask (&rig, 4 * MIB, 2 * MIB, &runs);
     expect_run (&runs, 0, MIB, STORE_DATA);
     expect_run (&runs, 1, MIB, STORE_HOLE);
-    assert_int_equal (rig_io (&rig, STORE_TRIM, 0, MIB, NULL, MIB), 0);
+    assert_int_equal (store_io (rig.store, STORE_TRIM, 0, MIB, NULL, MIB), 0);
     ask (&rig, 512, 3 * MIB, &runs);
     expect_run (&runs, 0, 3 * MIB, STORE_HOLE);
     rig_close (&rig);
@@ -172,7 +173,7 @@ PLACE_TEST (many_extents_are_all_told, false)
   rig_open (&rig, &o);
   rig_start (&rig);
   for (pos = 0; pos < 16 * MIB; pos += 16384)
-    assert_int_equal (rig_io (&rig, STORE_WRITE, 0, pos, buf, 4096), 0);
+    assert_int_equal (store_io (rig.store, STORE_WRITE, 0, pos, buf, 4096), 0);
   for (pos = 0; pos < 16 * MIB; pos += 16384) {
     ask (&rig, pos, 16384, &runs);
     expect_run (&runs, 0, 4096, STORE_DATA);
@@ -207,7 +208,7 @@ PLACE_TEST (what_was_cut_off_is_no_hole, false)
 
   rig_open (&rig, &o);
   rig_start (&rig);
-  assert_int_equal (rig_io (&rig, STORE_WRITE, 0, MIB, buf, MIB), 0);
+  assert_int_equal (store_io (rig.store, STORE_WRITE, 0, MIB, buf, MIB), 0);
   assert_int_equal (truncate (place->file, 4 * MIB), 0);
   ask (&rig, 0, 16 * MIB, &runs);
   expect_run (&runs, 0, MIB, STORE_HOLE);
@@ -220,7 +221,8 @@ PLACE_TEST (what_was_cut_off_is_no_hole, false)
   expect_run (&runs, 0, MIB, STORE_DATA);
   ask (&rig, 8 * MIB, 8 * MIB, &runs);
   expect_run (&runs, 0, 8 * MIB, STORE_DATA);
-  assert_int_equal (rig_io (&rig, STORE_READ, 0, 8 * MIB, buf, MIB), -EIO);
+  assert_int_equal (store_io (rig.store, STORE_READ, 0, 8 * MIB, buf, MIB),
+                    -EIO);
   assert_int_equal (truncate (place->file, 16 * MIB), 0);
   ask (&rig, 2 * MIB, 14 * MIB, &runs);
   expect_run (&runs, 0, 2 * MIB, STORE_HOLE);

@@ -170,7 +170,7 @@ stop (struct fixture *f)
   assert_int_equal (atomic_load (&life.detached), 1);
 }
 
-#define LIFE_TEST(name) TEST_WITH (name, struct fixture, start (), stop)
+#define LIFE_TEST(name) TEST_WITH (name, struct fixture *f, start (), stop)
 
 LIFE_TEST (attach)
 {

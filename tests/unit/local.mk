@@ -233,7 +233,8 @@ unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
 unit_pending_cases_test_SOURCES = unit/pending-cases-test.c
 unit_pending_test_SOURCES = unit/pending-test.c unit/seed.h tools/util.c tools/util.h
 unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
-FILE_RIG = unit/file-rig.c unit/file-rig.h
+STORE_LOOP = unit/store-loop.c unit/store-loop.h
+FILE_RIG = unit/file-rig.c unit/file-rig.h $(STORE_LOOP)
 unit_file_cut_test_SOURCES = unit/file-cut-test.c $(FILE_RIG)
 unit_file_open_test_SOURCES = unit/file-open-test.c $(FILE_RIG)
 unit_file_pieces_test_SOURCES = \
@@ -259,6 +260,7 @@ unit_file_zero_test_SOURCES = unit/file-zero-test.c $(FILE_RIG)
 NBD_RIG = \
 	unit/nbd-load.c unit/nbd-load.h \
 	unit/nbd-rig.c unit/nbd-rig.h \
+	$(STORE_LOOP) \
 	unit/seed.h \
 	tools/util.c tools/util.h \
 	$(NULL)

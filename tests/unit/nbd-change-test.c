@@ -22,17 +22,9 @@ start (struct nbd_rig *rig)
 {
   struct nbd_store_options o;
 
-  nbd_rig_init (rig);
   nbd_rig_serve_disk (rig, LOAD_DISK);
   o = nbd_rig_options (rig);
   nbd_rig_open (rig, &o);
-}
-
-static void
-finish (struct nbd_rig *rig)
-{
-  nbd_rig_close (rig);
-  nbd_rig_exit (rig);
 }
 
 /* In the middle of it; the server refuses what it does not offer. */
@@ -51,17 +43,16 @@ load_while_it_becomes (struct nbd_rig *rig, struct rng *rng,
   nbd_load_stop (load);
 }
 
-TEST (one_that_does_less_is_asked_for_less)
+NBD_TEST (one_that_does_less_is_asked_for_less)
 {
   struct rng rng = test_rng ("comes back and does less");
-  struct nbd_rig rig;
   const char *const args[] = { "--filter=nozero",
                                "--filter=fua",
                                "--filter=noextents",
                                "--filter=multi-conn",
                                "--filter=blocksize-policy",
                                "file",
-                               rig.disk,
+                               rig->disk,
                                "zeromode=plugin",
                                "fastzeromode=none",
                                "multi-conn-mode=disable",
@@ -72,35 +63,33 @@ TEST (one_that_does_less_is_asked_for_less)
                                NULL };
   char buf[512] = "";
 
-  start (&rig);
-  load_while_it_becomes (&rig, &rng, args);
-  assert_int_equal (nbd_store_of (rig.store)->session->n, 1);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 512), 0);
+  start (rig);
+  load_while_it_becomes (rig, &rng, args);
+  assert_int_equal (nbd_store_of (rig->store)->session->n, 1);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 512),
+                    0);
   assert_int_equal (
-    nbd_rig_io (&rig, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
-  finish (&rig);
+    store_io (rig->store, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
 }
 
 /* Nothing is read or written behind what it was. */
-TEST (one_that_has_grown_goes_on_as_it_was)
+NBD_TEST (one_that_has_grown_goes_on_as_it_was)
 {
   struct rng rng = test_rng ("comes back and has grown");
-  struct nbd_rig rig;
-  const char *const args[] = { "file", rig.disk, NULL };
+  const char *const args[] = { "file", rig->disk, NULL };
   uint8_t buf[4096], zero[4096] = { 0 };
 
-  start (&rig);
-  assert_int_equal (truncate (rig.disk, LOAD_DISK + MIB), 0);
-  load_while_it_becomes (&rig, &rng, args);
-  nbd_rig_await_error (&rig, "connected again");
-  assert_true (rig.store->geo.size == LOAD_DISK);
+  start (rig);
+  assert_int_equal (truncate (rig->disk, LOAD_DISK + MIB), 0);
+  load_while_it_becomes (rig, &rng, args);
+  nbd_rig_await_error (rig, "connected again");
+  assert_true (rig->store->geo.size == LOAD_DISK);
   memset (buf, 0xaa, sizeof buf);
   assert_int_equal (
-    nbd_rig_io (&rig, STORE_WRITE, 0, LOAD_DISK, buf, sizeof buf), 0);
+    store_io (rig->store, STORE_WRITE, 0, LOAD_DISK, buf, sizeof buf), 0);
   assert_int_equal (
-    nbd_rig_io (&rig, STORE_READ, 0, LOAD_DISK, buf, sizeof buf), 0);
+    store_io (rig->store, STORE_READ, 0, LOAD_DISK, buf, sizeof buf), 0);
   assert_memory_equal (buf, zero, sizeof buf);
-  finish (&rig);
 }
 
 RUN_TESTS ()

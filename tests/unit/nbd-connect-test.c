@@ -297,19 +297,17 @@ option_of (int fd, int level, int name)
 }
 
 /* A dead host is; a live one that does not read for long keeps its connection. */
-TEST (a_silent_host_is_asked_whether_it_lives)
+NBD_TEST (a_silent_host_is_asked_whether_it_lives)
 {
   struct server server = { .early = false };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
-  struct nbd_rig rig;
   int fd;
 
-  nbd_rig_init (&rig);
-  nbd_rig_stop_clock (&rig);
-  start_server (&server, &rig);
-  if (handle_connect (&rig.env, rig.uri,
-                      rig.env.now (&rig.env) + CONNECT_TIMEOUT, -1, &handle,
+  nbd_rig_stop_clock (rig);
+  start_server (&server, rig);
+  if (handle_connect (&rig->env, rig->uri,
+                      rig->env.now (&rig->env) + CONNECT_TIMEOUT, -1, &handle,
                       why) < 0)
     fail_msg ("%s", why);
   fd = nbd_aio_get_fd (handle);
@@ -321,7 +319,6 @@ TEST (a_silent_host_is_asked_whether_it_lives)
   assert_int_equal (option_of (fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
   nbd_close (handle);
   end_server (&server);
-  nbd_rig_exit (&rig);
 }
 
 static struct server *talker;
@@ -342,23 +339,20 @@ late_now (struct env *env)
   return now;
 }
 
-TEST (a_server_that_talks_is_not_listened_to_for_ever)
+NBD_TEST (a_server_that_talks_is_not_listened_to_for_ever)
 {
   struct server server = { .early = true };
   struct nbd_handle *handle;
   char why[WHY_MAX] = "";
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
   talker = &server;
-  start_server (&server, &rig);
-  rig.env.now = late_now;
+  start_server (&server, rig);
+  rig->env.now = late_now;
   assert_int_equal (
-    handle_connect (&rig.env, rig.uri, NSEC_PER_SEC, -1, &handle, why),
+    handle_connect (&rig->env, rig->uri, NSEC_PER_SEC, -1, &handle, why),
     -ETIMEDOUT);
   assert_string_equal (why, "no answer within 1 seconds");
   end_server (&server);
-  nbd_rig_exit (&rig);
 }
 
 RUN_TESTS ()

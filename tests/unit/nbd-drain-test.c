@@ -351,9 +351,11 @@ check_given_up (struct server *server)
   nbd_rig_await_error (&server->rig, "an old connection does not end");
 }
 
-TEST (an_old_write_is_waited_for_until_it_is_answered)
+#define DRAIN_TEST(name)                                                       \
+  TEST_WITH (name, struct server *server, start (false), finish)
+
+DRAIN_TEST (an_old_write_is_waited_for_until_it_is_answered)
 {
-  struct server *server = start (false);
   struct pending write;
 
   start_write (server, &write);
@@ -363,12 +365,10 @@ TEST (an_old_write_is_waited_for_until_it_is_answered)
   assert_true (open_for_more (&server->clients[0]));
   answer (&server->clients[0]);
   check_goes (server, &write);
-  finish (server);
 }
 
-TEST (an_old_write_is_waited_for_until_the_server_hangs_up)
+DRAIN_TEST (an_old_write_is_waited_for_until_the_server_hangs_up)
 {
-  struct server *server = start (false);
   struct pending write;
 
   start_write (server, &write);
@@ -377,13 +377,11 @@ TEST (an_old_write_is_waited_for_until_the_server_hangs_up)
   atomic_store (&server->busy, false);
   shutdown (server->clients[0].fd, SHUT_RDWR);
   check_goes (server, &write);
-  finish (server);
 }
 
 /* Or for so long. */
-TEST (an_old_write_that_is_not_answered_is_told_of)
+DRAIN_TEST (an_old_write_that_is_not_answered_is_told_of)
 {
-  struct server *server = start (false);
   struct pending write;
 
   start_write (server, &write);
@@ -392,15 +390,13 @@ TEST (an_old_write_that_is_not_answered_is_told_of)
   atomic_store (&server->busy, false);
   check_given_up (server);
   check_goes (server, &write);
-  finish (server);
 }
 
 /* The read goes again at once.  What the old connection brings for it comes too
  * late, and its memory may be another's.
  */
-TEST (an_old_answer_to_a_read_is_thrown_away)
+DRAIN_TEST (an_old_answer_to_a_read_is_thrown_away)
 {
-  struct server *server = start (false);
   struct client *old = &server->clients[0];
   struct pending write, read;
 
@@ -417,12 +413,10 @@ TEST (an_old_answer_to_a_read_is_thrown_away)
   shutdown (old->fd, SHUT_RDWR);
   check_goes (server, &write);
   assert_int_equal (read.buf[0], 0x77);
-  finish (server);
 }
 
-TEST (old_reads_are_not_waited_for)
+DRAIN_TEST (old_reads_are_not_waited_for)
 {
-  struct server *server = start (false);
   struct pending write, read;
 
   pending_start (&server->rig, &read, STORE_READ, 0, MIB, 0xee);
@@ -431,7 +425,6 @@ TEST (old_reads_are_not_waited_for)
   assert_int_equal (pending_wait (&read), 0);
   pending_start (&server->rig, &write, STORE_WRITE, 0, 0, 0xaa);
   check_goes (server, &write);
-  finish (server);
 }
 
 struct much {
@@ -468,9 +461,9 @@ start_much (struct server *server, struct much *much)
 /* The message that was cut is never complete; but the one before it was, and the
  * end of a message that is cut would have the server close the connection.
  */
-TEST (a_message_that_is_cut_has_no_end)
+TEST_WITH (a_message_that_is_cut_has_no_end, struct server *server,
+           start (true), finish)
 {
-  struct server *server = start (true);
   struct client *old = &server->clients[0];
   struct much much;
   struct pending write;
@@ -491,7 +484,6 @@ TEST (a_message_that_is_cut_has_no_end)
   assert_int_equal (pending_wait (&write), 0);
   UNTIL (much.over);
   assert_int_equal (server->too_early, 0);
-  finish (server);
   free (much.iov.iov_base);
 }
 

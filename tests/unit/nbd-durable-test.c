@@ -34,7 +34,6 @@ serve (struct nbd_rig *rig, const char *flush, const char *fua)
                                "flush=exit 1",
                                NULL };
 
-  nbd_rig_init (rig);
   snprintf (pwrite, sizeof pwrite,
             "pwrite=cat >/dev/null; echo \"write $3 $4 $5\" >>'%s'", rig->disk);
   snprintf (zero, sizeof zero, "zero=echo \"zero $3 $4 $5\" >>'%s'", rig->disk);
@@ -62,102 +61,90 @@ asked (struct nbd_rig *rig, const char *want)
   assert_string_equal (got, want);
 }
 
-TEST (without_flush_all_is_written_with_fua)
+NBD_TEST (without_flush_all_is_written_with_fua)
 {
   struct nbd_store_options o;
-  struct nbd_rig rig;
   char buf[8192] = "";
 
-  serve (&rig, "can_flush=exit 3", "can_fua=echo native");
-  o = nbd_rig_options (&rig);
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 4096, buf, 8192), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_ZERO, 0, 512, NULL, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_TRIM, 0, 1024, NULL, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  asked (&rig, "write 8192 4096 fua\n"
-               "write 512 0 fua\n"
-               "zero 512 512 fua\n"
-               "zero 512 1024 fua,may_trim\n");
-  assert_int_equal (rig.errors, 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  serve (rig, "can_flush=exit 3", "can_fua=echo native");
+  o = nbd_rig_options (rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 4096, buf, 8192), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 512),
+                    0);
+  assert_int_equal (store_io (rig->store, STORE_ZERO, 0, 512, NULL, 512), 0);
+  assert_int_equal (store_io (rig->store, STORE_TRIM, 0, 1024, NULL, 512), 0);
+  assert_int_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  asked (rig, "write 8192 4096 fua\n"
+              "write 512 0 fua\n"
+              "zero 512 512 fua\n"
+              "zero 512 1024 fua,may_trim\n");
+  assert_int_equal (rig->errors, 0);
 }
 
 /* With flush, FUA is for what asks for it. */
-TEST (with_flush_fua_is_what_was_asked_for)
+NBD_TEST (with_flush_fua_is_what_was_asked_for)
 {
   struct nbd_store_options o;
-  struct nbd_rig rig;
   char buf[512] = "";
 
-  serve (&rig, "can_flush=exit 0", "can_fua=echo native");
-  o = nbd_rig_options (&rig);
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 4096, buf, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 512), 0);
-  asked (&rig, "write 512 4096 \nwrite 512 0 fua\n");
-  assert_int_not_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  serve (rig, "can_flush=exit 0", "can_fua=echo native");
+  o = nbd_rig_options (rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 4096, buf, 512), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 512),
+                    0);
+  asked (rig, "write 512 4096 \nwrite 512 0 fua\n");
+  assert_int_not_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
 }
 
-TEST (without_either_it_is_refused)
+NBD_TEST (without_either_it_is_refused)
 {
   char message[600] = "";
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  serve_without_either (&rig);
-  o = nbd_rig_options (&rig);
+  serve_without_either (rig);
+  o = nbd_rig_options (rig);
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message),
     -ENOTSUP);
   assert_non_null (strstr (message, "can neither flush nor do FUA"));
   assert_non_null (strstr (message, "unsafe-no-flush=yes"));
   o.readonly = true;
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  assert_int_equal (rig.errors, 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  assert_int_equal (rig->errors, 0);
 }
 
-TEST (without_either_it_is_used_if_the_user_knows)
+NBD_TEST (without_either_it_is_used_if_the_user_knows)
 {
   struct nbd_store_options o;
-  struct nbd_rig rig;
   char buf[512] = "";
 
-  serve_without_either (&rig);
-  o = nbd_rig_options (&rig);
+  serve_without_either (rig);
+  o = nbd_rig_options (rig);
   o.unsafe_no_flush = true;
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (rig.errors, 1);
-  assert_non_null (strstr (rig.last_error, "warning: "));
-  assert_non_null (strstr (rig.last_error, "flush may be lost"));
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  asked (&rig, "write 512 0 \n");
-  assert_int_equal (rig.errors, 1);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (rig->errors, 1);
+  assert_non_null (strstr (rig->last_error, "warning: "));
+  assert_non_null (strstr (rig->last_error, "flush may be lost"));
+  assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 512),
+                    0);
+  assert_int_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  asked (rig, "write 512 0 \n");
+  assert_int_equal (rig->errors, 1);
 }
 
 /* It does no harm where it is not needed. */
-TEST (no_warning_if_it_can)
+NBD_TEST (no_warning_if_it_can)
 {
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  serve (&rig, "can_flush=exit 0", "can_fua=echo none");
-  o = nbd_rig_options (&rig);
+  serve (rig, "can_flush=exit 0", "can_fua=echo none");
+  o = nbd_rig_options (rig);
   o.unsafe_no_flush = true;
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (rig.errors, 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (rig->errors, 0);
 }
 
 RUN_TESTS ()

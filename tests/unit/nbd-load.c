@@ -231,7 +231,7 @@ nbd_load_stop (struct nbd_load *load)
     if (load->workers[i].failure)
       fail_msg ("%s", load->workers[i].failure);
   assert_int_equal (
-    nbd_rig_io (load->rig, STORE_READ, 0, 0, load->memory, LOAD_DISK), 0);
+    store_io (load->rig->store, STORE_READ, 0, 0, load->memory, LOAD_DISK), 0);
   assert_memory_equal (load->memory, load->shadow, LOAD_DISK);
   free (load->memory);
   free (load->shadow);

@@ -5,22 +5,20 @@
  * What tests of the NBD store stand on: see nbd-rig.h.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "fs/nbd/state.h"
+#include "tests/tools/util.h"
 #include "tests/unit/nbd-rig.h"
 
 #define MAX_ARGS 24
@@ -137,14 +135,6 @@ on_changed (void *opaque)
   atomic_fetch_add (&rig->changed, 1);
 }
 
-static void
-stop_loop (struct ev_loop *loop, ev_async *async, int revents)
-{
-  (void) async;
-  (void) revents;
-  ev_break (loop, EVBREAK_ALL);
-}
-
 /* Also while the store is idle, when its own timer stands. */
 static void
 on_pass (struct ev_loop *loop, ev_async *async, int revents)
@@ -154,15 +144,6 @@ on_pass (struct ev_loop *loop, ev_async *async, int revents)
   (void) revents;
   ev_invoke (loop, &nbd_store_of (rig->store)->tick, EV_TIMER);
   completion_signal (&rig->env, &rig->passed);
-}
-
-static void *
-run_loop (void *opaque)
-{
-  struct nbd_rig *rig = opaque;
-
-  ev_run (rig->loop, 0);
-  return NULL;
 }
 
 void
@@ -176,27 +157,42 @@ nbd_rig_open (struct nbd_rig *rig, const struct nbd_store_options *options)
     fail_msg ("%s", message);
   rig->store->changed = on_changed;
   rig->store->opaque = rig;
-  rig->loop = ev_loop_new (EVFLAG_AUTO);
-  assert_non_null (rig->loop);
-  ev_async_init (&rig->stop, stop_loop);
-  ev_async_start (rig->loop, &rig->stop);
+  store_loop_make (&rig->on);
   ev_async_init (&rig->pass, on_pass);
   rig->pass.data = rig;
-  ev_async_start (rig->loop, &rig->pass);
-  assert_int_equal (rig->store->ops->attach (rig->store, rig->loop), 0);
-  assert_int_equal (pthread_create (&rig->thread, NULL, run_loop, rig), 0);
-  rig->running = true;
+  ev_async_start (rig->on.ev, &rig->pass);
+  store_loop_start (&rig->on, rig->store);
+}
+
+void
+nbd_rig_start (struct nbd_rig *rig, const char *const *args)
+{
+  struct nbd_store_options o = nbd_rig_options (rig);
+
+  nbd_rig_serve (rig, args);
+  nbd_rig_open (rig, &o);
 }
 
 void
 nbd_rig_close (struct nbd_rig *rig)
 {
-  ev_async_send (rig->loop, &rig->stop);
-  pthread_join (rig->thread, NULL);
-  rig->store->ops->detach (rig->store);
-  rig->store->ops->close (rig->store);
-  ev_loop_destroy (rig->loop);
-  rig->running = false;
+  if (rig->on.running)
+    store_loop_end (&rig->on, rig->store);
+}
+
+static void
+remove_directory (const char *path)
+{
+  DIR *dir = opendir (path);
+  struct dirent *entry;
+
+  assert_non_null (dir);
+  while ((entry = readdir (dir)) != NULL)
+    if (entry->d_name[0] != '.')
+      unlinkat (dirfd (dir), entry->d_name,
+                entry->d_type == DT_DIR ? AT_REMOVEDIR : 0);
+  closedir (dir);
+  rmdir (path);
 }
 
 void
@@ -204,11 +200,27 @@ nbd_rig_exit (struct nbd_rig *rig)
 {
   if (rig->server)
     nbd_rig_kill (rig, SIGKILL);
-  unlink (rig->socket);
-  unlink (rig->pidfile);
-  unlink (rig->disk);
-  rmdir (rig->dir);
-  pthread_mutex_destroy (&rig->log_lock);
+  remove_directory (rig->dir);
+}
+
+int
+nbd_rig_setup (void **state)
+{
+  nbd_rig_init (*state = xcalloc (1, sizeof (struct nbd_rig)));
+  return 0;
+}
+
+int
+nbd_rig_teardown (void **state)
+{
+  struct nbd_rig *rig = *state;
+
+  nbd_rig_exit (rig);
+  if (!rig->on.running) {
+    pthread_mutex_destroy (&rig->log_lock);
+    free (rig);
+  }
+  return 0;
 }
 
 /* ------------------------------------------------------- a clock that stands */
@@ -248,7 +260,7 @@ pass (struct nbd_rig *rig, uint64_t time)
 {
   atomic_store (&rig->passed.word, 0);
   atomic_fetch_add (&rig->clock, time);
-  ev_async_send (rig->loop, &rig->pass);
+  ev_async_send (rig->on.ev, &rig->pass);
   completion_wait (&rig->env, &rig->passed);
 }
 
@@ -267,27 +279,10 @@ nbd_rig_stand_still (struct nbd_rig *rig, unsigned n)
 /* ----------------------------------------------------------------- requests */
 
 int
-nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
-            uint64_t offset, void *buf, uint64_t length)
-{
-  struct iovec iov = { buf, length };
-  struct store_req req = {
-    .op = op,
-    .flags = flags,
-    .offset = offset,
-    .length = length,
-    .iov = buf ? &iov : NULL,
-    .niov = buf ? 1 : 0,
-  };
-
-  return store_submit_wait (rig->store, &req);
-}
-
-int
 nbd_rig_read_start (struct nbd_rig *rig, uint8_t *first)
 {
   uint8_t buf[512];
-  int r = nbd_rig_io (rig, STORE_READ, 0, 0, buf, sizeof buf);
+  int r = store_io (rig->store, STORE_READ, 0, 0, buf, sizeof buf);
 
   *first = buf[0];
   return r;

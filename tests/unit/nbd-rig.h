@@ -18,6 +18,8 @@
 #include <ev.h>
 
 #include "fs/nbd/nbd.h"
+#include "tests/unit/store-loop.h"
+#include "tests/unit/test.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (UINT64_C (1) << 20)
@@ -29,10 +31,7 @@ struct nbd_rig {
   pid_t server; /* or 0 */
 
   struct store *store;
-  struct ev_loop *loop;
-  ev_async stop;
-  pthread_t thread;
-  bool running;
+  struct store_loop on;
 
   uint64_t tick; /* ns: the store's */
 
@@ -52,6 +51,22 @@ struct nbd_rig {
 
 /* A directory, names, no server. */
 extern void nbd_rig_init (struct nbd_rig *rig);
+
+/* cmocka's set-up and tear-down of one.  The server and the files are removed always,
+ * the rig if its store is closed: it is not when the test has failed.
+ */
+extern int nbd_rig_setup (void **state);
+extern int nbd_rig_teardown (void **state);
+
+/* A test whose body has a rig; an open store is closed behind it. */
+#define NBD_TEST(name)                                                         \
+  static void with_##name (struct nbd_rig *rig);                               \
+  TEST_BETWEEN (name, nbd_rig_setup, nbd_rig_teardown)                         \
+  {                                                                            \
+    with_##name (*state);                                                      \
+    nbd_rig_close (*state);                                                    \
+  }                                                                            \
+  static void with_##name (struct nbd_rig *rig)
 
 /* Start nbdkit with these arguments, which end with NULL, on the socket; it
  * takes connections on return.
@@ -88,15 +103,14 @@ extern void nbd_rig_tick (struct nbd_rig *rig);
 /* Let the time of so many ticks pass at once, as if all had stood still. */
 extern void nbd_rig_stand_still (struct nbd_rig *rig, unsigned n);
 
-/* Stop the loop, detach, close. */
+/* Start a server with these arguments, and open the store with such options. */
+extern void nbd_rig_start (struct nbd_rig *rig, const char *const *args);
+
+/* Stop the loop, detach, close, if it is open. */
 extern void nbd_rig_close (struct nbd_rig *rig);
 
-/* End the server too, remove everything. */
+/* End the server too, remove the directory with all that is in it. */
 extern void nbd_rig_exit (struct nbd_rig *rig);
-
-/* One request, waited for. */
-extern int nbd_rig_io (struct nbd_rig *rig, enum store_op op, unsigned flags,
-                       uint64_t offset, void *buf, uint64_t length);
 
 /* Read 512 bytes at the start, the first of them into *first. */
 extern int nbd_rig_read_start (struct nbd_rig *rig, uint8_t *first);

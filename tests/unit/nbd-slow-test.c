@@ -35,7 +35,6 @@ start (struct nbd_rig *rig, const char *const *args, unsigned connections)
   struct nbd_store_options o;
   char pid[20];
 
-  nbd_rig_init (rig);
   nbd_rig_stop_clock (rig);
   assert_int_equal (setenv ("dir", rig->dir, 1), 0);
   snprintf (pid, sizeof pid, "%d", (int) getpid ());
@@ -82,19 +81,6 @@ forget (struct nbd_rig *rig, const char *name)
 }
 
 static void
-finish (struct nbd_rig *rig)
-{
-  static const char *const names[] = { "begun",   "go",   "begun.1",
-                                       "begun.2", "go.1", "go.2" };
-  size_t i;
-
-  nbd_rig_close (rig);
-  for (i = 0; i < sizeof names / sizeof names[0]; i++)
-    forget (rig, names[i]);
-  nbd_rig_exit (rig);
-}
-
-static void
 ticks (struct nbd_rig *rig, unsigned n)
 {
   while (n-- > 0)
@@ -119,7 +105,7 @@ has_session (struct nbd_rig *rig)
  * longer ago than retry when the old connection has ended and what was held
  * goes: but the server could not have answered that before.
  */
-TEST (what_was_held_has_its_time_to_be_answered)
+NBD_TEST (what_was_held_has_its_time_to_be_answered)
 {
   static const char *const args[] = {
     "eval",
@@ -133,25 +119,23 @@ TEST (what_was_held_has_its_time_to_be_answered)
     NULL
   };
   struct pending write;
-  struct nbd_rig rig;
   uint8_t byte;
 
-  start (&rig, args, 4);
-  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0xaa);
-  UNTIL (exists (&rig, "begun.1"));
-  ticks (&rig, RETRY / 2);
-  nbd_rig_lose (&rig);
-  UNTIL (has_session (&rig));
-  ticks (&rig, RETRY);
-  make (&rig, "go.1");
-  UNTIL (exists (&rig, "begun.2"));
-  ticks (&rig, 1);
+  start (rig, args, 4);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  pending_start (rig, &write, STORE_WRITE, 0, 0, 0xaa);
+  UNTIL (exists (rig, "begun.1"));
+  ticks (rig, RETRY / 2);
+  nbd_rig_lose (rig);
+  UNTIL (has_session (rig));
+  ticks (rig, RETRY);
+  make (rig, "go.1");
+  UNTIL (exists (rig, "begun.2"));
+  ticks (rig, 1);
   assert_false (pending_over (&write));
-  make (&rig, "go.2");
+  make (rig, "go.2");
   assert_int_equal (pending_wait (&write), 0);
-  assert_int_equal (rig.store->losses, 1);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 1);
 }
 
 /* ------------------------------------------------------------- flush and zero */
@@ -192,42 +176,40 @@ check_slow (struct nbd_rig *rig, enum store_op op, unsigned flags)
   forget (rig, "begun");
 }
 
-TEST (what_takes_longer_than_retry_is_no_outage)
+NBD_TEST (what_takes_longer_than_retry_is_no_outage)
 {
-  struct nbd_rig rig;
+  start (rig, slow_args, 4);
+  check_slow (rig, STORE_FLUSH, 0);
+  check_slow (rig, STORE_ZERO, 0);
+  check_slow (rig, STORE_TRIM, 0);
+  check_slow (rig, STORE_WRITE, STORE_FUA); /* and a flush */
+}
 
-  start (&rig, slow_args, 4);
-  check_slow (&rig, STORE_FLUSH, 0);
-  check_slow (&rig, STORE_ZERO, 0);
-  check_slow (&rig, STORE_TRIM, 0);
-  check_slow (&rig, STORE_WRITE, STORE_FUA); /* and a flush */
-  finish (&rig);
-  start (&rig, slow_fua_args, 4);
-  check_slow (&rig, STORE_ZERO, STORE_FUA);
-  check_slow (&rig, STORE_WRITE, STORE_FUA);
-  finish (&rig);
+NBD_TEST (nor_is_what_has_fua)
+{
+  start (rig, slow_fua_args, 4);
+  check_slow (rig, STORE_ZERO, STORE_FUA);
+  check_slow (rig, STORE_WRITE, STORE_FUA);
 }
 
 /* The server was not out of reach before. */
-TEST (a_loss_in_a_long_zero_is_no_outage_yet)
+NBD_TEST (a_loss_in_a_long_zero_is_no_outage_yet)
 {
   struct pending zero;
-  struct nbd_rig rig;
   uint8_t byte;
 
-  start (&rig, slow_args, 4);
-  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-  pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
-  UNTIL (exists (&rig, "begun"));
-  ticks (&rig, 2 * RETRY);
-  nbd_rig_lose (&rig);
-  make (&rig, "go");
+  start (rig, slow_args, 4);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  pending_start (rig, &zero, STORE_ZERO, 0, 0, 0);
+  UNTIL (exists (rig, "begun"));
+  ticks (rig, 2 * RETRY);
+  nbd_rig_lose (rig);
+  make (rig, "go");
   assert_int_equal (pending_wait (&zero), 0);
-  assert_int_equal (rig.store->losses, 1);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 1);
 }
 
-TEST (what_a_long_flush_held_up_has_its_time_after_it)
+NBD_TEST (what_a_long_flush_held_up_has_its_time_after_it)
 {
   static const char *const args[] = {
     CAN_ALL, "can_fua=echo none",
@@ -235,40 +217,36 @@ TEST (what_a_long_flush_held_up_has_its_time_after_it)
     "pwrite=cat >/dev/null; mkdir $dir/begun.2; " WAIT_FOR ("go.2"), NULL
   };
   struct pending flush, write;
-  struct nbd_rig rig;
 
-  start (&rig, args, 4);
-  pending_start (&rig, &write, STORE_WRITE, 0, 0, 0);
-  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
-  UNTIL (exists (&rig, "begun.1") && exists (&rig, "begun.2"));
-  ticks (&rig, 2 * RETRY);
-  make (&rig, "go.1");
+  start (rig, args, 4);
+  pending_start (rig, &write, STORE_WRITE, 0, 0, 0);
+  pending_start (rig, &flush, STORE_FLUSH, 0, 0, 0);
+  UNTIL (exists (rig, "begun.1") && exists (rig, "begun.2"));
+  ticks (rig, 2 * RETRY);
+  make (rig, "go.1");
   assert_int_equal (pending_wait (&flush), 0);
-  ticks (&rig, RETRY / 2);
+  ticks (rig, RETRY / 2);
   assert_false (pending_over (&write));
-  make (&rig, "go.2");
+  make (rig, "go.2");
   assert_int_equal (pending_wait (&write), 0);
-  assert_int_equal (rig.store->losses, 0);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 0);
 }
 
 /* Stopped, it never answers. */
-TEST (a_server_that_hangs_in_a_zero_is_an_outage_at_last)
+NBD_TEST (a_server_that_hangs_in_a_zero_is_an_outage_at_last)
 {
   struct pending zero;
-  struct nbd_rig rig;
   unsigned n;
 
-  start (&rig, slow_args, 4);
-  pending_start (&rig, &zero, STORE_ZERO, 0, 0, 0);
-  UNTIL (exists (&rig, "begun"));
-  nbd_rig_freeze (&rig);
+  start (rig, slow_args, 4);
+  pending_start (rig, &zero, STORE_ZERO, 0, 0, 0);
+  UNTIL (exists (rig, "begun"));
+  nbd_rig_freeze (rig);
   for (n = 0; !pending_over (&zero); n++)
-    nbd_rig_tick (&rig);
+    nbd_rig_tick (rig);
   assert_int_equal (pending_wait (&zero), -EHOSTDOWN);
   assert_true (n >= 8 * RETRY);
-  assert_int_equal (rig.store->losses, 1);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 1);
 }
 
 /* ------------------------------------------------------- one of many requests */
@@ -308,54 +286,48 @@ pass_over (struct nbd_rig *rig, struct pending *p, uint32_t losses)
   return n;
 }
 
-TEST (a_request_that_is_passed_over_is_sent_again)
+NBD_TEST (a_request_that_is_passed_over_is_sent_again)
 {
   struct pending read;
-  struct nbd_rig rig;
 
-  start (&rig, hanging_args, 1);
-  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
-  assert_true (pass_over (&rig, &read, 1) >= 8 * RETRY);
+  start (rig, hanging_args, 1);
+  pending_start (rig, &read, STORE_READ, 0, MIB, 0xee);
+  assert_true (pass_over (rig, &read, 1) >= 8 * RETRY);
   assert_false (pending_over (&read));
-  make (&rig, "go");
+  make (rig, "go");
   assert_int_equal (pending_wait (&read), 0);
   assert_int_equal (read.buf[0], 0);
-  assert_int_equal (rig.store->losses, 1);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 1);
 }
 
 /* It is not for ever, and others do not suffer for it too often. */
-TEST (a_request_that_is_always_passed_over_fails)
+NBD_TEST (a_request_that_is_always_passed_over_fails)
 {
   struct pending read;
-  struct nbd_rig rig;
   uint8_t byte;
 
-  start (&rig, hanging_args, 1);
-  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
-  pass_over (&rig, &read, UINT32_MAX);
+  start (rig, hanging_args, 1);
+  pending_start (rig, &read, STORE_READ, 0, MIB, 0xee);
+  pass_over (rig, &read, UINT32_MAX);
   assert_int_equal (pending_wait (&read), -EIO);
-  assert_int_equal (rig.store->losses, 2);
-  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 2);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
 }
 
 /* With several connections the others are on those that have less to do, and the
  * one with this request falls silent.
  */
-TEST (a_request_that_silences_its_connection_fails)
+NBD_TEST (a_request_that_silences_its_connection_fails)
 {
   struct pending read;
-  struct nbd_rig rig;
   uint8_t byte;
 
-  start (&rig, hanging_args, 2);
-  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
-  pass_over (&rig, &read, UINT32_MAX);
+  start (rig, hanging_args, 2);
+  pending_start (rig, &read, STORE_READ, 0, MIB, 0xee);
+  pass_over (rig, &read, UINT32_MAX);
   assert_int_equal (pending_wait (&read), -EIO);
-  assert_int_equal (rig.store->losses, 8);
-  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 8);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
 }
 
 struct question {
@@ -385,7 +357,7 @@ ask (void *opaque)
 }
 
 /* It is only that nothing is known then. */
-TEST (a_question_that_is_always_passed_over_has_no_answer)
+NBD_TEST (a_question_that_is_always_passed_over_has_no_answer)
 {
   static const char *const args[] = { "eval",
                                       "thread_model=echo parallel",
@@ -398,78 +370,70 @@ TEST (a_question_that_is_always_passed_over_has_no_answer)
                                       "extents=" WAIT_FOR ("go"),
                                       NULL };
   struct question q = { 0 };
-  struct nbd_rig rig;
   pthread_t thread;
   uint8_t byte;
 
-  start (&rig, args, 1);
-  q.rig = &rig;
+  start (rig, args, 1);
+  q.rig = rig;
   assert_int_equal (pthread_create (&thread, NULL, ask, &q), 0);
   while (!atomic_load (&q.over)) {
-    assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-    ticks (&rig, OFTEN);
+    assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+    ticks (rig, OFTEN);
   }
   pthread_join (thread, NULL);
   assert_int_equal (q.error, 0);
   assert_int_equal (q.n, 1);
-  assert_int_equal (rig.store->losses, 2);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 2);
 }
 
 /* Reads may overtake writes for long: they prove less. */
-TEST (a_write_is_not_passed_over_by_reads)
+NBD_TEST (a_write_is_not_passed_over_by_reads)
 {
   static const char *const args[] = {
     CAN_ALL, "pwrite=" WAIT_FOR ("go") "cat >/dev/null", NULL
   };
   struct pending write;
-  struct nbd_rig rig;
 
-  start (&rig, args, 1);
-  pending_start (&rig, &write, STORE_WRITE, 0, MIB, 0xee);
-  assert_true (pass_over (&rig, &write, 1) >= 32 * RETRY);
-  make (&rig, "go");
+  start (rig, args, 1);
+  pending_start (rig, &write, STORE_WRITE, 0, MIB, 0xee);
+  assert_true (pass_over (rig, &write, 1) >= 32 * RETRY);
+  make (rig, "go");
   assert_int_equal (pending_wait (&write), 0);
-  assert_int_equal (rig.store->losses, 1);
-  finish (&rig);
+  assert_int_equal (rig->store->losses, 1);
 }
 
-TEST (a_flush_is_waited_for_much_longer)
+NBD_TEST (a_flush_is_waited_for_much_longer)
 {
   struct pending flush;
-  struct nbd_rig rig;
 
-  start (&rig, hanging_args, 1);
-  pending_start (&rig, &flush, STORE_FLUSH, 0, 0, 0);
-  assert_true (pass_over (&rig, &flush, 1) >= 32 * RETRY);
+  start (rig, hanging_args, 1);
+  pending_start (rig, &flush, STORE_FLUSH, 0, 0, 0);
+  assert_true (pass_over (rig, &flush, 1) >= 32 * RETRY);
   assert_int_equal (pending_wait (&flush), -ECONNRESET);
-  finish (&rig);
 }
 
 /* What was sent before we stood still was not passed over by what was sent
  * afterwards.
  */
-TEST (our_own_sleep_is_no_request_s_fault)
+NBD_TEST (our_own_sleep_is_no_request_s_fault)
 {
   struct pending read;
-  struct nbd_rig rig;
   uint8_t byte;
 
-  start (&rig, hanging_args, 1);
-  assert_int_equal (nbd_rig_read_start (&rig, &byte), 0);
-  pending_start (&rig, &read, STORE_READ, 0, MIB, 0xee);
-  ticks (&rig, 2);
-  nbd_rig_stand_still (&rig, 100);
-  assert_true (pass_over (&rig, &read, 1) >= 8 * RETRY - 2);
-  make (&rig, "go");
+  start (rig, hanging_args, 1);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  pending_start (rig, &read, STORE_READ, 0, MIB, 0xee);
+  ticks (rig, 2);
+  nbd_rig_stand_still (rig, 100);
+  assert_true (pass_over (rig, &read, 1) >= 8 * RETRY - 2);
+  make (rig, "go");
   assert_int_equal (pending_wait (&read), 0);
-  finish (&rig);
 }
 
 /* That the first session took longer than `retry' to make is not taken off the
  * time that the server has to answer.
  */
-TEST (a_slow_beginning_is_no_silence)
+NBD_TEST (a_slow_beginning_is_no_silence)
 {
   const char *args[] = { "eval",
                          "thread_model=echo parallel",
@@ -483,20 +447,18 @@ TEST (a_slow_beginning_is_no_silence)
                          "pread=" WAIT_FOR ("go.1") READ_ZEROES,
                          NULL };
   struct pending read;
-  struct nbd_rig rig;
 
-  start (&rig, args, 2);
-  pending_start (&rig, &read, STORE_READ, 0, 0, 0xee);
-  ticks (&rig, 2 * RETRY);
-  assert_false (has_session (&rig));
-  make (&rig, "go");
-  UNTIL (has_session (&rig));
-  ticks (&rig, RETRY - 1);
+  start (rig, args, 2);
+  pending_start (rig, &read, STORE_READ, 0, 0, 0xee);
+  ticks (rig, 2 * RETRY);
+  assert_false (has_session (rig));
+  make (rig, "go");
+  UNTIL (has_session (rig));
+  ticks (rig, RETRY - 1);
   assert_false (pending_over (&read));
-  assert_int_equal (rig.store->losses, 0);
-  make (&rig, "go.1");
+  assert_int_equal (rig->store->losses, 0);
+  make (rig, "go.1");
   assert_int_equal (pending_wait (&read), 0);
-  finish (&rig);
 }
 
 RUN_TESTS ()

@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,32 +18,30 @@
 #include "tests/unit/test.h"
 
 static void
-check_with (const char *const *args, unsigned connections, unsigned rounds)
+check_with (struct nbd_rig *rig, const char *const *args, unsigned connections,
+            unsigned rounds)
 {
   struct rng rng = test_rng ("random requests");
-  struct nbd_rig rig;
-  struct nbd_store_options o;
+  struct nbd_store_options o = nbd_rig_options (rig);
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
+  nbd_rig_serve (rig, args);
   o.connections = connections;
-  nbd_rig_open (&rig, &o);
-  nbd_load_stop (nbd_load_start (&rig, &rng, rounds));
-  nbd_rig_close (&rig);
-  assert_int_equal (rig.errors, 0);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  nbd_load_stop (nbd_load_start (rig, &rng, rounds));
+  nbd_rig_close (rig);
+  assert_int_equal (rig->errors, 0);
+  nbd_rig_kill (rig, SIGKILL);
 }
 
-TEST (random_requests_agree_with_a_shadow)
+NBD_TEST (random_requests_agree_with_a_shadow)
 {
   static const char *const args[] = { "memory", "16M", NULL };
 
-  check_with (args, 4, 40);
-  check_with (args, 1, 20);
+  check_with (rig, args, 4, 40);
+  check_with (rig, args, 1, 20);
 }
 
-TEST (small_requests_and_large_blocks_are_respected)
+NBD_TEST (small_requests_and_large_blocks_are_respected)
 {
   static const char *const args[] = { "--filter=blocksize-policy",
                                       "memory",
@@ -53,50 +52,44 @@ TEST (small_requests_and_large_blocks_are_respected)
                                       "blocksize-error-policy=error",
                                       NULL };
 
-  check_with (args, 4, 20);
+  check_with (rig, args, 4, 20);
 }
 
-TEST (what_a_server_lacks_is_made_up_for)
+NBD_TEST (what_a_server_lacks_is_made_up_for)
 {
   static const char *const args[] = { "--filter=nozero", "--filter=fua",
                                       "memory",          "16M",
                                       "zeromode=none",   NULL };
 
-  check_with (args, 4, 20);
+  check_with (rig, args, 4, 20);
 }
 
 /* ------------------------------------------------------------- in particular */
 
-TEST (an_odd_end_is_kept)
+NBD_TEST (an_odd_end_is_kept)
 {
   static const char *const args[] = { "memory", "10001", NULL };
   uint8_t buf[16384], zero[16384] = { 0 };
-  struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (rig.store->geo.size, 10001);
+  nbd_rig_start (rig, args);
+  assert_int_equal (rig->store->geo.size, 10001);
   memset (buf, 0xaa, sizeof buf);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 8192, buf, 4096), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, STORE_FUA, 0, buf, 8192), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 12288, buf, 4096), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 8192, buf, 4096), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 8192),
+                    0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 12288, buf, 4096), 0);
   memset (buf, 0xee, sizeof buf);
-  assert_int_equal (nbd_rig_io (&rig, STORE_READ, 0, 0, buf, 16384), 0);
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 0, buf, 16384), 0);
   assert_int_equal (buf[0], 0xaa);
   assert_int_equal (buf[10000], 0xaa);
   assert_memory_equal (buf + 10001, zero, 16384 - 10001);
   memset (buf, 0xee, sizeof buf);
-  assert_int_equal (nbd_rig_io (&rig, STORE_READ, 0, 12288, buf, 4096), 0);
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 12288, buf, 4096), 0);
   assert_memory_equal (buf, zero, 4096);
-  assert_int_equal (nbd_rig_io (&rig, STORE_TRIM, STORE_FUA, 8192, NULL, 8192),
-                    0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_READ, 0, 8192, buf, 4096), 0);
+  assert_int_equal (
+    store_io (rig->store, STORE_TRIM, STORE_FUA, 8192, NULL, 8192), 0);
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 8192, buf, 4096), 0);
   assert_memory_equal (buf, zero, 4096);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
 }
 
 struct found {
@@ -119,23 +112,19 @@ found_one (void *opaque, uint64_t offset, uint64_t length,
   found->length[found->n++] = length;
 }
 
-TEST (holes_are_reported)
+NBD_TEST (holes_are_reported)
 {
   static const char *const args[] = { "memory", "16M", NULL };
   struct found found = { .pos = MIB };
   uint8_t buf[65536];
-  struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
-  nbd_rig_open (&rig, &o);
-  assert_true (rig.store->geo.can_extents);
+  nbd_rig_start (rig, args);
+  assert_true (rig->store->geo.can_extents);
   memset (buf, 0xaa, sizeof buf);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 2 * MIB, buf, 65536), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 2 * MIB, buf, 65536),
+                    0);
   assert_int_equal (
-    rig.store->ops->block_status (rig.store, MIB, 2 * MIB, found_one, &found),
+    rig->store->ops->block_status (rig->store, MIB, 2 * MIB, found_one, &found),
     0);
   assert_int_equal (found.n, 3);
   assert_int_equal (found.type[0], STORE_HOLE);
@@ -145,59 +134,51 @@ TEST (holes_are_reported)
   assert_int_equal (found.type[2], STORE_HOLE);
   assert_int_equal (found.pos, 3 * MIB);
   assert_int_equal (
-    rig.store->ops->block_status (rig.store, 16 * MIB, 1, found_one, &found),
+    rig->store->ops->block_status (rig->store, 16 * MIB, 1, found_one, &found),
     -EINVAL);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
 }
 
-TEST (a_read_only_export_needs_to_be_asked_for)
+NBD_TEST (a_read_only_export_needs_to_be_asked_for)
 {
   static const char *const args[] = { "-r", "memory", "1M", NULL };
   char message[300] = "", buf[512];
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
+  nbd_rig_serve (rig, args);
+  o = nbd_rig_options (rig);
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), -EROFS);
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message),
+    -EROFS);
   assert_non_null (strstr (message, "-r"));
   o.readonly = true;
-  nbd_rig_open (&rig, &o);
-  assert_true (rig.store->geo.readonly);
-  assert_int_equal (nbd_rig_io (&rig, STORE_READ, 0, 0, buf, 512), 0);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 0, buf, 512), -EROFS);
-  assert_int_equal (nbd_rig_io (&rig, STORE_ZERO, 0, 0, NULL, 512), -EROFS);
-  assert_int_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  assert_true (rig->store->geo.readonly);
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 0, buf, 512), 0);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 0, buf, 512), -EROFS);
+  assert_int_equal (store_io (rig->store, STORE_ZERO, 0, 0, NULL, 512), -EROFS);
+  assert_int_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
 }
 
 /* As many connections as the server lets us have. */
-TEST (fewer_connections_than_wished_will_do)
+NBD_TEST (fewer_connections_than_wished_will_do)
 {
   static const char *const args[] = { "--filter=limit", "memory", "16M",
                                       "limit=2", NULL };
 
-  check_with (args, 4, 10);
+  check_with (rig, args, 4, 10);
 }
 
-TEST (nobody_there_is_said_at_once)
+NBD_TEST (nobody_there_is_said_at_once)
 {
   char message[300] = "";
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  o = nbd_rig_options (&rig);
+  o = nbd_rig_options (rig);
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message),
     -ENOENT);
-  assert_non_null (strstr (message, rig.uri));
+  assert_non_null (strstr (message, rig->uri));
   assert_non_null (strstr (message, "No such file"));
-  nbd_rig_exit (&rig);
 }
 
 static unsigned pauses;
@@ -217,68 +198,59 @@ pause_of_the_rig (struct env *env, _Atomic uint32_t *word, uint32_t value,
   atomic_store (&rig->clock, deadline);
 }
 
-TEST (a_server_that_starts_later_is_waited_for)
+NBD_TEST (a_server_that_starts_later_is_waited_for)
 {
   char message[300] = "";
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
   pauses = 0;
-  nbd_rig_init (&rig);
-  nbd_rig_stop_clock (&rig);
-  rig.env.wait = pause_of_the_rig;
-  o = nbd_rig_options (&rig);
+  nbd_rig_stop_clock (rig);
+  rig->env.wait = pause_of_the_rig;
+  o = nbd_rig_options (rig);
   o.patience = 120 * NSEC_PER_SEC;
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message), 0);
   assert_int_equal (pauses, 3);
-  assert_int_equal (rig.errors, 1);
-  assert_non_null (strstr (rig.last_error, "No such file or directory; trying "
-                                           "again for 120 seconds"));
-  rig.store->ops->close (rig.store);
-  nbd_rig_exit (&rig);
+  assert_int_equal (rig->errors, 1);
+  assert_non_null (strstr (rig->last_error, "No such file or directory; trying "
+                                            "again for 120 seconds"));
+  rig->store->ops->close (rig->store);
 }
 
-TEST (but_not_for_ever)
+NBD_TEST (but_not_for_ever)
 {
   char message[300] = "";
   struct nbd_store_options o;
-  struct nbd_rig rig;
   uint64_t begun;
 
-  nbd_rig_init (&rig);
-  nbd_rig_stop_clock (&rig);
-  rig.hasten = true;
-  begun = rig.clock;
-  o = nbd_rig_options (&rig);
+  nbd_rig_stop_clock (rig);
+  rig->hasten = true;
+  begun = rig->clock;
+  o = nbd_rig_options (rig);
   o.patience = 2500 * NSEC_PER_MSEC;
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message),
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message),
     -ENOENT);
-  assert_true (rig.clock - begun == o.patience);
-  assert_int_equal (rig.errors, 1);
-  assert_non_null (strstr (rig.last_error, "for 2.5 seconds"));
+  assert_true (rig->clock - begun == o.patience);
+  assert_int_equal (rig->errors, 1);
+  assert_non_null (strstr (rig->last_error, "for 2.5 seconds"));
   assert_non_null (strstr (message, "cannot connect"));
-  nbd_rig_exit (&rig);
 }
 
-TEST (a_store_closes_without_having_been_attached)
+NBD_TEST (a_store_closes_without_having_been_attached)
 {
   static const char *const args[] = { "memory", "1M", NULL };
   char message[300] = "";
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
+  nbd_rig_serve (rig, args);
+  o = nbd_rig_options (rig);
   assert_int_equal (
-    nbd_store_open (&rig.env, &o, &rig.store, message, sizeof message), 0);
-  rig.store->ops->close (rig.store);
-  nbd_rig_exit (&rig);
+    nbd_store_open (&rig->env, &o, &rig->store, message, sizeof message), 0);
+  rig->store->ops->close (rig->store);
 }
 
-TEST (errors_of_the_server_are_passed_on)
+NBD_TEST (errors_of_the_server_are_passed_on)
 {
   static const char *const args[] = {
     "eval",
@@ -292,28 +264,25 @@ TEST (errors_of_the_server_are_passed_on)
     NULL
   };
   struct nbd_store_options o;
-  struct nbd_rig rig;
   char buf[512] = "";
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
+  nbd_rig_serve (rig, args);
+  o = nbd_rig_options (rig);
   o.unsafe_no_flush = true;
-  nbd_rig_open (&rig, &o);
+  nbd_rig_open (rig, &o);
   assert_int_equal (
-    nbd_rig_io (&rig, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
-  assert_int_equal (rig.errors, 1); /* that it cannot flush */
-  assert_int_equal (nbd_rig_io (&rig, STORE_READ, 0, 0, buf, 512), -EPERM);
-  assert_int_equal (rig.errors, 2);
-  assert_int_equal (nbd_rig_io (&rig, STORE_WRITE, 0, 0, buf, 512), -ENOSPC);
-  assert_int_equal (nbd_rig_io (&rig, STORE_FLUSH, 0, 0, NULL, 0), 0);
-  assert_int_equal (rig.store->losses, 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+    store_io (rig->store, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
+  assert_int_equal (rig->errors, 1); /* that it cannot flush */
+  assert_int_equal (store_io (rig->store, STORE_READ, 0, 0, buf, 512), -EPERM);
+  assert_int_equal (rig->errors, 2);
+  assert_int_equal (store_io (rig->store, STORE_WRITE, 0, 0, buf, 512),
+                    -ENOSPC);
+  assert_int_equal (store_io (rig->store, STORE_FLUSH, 0, 0, NULL, 0), 0);
+  assert_int_equal (rig->store->losses, 0);
 }
 
 /* They are to be answered soon even by a server that writes zeroes. */
-TEST (zeroes_are_asked_for_in_pieces)
+NBD_TEST (zeroes_are_asked_for_in_pieces)
 {
   static const char *const args[] = {
     "eval",
@@ -326,16 +295,13 @@ TEST (zeroes_are_asked_for_in_pieces)
     NULL
   };
   struct nbd_store_options o;
-  struct nbd_rig rig;
 
-  nbd_rig_init (&rig);
-  nbd_rig_serve (&rig, args);
-  o = nbd_rig_options (&rig);
+  nbd_rig_serve (rig, args);
+  o = nbd_rig_options (rig);
   o.unsafe_no_flush = true;
-  nbd_rig_open (&rig, &o);
-  assert_int_equal (nbd_rig_io (&rig, STORE_TRIM, 0, 0, NULL, 1024 * MIB), 0);
-  nbd_rig_close (&rig);
-  nbd_rig_exit (&rig);
+  nbd_rig_open (rig, &o);
+  assert_int_equal (store_io (rig->store, STORE_TRIM, 0, 0, NULL, 1024 * MIB),
+                    0);
 }
 
 RUN_TESTS ()

@@ -233,7 +233,7 @@ fill_ahead_held (struct fixture *f)
 }
 
 /* A miss; and readahead, though nobody is there any more who began it. */
-TEST_WITH (fills, struct fixture, start (), stop)
+TEST_WITH (fills, struct fixture *f, start (), stop)
 {
   uint8_t buf[PAGE_SIZE];
   struct job job = {
@@ -266,7 +266,7 @@ noting_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 }
 
 /* Hits are not counted: they do not ask where to read. */
-TEST_WITH (hits, struct fixture, start (), stop)
+TEST_WITH (hits, struct fixture *f, start (), stop)
 {
   begun_for = f;
   f->ops.begin = noting_begin;

@@ -29,8 +29,8 @@
 static struct CMUnitTest unit_tests[MAX_TESTS] __attribute__ ((unused));
 static size_t nr_unit_tests __attribute__ ((unused));
 
-/* A test; its body follows. */
-#define TEST(name)                                                             \
+/* A test between a set-up and a tear-down; its body follows. */
+#define TEST_BETWEEN(name, setup, teardown)                                    \
   static void test_##name (void **state);                                      \
   __attribute__ ((constructor (1000 + __LINE__))) static void list_##name (    \
     void)                                                                      \
@@ -38,26 +38,30 @@ static size_t nr_unit_tests __attribute__ ((unused));
     if (nr_unit_tests == MAX_TESTS)                                            \
       abort ();                                                                \
     unit_tests[nr_unit_tests++] =                                              \
-      (struct CMUnitTest) cmocka_unit_test (test_##name);                      \
+      (struct CMUnitTest) cmocka_unit_test_setup_teardown (test_##name, setup, \
+                                                           teardown);          \
   }                                                                            \
   static void test_##name (void **state __attribute__ ((unused)))
 
-/* A test whose body has a fixture, f: start, an expression, makes it, and stop ends
- * it behind the body.  If the test has failed, threads may be using it and locks be
- * held: then it stays as it is, where leak checkers find it, and nothing keeps the
- * message waiting.
+/* A test without. */
+#define TEST(name) TEST_BETWEEN (name, NULL, NULL)
+
+/* A test whose body has a fixture, declared as `struct fixture *f' or the like: start,
+ * an expression, makes it, and stop ends it behind the body.  If the test has failed,
+ * threads may be using it and locks be held: then it stays as it is, where leak
+ * checkers find it, and nothing keeps the message waiting.
  */
-#define TEST_WITH(name, type, start, stop)                                     \
-  static void with_##name (type *f);                                           \
+#define TEST_WITH(name, fixture, start, stop)                                  \
+  static void with_##name (fixture);                                           \
   TEST (name)                                                                  \
   {                                                                            \
-    static type *f;                                                            \
+    static void *made;                                                         \
                                                                                \
-    f = start;                                                                 \
-    with_##name (f);                                                           \
-    stop (f);                                                                  \
+    made = start;                                                              \
+    with_##name (made);                                                        \
+    stop (made);                                                               \
   }                                                                            \
-  static void with_##name (type *f __attribute__ ((unused)))
+  static void with_##name (fixture __attribute__ ((unused)))
 
 static inline void
 set_up_each (CMFixtureFunction setup, CMFixtureFunction teardown)

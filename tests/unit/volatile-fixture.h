@@ -20,7 +20,7 @@ extern struct fixture *start_volatile (const struct fixture_config *config);
 
 /* One in which no client is bothered, nor the log. */
 #define UNBOTHERED_TEST(name, ...)                                             \
-  TEST_WITH (name, struct fixture,                                             \
+  TEST_WITH (name, struct fixture *f,                                          \
              start_volatile (&(struct fixture_config) { __VA_ARGS__ }),        \
              stop_unbothered)
 
