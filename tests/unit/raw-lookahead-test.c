@@ -11,6 +11,7 @@
 
 #include "fs/raw/raw-impl.h"
 #include "raw-bench.h"
+#include "tests/unit/map-run.h"
 #include "tests/unit/seed.h"
 #include "tests/unit/test.h"
 
@@ -395,6 +396,7 @@ TEST (a_write_meanwhile_is_no_hole)
   expect (&a.b, 0, 4096, 0, IOMAP_HOLE, 64 * KIB);
   expect (&a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
   expect (&a.b, 128 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  run_done (a.b.fs, a.b.fs->ops, 128 * KIB, 4096, 0);
   end (&a);
 }
 
