@@ -67,19 +67,15 @@ zero_alone_again (bool trim, unsigned flags)
   fixture_stop (f);
 }
 
-static void
-test_zero_alone_again (void **state)
+TEST (zero_alone_again)
 {
-  (void) state;
   zero_alone_again (false, 0);
   zero_alone_again (false, CACHE_MAY_TRIM);
   zero_alone_again (true, 0);
 }
 
-static void
-test_zero_again (void **state)
+TEST (zero_again)
 {
-  (void) state;
   zero_again (false, 0);
   zero_again (false, CACHE_MAY_TRIM);
   zero_again (true, 0);
@@ -88,12 +84,8 @@ test_zero_again (void **state)
 /* Doing it again fails as well: no flush succeeds before it is done, but for what
  * has nothing to do with it.
  */
-static void
-test_zero_again_fails (void **state)
+VOLATILE_TEST (zero_again_fails)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conns[0]), -EIO);
@@ -106,19 +98,13 @@ test_zero_again_fails (void **state)
   power_cut (f);
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Data that is written through over a zero which is still to be done again goes
  * to the store once more, after it.
  */
-static void
-test_written_before_again (void **state)
+VOLATILE_TEST (written_before_again, .mode = CACHE_WRITETHROUGH)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
@@ -131,18 +117,13 @@ test_written_before_again (void **state)
   store_expect_zero (f, 0, 8 * PAGE);
   store_expect (f, 8 * PAGE, 8 * PAGE, 1);
   store_expect_zero (f, 16 * PAGE, 48 * PAGE);
-  fixture_stop (f);
 }
 
 /* After a failed flush with a zero in it, what is dirty is still written back
  * in the background, with no client to ask for it.
  */
-static void
-test_background_after_zero (void **state)
+VOLATILE_TEST (background_after_zero)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
   put (f, 1 * MiB, PAGE, 1);
   flush_fails (f, 0);
@@ -151,18 +132,13 @@ test_background_after_zero (void **state)
   power_cut (f);
   store_expect_zero (f, 0, PAGE);
   store_expect (f, 1 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* While it fails no flush succeeds, but data is written all the same: should
  * this be the end, that much is on the store.
  */
-static void
-test_data_is_written (void **state)
+VOLATILE_TEST (data_is_written)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -172,7 +148,6 @@ test_data_is_written (void **state)
   put (f, 2 * MiB, PAGE, 1);
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), -EIO);
   store_expect (f, 2 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 static void
@@ -202,13 +177,10 @@ count_zeroes_at (struct fixture *f, uint64_t offset)
 /* Those that can be done are, once, though others can't; and flushes fail for one of
  * these.
  */
-static void
-test_some_fail (void **state)
+VOLATILE_TEST (some_fail)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 4; i++)
     assert_int_equal (cache_zero (f->conn, 4 * PAGE, i * MiB, 0), 0);
   put (f, 1 * MiB, PAGE, 1);
@@ -229,18 +201,13 @@ test_some_fail (void **state)
   store_expect_zero (f, 1 * MiB + PAGE, 3 * PAGE);
   store_expect_zero (f, 2 * MiB, 4 * PAGE);
   store_expect_zero (f, 3 * MiB, 4 * PAGE);
-  fixture_stop (f);
 }
 
 /* What works again is no reason any more for others to give up waiting, though there
  * are zeroes that nobody has asked for yet.
  */
-static void
-test_works_again (void **state)
+VOLATILE_TEST (works_again)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -250,35 +217,24 @@ test_works_again (void **state)
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, CACHE_FUA), 0);
   assert_int_equal (outbox_error (&f->mapping->outbox), 0);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
 /* What can't be zeroed may be written, past the cache, too; and then nothing of it is
  * left to be zeroed.
  */
-static void
-test_written_past_instead (void **state)
+VOLATILE_TEST (written_past_instead, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
-
-  (void) state;
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), -EIO);
   put (f, 0, 16 * PAGE, 1);
   flush_ok (f, 0);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
-  fixture_stop (f);
 }
 
 /* What may make room is trimmed before what there was none for is written. */
-static void
-test_trim_makes_room (void **state)
+VOLATILE_TEST (trim_makes_room)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
   put (f, 1 * MiB, PAGE, 1);
   assert_int_equal (cache_flush (f->conn), -ENOSPC);
@@ -296,18 +252,13 @@ test_trim_makes_room (void **state)
   assert_int_equal (cache_trim (f->conn, 1 * MiB, 8 * MiB, 0), 0);
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -ENOSPC);
   assert_int_equal (put_flags (f, 0, 2 * MiB, PAGE, 1, CACHE_FUA), 0);
-  fixture_stop (f);
 }
 
 /* One that fails while the store is full is left in peace, too. */
-static void
-test_failing_while_full (void **state)
+VOLATILE_TEST (failing_while_full, .fake_clock = true, .no_loop = true)
 {
-  struct fixture *f = start_volatile (
-    &(struct fixture_config) { .fake_clock = true, .no_loop = true });
   unsigned i;
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -ENOSPC);
   fake_store_fail_next (f->fake, STORE_TRIM, UINT32_MAX, -EIO);
   put (f, 1 * MiB, PAGE, 1);
@@ -319,16 +270,11 @@ test_failing_while_full (void **state)
   /* Each part of the page has been written alone, and the trim tried before. */
   assert_true (fake_store_count (f->fake, STORE_TRIM) < 20);
   fake_store_heal (f->fake);
-  fixture_stop (f);
 }
 
 /* What failed, and then made way for data, is no reason any more for anything. */
-static void
-test_failed_zero_is_covered (void **state)
+VOLATILE_TEST (failed_zero_is_covered)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   fake_store_fail_next (f->fake, STORE_ZERO, UINT32_MAX, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -337,7 +283,6 @@ test_failed_zero_is_covered (void **state)
   flush_until_ok (f, 0);
   UNTIL (outbox_error (&f->mapping->outbox) == 0);
   fake_store_heal (f->fake);
-  fixture_stop (f);
 }
 
 /* --- at random --- */
@@ -408,13 +353,11 @@ random_flush (struct model *m)
   }
 }
 
-static void
-test_random_failures (void **state)
+TEST (random_failures)
 {
   struct model *m = xcalloc (1, sizeof *m);
   unsigned i;
 
-  (void) state;
   m->rng = test_rng ("random_failures");
   m->f = start_volatile (
     &(struct fixture_config) { .disk_size = DISK, .cache_size = 16 * MiB });
@@ -437,24 +380,4 @@ test_random_failures (void **state)
   free (m);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_zero_again),
-    cmocka_unit_test (test_zero_alone_again),
-    cmocka_unit_test (test_zero_again_fails),
-    cmocka_unit_test (test_written_before_again),
-    cmocka_unit_test (test_background_after_zero),
-    cmocka_unit_test (test_data_is_written),
-    cmocka_unit_test (test_some_fail),
-    cmocka_unit_test (test_works_again),
-    cmocka_unit_test (test_written_past_instead),
-    cmocka_unit_test (test_trim_makes_room),
-    cmocka_unit_test (test_failing_while_full),
-    cmocka_unit_test (test_failed_zero_is_covered),
-    cmocka_unit_test (test_random_failures),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

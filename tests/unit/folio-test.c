@@ -174,17 +174,13 @@ random_sequence (struct fixture *f, struct rng *rng, unsigned order)
   folio_put (f->mapping->folios.arena, m.folio);
 }
 
-static void
-test_random_transitions (void **state)
+FIXTURE_TEST (random_transitions, start_large ())
 {
-  struct fixture *f = start_large ();
   struct rng rng = test_rng ("random_transitions");
   unsigned order;
 
-  (void) state;
   for (order = 0; order <= MAX_ORDER; order++)
     random_sequence (f, &rng, order);
-  fixture_stop (f);
 }
 
 /* Give the only folio, a page, this state, with tags and counters. */
@@ -215,8 +211,7 @@ force_state (struct fixture *f, struct folio *folio, uint32_t word)
 }
 
 /* The state table on top of folio.h, word for word, on one sector. */
-static void
-test_table (void **state)
+FIXTURE_TEST (table, start_large ())
 {
   static const struct {
     enum folio_transition transition;
@@ -245,12 +240,10 @@ test_table (void **state)
     { FOLIO_OVERTAKEN, 0x00010101, 0x00000101 },
     { FOLIO_OVERTAKEN, 0x01000001, 0x00000000 },
   };
-  struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 0);
   _Atomic uint32_t *word = arena_state (f->mapping->folios.arena, folio);
   unsigned i;
 
-  (void) state;
   for (i = 0; i < sizeof table / sizeof table[0]; i++) {
     force_state (f, folio, table[i].from);
     folio_transition (&f->mapping->folios, folio, 0, 1, table[i].transition);
@@ -259,19 +252,15 @@ test_table (void **state)
   }
   force_state (f, folio, 0);
   folio_put (f->mapping->folios.arena, folio);
-  fixture_stop (f);
 }
 
 /* TOWRITE goes with the last dirty sector. */
-static void
-test_towrite (void **state)
+FIXTURE_TEST (towrite, start_large ())
 {
-  struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 3);
   struct index *index = f->mapping->folios.index;
   bool has;
 
-  (void) state;
   folio_transition (&f->mapping->folios, folio, 0, 20, FOLIO_WRITTEN);
   index_lock (index);
   index_set_tag (index, folio, TAG_TOWRITE);
@@ -289,21 +278,17 @@ test_towrite (void **state)
   assert_false (has);
   folio_transition (&f->mapping->folios, folio, 0, 20, FOLIO_WB_FAILED);
   folio_put (f->mapping->folios.arena, folio);
-  fixture_stop (f);
 }
 
 /* --- looking --- */
 
-static void
-test_find_sector (void **state)
+FIXTURE_TEST (find_sector, start_large ())
 {
-  struct fixture *f = start_large ();
   struct rng rng = test_rng ("find_sector");
   struct folio *folio = make_folio (f, 0, 4);
   struct arena *arena = f->mapping->folios.arena;
   unsigned sectors = folio_sectors (folio), i, j, first, last;
 
-  (void) state;
   for (i = 0; i < 2000; i++) {
     unsigned shift = 8 * (unsigned) rng_below (&rng, 4);
     bool value = rng_chance (&rng, 50), all = true;
@@ -329,7 +314,6 @@ test_find_sector (void **state)
   for (j = 0; j < 1u << 4; j++)
     atomic_store (&arena_state (arena, folio)[j], 0);
   folio_put (arena, folio);
-  fixture_stop (f);
 }
 
 /* What is asked of sectors [first, last) depends on them and on no other, in one
@@ -361,22 +345,18 @@ ask_all (struct arena *arena, struct folio *folio, unsigned first,
     }
 }
 
-static void
-test_all_set (void **state)
+FIXTURE_TEST (all_set, start_large ())
 {
-  struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 2);
   struct arena *arena = f->mapping->folios.arena;
   unsigned first, last, page;
 
-  (void) state;
   for (first = 0; first < folio_sectors (folio); first++)
     for (last = first + 1; last <= folio_sectors (folio); last++)
       ask_all (arena, folio, first, last);
   for (page = 0; page < 4; page++)
     atomic_store (&arena_state (arena, folio)[page], 0);
   folio_put (arena, folio);
-  fixture_stop (f);
 }
 
 /* --- eviction --- */
@@ -397,13 +377,10 @@ evicted (struct fixture *f, uint64_t page)
 /* Eviction refuses what is dirty, in write-back or unstable; asking for clean
  * memory, it brings the page from one to the next as far as it is let.
  */
-static void
-test_eviction_refuses (void **state)
+FIXTURE_TEST (eviction_refuses, start_large ())
 {
-  struct fixture *f = start_large ();
   struct range range = { .start = 2 * MiB, .end = 4 * MiB };
 
-  (void) state;
   expect_zero (f, 2 * MiB, 100);
   assert_true (page_masks (f, 512) != 0);
   assert_true (evicted (f, 512));
@@ -427,21 +404,16 @@ test_eviction_refuses (void **state)
   UNTIL (page_masks (f, 512) == 0x2);
   UNTIL (evicted (f, 512));
   expect (f, 2 * MiB + 512, 512, 1);
-  fixture_stop (f);
 }
 
 /* A reference, as of a reader or of who has it locked, keeps it. */
-static void
-test_eviction_refuses_used (void **state)
+FIXTURE_TEST (eviction_refuses_used, start_large ())
 {
-  struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 0);
 
-  (void) state;
   assert_false (evicted (f, 0));
   folio_put (f->mapping->folios.arena, folio);
   assert_true (evicted (f, 0));
-  fixture_stop (f);
 }
 
 /* --- the lock --- */
@@ -469,17 +441,14 @@ lock_often (void *arg)
   return NULL;
 }
 
-static void
-test_lock (void **state)
+FIXTURE_TEST (lock, start_large ())
 {
-  struct fixture *f = start_large ();
   struct folio *folio = make_folio (f, 0, 0);
   unsigned long counter = 0;
   struct lock_job job = { f, folio, &counter };
   pthread_t threads[4];
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 4; i++)
     assert_int_equal (pthread_create (&threads[i], NULL, lock_often, &job), 0);
   for (i = 0; i < 4; i++)
@@ -487,22 +456,6 @@ test_lock (void **state)
   assert_int_equal (counter, 80000);
   assert_false (folio_locked (folio));
   folio_put (f->mapping->folios.arena, folio);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_random_transitions),
-    cmocka_unit_test (test_table),
-    cmocka_unit_test (test_towrite),
-    cmocka_unit_test (test_find_sector),
-    cmocka_unit_test (test_all_set),
-    cmocka_unit_test (test_eviction_refuses),
-    cmocka_unit_test (test_eviction_refuses_used),
-    cmocka_unit_test (test_lock),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -58,13 +58,10 @@ put_fua (struct fixture *f, uint64_t page, unsigned version)
 }
 
 /* A FUA write is one to the store. */
-static void
-test_fua_is_fua (void **state)
+FIXTURE_TEST (fua_is_fua, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 8; i++) {
     assert_int_equal (put_fua (f, 2 * i, 1), 0);
     assert_int_equal (page_masks (f, 2 * i), CLEAN);
@@ -74,16 +71,11 @@ test_fua_is_fua (void **state)
   for (i = 0; i < 8; i++)
     store_expect (f, 2 * i * PAGE, PAGE, 1);
   check_state (f);
-  fixture_stop (f);
 }
 
 /* It sends what is unstable, too, and of its own range alone. */
-static void
-test_unstable_is_sent (void **state)
+FIXTURE_TEST (unstable_is_sent, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   put (f, 0, 4 * PAGE, 1);
   assert_int_equal (inbox_sync (&f->mapping->inbox, 0, 4 * PAGE, SYNC_WRITE),
                     0);
@@ -102,18 +94,13 @@ test_unstable_is_sent (void **state)
   store_expect (f, PAGE, 512, 1);
   store_expect (f, PAGE + 512, 512, 2);
   store_expect (f, PAGE + 1024, PAGE - 1024, 1);
-  fixture_stop (f);
 }
 
 /* Over a zero that is not done, or not flushed, it goes in its place; it takes a flush
  * only if that was not all.
  */
-static void
-test_in_place_of_zero (void **state)
+FIXTURE_TEST (in_place_of_zero, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   assert_int_equal (put_fua (f, 1, 1), 0);
   assert_int_equal (put_fua (f, 3, 1), 0);
@@ -127,18 +114,14 @@ test_in_place_of_zero (void **state)
   store_expect (f, PAGE, PAGE, 1);
   store_expect (f, 3 * PAGE, PAGE, 1);
   store_expect (f, 5 * PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* What is in write-back is waited for, and sent again. */
-static void
-test_after_writeback (void **state)
+FIXTURE_TEST (after_writeback, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH }, fua = { .op = JOB_WRITE };
   static uint8_t buf[PAGE_SIZE];
 
-  (void) state;
   put (f, 0, 32 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &flush);
@@ -160,29 +143,20 @@ test_after_writeback (void **state)
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), 0);
   check_requests (f, 2, 1, 1);
-  fixture_stop (f);
 }
 
 /* A large one is not cut into many that are durable each, but flushed. */
-static void
-test_large (void **state)
+FIXTURE_TEST (large, start (&(struct fixture_config) { .best_io = 64 * KiB }))
 {
-  struct fixture *f = start (&(struct fixture_config) { .best_io = 64 * KiB });
-
-  (void) state;
   assert_int_equal (put_flags (f, 0, 0, 64 * KiB + PAGE, 1, CACHE_FUA), 0);
   check_requests (f, 2, 0, 1);
-  fixture_stop (f);
 }
 
 /* Nobody shares the flush, and there is nothing else for it: one request. */
-static void
-test_lone_flush (void **state)
+FIXTURE_TEST (lone_flush, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 5; i++) {
     put (f, i * PAGE, PAGE, 1);
     flush_ok (f, 0);
@@ -203,19 +177,15 @@ test_lone_flush (void **state)
   put (f, 0, 2 * MiB, 2);
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 2);
-  fixture_stop (f);
 }
 
 /* What is written in the background while a flush sends with FUA is not durable by
  * that: the flush covers it.
  */
-static void
-test_lone_flush_accompanied (void **state)
+FIXTURE_TEST (lone_flush_accompanied, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &flush);
@@ -224,7 +194,6 @@ test_lone_flush_accompanied (void **state)
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&flush), 0);
   check_requests (f, 1, 1, 1);
-  fixture_stop (f);
 }
 
 static int
@@ -252,15 +221,11 @@ step_until (struct fixture *f, const struct sync_req *req,
 /* Without FUA: what was written for it is not flushed yet, and what is dirty over it has
  * been taken to be written, by somebody else, and could not be.
  */
-static void
-test_taken_and_not_sent (void **state)
+CACHE_TEST (taken_and_not_sent, .no_loop = true, .dirty_background = 1)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .no_loop = true, .dirty_background = 1 });
   struct sync_req write = { .end = PAGE, .kind = SYNC_WRITE };
   struct sync_req fua = { .end = PAGE, .kind = SYNC_FUA };
 
-  (void) state;
   fake_store_volatile (f->fake);
   put (f, 0, PAGE, 1);
   inbox_queue (&f->mapping->inbox, &write);
@@ -275,18 +240,13 @@ test_taken_and_not_sent (void **state)
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, PAGE, 1);
   f->ops.map_for_writeback = f->raw_ops->map_for_writeback;
-  fixture_stop (f);
 }
 
 /* --- zeroes, which the store may lose --- */
 
 /* A zero that is done again must not wipe out what was written over it with FUA. */
-static void
-test_over_zero (void **state)
+FIXTURE_TEST (over_zero, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
   assert_int_equal (put_fua (f, 1, 1), 0);
   fake_store_lose (f->fake, 0);
@@ -296,14 +256,11 @@ test_over_zero (void **state)
   store_expect (f, PAGE, PAGE, 1);
   store_expect_zero (f, 2 * PAGE, 2 * PAGE);
   expect (f, PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Nor if both are lost while it is written. */
-static void
-test_over_zero_lost (void **state)
+FIXTURE_TEST (over_zero_lost, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   static uint8_t buf[PAGE_SIZE];
   struct job fua = { .op = JOB_WRITE,
                      .buf = buf,
@@ -311,7 +268,6 @@ test_over_zero_lost (void **state)
                      .offset = PAGE,
                      .flags = CACHE_FUA };
 
-  (void) state;
   fill_pattern (buf, PAGE, PAGE, 1);
   assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
   assert_int_equal (fs_settle_wait (f->fs, 0, UINT64_MAX), 0);
@@ -327,7 +283,6 @@ test_over_zero_lost (void **state)
   fake_store_crash (f->fake, 0);
   store_expect_zero (f, 0, PAGE);
   store_expect (f, PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* A zero drops what a FUA write is about to send: that is not done before the
@@ -346,12 +301,10 @@ zero_then_map (struct fs *fs, const struct iomap_run *runs, unsigned n,
   return f->raw_ops->map_for_writeback (fs, runs, n, place);
 }
 
-static void
-test_under_zero (void **state)
+TEST (under_zero)
 {
   struct fixture *f = zeroing = start (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 4 * PAGE, 2);
   f->ops.map_for_writeback = zero_then_map;
   assert_int_equal (put_fua (f, 1, 1), 0);
@@ -367,28 +320,19 @@ test_under_zero (void **state)
 
 /* --- what goes wrong --- */
 
-static void
-test_fails (void **state)
+FIXTURE_TEST (fails, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
   assert_int_equal (put_fua (f, 0, 1), -EIO);
   expect (f, 0, PAGE, 1);
   flush_ok (f, 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* The store turns out not to be able to. */
-static void
-test_not_supported (void **state)
+FIXTURE_TEST (not_supported, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EOPNOTSUPP);
   assert_int_equal (put_fua (f, 0, 1), 0);
   assert_int_equal (put_fua (f, 1, 1), 0);
@@ -396,20 +340,16 @@ test_not_supported (void **state)
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, 2 * PAGE, 1);
   assert_int_equal (atomic_load (&f->errors), 0);
-  fixture_stop (f);
 }
 
 /* A loss while it is in flight, of something else for all we know. */
-static void
-test_loss (void **state)
+FIXTURE_TEST (loss, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   static uint8_t buf[PAGE_SIZE];
   struct job fua = {
     .op = JOB_WRITE, .buf = buf, .count = PAGE, .flags = CACHE_FUA
   };
 
-  (void) state;
   fill_pattern (buf, PAGE, 0, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &fua);
@@ -423,18 +363,13 @@ test_loss (void **state)
   assert_true (nth_request (f, STORE_WRITE, 1).flags & STORE_FUA);
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* --- past the cache --- */
 
-static void
-test_direct (void **state)
+FIXTURE_TEST (direct, start (&(struct fixture_config) { .mode = CACHE_NONE,
+                                                        .min_io = 4096 }))
 {
-  struct fixture *f =
-    start (&(struct fixture_config) { .mode = CACHE_NONE, .min_io = 4096 });
-
-  (void) state;
   assert_int_equal (put_flags (f, 0, 0, 4 * PAGE, 1, CACHE_FUA), 0);
   check_requests (f, 1, 1, 0);
   assert_int_equal (put_flags (f, 0, 8 * PAGE + 100, 2 * PAGE, 1, CACHE_FUA),
@@ -450,29 +385,6 @@ test_direct (void **state)
   /* Nothing is left that could be lost. */
   fake_store_lose (f->fake, 0);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_fua_is_fua),
-    cmocka_unit_test (test_unstable_is_sent),
-    cmocka_unit_test (test_in_place_of_zero),
-    cmocka_unit_test (test_after_writeback),
-    cmocka_unit_test (test_large),
-    cmocka_unit_test (test_lone_flush),
-    cmocka_unit_test (test_lone_flush_accompanied),
-    cmocka_unit_test (test_taken_and_not_sent),
-    cmocka_unit_test (test_over_zero),
-    cmocka_unit_test (test_over_zero_lost),
-    cmocka_unit_test (test_under_zero),
-    cmocka_unit_test (test_fails),
-    cmocka_unit_test (test_not_supported),
-    cmocka_unit_test (test_loss),
-    cmocka_unit_test (test_direct),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

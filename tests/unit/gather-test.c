@@ -140,30 +140,23 @@ writes (struct fixture *f)
 }
 
 /* All in one, in order of their place. */
-static void
-test_together (void **state)
+TEST_WITH (together, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
   unsigned i;
 
-  (void) state;
   put_apart (f, 64);
   flush_ok (f, 0);
   assert_int_equal (writes (f), 1);
   for (i = 0; i < 64; i++)
     assert_true (placed.to[2 * i] == UPPER + i * PAGE);
   expect_placed (f, 64);
-  stop (f);
 }
 
 /* In as many as it takes. */
-static void
-test_limits (void **state)
+TEST_WITH (limits, struct fixture *f, start (10), stop)
 {
-  struct fixture *f = start (10);
   unsigned i;
 
-  (void) state;
   put_apart (f, 64);
   flush_ok (f, 0);
   assert_int_equal (writes (f), 7);
@@ -174,16 +167,11 @@ test_limits (void **state)
   flush_ok (f, 0);
   for (i = 0; i < writes (f); i++)
     assert_true (nth_request (f, STORE_WRITE, i).length <= 1 * MiB);
-  stop (f);
 }
 
 /* One whose place is given goes there alone. */
-static void
-test_here (void **state)
+TEST_WITH (here, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
-
-  (void) state;
   f->ops.survey = survey;
   placed.here = 20 * PAGE;
   put_apart (f, 20);
@@ -193,18 +181,14 @@ test_here (void **state)
   assert_true (nth_request (f, STORE_WRITE, 1).length == PAGE);
   assert_true (nth_request (f, STORE_WRITE, 2).length == 9 * PAGE);
   expect_placed (f, 20);
-  stop (f);
 }
 
 /* One that has no place yet keeps no other back; and the sync waits for it. */
-static void
-test_later (void **state)
+TEST_WITH (later, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
   struct job job = { .op = JOB_FLUSH };
   unsigned seen;
 
-  (void) state;
   f->ops.survey = survey;
   placed.later = 20 * PAGE;
   put_apart (f, 20);
@@ -220,16 +204,11 @@ test_later (void **state)
   assert_int_equal (job_join (&job), 0);
   assert_int_equal (writes (f), 2);
   expect_placed (f, 20);
-  stop (f);
 }
 
 /* A place for a part of one of them: the rest follows. */
-static void
-test_part (void **state)
+TEST_WITH (part, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
-
-  (void) state;
   put (f, 0, 3 * PAGE, 0);
   put (f, 4 * PAGE, 3 * PAGE, 0);
   put (f, 8 * PAGE, 3 * PAGE, 0);
@@ -239,18 +218,14 @@ test_part (void **state)
   assert_true (placed.to[5] == UPPER + 4 * PAGE);
   assert_true (placed.to[6] == UPPER + 5 * PAGE);
   assert_true (placed.to[10] == UPPER + 8 * PAGE);
-  stop (f);
 }
 
 /* A sync of one page waits for the write that has it among others. */
-static void
-test_sync_of_one (void **state)
+TEST_WITH (sync_of_one, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
   struct job all = { .op = JOB_FLUSH };
   struct sync_req one = { .start = 8 * PAGE, .end = 9 * PAGE };
 
-  (void) state;
   put_apart (f, 20);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &all);
@@ -263,7 +238,6 @@ test_sync_of_one (void **state)
   fake_store_unhold (f->fake, STORE_WRITE);
   completion_wait (&f->env, &one.done);
   assert_int_equal (job_join (&all), 0);
-  stop (f);
 }
 
 static const struct fake_rule one_failure = {
@@ -275,13 +249,10 @@ static const struct fake_rule one_failure = {
 };
 
 /* If it fails all of them are kept, and tried alone. */
-static void
-test_failure (void **state)
+TEST_WITH (failure, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
 {
-  struct fixture *f = start (IOMAP_MAX_RUNS);
   unsigned i;
 
-  (void) state;
   put_apart (f, 20);
   fake_store_fail (f->fake, &one_failure);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -292,12 +263,10 @@ test_failure (void **state)
     assert_true (nth_request (f, STORE_WRITE, i).length == PAGE);
   flush_ok (f, 0);
   expect_placed (f, 20);
-  stop (f);
 }
 
 /* Who wanted only one of them is not told before that one has failed alone. */
-static void
-test_failure_of_another (void **state)
+TEST (failure_of_another)
 {
   struct sync_req all = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
   struct sync_req one = { .start = 8 * PAGE,
@@ -308,7 +277,6 @@ test_failure_of_another (void **state)
                            .kind = SYNC_FLUSH };
   struct fixture *f;
 
-  (void) state;
   no_loop = true;
   f = start (IOMAP_MAX_RUNS);
   no_loop = false;
@@ -334,19 +302,4 @@ test_failure_of_another (void **state)
   fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_together),
-    cmocka_unit_test (test_limits),
-    cmocka_unit_test (test_here),
-    cmocka_unit_test (test_later),
-    cmocka_unit_test (test_part),
-    cmocka_unit_test (test_sync_of_one),
-    cmocka_unit_test (test_failure),
-    cmocka_unit_test (test_failure_of_another),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -55,13 +55,11 @@ range_waits (enum cache_mode mode, enum job_op first, enum job_op second)
   fixture_stop (f);
 }
 
-static void
-test_range (void **state)
+TEST (range)
 {
   static const enum job_op ops[] = { JOB_WRITE, JOB_ZERO, JOB_TRIM };
   unsigned k;
 
-  (void) state;
   for (k = 0; k < 3; k++)
     range_waits (CACHE_NONE, JOB_WRITE, ops[k]);
 }
@@ -117,26 +115,19 @@ newer_stays (bool trim)
   fixture_stop (f);
 }
 
-static void
-test_newer_stays (void **state)
+TEST (newer_stays)
 {
-  (void) state;
   newer_stays (false);
   newer_stays (true);
 }
 
 /* One that waits for nothing is asked as well: its thread may have stood still. */
-static void
-test_without_waiting (void **state)
+GONE_TEST (without_waiting)
 {
-  struct fixture *f = start_gone (&(struct fixture_config) { 0 });
-
-  (void) state;
   put (f, 0, 8 * PAGE, 1);
   world.gone = true;
   assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), -ECONNABORTED);
   expect (f, 0, 8 * PAGE, 1);
-  fixture_stop (f);
 }
 
 static bool
@@ -149,12 +140,10 @@ gone_when_begun (void *opaque)
 }
 
 /* Also when it has begun. */
-static void
-test_stands_still (void **state)
+TEST (stands_still)
 {
   struct fixture *f = zeroed = start_gone (&(struct fixture_config) { 0 });
 
-  (void) state;
   put (f, 0, 64 * PAGE, 1);
   world.asked = 0;
   conn_set_gone (f->conn, gone_when_begun, NULL);
@@ -169,14 +158,10 @@ test_stands_still (void **state)
 }
 
 /* The same of a direct write. */
-static void
-test_newer_stays_direct (void **state)
+GONE_TEST (newer_stays_direct, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job job = write_job (0, 8 * PAGE), part = write_job (PAGE + 10, 100);
 
-  (void) state;
   store_put (f, 0, 64 * PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &job);
@@ -194,18 +179,13 @@ test_newer_stays_direct (void **state)
   check_flushed (f);
   free (job.buf);
   free (part.buf);
-  fixture_stop (f);
 }
 
 /* A direct write in parts, the store at the first. */
-static void
-test_direct_parts (void **state)
+GONE_TEST (direct_parts, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job job = write_job (0, 3 * MiB);
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &job);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
@@ -215,18 +195,13 @@ test_direct_parts (void **state)
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 1);
   store_expect_zero (f, 1 * MiB, 2 * MiB);
   free (job.buf);
-  fixture_stop (f);
 }
 
 /* With ends that go through the cache: the first of them is written. */
-static void
-test_direct_ends (void **state)
+GONE_TEST (direct_ends, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_gone (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job job = write_job (100, 4096);
 
-  (void) state;
   store_put (f, 0, 4 * PAGE, 1);
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 0, &job);
@@ -237,7 +212,6 @@ test_direct_ends (void **state)
   store_expect (f, 0, 4 * PAGE, 1);
   expect (f, 0, 4 * PAGE, 1);
   free (job.buf);
-  fixture_stop (f);
 }
 
 /* --- beside a flush --- */
@@ -313,30 +287,13 @@ flush_meanwhile (enum cache_mode mode, enum job_op op, bool fails,
   fixture_stop (f);
 }
 
-static void
-test_flush_meanwhile (void **state)
+TEST (flush_meanwhile)
 {
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 4; i++) {
     flush_meanwhile (CACHE_NONE, JOB_WRITE, i & 1, i & 2);
   }
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_range),
-    cmocka_unit_test (test_newer_stays),
-    cmocka_unit_test (test_without_waiting),
-    cmocka_unit_test (test_stands_still),
-    cmocka_unit_test (test_newer_stays_direct),
-    cmocka_unit_test (test_direct_parts),
-    cmocka_unit_test (test_direct_ends),
-    cmocka_unit_test (test_flush_meanwhile),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

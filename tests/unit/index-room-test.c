@@ -61,15 +61,13 @@ scatter (struct rng *rng, uint64_t cache_size, uint64_t disk_pages)
 }
 
 /* CACHE_SIZE=N in the environment: in GiB; then also over 64 TiB. */
-static void
-test_enough_for_scattered (void **state)
+TEST (enough_for_scattered)
 {
   struct rng rng = test_rng ("scattered pages");
   const char *gib = getenv ("CACHE_SIZE");
   uint64_t size = (gib ? strtoull (gib, NULL, 0) : 1) << 30;
   uint64_t pages = size / PAGE_SIZE;
 
-  (void) state;
   /* Worst when about 1.8 pages are in what a node of the lowest level, or of the
    * one above, covers.
    */
@@ -118,13 +116,11 @@ nr_cached (struct fixture *f)
 /* Pages that need a node for two of them come and go one by one, more or less;
  * what lies close together stays.
  */
-static void
-test_sparse_go_first (void **state)
+TEST_WITH (sparse_go_first, struct fixture *f, start_with_few_nodes (256 * MiB),
+           stop)
 {
-  struct fixture *f = start_with_few_nodes (256 * MiB);
   uint64_t pos, n = 0;
 
-  (void) state;
   store_put (f, 0, 4 * MiB, 0);
   expect (f, 0, 4 * MiB, 0); /* 16 nodes */
   for (pos = 4 * MiB; pos < 256 * MiB; pos += STEP, n++) {
@@ -141,17 +137,14 @@ test_sparse_go_first (void **state)
   fake_store_clear (f->fake);
   expect (f, 0, 4 * MiB, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_READ), 0);
-  stop (f);
 }
 
 /* What is read now and then stays, as long as others are not. */
-static void
-test_hits_are_spared (void **state)
+TEST_WITH (hits_are_spared, struct fixture *f, start_with_few_nodes (256 * MiB),
+           stop)
 {
-  struct fixture *f = start_with_few_nodes (256 * MiB);
   uint64_t pos, misses = 0, hot = 4 * STEP;
 
-  (void) state;
   for (pos = 0; pos < 256 * MiB; pos += STEP) {
     store_put (f, pos, PAGE, 0);
     expect (f, pos, PAGE, 0);
@@ -161,17 +154,14 @@ test_hits_are_spared (void **state)
     misses += fake_store_count (f->fake, STORE_READ);
   }
   assert_int_equal (misses, 0);
-  stop (f);
 }
 
 /* Nothing that is not clean is lost, and writers wait for write-back. */
-static void
-test_dirty_wait (void **state)
+TEST_WITH (dirty_wait, struct fixture *f, start_with_few_nodes (128 * MiB),
+           stop)
 {
-  struct fixture *f = start_with_few_nodes (128 * MiB);
   uint64_t pos;
 
-  (void) state;
   for (pos = 0; pos < 128 * MiB; pos += STEP)
     put (f, pos, PAGE, 1);
   for (pos = 0; pos < 128 * MiB; pos += STEP)
@@ -180,24 +170,20 @@ test_dirty_wait (void **state)
   check_flushed (f);
   for (pos = 0; pos < 128 * MiB; pos += STEP)
     store_expect (f, pos, PAGE, 1);
-  stop (f);
 }
 
 /* The reclaimer makes nodes free before they are needed. */
-static void
-test_ahead_of_need (void **state)
+TEST_WITH (ahead_of_need, struct fixture *f, start_with_few_nodes (64 * MiB),
+           stop)
 {
-  struct fixture *f = start_with_few_nodes (64 * MiB);
   uint64_t pos;
 
-  (void) state;
   for (pos = 0; pos < 64 * MiB; pos += STEP) {
     store_put (f, pos, PAGE, 0);
     expect (f, pos, PAGE, 0);
     UNTIL (!index_nodes_low (f->mapping->folios.index));
   }
   assert_true (reclaim_evicted (f->cache->reclaim) > 0);
-  stop (f);
 }
 
 /* --- mappings that come and go meanwhile --- */
@@ -221,16 +207,13 @@ look_after_indexes (void *arg)
   return NULL;
 }
 
-static void
-test_mappings_come_and_go (void **state)
+CACHE_TEST (mappings_come_and_go)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct looker watch = { .cache = f->cache };
   struct mapping *first, *second;
   struct fs *fs[2];
   pthread_t thread;
 
-  (void) state;
   assert_int_equal (raw_open (&f->fake->store, &fs[0]), 0);
   assert_int_equal (raw_open (&f->fake->store, &fs[1]), 0);
   assert_int_equal (pthread_create (&thread, NULL, look_after_indexes, &watch),
@@ -249,20 +232,6 @@ test_mappings_come_and_go (void **state)
   pthread_join (thread, NULL);
   fs[0]->ops->close (fs[0]);
   fs[1]->ops->close (fs[1]);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_enough_for_scattered),
-    cmocka_unit_test (test_sparse_go_first),
-    cmocka_unit_test (test_hits_are_spared),
-    cmocka_unit_test (test_dirty_wait),
-    cmocka_unit_test (test_ahead_of_need),
-    cmocka_unit_test (test_mappings_come_and_go),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

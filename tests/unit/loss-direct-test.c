@@ -35,14 +35,12 @@ put_on (struct conn *conn, uint64_t offset, uint32_t count, uint8_t version)
 }
 
 /* There is no copy of what was lost: every connection is told, once. */
-static void
-test_direct (void **state)
+TEST (direct)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   unsigned i;
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   lose (f);
   for (i = 0; i < NR_CONNS; i++)
@@ -53,14 +51,12 @@ test_direct (void **state)
 }
 
 /* Once told, they read what the store has, though more was cached meanwhile. */
-static void
-test_direct_cached (void **state)
+TEST (direct_cached)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 16; i++)
     put (f, i * 64 * KiB, 64 * KiB, 1);
   for (i = 0; i < 16; i++)
@@ -74,14 +70,12 @@ test_direct_cached (void **state)
 }
 
 /* So they are if a flush was in flight. */
-static void
-test_direct_flushing (void **state)
+TEST (direct_flushing)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &flush);
@@ -96,15 +90,13 @@ test_direct_flushing (void **state)
 }
 
 /* And if it fails after the loss: that took what was written since. */
-static void
-test_direct_before_failed_flush (void **state)
+TEST (direct_before_failed_flush)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
-  (void) state;
   flush_behind_loss (f, &flush);
   put (f, 1 * MiB, 16 * PAGE, 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
@@ -119,15 +111,11 @@ test_direct_before_failed_flush (void **state)
 }
 
 /* Not if it ended with the loss: that did not take what was written after it. */
-static void
-test_direct_after_loss (void **state)
+UNBOTHERED_TEST (direct_after_loss, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job flush = { .op = JOB_FLUSH };
   unsigned i;
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * KiB, 0, 0), 0);
   fake_store_hold (f->fake, STORE_FLUSH);
   job_start (f, 0, &flush);
@@ -141,19 +129,16 @@ test_direct_after_loss (void **state)
   power_cut (f);
   store_expect_zero (f, 0, 64 * KiB);
   store_expect (f, 1 * MiB, 16 * PAGE, 1);
-  stop_unbothered (f);
 }
 
 /* Several flushes of one connection may be those of several clients' writers. */
-static void
-test_direct_flushes (void **state)
+TEST (direct_flushes)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   struct job flushes[3];
   unsigned i;
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
   for (i = 0; i < 3; i++) {
@@ -171,14 +156,12 @@ test_direct_flushes (void **state)
 }
 
 /* One that comes later is told if nobody has been: it may be the writer. */
-static void
-test_direct_later (void **state)
+TEST (direct_later)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   unsigned i;
 
-  (void) state;
   put (f, 0, 16 * PAGE, 1);
   lose (f);
   UNTIL (atomic_load (&f->errors) == 1);
@@ -195,14 +178,12 @@ test_direct_later (void **state)
 /* If the writer has left without being told, what others were told does not count;
  * only what those were that came after it.
  */
-static void
-test_direct_left (void **state)
+TEST (direct_left)
 {
   struct fixture *f =
     start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   struct conn *writer;
 
-  (void) state;
   assert_int_equal (conn_create (f->mapping, &writer), 0);
   put_on (writer, 0, 16 * PAGE, 1);
   conn_destroy (writer);
@@ -233,16 +214,12 @@ test_direct_left (void **state)
 }
 
 /* What is in flight is done again by who waits for it: nobody need be told. */
-static void
-test_direct_in_flight (void **state)
+UNBOTHERED_TEST (direct_in_flight, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   static uint8_t buf[16 * PAGE_SIZE];
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
   unsigned i;
 
-  (void) state;
   fill_pattern (buf, sizeof buf, 0, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 1, &write);
@@ -258,7 +235,6 @@ test_direct_in_flight (void **state)
     flush_ok (f, i);
   power_cut (f);
   store_expect (f, 0, sizeof buf, 1);
-  stop_unbothered (f);
 }
 
 /* One that waited for a zero of the same range, both lost: it was the later
@@ -294,10 +270,8 @@ direct_behind_zero (unsigned flags)
   stop_unbothered (f);
 }
 
-static void
-test_direct_behind_zero (void **state)
+TEST (direct_behind_zero)
 {
-  (void) state;
   direct_behind_zero (0);
   direct_behind_zero (CACHE_FUA);
 }
@@ -342,10 +316,8 @@ direct_around_zero (unsigned flags)
   stop_lost (f, 1);
 }
 
-static void
-test_direct_around_zero (void **state)
+TEST (direct_around_zero)
 {
-  (void) state;
   direct_around_zero (0);
   direct_around_zero (CACHE_FUA);
 }
@@ -384,10 +356,8 @@ failed_over_zero (bool before, bool meanwhile)
   fixture_stop (f);
 }
 
-static void
-test_failed_over_zero (void **state)
+TEST (failed_over_zero)
 {
-  (void) state;
   failed_over_zero (false, false);
   failed_over_zero (true, false);
   failed_over_zero (false, true);
@@ -416,14 +386,10 @@ end_and_lose (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
   return r;
 }
 
-static void
-test_failed_after_arriving (void **state)
+VOLATILE_TEST (failed_after_arriving, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
   unsigned i;
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
   f->ops.end = end_and_lose;
   assert_int_equal (put_flags (f, 0, 0, 16 * PAGE, 1, 0), -EIO);
@@ -431,7 +397,6 @@ test_failed_after_arriving (void **state)
     assert_int_equal (cache_flush (f->conns[i]), -EIO);
   for (i = 0; i < NR_CONNS; i++)
     flush_ok (f, i);
-  fixture_stop (f);
 }
 
 /* In the place of fs's: a flush has failed, and before the loop thread sees that,
@@ -510,33 +475,10 @@ over_zero_at_failed_flush (unsigned flags)
   fixture_stop (f);
 }
 
-static void
-test_over_zero_at_failed_flush (void **state)
+TEST (over_zero_at_failed_flush)
 {
-  (void) state;
   over_zero_at_failed_flush (CACHE_FUA);
   over_zero_at_failed_flush (0);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_direct),
-    cmocka_unit_test (test_direct_cached),
-    cmocka_unit_test (test_direct_flushing),
-    cmocka_unit_test (test_direct_before_failed_flush),
-    cmocka_unit_test (test_direct_after_loss),
-    cmocka_unit_test (test_direct_flushes),
-    cmocka_unit_test (test_direct_later),
-    cmocka_unit_test (test_direct_left),
-    cmocka_unit_test (test_direct_in_flight),
-    cmocka_unit_test (test_direct_behind_zero),
-    cmocka_unit_test (test_direct_around_zero),
-    cmocka_unit_test (test_failed_over_zero),
-    cmocka_unit_test (test_failed_after_arriving),
-    cmocka_unit_test (test_over_zero_at_failed_flush),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -35,23 +35,18 @@ zero_lost (bool trim, unsigned flags)
   stop_unbothered (f);
 }
 
-static void
-test_zero (void **state)
+TEST (zero)
 {
-  (void) state;
   zero_lost (false, 0);
   zero_lost (false, CACHE_MAY_TRIM);
   zero_lost (true, 0);
 }
 
 /* A sync that is under way waits until they are done again. */
-static void
-test_sync_waits_for_zero (void **state)
+UNBOTHERED_TEST (sync_waits_for_zero)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, 7 * PAGE, PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
@@ -71,17 +66,13 @@ test_sync_waits_for_zero (void **state)
   store_expect_zero (f, 0, 7 * PAGE);
   store_expect (f, 7 * PAGE, PAGE, 1);
   store_expect_zero (f, 8 * PAGE, 56 * PAGE);
-  stop_unbothered (f);
 }
 
 /* It fails if they cannot be, and with why; all that can be written is. */
-static void
-test_zero_fails (void **state)
+VOLATILE_TEST (zero_fails)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, CACHE_MAY_TRIM), 0);
   put (f, 7 * PAGE, PAGE, 1);
   fake_store_hold (f->fake, STORE_FLUSH);
@@ -100,17 +91,13 @@ test_zero_fails (void **state)
   power_cut (f);
   store_expect_zero (f, 0, 7 * PAGE);
   store_expect (f, 7 * PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* One that the store is at is done again by the store, and then by us. */
-static void
-test_zero_in_flight (void **state)
+UNBOTHERED_TEST (zero_in_flight)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 8 * PAGE, 0, 0), 0);
   fake_store_hold (f->fake, STORE_ZERO);
   job_start (f, 1, &flush);
@@ -121,38 +108,29 @@ test_zero_in_flight (void **state)
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
   power_cut (f);
   store_expect_zero (f, 0, 8 * PAGE);
-  stop_unbothered (f);
 }
 
 /* A flush that was sent before the loss was seen fails: what has been done again by
  * then is lost once more.
  */
-static void
-test_zero_before_failed_flush (void **state)
+UNBOTHERED_TEST (zero_before_failed_flush)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   flush_behind_loss (f, &flush);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), 0);
   power_cut (f);
   store_expect_zero (f, 0, 64 * KiB);
-  stop_unbothered (f);
 }
 
 /* What was there is not read again when the store goes back to it, nor does it
  * become part of a block that is written in part; also if the zero is done, and
  * nobody else remembers it.
  */
-static void
-test_read_before_again (void **state)
+VOLATILE_TEST (read_before_again)
 {
-  struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
-
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   mapping_kick (f->mapping);
   UNTIL (fake_store_count (f->fake, STORE_ZERO) == 1);
@@ -168,16 +146,13 @@ test_read_before_again (void **state)
   store_expect (f, 2 * PAGE + 100, 10, 1);
   store_expect_zero (f, 2 * PAGE + 110, 61 * PAGE);
   store_expect (f, 64 * PAGE, PAGE, 0);
-  fixture_stop (f);
 }
 
 /* The mapping ends while they are being done again, or can never be. */
-static void
-test_end (void **state)
+TEST (end)
 {
   struct fixture *f = start_volatile (&(struct fixture_config) { 0 });
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, 7 * PAGE, PAGE, 1);
   fake_store_hold (f->fake, STORE_ZERO);
@@ -241,27 +216,10 @@ part_zeroed (bool fua)
   stop_unbothered (f);
 }
 
-static void
-test_part_zeroed (void **state)
+TEST (part_zeroed)
 {
-  (void) state;
   part_zeroed (true);
   part_zeroed (false);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_part_zeroed),
-    cmocka_unit_test (test_zero),
-    cmocka_unit_test (test_sync_waits_for_zero),
-    cmocka_unit_test (test_zero_fails),
-    cmocka_unit_test (test_zero_in_flight),
-    cmocka_unit_test (test_zero_before_failed_flush),
-    cmocka_unit_test (test_read_before_again),
-    cmocka_unit_test (test_end),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

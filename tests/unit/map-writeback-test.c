@@ -118,16 +118,14 @@ zero_now_and_then (void *opaque)
   return NULL;
 }
 
-static void
-test_mapped_is_ended (void **state)
+FIXTURE_TEST (mapped_is_ended,
+              start (&(struct fixture_config) { .dirty_limit = 1 * MiB,
+                                                .dirty_background = PAGE }))
 {
-  struct fixture *f = start (&(struct fixture_config) {
-    .dirty_limit = 1 * MiB, .dirty_background = PAGE });
   struct rng rng = test_rng ("test_mapped_is_ended");
   pthread_t thread;
   unsigned i;
 
-  (void) state;
   fs_seen.zeroes = true;
   assert_int_equal (pthread_create (&thread, NULL, zero_now_and_then, f), 0);
   for (i = 0; i < 1000; i++)
@@ -137,7 +135,6 @@ test_mapped_is_ended (void **state)
   assert_true (atomic_load (&fs_seen.mapped) > 0);
   assert_true (atomic_load (&fs_seen.mapped) == atomic_load (&fs_seen.ended));
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* --- not yet --- */
@@ -145,14 +142,11 @@ test_mapped_is_ended (void **state)
 /* It waits, and does not fail, and no flush is over before; nor does all else
  * wait with it.
  */
-static void
-test_not_yet (void **state)
+FIXTURE_TEST (not_yet, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   struct job job = { .op = JOB_FLUSH };
   unsigned seen;
 
-  (void) state;
   put (f, 0, 3 * PAGE, 1);
   atomic_store (&fs_seen.answer, -EAGAIN);
   job_start (f, 0, &job);
@@ -174,18 +168,14 @@ test_not_yet (void **state)
   assert_int_equal (atomic_load (&f->errors), 0);
   flush_ok (f, 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* Background write-back, too, comes again when the bell rings, not before. */
-static void
-test_not_yet_background (void **state)
+FIXTURE_TEST (not_yet_background,
+              start (&(struct fixture_config) { .dirty_background = PAGE }))
 {
-  struct fixture *f =
-    start (&(struct fixture_config) { .dirty_background = PAGE });
   unsigned i, seen;
 
-  (void) state;
   atomic_store (&fs_seen.answer, -EAGAIN);
   put (f, 0, 8 * PAGE, 1);
   UNTIL (atomic_load (&fs_seen.refused) > 0);
@@ -200,17 +190,12 @@ test_not_yet_background (void **state)
   assert_int_equal (atomic_load (&f->errors), 0);
   flush_ok (f, 0);
   store_expect (f, 0, 8 * PAGE, 1);
-  fixture_stop (f);
 }
 
 /* --- no place --- */
 
-static void
-test_no_place (void **state)
+FIXTURE_TEST (no_place, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
-
-  (void) state;
   put (f, 0, 3 * PAGE, 1);
   atomic_store (&fs_seen.answer, -ENOSPC);
   assert_int_equal (cache_flush (f->conn), -ENOSPC);
@@ -224,18 +209,14 @@ test_no_place (void **state)
   store_expect (f, 0, 3 * PAGE, 1);
   check_flushed (f);
   assert_true (atomic_load (&fs_seen.mapped) == atomic_load (&fs_seen.ended));
-  fixture_stop (f);
 }
 
 /* --- a place for a part --- */
 
-static void
-test_part (void **state)
+FIXTURE_TEST (part, start (&(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start (&(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   put (f, 512, 64 * PAGE - 1024, 1);
   atomic_store (&fs_seen.most, 3 * 512);
   flush_ok (f, 0);
@@ -245,17 +226,12 @@ test_part (void **state)
   for (i = 0; i < fake_store_count (f->fake, STORE_WRITE); i++)
     assert_true (nth_request (f, STORE_WRITE, i).length <= 3 * 512);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* The disk's end, in the middle of a sector. */
-static void
-test_end (void **state)
+FIXTURE_TEST (end,
+              start (&(struct fixture_config) { .disk_size = 1 * MiB + 700 }))
 {
-  struct fixture *f =
-    start (&(struct fixture_config) { .disk_size = 1 * MiB + 700 });
-
-  (void) state;
   put (f, 1 * MiB - PAGE, PAGE + 700, 1);
   atomic_store (&fs_seen.most, 1024);
   flush_ok (f, 0);
@@ -263,18 +239,14 @@ test_end (void **state)
   assert_true (atomic_load (&fs_seen.mapped) == PAGE + 700);
   assert_true (atomic_load (&fs_seen.ended) == PAGE + 700);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* --- what became of it --- */
 
-static void
-test_ends (void **state)
+FIXTURE_TEST (ends, start (&(struct fixture_config) { .min_io = PAGE_SIZE }))
 {
-  struct fixture *f = start (&(struct fixture_config) { .min_io = PAGE_SIZE });
   struct job job = { .op = JOB_FLUSH };
 
-  (void) state;
   put (f, 0, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
   assert_int_equal (cache_flush (f->conn), -EIO);
@@ -292,21 +264,6 @@ test_ends (void **state)
   assert_int_equal (job_join (&job), 0);
   assert_int_equal (atomic_load (&fs_seen.ended_with[2]), -ECONNRESET);
   assert_int_equal (atomic_load (&fs_seen.ended_with[3]), 0);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_mapped_is_ended),
-    cmocka_unit_test (test_not_yet),
-    cmocka_unit_test (test_not_yet_background),
-    cmocka_unit_test (test_no_place),
-    cmocka_unit_test (test_part),
-    cmocka_unit_test (test_end),
-    cmocka_unit_test (test_ends),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,14 +6,10 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
-
 #include "fs/raw/pending.h"
+#include "tests/unit/test.h"
 
 static struct iomap_range
 add (struct pending *p, uint64_t start, uint64_t end, bool keep)
@@ -26,13 +22,11 @@ add (struct pending *p, uint64_t start, uint64_t end, bool keep)
 }
 
 /* One after the other, forwards, backwards, or with a gap that is filled: one. */
-static void
-test_merge (void **state)
+TEST (merge)
 {
   struct pending p;
   uint64_t i;
 
-  (void) state;
   assert_true (pending_init (&p, 1000));
   for (i = 0; i < 10000; i++)
     add (&p, i, i + 1, false);
@@ -52,14 +46,12 @@ test_merge (void **state)
 }
 
 /* What is sent while others come is done without them: nobody waits for ever. */
-static void
-test_ticket (void **state)
+TEST (ticket)
 {
   uint64_t ticket, start, end;
   struct pending p;
   bool keep;
 
-  (void) state;
   assert_true (pending_init (&p, 1000));
   add (&p, 0, 10, false);
   ticket = pending_want (&p, 0, UINT64_MAX);
@@ -89,14 +81,12 @@ test_ticket (void **state)
 /* Parts that somebody waits for, until there is no room for more: all is sent, and
  * what is written meanwhile gets its turn.
  */
-static void
-test_full (void **state)
+TEST (full)
 {
   uint64_t ticket, start, end, i, sent = 0;
   struct pending p;
   bool keep;
 
-  (void) state;
   assert_true (pending_init (&p, 10));
   add (&p, 0, 100000, false);
   for (i = 0; i < 1000; i++)
@@ -126,13 +116,11 @@ test_full (void **state)
 /* All room is taken, but none is needed: data goes where no zero is, and where it
  * takes the place of whole ones.
  */
-static void
-test_full_elsewhere (void **state)
+TEST (full_elsewhere)
 {
   struct pending p;
   uint64_t i;
 
-  (void) state;
   assert_true (pending_init (&p, 10));
   add (&p, 0, 100000, false);
   for (i = 0; pending_map (&p, 100 + 2 * i, 101 + 2 * i, true); i++)
@@ -145,14 +133,12 @@ test_full_elsewhere (void **state)
 /* One that fails and is tried again and again, for others, and whose turn it is just
  * when somebody looks, has failed for who waited for that.
  */
-static void
-test_tried_again_for_ever (void **state)
+TEST (tried_again_for_ever)
 {
   uint64_t ticket, start, end;
   struct pending p;
   bool keep;
 
-  (void) state;
   assert_true (pending_init (&p, 1000));
   add (&p, 0, 1, false);
   ticket = pending_want (&p, 0, UINT64_MAX);
@@ -174,14 +160,12 @@ test_tried_again_for_ever (void **state)
 /* Zeroes that are done, and data over them all the time: who waits for them does not
  * wait for data that comes later.
  */
-static void
-test_written_over_for_ever (void **state)
+TEST (written_over_for_ever)
 {
   uint64_t ticket, start, end, i;
   struct pending p;
   bool keep;
 
-  (void) state;
   assert_true (pending_init (&p, 1000));
   add (&p, 0, 1000, false);
   ticket = pending_want (&p, 0, UINT64_MAX);
@@ -197,17 +181,4 @@ test_written_over_for_ever (void **state)
   pending_destroy (&p);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_merge),
-    cmocka_unit_test (test_ticket),
-    cmocka_unit_test (test_full),
-    cmocka_unit_test (test_full_elsewhere),
-    cmocka_unit_test (test_tried_again_for_ever),
-    cmocka_unit_test (test_written_over_for_ever),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -6,16 +6,12 @@
  */
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "fs/raw/pending.h"
 #include "seed.h"
+#include "tests/unit/test.h"
 
 #define BLOCKS 64u
 #define MAX 48u
@@ -411,13 +407,11 @@ step (struct model *m)
   check (m);
 }
 
-static void
-test_model (void **state)
+TEST (model)
 {
   struct model m = { .rng = test_rng ("pending") };
   unsigned i;
 
-  (void) state;
   assert_true (pending_init (&m.p, MAX));
   for (i = 0; i < STEPS; i++)
     step (&m);
@@ -428,12 +422,4 @@ test_model (void **state)
   pending_destroy (&m.p);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_model),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

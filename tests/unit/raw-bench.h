@@ -8,15 +8,13 @@
 #ifndef RAW_BENCH_H
 #define RAW_BENCH_H
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
+#include "tests/unit/test.h"
 
 #define MIB (UINT64_C (1) << 20)
 #define GIB (UINT64_C (1) << 30)

@@ -9,17 +9,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "fs/raw/raw-impl.h"
 #include "fs/raw/raw.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/seed.h"
 #include "tests/unit/map-run.h"
+#include "tests/unit/test.h"
 
 #define THREADS 4
 #define BLOCKS 32u
@@ -162,8 +159,7 @@ ask (void *opaque)
   return NULL;
 }
 
-static void
-no_hole_is_reported_where_data_is (void **state)
+TEST (no_hole_is_reported_where_data_is)
 {
   struct rng rng = test_rng ("no_hole_is_reported_where_data_is");
   struct worker workers[THREADS];
@@ -172,7 +168,6 @@ no_hole_is_reported_where_data_is (void **state)
   void *wrong;
   unsigned i;
 
-  (void) state;
   env_init (&b.env);
   pthread_mutex_init (&b.loop, NULL);
   b.fake = fake_store_create (&b.env, THREADS * BLOCKS * BLOCK);
@@ -201,12 +196,4 @@ no_hole_is_reported_where_data_is (void **state)
   b.fake->store.ops->close (&b.fake->store);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (no_hole_is_reported_where_data_is),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

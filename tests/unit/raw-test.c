@@ -9,15 +9,14 @@
 
 #include "raw-bench.h"
 #include "tests/unit/map-run.h"
+#include "tests/unit/test.h"
 
-static void
-what_was_answered_is_not_asked_again (void **state)
+TEST (what_was_answered_is_not_asked_again)
 {
   struct bench b;
   unsigned asked;
   uint64_t i;
 
-  (void) state;
   bench_open (&b, 3 * GIB + 512);
   fake_store_set_status (b.fake, MIB, MIB, STORE_DATA);
   fake_store_set_status (b.fake, 4 * MIB, MIB, STORE_UNWRITTEN);
@@ -38,12 +37,10 @@ what_was_answered_is_not_asked_again (void **state)
   bench_close (&b);
 }
 
-static void
-only_a_report_asks (void **state)
+TEST (only_a_report_asks)
 {
   struct bench b;
 
-  (void) state;
   bench_open (&b, MIB);
   bench_start (&b);
   expect (&b, 4096, 512, 0, IOMAP_MAPPED, 512);
@@ -74,13 +71,11 @@ only_a_report_asks (void **state)
  * request ends, as who reads in order goes on there; and not where they are all
  * that is asked for.
  */
-static void
-small_holes_do_not_cut_reads (void **state)
+TEST (small_holes_do_not_cut_reads)
 {
   struct bench b;
   uint64_t i;
 
-  (void) state;
   bench_open (&b, MIB);
   for (i = 0; i < MIB / 2; i += 8192)
     fake_store_set_status (b.fake, i, 4096, STORE_DATA);
@@ -100,14 +95,12 @@ small_holes_do_not_cut_reads (void **state)
 }
 
 /* Nor do many ranges make one mapping take long. */
-static void
-a_read_looks_at_so_many_ranges (void **state)
+TEST (a_read_looks_at_so_many_ranges)
 {
   struct iomap iomap;
   struct bench b;
   uint64_t i;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   for (i = 0; i < 8 * MIB; i += 8192)
     fake_store_set_status (b.fake, i, 4096, STORE_DATA);
@@ -119,14 +112,12 @@ a_read_looks_at_so_many_ranges (void **state)
   bench_close (&b);
 }
 
-static void
-ranges_outside_are_refused (void **state)
+TEST (ranges_outside_are_refused)
 {
   struct iomap_range range = { .start = MIB, .end = MIB + 512 };
   struct bench b;
   struct iomap iomap;
 
-  (void) state;
   bench_open (&b, MIB);
   bench_start (&b);
   assert_int_equal (b.fs->ops->begin (b.fs, MIB, 1, 0, &iomap), -EINVAL);
@@ -137,13 +128,11 @@ ranges_outside_are_refused (void **state)
   bench_close (&b);
 }
 
-static void
-a_hole_is_written_and_written_back (void **state)
+TEST (a_hole_is_written_and_written_back)
 {
   struct bench b;
   struct iomap hole, reserved;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   bench_start (&b);
   bench_learn (&b);
@@ -169,12 +158,10 @@ a_hole_is_written_and_written_back (void **state)
 /* Whatever is known, and from where: a write is not cut in the middle of a block,
  * unless it begins or ends there itself.
  */
-static void
-a_write_is_not_cut_inside_a_block (void **state)
+TEST (a_write_is_not_cut_inside_a_block)
 {
   struct bench b;
 
-  (void) state;
   bench_open (&b, MIB);
   bench_start (&b);
   bench_learn (&b);
@@ -190,8 +177,7 @@ a_write_is_not_cut_inside_a_block (void **state)
 /* The store's runs begin and end in the middle of blocks, which count as data
  * then; but for the disk's end.
  */
-static void
-a_block_of_two_kinds_is_data (void **state)
+TEST (a_block_of_two_kinds_is_data)
 {
   const uint64_t size = MIB + 3 * 512;
   static const struct {
@@ -206,7 +192,6 @@ a_block_of_two_kinds_is_data (void **state)
   uint64_t pos = 0;
   unsigned i;
 
-  (void) state;
   bench_open (&b, size);
   b.fake->store.geo.min_io = 8192;
   fake_store_set_status (b.fake, 0, 4096, STORE_DATA);
@@ -217,12 +202,10 @@ a_block_of_two_kinds_is_data (void **state)
   bench_close (&b);
 }
 
-static void
-unwritten_stays_so_until_write_back (void **state)
+TEST (unwritten_stays_so_until_write_back)
 {
   struct bench b;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   fake_store_set_status (b.fake, 0, MIB, STORE_UNWRITTEN);
   bench_start (&b);
@@ -234,14 +217,12 @@ unwritten_stays_so_until_write_back (void **state)
   bench_close (&b);
 }
 
-static void
-direct_writes_make_data_before_and_after (void **state)
+TEST (direct_writes_make_data_before_and_after)
 {
   const unsigned flags = IOMAP_WRITE | IOMAP_DIRECT;
   struct bench b;
   struct iomap hole, iomap;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   bench_start (&b);
   bench_learn (&b);
@@ -261,13 +242,11 @@ direct_writes_make_data_before_and_after (void **state)
 /* The range of a write in flight is forgotten and asked for before the bytes
  * are there: the store truthfully says hole.  That must not outlive the write.
  */
-static void
-a_hole_learned_too_early_is_corrected (void **state)
+TEST (a_hole_learned_too_early_is_corrected)
 {
   struct bench b;
   struct iomap iomap;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   bench_start (&b);
   writeback_begin (&b, 4096, 4096);
@@ -309,12 +288,10 @@ write_and_forget_behind_the_back (struct fake_store *fake, void *opaque)
   forget (b, 0, MIB);
 }
 
-static void
-an_answer_that_was_overtaken_is_not_believed (void **state)
+TEST (an_answer_that_was_overtaken_is_not_believed)
 {
   struct bench b;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   bench_start (&b);
   b.fake->status_opaque = &b;
@@ -338,8 +315,7 @@ count_done (struct store_req *req, int error)
   *(int *) req->iov += error == 0 ? 1 : 100;
 }
 
-static void
-a_flush_is_the_stores (void **state)
+TEST (a_flush_is_the_stores)
 {
   struct bench b;
   int done = 0;
@@ -349,7 +325,6 @@ a_flush_is_the_stores (void **state)
     .done = count_done,
   };
 
-  (void) state;
   bench_open (&b, MIB);
   bench_start (&b);
   b.fs->ops->flush (b.fs, &req);
@@ -372,14 +347,12 @@ stingy_status (struct store *store, uint64_t offset, uint64_t length,
   return 0;
 }
 
-static void
-a_store_may_stop_short (void **state)
+TEST (a_store_may_stop_short)
 {
   struct store_ops ops;
   const struct store_ops *real;
   struct bench b;
 
-  (void) state;
   bench_open (&b, 8 * MIB);
   real = b.fake->store.ops;
   ops = *real;
@@ -394,25 +367,4 @@ a_store_may_stop_short (void **state)
   bench_close (&b);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (what_was_answered_is_not_asked_again),
-    cmocka_unit_test (only_a_report_asks),
-    cmocka_unit_test (small_holes_do_not_cut_reads),
-    cmocka_unit_test (a_read_looks_at_so_many_ranges),
-    cmocka_unit_test (ranges_outside_are_refused),
-    cmocka_unit_test (a_hole_is_written_and_written_back),
-    cmocka_unit_test (a_write_is_not_cut_inside_a_block),
-    cmocka_unit_test (a_block_of_two_kinds_is_data),
-    cmocka_unit_test (unwritten_stays_so_until_write_back),
-    cmocka_unit_test (direct_writes_make_data_before_and_after),
-    cmocka_unit_test (a_hole_learned_too_early_is_corrected),
-    cmocka_unit_test (an_answer_that_was_overtaken_is_not_believed),
-    cmocka_unit_test (a_flush_is_the_stores),
-    cmocka_unit_test (a_store_may_stop_short),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

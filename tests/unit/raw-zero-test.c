@@ -10,6 +10,7 @@
 
 #include "map-run.h"
 #include "raw-bench.h"
+#include "tests/unit/test.h"
 
 #define LAST (8 * MIB)
 
@@ -33,14 +34,12 @@ sent (struct bench *b)
   return n;
 }
 
-static void
-nothing_is_sent_before_it_is_wanted (void **state)
+TEST (nothing_is_sent_before_it_is_wanted)
 {
   struct bench b;
   struct fake_record record;
   struct iomap data, elsewhere;
 
-  (void) state;
   start (&b);
   data = expect (&b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, LAST);
   elsewhere = expect (&b, 6 * MIB, 512, 0, IOMAP_MAPPED, LAST - 6 * MIB);
@@ -79,13 +78,11 @@ nothing_is_sent_before_it_is_wanted (void **state)
 }
 
 /* Only what is asked for, by blocks; and what is old enough. */
-static void
-wanted_and_expired (void **state)
+TEST (wanted_and_expired)
 {
   struct bench b;
   uint64_t now;
 
-  (void) state;
   start (&b);
   b.fs->ops->attach (b.fs, NSEC_PER_SEC);
   zero (&b, 0, 4 * MIB, true);
@@ -104,13 +101,11 @@ wanted_and_expired (void **state)
   bench_close (&b);
 }
 
-static void
-a_zero_that_fails_is_kept_and_tried_again (void **state)
+TEST (a_zero_that_fails_is_kept_and_tried_again)
 {
   struct bench b;
   uint64_t now;
 
-  (void) state;
   start (&b);
   zero (&b, 0, MIB, false);
   zero (&b, 2 * MIB, MIB, true);
@@ -136,13 +131,11 @@ a_zero_that_fails_is_kept_and_tried_again (void **state)
 }
 
 /* One that is to keep its space, where there is none, is punched. */
-static void
-no_space_to_keep (void **state)
+TEST (no_space_to_keep)
 {
   struct fake_record record;
   struct bench b;
 
-  (void) state;
   start (&b);
   zero (&b, 0, MIB, false);
   fake_store_fail_next (b.fake, STORE_ZERO, 1, -ENOSPC);
@@ -154,13 +147,11 @@ no_space_to_keep (void **state)
 }
 
 /* When all fail, or the store is out of reach, not all are tried. */
-static void
-all_fail (void **state)
+TEST (all_fail)
 {
   struct bench b;
   unsigned i;
 
-  (void) state;
   start (&b);
   for (i = 0; i < 100; i++)
     zero (&b, i * 8192, 4096, true);
@@ -180,12 +171,10 @@ all_fail (void **state)
 }
 
 /* A loss, or a flush that fails: again, what was done and what was under way. */
-static void
-lost (void **state)
+TEST (lost)
 {
   struct bench b;
 
-  (void) state;
   start (&b);
   zero (&b, 0, MIB, true);
   assert_int_equal (settle_zeroes (&b, 0, UINT64_MAX), 0);
@@ -216,13 +205,11 @@ lost (void **state)
 /* Data that was taken before the zero is not mapped; nor while what was there may
  * still be in memory.
  */
-static void
-data_taken_before (void **state)
+TEST (data_taken_before)
 {
   struct iomap_range range = { .start = MIB, .end = 2 * MIB };
   struct bench b;
 
-  (void) state;
   start (&b);
   b.fs->ops->take (b.fs);
   assert_int_equal (b.fs->ops->zero (b.fs, &range, true), 0);
@@ -241,12 +228,10 @@ data_taken_before (void **state)
 /* Data that goes there in a zero's place: the zero is not sent, unless that fails
  * or is zeroed again; and nobody who waits for the zero has less than the data.
  */
-static void
-data_in_its_place (void **state)
+TEST (data_in_its_place)
 {
   struct bench b;
 
-  (void) state;
   start (&b);
   zero (&b, 0, MIB, false);
   writeback (&b, 0, MIB);
@@ -278,13 +263,11 @@ data_in_its_place (void **state)
 }
 
 /* A direct write has what is pending beneath it done first. */
-static void
-direct_write (void **state)
+TEST (direct_write)
 {
   struct iomap iomap;
   struct bench b;
 
-  (void) state;
   start (&b);
   zero (&b, 0, MIB, false);
   assert_int_equal (
@@ -312,14 +295,12 @@ end_direct (struct bench *b, const struct iomap *iomap)
  * undone with it, that is done again, and then the write: after a flush that failed
  * meanwhile, and after a loss of which nobody has told yet.
  */
-static void
-direct_write_in_doubt (void **state)
+TEST (direct_write_in_doubt)
 {
   struct iomap iomap;
   struct bench b;
   unsigned i;
 
-  (void) state;
   start (&b);
   for (i = 0; i < 2; i++) {
     zero (&b, 0, MIB, false);
@@ -361,14 +342,12 @@ count_ring (void *opaque)
 /* The loop thread is woken for the first that will be old one day: whatever else it
  * is at.
  */
-static void
-rings_for_the_first (void **state)
+TEST (rings_for_the_first)
 {
   unsigned rings = 0;
   struct bell bell = { .ring = count_ring, .opaque = &rings };
   struct bench b;
 
-  (void) state;
   start (&b);
   b.fs->bell = &bell;
   b.fs->ops->attach (b.fs, NSEC_PER_SEC);
@@ -398,15 +377,13 @@ count (void *opaque, uint64_t offset, uint64_t length)
 }
 
 /* There is an end to what can be remembered; nothing is forgotten for it. */
-static void
-no_room (void **state)
+TEST (no_room)
 {
   struct iomap_range range;
   struct bench b;
   uint64_t i, n;
   unsigned unsaved = 0;
 
-  (void) state;
   bench_open (&b, UINT64_C (1) << 40);
   bench_start (&b);
   for (n = 0;; n++) {
@@ -428,23 +405,4 @@ no_room (void **state)
   bench_close (&b);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (nothing_is_sent_before_it_is_wanted),
-    cmocka_unit_test (wanted_and_expired),
-    cmocka_unit_test (a_zero_that_fails_is_kept_and_tried_again),
-    cmocka_unit_test (no_space_to_keep),
-    cmocka_unit_test (all_fail),
-    cmocka_unit_test (lost),
-    cmocka_unit_test (data_taken_before),
-    cmocka_unit_test (data_in_its_place),
-    cmocka_unit_test (direct_write),
-    cmocka_unit_test (direct_write_in_doubt),
-    cmocka_unit_test (rings_for_the_first),
-    cmocka_unit_test (no_room),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -57,8 +57,7 @@ distribution (struct fixture *f, enum histogram histogram)
 
 /* --- the counters themselves --- */
 
-static void
-test_buckets (void **state)
+CACHE_TEST (buckets)
 {
   static const struct {
     uint64_t value;
@@ -75,12 +74,10 @@ test_buckets (void **state)
     { UINT64_C (1) << (HIST_BUCKETS - 1), HIST_BUCKETS - 1 },
     { UINT64_C (1) << 62, HIST_BUCKETS - 1 },
   };
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct stats_distribution d;
   uint64_t sum = 0;
   size_t i;
 
-  (void) state;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     uint64_t n = distribution (f, HIST_PAUSE).buckets[cases[i].bucket];
 
@@ -94,16 +91,13 @@ test_buckets (void **state)
   }
   stats_note (f->mapping->stats, HIST_PAUSE, 7);
   assert_int_equal (distribution (f, HIST_PAUSE).max, UINT64_C (1) << 62);
-  fixture_stop (f);
 }
 
-static void
-test_names (void **state)
+TEST (names)
 {
   const char *names[NR_STATS + NR_HISTOGRAMS];
   unsigned i, j;
 
-  (void) state;
   for (i = 0; i < NR_STATS; i++)
     names[i] = stats_counter_name (i);
   for (i = 0; i < NR_HISTOGRAMS; i++)
@@ -141,16 +135,13 @@ count_much (void *arg)
   return NULL;
 }
 
-static void
-test_threads (void **state)
+CACHE_TEST (threads)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   pthread_t threads[THREADS];
   struct stats_distribution d;
   uint64_t last = 0;
   unsigned i;
 
-  (void) state;
   mark (f);
   atomic_store (&running, 0);
   for (i = 0; i < THREADS; i++)
@@ -173,7 +164,6 @@ test_threads (void **state)
   assert_int_equal (d.buckets[0], THREADS * ROUNDS / 4);
   assert_int_equal (d.buckets[2], THREADS * ROUNDS / 2);
   assert_int_equal (d.max, 3);
-  fixture_stop (f);
 }
 
 /* Several threads that have one slot, and none counts for another. */
@@ -193,14 +183,11 @@ count_in_first_slot (void *arg)
   return NULL;
 }
 
-static void
-test_shared_slot (void **state)
+CACHE_TEST (shared_slot)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   pthread_t threads[SHARING];
   unsigned i;
 
-  (void) state;
   mark (f);
   atomic_store (&running, 0);
   for (i = 0; i < SHARING; i++)
@@ -210,7 +197,6 @@ test_shared_slot (void **state)
   for (i = 0; i < SHARING; i++)
     pthread_join (threads[i], NULL);
   assert_int_equal (moved (f, STAT_READ_BYTES), SHARING * SHARED_ROUNDS);
-  fixture_stop (f);
 }
 
 /* --- requests --- */
@@ -226,12 +212,8 @@ ignore (void *opaque, uint64_t offset, uint64_t length, bool hole, bool zero)
   return true;
 }
 
-static void
-test_requests (void **state)
+CACHE_TEST (requests)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   mark (f);
   put (f, 0, 5000, 1);
   assert_int_equal (put_flags (f, 1, PAGE, PAGE, 1, CACHE_FUA), 0);
@@ -257,17 +239,12 @@ test_requests (void **state)
                     moved (f, STAT_STORE_FLUSHES));
   assert_int_equal (moved (f, STAT_READS), 0);
   assert_int_equal (moved (f, STAT_FAILED), 0);
-  fixture_stop (f);
 }
 
-static void
-test_failures (void **state)
+CACHE_TEST (failures, .no_zero = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .no_zero = true });
   uint64_t size = f->config.disk_size;
 
-  (void) state;
   mark (f);
   assert_int_equal (cache_read (f->conn, buf, 512, size), -EINVAL);
   assert_int_equal (cache_write (f->conn, buf, 512, size, 0), -EINVAL);
@@ -286,15 +263,10 @@ test_failures (void **state)
   /* Whoever asks whether a zero would be fast is answered, not failed. */
   assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
   assert_int_equal (moved (f, STAT_FAILED), 5);
-  fixture_stop (f);
 }
 
-static void
-test_hits_and_misses (void **state)
+CACHE_TEST (hits_and_misses)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   fake_store_set_status (f->fake, 8 * MiB, 1 * MiB, STORE_HOLE);
   store_put (f, 1 * MiB, 3 * PAGE, 1);
   learn_extents (f);
@@ -314,16 +286,10 @@ test_hits_and_misses (void **state)
   expect_zero (f, 8 * MiB, 1 * MiB);
   assert_int_equal (moved (f, STAT_MISSES), 2);
   assert_int_equal (moved (f, STAT_DIRECT_READS), 0);
-  fixture_stop (f);
 }
 
-static void
-test_direct (void **state)
+CACHE_TEST (direct, .mode = CACHE_NONE)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .mode = CACHE_NONE });
-
-  (void) state;
   mark (f);
   put (f, 0, 2 * PAGE, 1);
   expect (f, 0, PAGE, 1);
@@ -334,17 +300,12 @@ test_direct (void **state)
   expect_moved (f, STAT_STORE_READS, 1, PAGE);
   expect_moved (f, STAT_STORE_WRITES, 1, 2 * PAGE);
   assert_int_equal (moved (f, STAT_MISSES), 0);
-  fixture_stop (f);
 }
 
-static void
-test_readahead (void **state)
+CACHE_TEST (readahead, .readahead = 64 * KiB, .small_folios = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .readahead = 64 * KiB, .small_folios = true });
   uint64_t pos, ahead, used;
 
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   mark (f);
   for (pos = 0; pos < 256 * KiB; pos += PAGE)
@@ -354,20 +315,15 @@ test_readahead (void **state)
   assert_true (used > 0 && used < 64);
   assert_true (ahead >= used && ahead <= used + 64 * KiB / PAGE * 2);
   assert_int_equal (moved (f, STAT_MISSES) + used, 64);
-  fixture_stop (f);
 }
 
 /* --- the store --- */
 
-static void
-test_latency (void **state)
+CACHE_TEST (latency, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
   struct job job = { .op = JOB_READ, .buf = buf, .count = PAGE };
   struct stats_distribution d;
 
-  (void) state;
   store_put (f, 0, PAGE, 1);
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 0, &job);
@@ -380,18 +336,13 @@ test_latency (void **state)
   assert_int_equal (d.count, 1);
   assert_int_equal (d.sum, 3 * NSEC_PER_MSEC);
   assert_int_equal (d.buckets[22], 1); /* 2.1 to 4.2 ms */
-  fixture_stop (f);
 }
 
 /* What lies side by side goes out in one write. */
-static void
-test_merges (void **state)
+CACHE_TEST (merges, .small_folios = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .small_folios = true });
   struct stats_distribution d;
 
-  (void) state;
   mark (f);
   put (f, 0, 5 * PAGE, 1);
   put (f, 1 * MiB, PAGE, 1);
@@ -403,17 +354,13 @@ test_merges (void **state)
   assert_int_equal (d.sum, 6);
   assert_int_equal (d.max, 5);
   assert_int_equal (moved (f, STAT_RETRIES), 0);
-  fixture_stop (f);
 }
 
 /* A write that fails, and one in flight while a flush fails. */
-static void
-test_retries (void **state)
+CACHE_TEST (retries)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH }, fua;
 
-  (void) state;
   mark (f);
   put (f, 0, PAGE, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
@@ -442,18 +389,13 @@ test_retries (void **state)
   fake_store_unhold (f->fake, STORE_WRITE);
   job_join (&fua);
   expect_moved (f, STAT_RETRIES, 2, 2 * PAGE);
-  fixture_stop (f);
 }
 
 /* More than fits is written while the store is held. */
-static void
-test_pause (void **state)
+CACHE_TEST (pause, .dirty_limit = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
   struct job job = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &job);
   UNTIL (atomic_load (&f->mapping->throttle.waiters) == 1);
@@ -461,20 +403,15 @@ test_pause (void **state)
   assert_int_equal (job_join (&job), 0);
   assert_true (distribution (f, HIST_PAUSE).count >= 1);
   assert_true (distribution (f, HIST_PAUSE).max > 0);
-  fixture_stop (f);
 }
 
 /* --- what there is now --- */
 
-static void
-test_now (void **state)
+CACHE_TEST (now, .cache_size = 2 * MiB, .dirty_limit = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .cache_size = 2 * MiB, .dirty_limit = 1 * MiB });
   struct stats_snapshot s;
   uint64_t pos;
 
-  (void) state;
   put (f, 0, 3 * PAGE, 1);
   put (f, 8 * PAGE + 100, 1, 1);
   stats_read (f->mapping, &s);
@@ -498,28 +435,6 @@ test_now (void **state)
   /* All that came, and is not there any more. */
   assert_true (s.evicted >= 2 * MiB / PAGE + 4);
   assert_true (s.evicted <= 4 * MiB / PAGE + 4);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_buckets),
-    cmocka_unit_test (test_names),
-    cmocka_unit_test (test_threads),
-    cmocka_unit_test (test_shared_slot),
-    cmocka_unit_test (test_requests),
-    cmocka_unit_test (test_failures),
-    cmocka_unit_test (test_hits_and_misses),
-    cmocka_unit_test (test_direct),
-    cmocka_unit_test (test_readahead),
-    cmocka_unit_test (test_latency),
-    cmocka_unit_test (test_merges),
-    cmocka_unit_test (test_retries),
-    cmocka_unit_test (test_pause),
-    cmocka_unit_test (test_now),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -140,10 +140,8 @@ hard_limit (const struct fixture_config *config)
   fixture_stop (f);
 }
 
-static void
-test_hard_limit (void **state)
+TEST (hard_limit)
 {
-  (void) state;
   hard_limit (
     &(struct fixture_config) { .disk_size = 4 * MiB, .dirty_limit = 1 * MiB });
   hard_limit (&(struct fixture_config) { .disk_size = 4 * MiB,
@@ -154,8 +152,7 @@ test_hard_limit (void **state)
                                          .min_io = 4096 });
 }
 
-static void
-test_max_chunk (void **state)
+TEST (max_chunk)
 {
   struct folios *folios = xcalloc (1, sizeof *folios);
   struct throttle *t = xcalloc (1, sizeof *t);
@@ -163,7 +160,6 @@ test_max_chunk (void **state)
   uint32_t chunk;
   uint64_t limit;
 
-  (void) state;
   t->folios = folios;
   t->fs = &fs;
   for (limit = 0; limit < 64 * MiB; limit = limit * 3 / 2 + PAGE) {
@@ -203,15 +199,11 @@ until_waiting (struct fixture *f, unsigned n)
   UNTIL (atomic_load (&f->mapping->throttle.waiters) == n);
 }
 
-static void
-test_shutdown (void **state)
+CACHE_TEST (shutdown, .dirty_limit = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
   struct job jobs[3];
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_WRITE);
   for (i = 0; i < 3; i++)
     start_stuck_writer (f, i, &jobs[i]);
@@ -224,18 +216,13 @@ test_shutdown (void **state)
   assert_int_equal (atomic_load (&f->mapping->throttle.reserved), 0);
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (cache_flush (f->conn), 0);
-  fixture_stop (f);
 }
 
 /* Readers do not wait with the writers. */
-static void
-test_readers_go_on (void **state)
+CACHE_TEST (readers_go_on, .dirty_limit = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
   struct job job;
 
-  (void) state;
   store_put (f, 8 * MiB, 1 * MiB, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   start_stuck_writer (f, 1, &job);
@@ -245,19 +232,14 @@ test_readers_go_on (void **state)
   assert_false (atomic_load (&job.done));
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&job), 0);
-  fixture_stop (f);
 }
 
 /* A store that is slow is waited for, however long. */
-static void
-test_slow_store (void **state)
+CACHE_TEST (slow_store, .dirty_limit = 256 * KiB, .fake_clock = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
   struct job job;
   uint64_t since;
 
-  (void) state;
   fill_pattern (buf, sizeof buf, 2 * MiB, 1);
   fake_store_hold (f->fake, STORE_WRITE);
   start_stuck_writer (f, 1, &job);
@@ -269,19 +251,14 @@ test_slow_store (void **state)
   assert_int_equal (job_join (&job), 0);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 2 * MiB, sizeof buf, 1);
-  fixture_stop (f);
 }
 
 /* One that fails is not, for ever: the writer is told after a while. */
-static void
-test_failing_store (void **state)
+CACHE_TEST (failing_store, .dirty_limit = 256 * KiB, .fake_clock = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
   struct job job;
   uint64_t since = atomic_load (&f->clock);
 
-  (void) state;
   fill_pattern (buf, sizeof buf, 2 * MiB, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   start_stuck_writer (f, 1, &job);
@@ -296,39 +273,29 @@ test_failing_store (void **state)
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 2 * MiB, 64 * KiB, 1);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* A store whose flushes fail keeps writers out just so. */
-static void
-test_failing_flushes (void **state)
+CACHE_TEST (failing_flushes, .dirty_limit = 256 * KiB, .fake_clock = true)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .dirty_limit = 256 * KiB, .fake_clock = true });
   struct job job;
 
-  (void) state;
   fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
   start_stuck_writer (f, 1, &job);
   assert_int_equal (job_join (&job), -EIO);
   fake_store_heal (f->fake);
   assert_int_equal (cache_flush (f->conn), 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* One that fails only in part is waited for while it makes room for others, but
  * not for ever.
  */
-static void
-test_partly_failing_store (void **state)
+CACHE_TEST (partly_failing_store, .fake_clock = true)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .fake_clock = true });
   struct mapping *mapping = f->mapping;
   uint64_t since = atomic_load (&f->clock), waited = 0;
 
-  (void) state;
   fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
                                                   .length = 1,
                                                   .error = -ENOSPC,
@@ -349,18 +316,13 @@ test_partly_failing_store (void **state)
   since = atomic_load (&f->clock);
   atomic_fetch_add (&f->clock, PATIENCE + NSEC_PER_SEC);
   assert_int_equal (outbox_give_up (&mapping->outbox, since), -ENOSPC);
-  fixture_stop (f);
 }
 
 /* It comes back in time. */
-static void
-test_recovering_store (void **state)
+CACHE_TEST (recovering_store, .dirty_limit = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
   struct job job;
 
-  (void) state;
   fill_pattern (buf, sizeof buf, 2 * MiB, 1);
   fake_store_fail_next (f->fake, STORE_WRITE, 3, -EIO);
   fake_store_fail_next (f->fake, STORE_FLUSH, 2, -EIO);
@@ -369,22 +331,17 @@ test_recovering_store (void **state)
   while (cache_flush (f->conn) < 0)
     ;
   store_expect (f, 2 * MiB, sizeof buf, 1);
-  fixture_stop (f);
 }
 
 /* Dropping dirty data makes room. */
-static void
-test_zero_makes_room (void **state)
+CACHE_TEST (zero_makes_room, .dirty_limit = 256 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 256 * KiB });
   struct range range = { .start = 0, .end = 2 * MiB };
   struct job job = {
     .op = JOB_WRITE, .buf = buf, .count = PAGE, .offset = 8 * MiB
   };
   struct job zero = { .op = JOB_ZERO, .count = 2 * MiB };
 
-  (void) state;
   ranges_add_wait (&f->mapping->folios.ranges,
                    &range); /* no write-back of it */
   put (f, 0, 256 * KiB, 1);
@@ -396,24 +353,6 @@ test_zero_makes_room (void **state)
   assert_int_equal (job_join (&zero), 0);
   assert_int_equal (job_join (&job), 0);
   assert_int_equal (cache_flush (f->conn), 0);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_hard_limit),
-    cmocka_unit_test (test_max_chunk),
-    cmocka_unit_test (test_shutdown),
-    cmocka_unit_test (test_readers_go_on),
-    cmocka_unit_test (test_slow_store),
-    cmocka_unit_test (test_failing_store),
-    cmocka_unit_test (test_failing_flushes),
-    cmocka_unit_test (test_partly_failing_store),
-    cmocka_unit_test (test_recovering_store),
-    cmocka_unit_test (test_zero_makes_room),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

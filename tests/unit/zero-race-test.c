@@ -56,10 +56,8 @@ during_writeback (int error, bool lost)
   fixture_stop (f);
 }
 
-static void
-test_during_writeback (void **state)
+TEST (during_writeback)
 {
-  (void) state;
   during_writeback (0, false);
   during_writeback (-EIO, false);
   during_writeback (0, true);
@@ -68,13 +66,10 @@ test_during_writeback (void **state)
 /* While the store is at a zero no write-back of its range begins, and a flush
  * waits; others go on.
  */
-static void
-test_writeback_during_zero (void **state)
+CACHE_TEST (writeback_during_zero)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 1 * MiB, 0, 0), 0);
   fake_store_hold (f->fake, STORE_ZERO);
   mapping_kick (f->mapping);
@@ -91,19 +86,15 @@ test_writeback_during_zero (void **state)
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 64 * PAGE, PAGE, 1);
   store_expect (f, 2 * MiB, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* A flush has what is zeroed while it sends its data done, too, since it may be that
  * which is zeroed; but all of it by one flush of the store.
  */
-static void
-test_zero_during_flush (void **state)
+CACHE_TEST (zero_during_flush)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct job flush = { .op = JOB_FLUSH };
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 1 * MiB, 4 * MiB, 0), 0);
   put (f, 0, PAGE, 1);
   fake_store_hold (f->fake, STORE_WRITE);
@@ -116,7 +107,6 @@ test_zero_during_flush (void **state)
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
   store_expect_zero (f, 2 * MiB, PAGE);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* A read of the old data is under way, through the cache, past it, or for a part
@@ -147,25 +137,19 @@ during_read (enum cache_mode mode)
   fixture_stop (f);
 }
 
-static void
-test_during_read (void **state)
+TEST (during_read)
 {
-  (void) state;
   during_read (CACHE_WRITEBACK);
   during_read (CACHE_NONE);
 }
 
-static void
-test_during_part (void **state)
+CACHE_TEST (during_part, .min_io = 4096)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .min_io = 4096 });
   uint8_t buf[100];
   struct job part = {
     .op = JOB_WRITE, .buf = buf, .count = sizeof buf, .offset = 1000
   };
 
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   fill_pattern (buf, sizeof buf, 1000, 2);
   fake_store_hold (f->fake, STORE_READ);
@@ -182,7 +166,6 @@ test_during_part (void **state)
   store_expect_zero (f, 0, 1000);
   store_expect (f, 1000, 100, 2);
   store_expect_zero (f, 1100, 63 * PAGE);
-  fixture_stop (f);
 }
 
 /* A format that knows of no zeroes under way. */
@@ -200,17 +183,13 @@ zero_at_once (struct fs *fs, struct iomap_range *range, bool keep)
 /* There a zero waits for write-back, and a direct write that comes then for the
  * zero.
  */
-static void
-test_held_range (void **state)
+CACHE_TEST (held_range, .sequential_cutoff = 64 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
   static uint8_t buf[64 * KiB];
   struct job flush = { .op = JOB_FLUSH };
   struct job zero = { .op = JOB_ZERO, .count = sizeof buf };
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
 
-  (void) state;
   f->ops.zero = zero_at_once;
   f->ops.zero_end = NULL;
   put (f, 0, 4 * PAGE, 1);
@@ -228,7 +207,6 @@ test_held_range (void **state)
   assert_int_equal (job_join (&write), 0);
   expect (f, 0, sizeof buf, 2);
   store_expect (f, 0, sizeof buf, 2);
-  fixture_stop (f);
 }
 
 /* It is zeroed between the copying of a part of a block and its being taken. */
@@ -258,12 +236,10 @@ copy_then_zero (struct mapping *mapping, void *dst, const void *src, size_t n)
   return n;
 }
 
-static void
-test_zero_before_taken (void **state)
+TEST (zero_before_taken)
 {
   struct fixture *f = copying = fixture_start (&(struct fixture_config) { 0 });
 
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   expect (f, 0, 64 * PAGE, 1);
   f->mapping->hooks.copy_in = copy_then_zero;
@@ -327,17 +303,13 @@ hammer (void *arg)
   return NULL;
 }
 
-static void
-test_hammer (void **state)
+CACHE_TEST (hammer, .dirty_background = 1)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_background = 1 });
   struct rng rng = test_rng ("hammer");
   struct hammer h[HAMMERS];
   pthread_t threads[HAMMERS];
   unsigned i;
 
-  (void) state;
   for (i = 0; i < HAMMERS; i++) {
     h[i] = (struct hammer) { .f = f, .number = i };
     h[i].rng.state = rng_next (&rng);
@@ -355,7 +327,6 @@ test_hammer (void **state)
   flush_ok (f, 0);
   UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 0);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* Readers of a store that takes its time make progress however much is zeroed
@@ -383,17 +354,13 @@ storm (void *arg)
   return NULL;
 }
 
-static void
-test_storm (void **state)
+CACHE_TEST (storm, .small_folios = true, .cache_size = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .small_folios = true, .cache_size = 1 * MiB });
   struct storm s = { .f = f, .rng = test_rng ("storm") };
   pthread_t thread;
   uint64_t page;
   unsigned i;
 
-  (void) state;
   store_put (f, 0, 8 * MiB, 1);
   fake_store_latency (f->fake, STORE_READ, NSEC_PER_MSEC, false);
   assert_int_equal (pthread_create (&thread, NULL, storm, &s), 0);
@@ -404,23 +371,6 @@ test_storm (void **state)
   atomic_store (&s.over, true);
   pthread_join (thread, NULL);
   assert_true (s.zeroes > 0);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_during_writeback),
-    cmocka_unit_test (test_writeback_during_zero),
-    cmocka_unit_test (test_during_read),
-    cmocka_unit_test (test_during_part),
-    cmocka_unit_test (test_held_range),
-    cmocka_unit_test (test_zero_during_flush),
-    cmocka_unit_test (test_zero_before_taken),
-    cmocka_unit_test (test_storm),
-    cmocka_unit_test (test_hammer),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -32,13 +32,11 @@ start_with_room (size_t max, const struct fixture_config *config)
 /* Data over a zero takes all the room, which only a flush of the store gives back:
  * one that has to send more data first does not wait for that for ever.
  */
-static void
-test_flush_makes_room (void **state)
+FIXTURE_TEST (flush_makes_room,
+              start_with_room (8, &(struct fixture_config) { 0 }))
 {
-  struct fixture *f = start_with_room (8, &(struct fixture_config) { 0 });
   unsigned i;
 
-  (void) state;
   store_put (f, 0, 2 * MiB, 9);
   assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
   for (i = 0; i < 32; i++)
@@ -49,7 +47,6 @@ test_flush_makes_room (void **state)
     store_expect_zero (f, (i * 4 + 1) * PAGE, 3 * PAGE);
   }
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* What takes the room can't be done, or not flushed: then nor can what needs some be
@@ -78,55 +75,35 @@ while_it_fails (enum store_op op)
   fixture_stop (f);
 }
 
-static void
-test_failing (void **state)
+TEST (failing)
 {
-  (void) state;
   while_it_fails (STORE_ZERO);
   while_it_fails (STORE_FLUSH);
 }
 
 /* The same, written through. */
-static void
-test_written_through (void **state)
+FIXTURE_TEST (written_through,
+              start_with_room (8, &(struct fixture_config) {
+                                    .mode = CACHE_WRITETHROUGH }))
 {
-  struct fixture *f = start_with_room (
-    8, &(struct fixture_config) { .mode = CACHE_WRITETHROUGH });
   unsigned i;
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
   for (i = 0; i < 32; i++)
     put (f, i * 4 * PAGE, PAGE, 1);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
 /* And past the cache. */
-static void
-test_direct (void **state)
+FIXTURE_TEST (direct, start_with_room (8, &(struct fixture_config) {
+                                            .mode = CACHE_NONE }))
 {
-  struct fixture *f =
-    start_with_room (8, &(struct fixture_config) { .mode = CACHE_NONE });
   unsigned i;
 
-  (void) state;
   assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
   for (i = 0; i < 32; i++)
     put (f, i * 4 * PAGE, PAGE, 1);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_flush_makes_room),
-    cmocka_unit_test (test_failing),
-    cmocka_unit_test (test_written_through),
-    cmocka_unit_test (test_direct),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()

@@ -19,12 +19,8 @@ zero (struct fixture *f, uint64_t offset, uint64_t n, unsigned flags)
   assert_int_equal (cache_zero (f->conn, n, offset, flags), 0);
 }
 
-static void
-test_reads_zero_at_once (void **state)
+CACHE_TEST (reads_zero_at_once)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   store_put (f, 0, 16 * MiB, 1);
   expect (f, 0, 1 * MiB, 1);
   put (f, 2 * MiB, 1 * MiB, 2);
@@ -44,16 +40,11 @@ test_reads_zero_at_once (void **state)
   store_expect (f, 5 * MiB + 10, 1 * MiB - 10, 1);
   store_expect_zero (f, 6 * MiB + 1, 3 * MiB);
   check_flushed (f);
-  fixture_stop (f);
 }
 
 /* Dirty data under the range is dropped, not written first. */
-static void
-test_dirty_is_dropped (void **state)
+CACHE_TEST (dirty_is_dropped)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   put (f, 0, 4 * MiB, 1);
   zero (f, PAGE, 4 * MiB - 2 * PAGE, 0);
   assert_int_equal (atomic_load (&f->mapping->folios.nr_dirty), 2);
@@ -64,17 +55,11 @@ test_dirty_is_dropped (void **state)
   expect (f, 0, PAGE, 1);
   expect_zero (f, PAGE, 4 * MiB - 2 * PAGE);
   expect (f, 4 * MiB - PAGE, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Less than a block goes through the cache. */
-static void
-test_small (void **state)
+CACHE_TEST (small, .min_io = 4096)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .min_io = 4096 });
-
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   zero (f, 5000, 1000, 0);
   zero (f, 10 * PAGE - 1, 2, 0);
@@ -87,20 +72,15 @@ test_small (void **state)
   flush_ok (f, 0);
   store_expect_zero (f, 5000, 1000);
   store_expect (f, 6000, PAGE, 1);
-  fixture_stop (f);
 }
 
 /* Zeroing a huge disk takes no request before the flush, one then, and no memory. */
-static void
-test_cost (void **state)
+CACHE_TEST (cost, .disk_size = 1 * TiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .disk_size = 1 * TiB });
   const struct arena *arena = f->mapping->folios.arena;
   uint64_t offset;
   uint32_t nr_free;
 
-  (void) state;
   put (f, 1 * MiB, 1 * MiB, 1);
   put (f, 1 * TiB - PAGE, PAGE, 1);
   expect (f, 1 * MiB, 1 * MiB, 1);
@@ -120,16 +100,13 @@ test_cost (void **state)
   assert_true (fake_store_count (f->fake, STORE_WRITE) <= 1);
   /* The store is sent no more than a part at a time. */
   assert_true (fake_store_count (f->fake, STORE_TRIM) <= 16384 + 1);
-  fixture_stop (f);
 }
 
-static void
-test_fast_zero (void **state)
+TEST (fast_zero)
 {
   struct fixture *f =
     fixture_start (&(struct fixture_config) { .no_zero = true });
 
-  (void) state;
   put (f, 0, PAGE, 1);
   assert_int_equal (cache_zero (f->conn, PAGE, 0, CACHE_FAST_ZERO), -ENOTSUP);
   expect (f, 0, PAGE, 1);
@@ -149,14 +126,10 @@ test_fast_zero (void **state)
 }
 
 /* What a store has to write counts by bytes, and waits for room like data. */
-static void
-test_written_zeroes_are_paced (void **state)
+CACHE_TEST (written_zeroes_are_paced, .no_zero = true, .dirty_limit = 1 * MiB)
 {
-  struct fixture *f = fixture_start (
-    &(struct fixture_config) { .no_zero = true, .dirty_limit = 1 * MiB });
   struct job job = { .op = JOB_ZERO, .count = 8 * MiB };
 
-  (void) state;
   fake_store_hold (f->fake, STORE_ZERO);
   job_start (f, 1, &job);
   fake_store_wait_held (f->fake, STORE_ZERO, 1);
@@ -167,18 +140,13 @@ test_written_zeroes_are_paced (void **state)
   assert_int_equal (job_join (&job), 0);
   flush_ok (f, 0);
   assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), 8 * MiB);
-  fixture_stop (f);
 }
 
 /* Too many for the limit: the client waits until some are done and flushed. */
-static void
-test_room (void **state)
+CACHE_TEST (room, .dirty_limit = 64 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 64 * KiB });
   unsigned i;
 
-  (void) state;
   store_put (f, 0, 16 * MiB, 1);
   for (i = 0; i < 100; i++) {
     zero (f, i * 2 * PAGE, PAGE, 0);
@@ -189,34 +157,24 @@ test_room (void **state)
   for (i = 0; i < 100; i++)
     store_expect_zero (f, i * 2 * PAGE, PAGE);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 100);
-  fixture_stop (f);
 }
 
 /* Nobody waits for them, but there are many: some are sent. */
-static void
-test_many (void **state)
+CACHE_TEST (many, .dirty_background = 32 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_background = 32 * KiB });
   unsigned i;
 
-  (void) state;
   for (i = 0; i < 16; i++)
     zero (f, i * 2 * PAGE, PAGE, 0);
   UNTIL (fake_store_count (f->fake, STORE_ZERO) > 0);
-  fixture_stop (f);
 }
 
 /* For some, not for all. */
-static void
-test_room_for_one (void **state)
+CACHE_TEST (room_for_one, .dirty_limit = 64 * KiB)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .dirty_limit = 64 * KiB });
   struct job one = { .op = JOB_ZERO, .count = PAGE, .offset = 8 * MiB };
   unsigned i;
 
-  (void) state;
   fake_store_hold (f->fake, STORE_ZERO);
   for (i = 0; atomic_load (&f->fs->unsaved) < 64 * KiB / PAGE; i++)
     zero (f, i * 2 * PAGE, PAGE, 0);
@@ -227,16 +185,11 @@ test_room_for_one (void **state)
   assert_true (fake_store_held (f->fake, STORE_ZERO) > 0);
   fake_store_unhold (f->fake, STORE_ZERO);
   flush_ok (f, 0);
-  fixture_stop (f);
 }
 
 /* They are written back by themselves, and counted until then. */
-static void
-test_unsaved (void **state)
+CACHE_TEST (unsaved)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   zero (f, 0, 1 * MiB, 0);
   assert_true (mapping_work_left (f->mapping) > 0);
   mapping_kick (f->mapping);
@@ -247,16 +200,11 @@ test_unsaved (void **state)
   zero (f, 0, 1 * MiB, 0);
   assert_int_equal (mapping_sync (f->mapping, NULL, NULL), 0);
   assert_int_equal (mapping_work_left (f->mapping), 0);
-  fixture_stop (f);
 }
 
 /* The store fails: the client has its answer, and flushes fail until it is done. */
-static void
-test_failure (void **state)
+CACHE_TEST (failure)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   put (f, 0, 64 * PAGE, 2);
   fake_store_fail_next (f->fake, STORE_ZERO, 3, -EIO);
@@ -270,15 +218,10 @@ test_failure (void **state)
   store_expect_zero (f, 0, 64 * PAGE);
   assert_int_equal (fixture_logged (f, "zeroing bytes 0 to 262144 failed"), 1);
   assert_int_equal (fixture_logged (f, "zeroing works again"), 1);
-  fixture_stop (f);
 }
 
-static void
-test_fua (void **state)
+CACHE_TEST (fua)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   fake_store_volatile (f->fake);
   zero (f, 100, 100000, CACHE_FUA);
@@ -289,16 +232,11 @@ test_fua (void **state)
   store_expect_zero (f, 100, 100000);
   store_expect_zero (f, 200001, 1000);
   store_expect (f, 201001, 1000, 1);
-  fixture_stop (f);
 }
 
 /* A zero alone must be flushed too. */
-static void
-test_flush_after_zero (void **state)
+CACHE_TEST (flush_after_zero)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
-
-  (void) state;
   store_put (f, 0, 1 * MiB, 1);
   fake_store_volatile (f->fake);
   zero (f, 0, 64 * PAGE, 0);
@@ -308,37 +246,27 @@ test_flush_after_zero (void **state)
   store_expect_zero (f, 0, 64 * PAGE);
   flush_ok (f, 0);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
-  fixture_stop (f);
 }
 
 /* Zeroes become uptodate by whole blocks: what would be left of a block could
  * not be read from a store that reads by blocks.
  */
-static void
-test_missing_blocks (void **state)
+CACHE_TEST (missing_blocks, .min_io = 4096)
 {
-  struct fixture *f =
-    fixture_start (&(struct fixture_config) { .min_io = 4096 });
-
-  (void) state;
   put (f, 0, 2 * PAGE, 1);
   zero (f, PAGE, PAGE, 0);
   assert_int_equal (page_masks (f, 1), 0);
   expect_zero (f, PAGE + 1000, 10);
   assert_int_equal (page_masks (f, 1), 0xff);
-  fixture_stop (f);
 }
 
 /* A mapping given out before, of what was unknown then and learned to be zero since,
  * does not hold: the store may go back to what was there.
  */
-static void
-test_over_learned (void **state)
+CACHE_TEST (over_learned)
 {
-  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
   struct iomap iomap;
 
-  (void) state;
   fake_store_set_status (f->fake, 0, 16 * MiB, STORE_UNWRITTEN);
   assert_int_equal (f->fs->ops->begin (f->fs, 0, PAGE, IOMAP_NOWAIT, &iomap),
                     0);
@@ -347,29 +275,6 @@ test_over_learned (void **state)
   assert_true (f->fs->ops->valid (f->fs, &iomap));
   zero (f, 0, PAGE, 0);
   assert_false (f->fs->ops->valid (f->fs, &iomap));
-  fixture_stop (f);
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_reads_zero_at_once),
-    cmocka_unit_test (test_dirty_is_dropped),
-    cmocka_unit_test (test_small),
-    cmocka_unit_test (test_cost),
-    cmocka_unit_test (test_fast_zero),
-    cmocka_unit_test (test_written_zeroes_are_paced),
-    cmocka_unit_test (test_room),
-    cmocka_unit_test (test_room_for_one),
-    cmocka_unit_test (test_many),
-    cmocka_unit_test (test_unsaved),
-    cmocka_unit_test (test_failure),
-    cmocka_unit_test (test_fua),
-    cmocka_unit_test (test_flush_after_zero),
-    cmocka_unit_test (test_over_learned),
-    cmocka_unit_test (test_missing_blocks),
-  };
-
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+RUN_TESTS ()
