@@ -11,12 +11,16 @@
 #include "raw-bench.h"
 #include "tests/unit/map-run.h"
 
-void
-bench_open (struct bench *b, uint64_t size)
+struct bench *
+bench_open (uint64_t size)
 {
+  struct bench *b = calloc (1, sizeof *b);
+
+  assert_non_null (b);
   env_init (&b->env);
   b->fake = fake_store_create (&b->env, size);
   fake_store_set_status (b->fake, 0, size, STORE_HOLE);
+  return b;
 }
 
 void
@@ -30,6 +34,7 @@ bench_close (struct bench *b)
 {
   b->fs->ops->close (b->fs);
   b->fake->store.ops->close (&b->fake->store);
+  free (b);
 }
 
 void

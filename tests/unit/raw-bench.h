@@ -26,9 +26,13 @@ struct bench {
 };
 
 /* A store of that size, all a hole; the fs on it; the end of both. */
-extern void bench_open (struct bench *b, uint64_t size);
+extern struct bench *bench_open (uint64_t size);
 extern void bench_start (struct bench *b);
 extern void bench_close (struct bench *b);
+
+/* A test with one, b, that this expression opens. */
+#define BENCH_TEST(name, open)                                                 \
+  TEST_WITH (name, struct bench *b, open, bench_close)
 
 /* Ask for a report of all of the disk. */
 extern void bench_learn (struct bench *b);

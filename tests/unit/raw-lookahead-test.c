@@ -18,7 +18,7 @@
 #define KIB (UINT64_C (1) << 10)
 
 struct ahead {
-  struct bench b;
+  struct bench *b;
   pthread_t thread;
   struct completion asked, go; /* if hung: a question is out; it is answered */
   _Atomic unsigned out, most;  /* questions at once */
@@ -27,7 +27,7 @@ struct ahead {
 static struct lookahead *
 lookahead_of (struct ahead *a)
 {
-  return &((struct raw *) a->b.fs)->lookahead;
+  return &((struct raw *) a->b->fs)->lookahead;
 }
 
 static void *
@@ -53,13 +53,13 @@ settle (struct ahead *a)
 static void
 start_work (struct ahead *a)
 {
-  assert_int_equal (pthread_create (&a->thread, NULL, work, a->b.fs), 0);
+  assert_int_equal (pthread_create (&a->thread, NULL, work, a->b->fs), 0);
 }
 
 static void
 start (struct ahead *a)
 {
-  bench_start (&a->b);
+  bench_start (a->b);
   start_work (a);
   settle (a);
 }
@@ -67,7 +67,7 @@ start (struct ahead *a)
 static void
 stop (struct ahead *a)
 {
-  a->b.fs->ops->stop_work (a->b.fs);
+  a->b->fs->ops->stop_work (a->b->fs);
   pthread_join (a->thread, NULL);
 }
 
@@ -75,25 +75,25 @@ static void
 end (struct ahead *a)
 {
   stop (a);
-  bench_close (&a->b);
+  bench_close (a->b);
 }
 
 static unsigned
 asked (struct ahead *a)
 {
-  return fake_store_status_count (a->b.fake);
+  return fake_store_status_count (a->b->fake);
 }
 
 /* Read length bytes from pos on.  Returns how many of them from the store. */
 static uint64_t
 read_range (struct ahead *a, uint64_t pos, uint64_t length)
 {
-  const struct iomap_ops *ops = a->b.fs->ops;
+  const struct iomap_ops *ops = a->b->fs->ops;
   uint64_t end = pos + length, stop, read = 0;
   struct iomap iomap;
 
   for (; pos < end; pos = stop) {
-    assert_int_equal (ops->begin (a->b.fs, pos, end - pos, 0, &iomap), 0);
+    assert_int_equal (ops->begin (a->b->fs, pos, end - pos, 0, &iomap), 0);
     stop = iomap.offset + iomap.length;
     stop = stop < end ? stop : end;
     read += iomap.type == IOMAP_MAPPED ? stop - pos : 0;
@@ -115,10 +115,10 @@ read_in_order (struct ahead *a, uint64_t pos, uint64_t end)
 static void
 set_data (struct ahead *a, uint64_t step, uint64_t length)
 {
-  uint64_t pos, size = a->b.fake->store.geo.size;
+  uint64_t pos, size = a->b->fake->store.geo.size;
 
   for (pos = 0; pos < size; pos += step)
-    fake_store_set_status (a->b.fake, pos, length, STORE_DATA);
+    fake_store_set_status (a->b->fake, pos, length, STORE_DATA);
 }
 
 /* A question takes as long as the test wants. */
@@ -131,8 +131,8 @@ hang (struct fake_store *fake, void *opaque)
   (void) fake;
   if (out > atomic_load (&a->most))
     atomic_store (&a->most, out);
-  completion_signal (&a->b.env, &a->asked);
-  completion_wait (&a->b.env, &a->go);
+  completion_signal (&a->b->env, &a->asked);
+  completion_wait (&a->b->env, &a->go);
   atomic_fetch_sub (&a->out, 1);
 }
 
@@ -140,9 +140,9 @@ static void
 open_hanging (struct ahead *a)
 {
   *a = (struct ahead) { 0 };
-  bench_open (&a->b, GIB);
-  a->b.fake->status_hook = hang;
-  a->b.fake->status_opaque = a;
+  a->b = bench_open (GIB);
+  a->b->fake->status_hook = hang;
+  a->b->fake->status_opaque = a;
   start (a);
 }
 
@@ -152,13 +152,13 @@ TEST (a_read_does_not_wait_for_it)
   uint64_t pos;
 
   open_hanging (&a);
-  expect (&a.b, 8192, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_wait (&a.b.env, &a.asked);
+  expect (a.b, 8192, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_wait (&a.b->env, &a.asked);
   for (pos = 0; pos < 64 * MIB; pos += MIB)
-    expect (&a.b, pos, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_signal (&a.b.env, &a.go);
+    expect (a.b, pos, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (&a.b, 8192, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  expect (a.b, 8192, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
   assert_int_equal (atomic_load (&a.most), 1);
   assert_in_range (asked (&a), 1, 2);
   end (&a);
@@ -170,12 +170,12 @@ TEST (what_became_known_meanwhile_is_not_asked)
   struct ahead a;
 
   open_hanging (&a);
-  expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_wait (&a.b.env, &a.asked);
-  expect (&a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_signal (&a.b.env, &a.go);
+  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_wait (&a.b->env, &a.asked);
+  expect (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (&a.b, 64 * KIB, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW - 64 * KIB);
+  expect (a.b, 64 * KIB, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW - 64 * KIB);
   assert_int_equal (asked (&a), 1);
   end (&a);
 }
@@ -189,11 +189,11 @@ TEST (all_reads_have_it_asked)
 
   for (i = 0; i < 2; i++) {
     a = (struct ahead) { 0 };
-    bench_open (&a.b, GIB);
+    a.b = bench_open (GIB);
     start (&a);
-    expect (&a.b, MIB, 4096, flags[i], IOMAP_MAPPED, 4096);
+    expect (a.b, MIB, 4096, flags[i], IOMAP_MAPPED, 4096);
     settle (&a);
-    expect (&a.b, MIB, 4096, flags[i], IOMAP_HOLE, RAW_MIN_WINDOW);
+    expect (a.b, MIB, 4096, flags[i], IOMAP_HOLE, RAW_MIN_WINDOW);
     end (&a);
   }
 }
@@ -203,10 +203,10 @@ TEST (what_is_known_is_not_asked)
   unsigned before;
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
+  a.b = bench_open (GIB);
   set_data (&a, 4 * MIB, MIB);
   start (&a);
-  bench_learn (&a.b);
+  bench_learn (a.b);
   before = asked (&a);
   read_in_order (&a, 0, GIB);
   assert_int_equal (asked (&a), before);
@@ -217,15 +217,15 @@ TEST (a_store_that_knows_nothing_is_not_asked)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, 64 * MIB);
-  a.b.fake->store.geo.can_extents = false;
-  bench_start (&a.b);
+  a.b = bench_open (64 * MIB);
+  a.b->fake->store.geo.can_extents = false;
+  bench_start (a.b);
   start_work (&a);
   pthread_join (a.thread, NULL); /* without being told */
-  expect (&a.b, 0, 64 * MIB, 0, IOMAP_MAPPED, 64 * MIB);
-  a.b.fs->ops->stop_work (a.b.fs);
+  expect (a.b, 0, 64 * MIB, 0, IOMAP_MAPPED, 64 * MIB);
+  a.b->fs->ops->stop_work (a.b->fs);
   assert_int_equal (asked (&a), 0);
-  bench_close (&a.b);
+  bench_close (a.b);
 }
 
 /* Without the thread a hint goes nowhere; it may be started again. */
@@ -233,10 +233,10 @@ TEST (a_thread_may_follow_another)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
+  a.b = bench_open (GIB);
   start (&a);
   stop (&a);
-  expect (&a.b, MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  expect (a.b, MIB, 4096, 0, IOMAP_MAPPED, 4096);
   assert_int_equal (asked (&a), 0);
   start_work (&a);
   settle (&a);
@@ -249,7 +249,7 @@ TEST (an_empty_disk_is_hardly_read)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, 16 * GIB);
+  a.b = bench_open (16 * GIB);
   start (&a);
   assert_true (read_in_order (&a, 0, 16 * GIB) < 4 * MIB);
   assert_true (asked (&a) <= 12);
@@ -261,8 +261,8 @@ TEST (holes_behind_data_are_found)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
-  fake_store_set_status (a.b.fake, 0, 100 * MIB, STORE_DATA);
+  a.b = bench_open (GIB);
+  fake_store_set_status (a.b->fake, 0, 100 * MIB, STORE_DATA);
   start (&a);
   assert_true (read_in_order (&a, 0, GIB) < 104 * MIB);
   assert_true (asked (&a) <= 8);
@@ -275,7 +275,7 @@ TEST (a_full_disk_is_hardly_asked_about)
   struct ahead a = { 0 };
   unsigned i;
 
-  bench_open (&a.b, 16 * GIB);
+  a.b = bench_open (16 * GIB);
   set_data (&a, 16 * GIB, 16 * GIB);
   start (&a);
   for (i = 0; i < 10000; i++)
@@ -291,7 +291,7 @@ TEST (a_fragmented_disk_is_asked_about_in_order)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
+  a.b = bench_open (GIB);
   set_data (&a, 128 * KIB, 4 * KIB);
   start (&a);
   assert_true (read_in_order (&a, 0, GIB) < GIB / 8);
@@ -309,7 +309,7 @@ TEST (asking_in_vain_gets_rare)
   for (i = 0; i < 2; i++) {
     struct ahead a = { 0 };
 
-    bench_open (&a.b, GIB);
+    a.b = bench_open (GIB);
     set_data (&a, steps[i], 4 * KIB);
     start (&a);
     for (j = 0, early = 0; j < 10000; j++) {
@@ -326,7 +326,7 @@ TEST (small_holes_are_hardly_asked_for_in_order)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
+  a.b = bench_open (GIB);
   set_data (&a, 8 * KIB, 4 * KIB);
   start (&a);
   assert_true (read_in_order (&a, 0, GIB) > GIB - 4 * MIB);
@@ -339,12 +339,12 @@ TEST (errors_make_it_ask_less)
 {
   struct ahead a = { 0 };
 
-  bench_open (&a.b, GIB);
+  a.b = bench_open (GIB);
   start (&a);
-  fake_store_fail_status (a.b.fake, -EIO);
+  fake_store_fail_status (a.b->fake, -EIO);
   assert_int_equal (read_in_order (&a, 0, GIB), GIB);
   assert_in_range (asked (&a), 2, 40);
-  fake_store_fail_status (a.b.fake, 0);
+  fake_store_fail_status (a.b->fake, 0);
   assert_true (read_in_order (&a, 0, GIB) < GIB / 8);
   end (&a);
 }
@@ -365,18 +365,18 @@ TEST (it_ends_while_a_question_hangs)
   struct ahead a;
 
   open_hanging (&a);
-  expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_wait (&a.b.env, &a.asked);
-  expect (&a.b, 512 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_wait (&a.b->env, &a.asked);
+  expect (a.b, 512 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
   assert_int_equal (pthread_create (&thread, NULL, stop_job, &a), 0);
   while (atomic_load (&lookahead_of (&a)->word) != LOOKAHEAD_STOP)
     sched_yield ();
-  expect (&a.b, 768 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_signal (&a.b.env, &a.go);
+  expect (a.b, 768 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_signal (&a.b->env, &a.go);
   pthread_join (thread, NULL);
   assert_int_equal (asked (&a), 1);
-  expect (&a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
-  bench_close (&a.b);
+  expect (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  bench_close (a.b);
 }
 
 /* What is written while the question is out is not taken for the hole that it
@@ -387,16 +387,16 @@ TEST (a_write_meanwhile_is_no_hole)
   struct ahead a;
 
   open_hanging (&a);
-  expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_wait (&a.b.env, &a.asked);
-  writeback (&a.b, 64 * KIB, 4096);
-  writeback_begin (&a.b, 128 * KIB, 4096);
-  completion_signal (&a.b.env, &a.go);
+  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_wait (&a.b->env, &a.asked);
+  writeback (a.b, 64 * KIB, 4096);
+  writeback_begin (a.b, 128 * KIB, 4096);
+  completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (&a.b, 0, 4096, 0, IOMAP_HOLE, 64 * KIB);
-  expect (&a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
-  expect (&a.b, 128 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
-  run_done (a.b.fs, a.b.fs->ops, 128 * KIB, 4096, 0);
+  expect (a.b, 0, 4096, 0, IOMAP_HOLE, 64 * KIB);
+  expect (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  expect (a.b, 128 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  run_done (a.b->fs, a.b->fs->ops, 128 * KIB, 4096, 0);
   end (&a);
 }
 
@@ -407,11 +407,11 @@ TEST (an_answer_makes_no_mapping_invalid)
   struct ahead a;
 
   open_hanging (&a);
-  before = expect (&a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
-  completion_signal (&a.b.env, &a.go);
+  before = expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (&a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
-  assert_true (valid (&a.b, &before));
+  expect (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  assert_true (valid (a.b, &before));
   end (&a);
 }
 
