@@ -31,6 +31,17 @@ start (struct nbd_rig *rig, uint64_t retry)
   nbd_rig_open (rig, &o);
 }
 
+/* It had a session, and is killed; that is known. */
+static void
+lose_server (struct nbd_rig *rig)
+{
+  uint8_t byte;
+
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  nbd_rig_kill (rig, SIGKILL);
+  UNTIL (rig->store->losses == 1);
+}
+
 /* ---------------------------------------------------------------- restarts */
 
 NBD_TEST (a_server_killed_under_load_goes_unnoticed)
@@ -245,9 +256,7 @@ NBD_TEST (an_outage_longer_than_retry_fails_requests_until_it_is_over)
   uint8_t byte;
 
   start_without_time (rig);
-  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
-  nbd_rig_kill (rig, SIGKILL);
-  UNTIL (rig->store->losses == 1);
+  lose_server (rig);
   pending_start (rig, &write, STORE_WRITE, 0, 0, 0xaa);
   assert_int_equal (pass_time_until_over (rig, &write), -EHOSTDOWN);
   nbd_rig_await_error (rig, "requests fail until");
@@ -265,9 +274,7 @@ NBD_TEST (without_retry_requests_fail_at_once)
   uint8_t byte;
 
   start (rig, 0);
-  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
-  nbd_rig_kill (rig, SIGKILL);
-  UNTIL (rig->store->losses == 1);
+  lose_server (rig);
   nbd_rig_await_error (rig, "requests fail until");
   assert_int_equal (nbd_rig_read_start (rig, &byte), -EHOSTDOWN);
 }
@@ -350,12 +357,9 @@ NBD_TEST (a_server_that_hangs_is_an_outage)
 NBD_TEST (an_export_of_another_size_is_not_used)
 {
   struct pending write;
-  uint8_t byte;
 
   start (rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
-  nbd_rig_kill (rig, SIGKILL);
-  UNTIL (rig->store->losses == 1);
+  lose_server (rig);
   pending_start (rig, &write, STORE_WRITE, 0, 0, 0xaa);
   nbd_rig_serve_disk (rig, MIB);
   nbd_rig_await_error (rig, "it had 16777216 bytes, and now has 1048576");
@@ -369,12 +373,9 @@ NBD_TEST (an_export_with_other_flags_is_not_used)
 {
   const char *args[] = { "-r", "file", NULL, NULL };
   struct pending write;
-  uint8_t byte;
 
   start (rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
-  nbd_rig_kill (rig, SIGKILL);
-  UNTIL (rig->store->losses == 1);
+  lose_server (rig);
   pending_start (rig, &write, STORE_WRITE, 0, 0, 0xaa);
   args[2] = rig->disk;
   nbd_rig_serve (rig, args);
@@ -388,12 +389,8 @@ NBD_TEST (an_export_with_other_flags_is_not_used)
 
 NBD_TEST (a_store_that_is_down_can_be_closed)
 {
-  uint8_t byte;
-
   start (rig, 3600 * NSEC_PER_SEC);
-  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
-  nbd_rig_kill (rig, SIGKILL);
-  UNTIL (rig->store->losses == 1);
+  lose_server (rig);
 }
 
 /* The sockets do not end and the connector gets no answer. */
