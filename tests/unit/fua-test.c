@@ -277,7 +277,7 @@ FIXTURE_TEST (over_zero_lost, start (&(struct fixture_config) { 0 }))
   fake_store_lose (f->fake, 0);
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&fua), 0);
-  fake_store_crash (f->fake, 0);
+  fake_store_lose (f->fake, 0);
   store_expect (f, PAGE, PAGE, 1);
   flush_ok (f, 0);
   fake_store_crash (f->fake, 0);
