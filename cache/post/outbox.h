@@ -46,6 +46,13 @@ outbox_error (const struct outbox *outbox)
   return error ? error : atomic_load (&outbox->fs_error);
 }
 
+/* How often what was written past the cache may have been lost. */
+static inline uint32_t
+lost_count (const struct outbox *outbox)
+{
+  return atomic_load (&outbox->lost.count);
+}
+
 /* Why one who has waited since then (ns) for room or memory should not wait any
  * longer: -ESHUTDOWN, or the store's error after PATIENCE; else 0.
  */

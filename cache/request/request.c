@@ -40,12 +40,6 @@ do_read (struct conn *conn, void *buf, uint32_t count, uint64_t offset)
   return r < 0 ? r : 0;
 }
 
-static uint32_t
-lost_count (const struct outbox *outbox)
-{
-  return atomic_load (&outbox->lost.count);
-}
-
 /* Write past the cache, and then have it flushed: *again, if the store has lost
  * something before it was.
  */
@@ -112,6 +106,7 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
   struct mapping *mapping = conn->mapping;
   struct origin origin = { .client = &conn->client,
                            .pace = flags & CACHE_FUA ? NULL : &conn->pace };
+  uint32_t lost = lost_count (&mapping->outbox);
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -122,7 +117,7 @@ do_write (struct conn *conn, const void *buf, uint32_t count, uint64_t offset,
   if (direct_wanted (conn, offset, count))
     return write_direct (conn, buf, count, offset, flags);
   r = write_buffered (mapping, &origin, buf, count, offset);
-  return r < 0 ? r : write_sync (mapping, offset, count, flags, SYNC_FUA);
+  return r < 0 ? r : write_sync (mapping, lost, offset, count, flags, SYNC_FUA);
 }
 
 int

@@ -449,8 +449,8 @@ write_sync_durable (struct mapping *mapping, uint64_t start, uint64_t end,
 }
 
 int
-write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-            unsigned flags, enum sync_kind fua)
+write_sync (struct mapping *mapping, uint32_t lost, uint64_t offset,
+            uint64_t count, unsigned flags, enum sync_kind fua)
 {
   uint64_t end = offset + count;
   int r = 0, tries = 2;
@@ -464,5 +464,7 @@ write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
     if (r != -ENOSPC || fs_settle_wait (mapping->fs, 0, UINT64_MAX) < 0)
       break;
   }
+  if (r == 0 && flags & CACHE_FUA && lost_count (&mapping->outbox) != lost)
+    r = -EIO;
   return r;
 }

@@ -32,10 +32,12 @@ extern int write_sync_durable (struct mapping *mapping, uint64_t start,
                                uint64_t end, enum sync_kind kind);
 
 /* Do what the mode and the flags want done before a change of the range in memory is
- * acknowledged: with CACHE_FUA, a sync of this kind.
+ * acknowledged: with CACHE_FUA, a sync of this kind.  lost: lost_count before the
+ * change.  What has been written over it past the cache since, if lost, has taken it
+ * along; then this fails.
  */
-extern int write_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-                       unsigned flags, enum sync_kind fua);
+extern int write_sync (struct mapping *mapping, uint32_t lost, uint64_t offset,
+                       uint64_t count, unsigned flags, enum sync_kind fua);
 
 /* May the disk be written now?  0, -EROFS or -ESHUTDOWN. */
 extern int write_allowed (const struct mapping *mapping);

@@ -202,14 +202,15 @@ zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
 
 /* What is to be done before it is acknowledged. */
 static int
-zero_sync (struct mapping *mapping, uint64_t offset, uint64_t count,
-           unsigned flags)
+zero_sync (struct mapping *mapping, uint32_t lost, uint64_t offset,
+           uint64_t count, unsigned flags)
 {
   int r = 0;
 
   if (!(flags & CACHE_FUA) && mapping->config.mode != CACHE_WRITEBACK)
     r = fs_settle_wait (mapping->fs, offset, offset + count);
-  return r < 0 ? r : write_sync (mapping, offset, count, flags, SYNC_FLUSH);
+  return r < 0 ? r
+               : write_sync (mapping, lost, offset, count, flags, SYNC_FLUSH);
 }
 
 static int
@@ -225,6 +226,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
      */
     .waited = true,
   };
+  uint32_t lost = lost_count (&mapping->outbox);
   int r;
 
   if (!mapping_in_range (mapping, offset, count))
@@ -235,7 +237,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   if ((flags & CACHE_FAST_ZERO) && !mapping->fs->can_fast_zero)
     return -ENOTSUP;
   r = zero_range (mapping, &origin, offset, count, keep);
-  return r < 0 ? r : zero_sync (mapping, offset, count, flags);
+  return r < 0 ? r : zero_sync (mapping, lost, offset, count, flags);
 }
 
 static void

@@ -369,7 +369,7 @@ fixture_of (struct fs *fs)
   return (struct fixture *) fs->store->env; /* its first member */
 }
 
-/* But once it has arrived the zero is gone.  If it is lost before it is known to be
+/* Once one has arrived the zero beneath is gone.  If it is lost before it is known to be
  * kept, and fails when it is done again, clients are told.
  */
 static int

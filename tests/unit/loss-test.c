@@ -281,4 +281,31 @@ VOLATILE_TEST (back)
   store_expect (f, 1 * MiB, PAGE, 1);
 }
 
+/* What was written past the cache, and is lost, takes along what it has gone over in
+ * memory: who waits for that to be durable is told at once.
+ */
+static void
+over_fua (enum job_op op)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .sequential_cutoff = 64 * KiB });
+  static uint8_t buf[PAGE_SIZE];
+  struct job fua = { .op = op, .buf = buf, .count = PAGE, .flags = CACHE_FUA };
+
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 1, &fua);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  put (f, 0, 64 * KiB, 2);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&fua), -EIO);
+  fixture_stop (f);
+}
+
+TEST (over_fua)
+{
+  over_fua (JOB_WRITE);
+  over_fua (JOB_ZERO);
+}
+
 RUN_TESTS ()
