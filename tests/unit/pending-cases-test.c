@@ -130,6 +130,32 @@ TEST (full_elsewhere)
   pending_destroy (&p);
 }
 
+/* What is zeroed where data is being written is sent around it, and there after it. */
+TEST (around_data)
+{
+  uint64_t start, end;
+  struct pending p;
+  bool keep;
+
+  assert_true (pending_init (&p, 1000));
+  pending_take (&p);
+  assert_true (pending_map (&p, 10, 12, true));
+  add (&p, 5, 20, false);
+  pending_want (&p, 0, UINT64_MAX);
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_int_equal (start, 5);
+  assert_int_equal (end, 10);
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_int_equal (start, 12);
+  assert_int_equal (end, 20);
+  assert_false (pending_next (&p, 1000, &start, &end, &keep));
+  pending_written (&p, 10, 12, 0);
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_int_equal (start, 10);
+  assert_int_equal (end, 12);
+  pending_destroy (&p);
+}
+
 /* One that fails and is tried again and again, for others, and whose turn it is just
  * when somebody looks, has failed for who waited for that.
  */

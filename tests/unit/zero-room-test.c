@@ -49,6 +49,18 @@ FIXTURE_TEST (flush_makes_room,
   check_flushed (f);
 }
 
+/* Nor does one who zeroes, though there are few for the limits of memory. */
+TEST (zeroes_make_room)
+{
+  struct fixture *f = start_with_room (8, &(struct fixture_config) { 0 });
+  unsigned i;
+
+  for (i = 0; i < 64; i++)
+    assert_int_equal (cache_zero (f->conn, PAGE, i * 2 * PAGE, 0), 0);
+  flush_ok (f, 0);
+  fixture_stop (f);
+}
+
 /* What takes the room can't be done, or not flushed: then nor can what needs some be
  * written, for as long as that lasts.
  */
