@@ -22,17 +22,6 @@ page_state (const struct arena *arena, const struct folio *folio, unsigned page)
   return arena_state (arena, folio) + page;
 }
 
-/* The part of sectors [first, last) that lies in page, as a mask of 8. */
-static uint32_t
-page_mask (unsigned page, unsigned first, unsigned last)
-{
-  unsigned base = page * SECTORS_PER_PAGE;
-  unsigned lo = first > base ? first - base : 0;
-  unsigned hi = last < base + SECTORS_PER_PAGE ? last - base : SECTORS_PER_PAGE;
-
-  return ((1u << hi) - 1) & ~((1u << lo) - 1);
-}
-
 /* Move those of mask's bits that are set at shift `from' to shift `to'. */
 static uint32_t
 move_bits (uint32_t state, uint32_t mask, unsigned from, unsigned to)
@@ -276,11 +265,9 @@ void
 folio_filled (struct folios *folios, struct folio *folio, unsigned first,
               unsigned last, const struct watch *watch)
 {
-  uint64_t pos = folio_pos (folio);
-
   index_lock (folios->index);
-  if (!watch_zeroed (watch, pos + ((uint64_t) first << SECTOR_SHIFT),
-                     pos + ((uint64_t) last << SECTOR_SHIFT)))
+  if (!watch_zeroed (watch, sector_pos (folio, first),
+                     sector_pos (folio, last)))
     change_locked (folios, folio, first, last, FOLIO_FILLED);
   index_unlock (folios->index);
 }
@@ -382,13 +369,9 @@ bool
 folio_in_doubt (const struct arena *arena, const struct folio *folio,
                 uint64_t start, uint64_t end)
 {
-  uint64_t base = folio_pos (folio);
-  unsigned first = 0, last = folio_sectors (folio);
+  unsigned first, last;
 
-  if (start > base)
-    first = (unsigned) ((start - base) >> SECTOR_SHIFT);
-  if (end < folio_end (folio))
-    last = (unsigned) ((end - base) >> SECTOR_SHIFT);
+  folio_clip (folio, start, end, &first, &last);
   return find_sector (arena, folio, first, last,
                       UINT32_C (1) << STATE_DIRTY_SHIFT |
                         UINT32_C (1) << STATE_WRITEBACK_SHIFT |

@@ -73,6 +73,7 @@
 #include "cache/base/arena.h"
 #include "fs/bell.h"
 #include "cache/folio/ranges.h"
+#include "cache/folio/sectors.h"
 #include "cache/folio/watch.h"
 #include "fs/env.h"
 
@@ -113,14 +114,6 @@ struct folios {
 #define STATE_WRITEBACK_SHIFT 16
 #define STATE_UNSTABLE_SHIFT 24
 #define STATE_UNSAVED UINT32_C (0xffffff00) /* any of the last three */
-
-/* Sectors [first, last) of one page, counted from anywhere, as a mask of 8. */
-static inline uint32_t
-folio_mask (unsigned first, unsigned last)
-{
-  return (2u << (last - 1) % SECTORS_PER_PAGE) -
-         (1u << first % SECTORS_PER_PAGE);
-}
 
 enum folio_transition {
   FOLIO_FILLED,
@@ -243,45 +236,6 @@ static inline uint32_t
 folio_clock (struct env *env)
 {
   return (uint32_t) (env->now (env) / (10 * NSEC_PER_MSEC));
-}
-
-/* --- size and place --- */
-
-static inline unsigned
-folio_order (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->order, memory_order_relaxed);
-}
-
-static inline uint64_t
-folio_index (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->index, memory_order_relaxed);
-}
-
-static inline uint64_t
-folio_pages (const struct folio *folio)
-{
-  return UINT64_C (1) << folio_order (folio);
-}
-
-/* First byte on the disk, and the one after its last. */
-static inline uint64_t
-folio_pos (const struct folio *folio)
-{
-  return folio_index (folio) << PAGE_SHIFT;
-}
-
-static inline uint64_t
-folio_end (const struct folio *folio)
-{
-  return (folio_index (folio) + folio_pages (folio)) << PAGE_SHIFT;
-}
-
-static inline unsigned
-folio_sectors (const struct folio *folio)
-{
-  return SECTORS_PER_PAGE << folio_order (folio);
 }
 
 /* Is it (still) in an index?  Stable only under its lock. */

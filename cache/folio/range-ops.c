@@ -30,6 +30,22 @@ folios_remove (struct folios *folios, struct folio *folio)
 typedef void folio_fn (struct folios *folios, struct folio *folio,
                        unsigned first, unsigned last);
 
+/* The first folio of the range, referenced, that holds a page from `page' on, and its
+ * sectors there: what ends with the disk ends with a folio.
+ */
+static struct folio *
+next_clipped (struct folios *folios, uint64_t page, uint64_t start,
+              uint64_t end, unsigned *first, unsigned *last)
+{
+  struct folio *folio =
+    index_get_next (folios->index, page, (end - 1) >> PAGE_SHIFT);
+
+  if (folio)
+    folio_clip (folio, start, end == folios->size ? UINT64_MAX : end, first,
+                last);
+  return folio;
+}
+
 /* Call fn for each folio in the range, locked and in the index, with its
  * sectors there; or gone, from where on the origin's client is.
  */
@@ -38,26 +54,20 @@ for_each_folio_of (struct folios *folios, struct origin *origin, uint64_t start,
                    uint64_t end, folio_fn *fn, folio_fn *gone)
 {
   uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  unsigned from, to;
   struct folio *folio;
 
-  while (page <= last &&
-         (folio = index_get_next (folios->index, page, last)) != NULL) {
-    uint64_t base = folio_pos (folio);
-    uint64_t lo = max_u64 (start, base);
-    uint64_t hi = end == folios->size ? folio_end (folio)
-                                      : min_u64 (end, folio_end (folio));
-
+  while (page <= last && (folio = next_clipped (folios, page, start, end, &from,
+                                                &to)) != NULL) {
     if (folio_lock (folios->env, folio))
       origin_waited (origin);
     if (folio_mapped (folio)) {
       page = folio_index (folio) + folio_pages (folio);
-      (origin_gone (origin) ? gone : fn) (
-        folios, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
-        (unsigned) ((hi - base) >> SECTOR_SHIFT));
+      (origin_gone (origin) ? gone : fn) (folios, folio, from, to);
     }
     folio_unlock (folios, folio);
     folio_put (folios->arena, folio);
-    origin_progress (origin, hi - lo);
+    origin_progress (origin, sector_bytes (to - from));
   }
 }
 
@@ -76,20 +86,6 @@ drop (struct folios *folios, struct folio *folio, unsigned first, unsigned last)
     folios_remove (folios, folio);
 }
 
-/* Is the sector dirty, in writeback or unstable? */
-static bool
-sector_unsaved (const struct folios *folios, const struct folio *folio,
-                unsigned sector)
-{
-  uint32_t state = atomic_load (arena_state (folios->arena, folio) +
-                                sector / SECTORS_PER_PAGE) >>
-                   sector % SECTORS_PER_PAGE;
-
-  return (state >> STATE_DIRTY_SHIFT | state >> STATE_WRITEBACK_SHIFT |
-          state >> STATE_UNSTABLE_SHIFT) &
-         1;
-}
-
 /* Drop the sectors that are not unsaved. */
 static void
 drop_clean (struct folios *folios, struct folio *folio, unsigned first,
@@ -98,9 +94,7 @@ drop_clean (struct folios *folios, struct folio *folio, unsigned first,
   unsigned end;
 
   for (; first < last; first = end + 1) {
-    for (end = first; end < last; end++)
-      if (sector_unsaved (folios, folio, end))
-        break;
+    end = folio_find_unsaved (folios->arena, folio, first, last, true);
     if (first < end)
       folio_transition (folios, folio, first, end, FOLIO_DROPPED);
   }
@@ -154,22 +148,16 @@ folios_zero_range (struct folios *folios, struct origin *origin, uint64_t start,
                    uint64_t end)
 {
   uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
+  unsigned from, to;
   struct folio *folio;
 
   watches_zero (&folios->watches, start, end);
-  while (page <= last &&
-         (folio = index_get_next (folios->index, page, last)) != NULL) {
-    uint64_t base = folio_pos (folio);
-    uint64_t lo = max_u64 (start, base);
-    uint64_t hi = end == folios->size ? folio_end (folio)
-                                      : min_u64 (end, folio_end (folio));
-
-    if (zero_folio (folios, folio, (unsigned) ((lo - base) >> SECTOR_SHIFT),
-                    (unsigned) ((hi - base) >> SECTOR_SHIFT),
-                    origin_gone (origin)))
+  while (page <= last && (folio = next_clipped (folios, page, start, end, &from,
+                                                &to)) != NULL) {
+    if (zero_folio (folios, folio, from, to, origin_gone (origin)))
       page = folio_index (folio) + folio_pages (folio);
     folio_put (folios->arena, folio);
-    origin_progress (origin, hi - lo);
+    origin_progress (origin, sector_bytes (to - from));
   }
   return origin_gone (origin) ? -ECONNABORTED : 0;
 }
@@ -184,6 +172,33 @@ void
 folios_distrust_range (struct folios *folios, uint64_t start, uint64_t end)
 {
   for_each_folio (folios, start, end, distrust);
+}
+
+/* Not by tags, of which a folio may change one for another while they are looked
+ * at.
+ */
+bool
+folios_next_unsaved (struct folios *folios, uint64_t pos, uint64_t end,
+                     uint64_t *first, uint64_t *last)
+{
+  struct arena *arena = folios->arena;
+  unsigned from, to;
+  struct folio *folio;
+
+  for (; pos < end; pos = *last) {
+    folio = next_clipped (folios, pos >> PAGE_SHIFT, pos, end, &from, &to);
+    if (folio == NULL)
+      return false;
+    to = folio_sectors (folio);
+    from = folio_find_unsaved (arena, folio, from, to, true);
+    *first = sector_pos (folio, from);
+    *last =
+      sector_pos (folio, folio_find_unsaved (arena, folio, from, to, false));
+    folio_put (arena, folio);
+    if (*first < *last)
+      return *first < end;
+  }
+  return false;
 }
 
 void

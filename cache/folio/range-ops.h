@@ -48,6 +48,12 @@ extern void folios_forget_clean (struct folios *folios);
 extern void folios_distrust_range (struct folios *folios, uint64_t start,
                                    uint64_t end);
 
+/* The first run of [pos, end) that is unsaved, in whole sectors of one folio: sets both
+ * its ends, the last one perhaps behind end; false if there is none.
+ */
+extern bool folios_next_unsaved (struct folios *folios, uint64_t pos,
+                                 uint64_t end, uint64_t *first, uint64_t *last);
+
 /* Give back a range, and tell the flusher if it was kept out by it. */
 extern void folios_end_range (struct folios *folios, struct range *range);
 

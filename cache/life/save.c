@@ -127,48 +127,18 @@ mapping_sync (struct mapping *mapping, sync_progress_fn *fn, void *opaque)
   return r;
 }
 
-/* The first run in [*pos, end of folio) of sectors that are not saved: sets
- * [*pos, *end); false if there is none.
- */
-static bool
-unsaved_run (struct mapping *mapping, const struct folio *folio, uint64_t *pos,
-             uint64_t *end)
-{
-  const struct arena *arena = mapping->folios.arena;
-  uint64_t base = folio_pos (folio);
-  unsigned sectors = folio_sectors (folio);
-  unsigned from = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
-  unsigned first = folio_find_unsaved (arena, folio, from, sectors, true);
-  unsigned last = folio_find_unsaved (arena, folio, first, sectors, false);
-
-  if (first == sectors)
-    return false;
-  *pos = base + ((uint64_t) first << SECTOR_SHIFT);
-  *end = base + ((uint64_t) last << SECTOR_SHIFT);
-  return true;
-}
-
 void
 mapping_unsaved (struct mapping *mapping, mapping_range_fn *fn, void *opaque)
 {
-  uint64_t pos = 0, end, run_start = 0, run_end = 0;
-  struct folio *folio;
+  uint64_t size = mapping->folios.size, pos, first, run_start = 0, run_end = 0;
 
-  while ((folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
-                                  mapping->folios.nr_pages)) != NULL) {
-    pos = max_u64 (pos, folio_pos (folio));
-    while (pos < folio_end (folio) &&
-           unsaved_run (mapping, folio, &pos, &end)) {
-      if (pos != run_end && run_end > run_start)
-        fn (opaque, run_start, run_end - run_start);
-      if (pos != run_end)
-        run_start = pos;
-      run_end = pos = min_u64 (end, mapping->folios.size);
-      if (end > mapping->folios.size)
-        pos = end;
-    }
-    pos = folio_end (folio);
-    folio_put (mapping->folios.arena, folio);
+  for (pos = 0; folios_next_unsaved (&mapping->folios, pos, size, &first, &pos);
+       run_end = min_u64 (pos, size)) {
+    if (first == run_end)
+      continue;
+    if (run_end > run_start)
+      fn (opaque, run_start, run_end - run_start);
+    run_start = first;
   }
   if (run_end > run_start)
     fn (opaque, run_start, run_end - run_start);

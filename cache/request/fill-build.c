@@ -229,7 +229,7 @@ static bool
 add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
          uint64_t addr)
 {
-  uint64_t length = (uint64_t) (last - first) << SECTOR_SHIFT;
+  uint64_t length = sector_bytes (last - first);
   bool alone = !follows (fill, addr, length);
   unsigned i = fill->nr_runs;
   struct store_req *req;
@@ -237,8 +237,8 @@ add_run (struct fill *fill, struct folio *folio, unsigned first, unsigned last,
   if (i == FILL_RUNS || (alone && fill->nr_reqs == FILL_REQS))
     return false;
   fill->nr_runs++;
-  fill->iov[i].iov_base = arena_data (fill->mapping->folios.arena, folio) +
-                          ((size_t) first << SECTOR_SHIFT);
+  fill->iov[i].iov_base =
+    sector_data (fill->mapping->folios.arena, folio, first);
   fill->iov[i].iov_len = length;
   if (alone) {
     struct fill_req *new = &fill->reqs[fill->nr_reqs++];
@@ -284,8 +284,7 @@ add_missing (struct fill *fill, const struct iomap_iter *iter,
       folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
     end = (unsigned) min_u64 (end, first + max);
     if (!add_run (fill, folio, first, end,
-                  fill_addr (iter, folio_pos (folio) +
-                                     ((uint64_t) first << SECTOR_SHIFT))))
+                  fill_addr (iter, sector_pos (folio, first))))
       break;
   }
   return first;
@@ -300,15 +299,11 @@ clip (const struct mapping *mapping, const struct iomap_iter *iter,
       unsigned *first, unsigned *last)
 {
   uint64_t bs = mapping->fs->block_size;
-  uint64_t pos = folio_pos (folio);
-  uint64_t start = max_u64 (pos, iter->iomap.offset / bs * bs);
-  uint64_t end = iter->iomap.offset + iter->iomap.length;
+  uint64_t start = round_down (iter->iomap.offset, bs);
+  uint64_t end = round_up (iter->iomap.offset + iter->iomap.length, bs);
 
-  end = min_u64 (folio_end (folio), (end + bs - 1) / bs * bs);
-  start = max_u64 (start, first_page << PAGE_SHIFT);
-  end = min_u64 (end, (last_page + 1) << PAGE_SHIFT);
-  *first = (unsigned) ((start - pos) >> SECTOR_SHIFT);
-  *last = (unsigned) ((end - pos) >> SECTOR_SHIFT);
+  folio_clip (folio, max_u64 (start, first_page << PAGE_SHIFT),
+              min_u64 (end, (last_page + 1) << PAGE_SHIFT), first, last);
 }
 
 /* The page after the folio that holds page. */

@@ -106,20 +106,18 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
               struct folio *folio, unsigned first, unsigned last)
 {
   struct iovec iov = {
-    .iov_base = arena_data (mapping->folios.arena, folio) +
-                ((size_t) first << SECTOR_SHIFT),
-    .iov_len = (size_t) (last - first) << SECTOR_SHIFT,
+    .iov_base = sector_data (mapping->folios.arena, folio, first),
+    .iov_len = sector_bytes (last - first),
   };
   struct store_req req = {
     .op = STORE_READ,
-    .offset =
-      fill_addr (iter, folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT)),
+    .offset = fill_addr (iter, sector_pos (folio, first)),
     .length = iov.iov_len,
     .iov = &iov,
     .niov = 1,
     .flags = STORE_AWAITED,
   };
-  uint64_t pos = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
+  uint64_t pos = sector_pos (folio, first);
   struct watch watch;
   int r = -ESTALE;
 

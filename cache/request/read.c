@@ -106,8 +106,8 @@ zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
     end =
       folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
     if (first < end) {
-      folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT),
-                  (size_t) (end - first) << SECTOR_SHIFT);
+      folio_zero (sector_data (arena, folio, first),
+                  sector_bytes (end - first));
       folio_transition (&mapping->folios, folio, first, end, FOLIO_FILLED);
     }
     first = end;
@@ -133,11 +133,8 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
     index_get_next (mapping->folios.index, page, (pos + n - 1) >> PAGE_SHIFT);
   if (folio && folio_pos (folio) <= pos) {
     /* Whole blocks, since a part of one can't be read later. */
-    first =
-      (unsigned) ((round_down (pos, bs) - folio_pos (folio)) >> SECTOR_SHIFT);
-    last = (unsigned) ((round_up (min_u64 (pos + n, folio_end (folio)), bs) -
-                        folio_pos (folio)) >>
-                       SECTOR_SHIFT);
+    folio_clip (folio, round_down (pos, bs), round_up (pos + n, bs), &first,
+                &last);
     n = zero_missing (mapping, iter, folio, first, last) ? 0 : UINT64_MAX;
   }
   else {

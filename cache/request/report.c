@@ -26,44 +26,11 @@ emit (struct report *report, uint64_t start, uint64_t end, bool data)
                    !data && report->iter->iomap.type == IOMAP_HOLE, !data);
 }
 
-/* The first run of [pos, end) that is in memory and not safely on the store: sets
- * both ends; false if there is none.  (What has been sent is MAPPED, but that may
- * be forgotten, and the store asked before it has the data, or after it has lost
- * it.)  Not by tags, of which a folio may change one for another while they are
- * looked at; there are few clean folios where the mapping has no data.
- */
-static bool
-next_unsaved (struct mapping *mapping, uint64_t pos, uint64_t end,
-              uint64_t *first, uint64_t *last)
-{
-  struct arena *arena = mapping->folios.arena;
-  struct folio *folio;
-  unsigned sector, sectors;
-
-  for (; pos < end; pos = *last) {
-    folio = index_get_next (mapping->folios.index, pos >> PAGE_SHIFT,
-                            (end - 1) >> PAGE_SHIFT);
-    if (folio == NULL)
-      return false;
-    sectors = folio_sectors (folio);
-    sector = 0;
-    if (pos > folio_pos (folio))
-      sector = (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
-    sector = folio_find_unsaved (arena, folio, sector, sectors, true);
-    *first = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-    sector = folio_find_unsaved (arena, folio, sector, sectors, false);
-    *last = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
-    folio_put (arena, folio);
-    if (*first < *last)
-      return *first < end;
-  }
-  return false;
-}
-
 /* The mapping says that nothing but zeroes is there: what is unsaved above it is
- * data all the same.  Where nothing is the mapping must still hold, else
- * what was may just have been written back.  Returns up to where this is
- * reported.
+ * data all the same.  (What has been sent is MAPPED, but that may be forgotten, and
+ * the store asked before it has the data, or after it has lost it.)  Where nothing is
+ * the mapping must still hold, else what was may just have been written back.
+ * Returns up to where this is reported.
  */
 static uint64_t
 report_zeroes (struct report *report, uint64_t pos, uint64_t end)
@@ -72,7 +39,7 @@ report_zeroes (struct report *report, uint64_t pos, uint64_t end)
   uint64_t first, last;
 
   while (pos < end && !report->stopped) {
-    if (!next_unsaved (mapping, pos, end, &first, &last))
+    if (!folios_next_unsaved (&mapping->folios, pos, end, &first, &last))
       first = last = end;
     if (!iomap_iter_valid (report->iter))
       break;

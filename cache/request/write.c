@@ -38,12 +38,6 @@ struct chunk {
   uint32_t dirtied; /* pages to be charged for */
 };
 
-static unsigned
-sector_in (const struct folio *folio, uint64_t pos)
-{
-  return (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
-}
-
 /* Make the block at pos uptodate, of which only a part will be written. */
 static int
 prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
@@ -51,7 +45,7 @@ prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
   struct mapping *mapping = w->mapping;
   struct arena *arena = mapping->folios.arena;
   uint32_t bs = mapping->fs->block_size;
-  unsigned first = sector_in (folio, round_down (pos, bs));
+  unsigned first = folio_sector (folio, round_down (pos, bs));
   unsigned last = first + (bs >> SECTOR_SHIFT);
 
   if (folio_uptodate (arena, folio, first, last))
@@ -60,7 +54,7 @@ prepare_block (const struct write *w, struct folio *folio, uint64_t pos)
     origin_waited (w->pacing.origin);
     return fill_sectors (mapping, &w->iter, folio, first, last);
   }
-  folio_zero (arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), bs);
+  folio_zero (sector_data (arena, folio, first), bs);
   folio_transition (&mapping->folios, folio, first, last, FOLIO_FILLED);
   return 0;
 }
@@ -172,8 +166,8 @@ set_written (struct mapping *mapping, struct chunk *chunk, uint64_t end)
 {
   uint32_t bs = mapping->fs->block_size;
   unsigned block = bs >> SECTOR_SHIFT;
-  unsigned first = sector_in (chunk->folio, round_down (chunk->pos, bs));
-  unsigned last = sector_in (chunk->folio, round_up (end, bs));
+  unsigned first = folio_sector (chunk->folio, round_down (chunk->pos, bs));
+  unsigned last = folio_sector (chunk->folio, round_up (end, bs));
   bool head = (chunk->pos & (bs - 1)) != 0;
   bool tail = (end & (bs - 1)) != 0 && end != mapping->folios.size;
 
@@ -199,7 +193,7 @@ write_end (struct mapping *mapping, struct chunk *chunk, uint64_t copied)
   unsigned block;
 
   if (copied < chunk->n && (end & (bs - 1))) {
-    block = sector_in (folio, round_down (end, bs));
+    block = folio_sector (folio, round_down (end, bs));
     if (!folio_uptodate (mapping->folios.arena, folio, block,
                          block + (bs >> SECTOR_SHIFT)))
       end = round_down (end, bs);
@@ -348,8 +342,8 @@ overwrite_dirty (struct mapping *mapping, struct origin *origin,
                  uint64_t count)
 {
   struct arena *arena = mapping->folios.arena;
-  unsigned first = sector_in (folio, pos);
-  unsigned last = sector_in (folio, pos + count - 1) + 1;
+  unsigned first = folio_sector (folio, pos);
+  unsigned last = folio_sector (folio, pos + count - 1) + 1;
   uint64_t n = 0;
 
   /* Without the lock a guess, that saves taking it. */

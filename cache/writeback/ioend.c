@@ -46,18 +46,15 @@ take_part (struct ioend *ioend, struct folio *folio, uint8_t *buf,
 {
   struct writeback *wb = ioend->wb;
   struct arena *arena = wb->folios->arena;
-  uint64_t base = folio_pos (folio);
-  unsigned first = (unsigned) ((*pos - base) >> SECTOR_SHIFT);
-  unsigned last =
-    (unsigned) ((min_u64 (end, folio_end (folio)) - base) >> SECTOR_SHIFT);
+  unsigned first, last;
   size_t length;
 
+  folio_clip (folio, *pos, end, &first, &last);
   last = ioend_find (wb, folio, first, last, ioend->fua, false);
   if (first == last)
     return false;
-  length = (size_t) (last - first) << SECTOR_SHIFT;
-  folio_copy_out (
-    buf, arena_data (arena, folio) + ((size_t) first << SECTOR_SHIFT), length);
+  length = sector_bytes (last - first);
+  folio_copy_out (buf, sector_data (arena, folio, first), length);
   folio_transition (wb->folios, folio, first, last, FOLIO_WB_BEGIN);
   *pos += length;
   return last == folio_sectors (folio);
@@ -132,8 +129,8 @@ for_each_part (struct ioend *ioend, uint64_t pos, uint64_t end, part_fn *fn)
 {
   struct writeback *wb = ioend->wb;
   struct folio *folio;
-  uint64_t base, next;
-  unsigned folios = 0;
+  uint64_t next;
+  unsigned folios = 0, first, last;
 
   for (; pos < end; pos = next) {
     folio = index_get (wb->folios->index, pos >> PAGE_SHIFT);
@@ -141,10 +138,9 @@ for_each_part (struct ioend *ioend, uint64_t pos, uint64_t end, part_fn *fn)
       next = round_down (pos, PAGE_SIZE) + PAGE_SIZE;
       continue;
     }
-    base = folio_pos (folio);
-    next = min_u64 (end, folio_end (folio));
-    fn (ioend, folio, (unsigned) ((pos - base) >> SECTOR_SHIFT),
-        (unsigned) ((next - base) >> SECTOR_SHIFT));
+    next = folio_end (folio);
+    folio_clip (folio, pos, end, &first, &last);
+    fn (ioend, folio, first, last);
     folio_put (wb->folios->arena, folio);
     folios++;
   }

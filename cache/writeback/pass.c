@@ -76,14 +76,6 @@ may_send (const struct writeback *wb, const struct wb_pass *pass)
 
 /* --- finding what to write --- */
 
-/* The sector of the folio where pos is; or, at most, the one after its last. */
-static unsigned
-sector_at (const struct folio *folio, uint64_t pos)
-{
-  pos = min_u64 (pos, folio_end (folio));
-  return (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
-}
-
 static uint64_t
 pass_end (const struct writeback *wb, const struct wb_pass *pass)
 {
@@ -125,8 +117,7 @@ next_run (struct writeback *wb, struct wb_pass *pass, unsigned *sector)
     folio = next_folio (wb, pass, end);
     if (folio == NULL)
       break;
-    first = sector_at (folio, max_u64 (pass->pos, folio_pos (folio)));
-    last = sector_at (folio, end);
+    folio_clip (folio, pass->pos, end, &first, &last);
     *sector = ioend_find (wb, folio, first, last, pass->fua, true);
     if (*sector < last)
       return folio;
@@ -144,14 +135,14 @@ guess_run_end (struct writeback *wb, struct folio *folio, unsigned first,
                uint64_t max, bool fua)
 {
   struct arena *arena = wb->folios->arena;
-  uint64_t start = folio_pos (folio) + ((uint64_t) first << SECTOR_SHIFT);
+  uint64_t start = sector_pos (folio, first);
   uint64_t end = start;
   unsigned sector;
 
   folio_get (folio);
   for (;;) {
     sector = ioend_find (wb, folio, first, folio_sectors (folio), fua, false);
-    end = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+    end = sector_pos (folio, sector);
     if (end < folio_end (folio) || end - start >= max)
       break;
     folio_put (arena, folio);
@@ -216,7 +207,7 @@ static void
 add_run (struct writeback *wb, struct wb_pass *pass, struct folio *folio,
          unsigned sector, struct gathered *g)
 {
-  uint64_t start = folio_pos (folio) + ((uint64_t) sector << SECTOR_SHIFT);
+  uint64_t start = sector_pos (folio, sector);
   struct iomap_run run = { .start = start };
   uint64_t max = max_length (wb, pass, start);
   const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
