@@ -343,6 +343,13 @@ iomap_iter_length (const struct iomap_iter *iter)
   return end - iter->pos < iter->len ? end - iter->pos : iter->len;
 }
 
+/* The store's address of a place of the disk in the iterator's iomap. */
+static inline uint64_t
+iomap_iter_addr (const struct iomap_iter *iter, uint64_t pos)
+{
+  return iter->iomap.addr + (pos - iter->iomap.offset);
+}
+
 /* A read that may go on when the iterator, now in use, is not any more; its end.
  * Any thread.
  */

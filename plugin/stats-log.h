@@ -9,6 +9,7 @@
 #define FOLIO_STATS_LOG_H
 
 #include "cache/life/snapshot.h"
+#include "fs/env.h"
 
 /* How often they are logged while the server runs. */
 #define STATS_SECONDS 10

@@ -70,48 +70,6 @@ stats_note (struct stats *stats, enum histogram histogram, uint64_t value)
     ;
 }
 
-/* --- the store --- */
-
-void
-stats_submit (struct store *store, struct store_req **reqs, unsigned n)
-{
-  uint64_t now = store->env->now (store->env);
-  unsigned i;
-
-  for (i = 0; i < n; i++)
-    reqs[i]->submitted = now;
-  store->ops->submit (store, reqs, n);
-}
-
-void
-stats_store_done (struct stats *stats, struct env *env,
-                  const struct store_req *req, int error)
-{
-  uint64_t ns = env->now (env) - req->submitted;
-
-  switch (req->op) {
-  case STORE_READ:
-    stats_add (stats, STAT_STORE_READS, 1);
-    stats_add (stats, STAT_STORE_READ_BYTES, req->length);
-    stats_add (stats, STAT_STORE_READ_ERRORS, error != 0);
-    stats_note (stats, HIST_STORE_READ, ns);
-    break;
-  case STORE_WRITE:
-    stats_add (stats, STAT_STORE_WRITES, 1);
-    stats_add (stats, STAT_STORE_WRITE_BYTES, req->length);
-    stats_add (stats, STAT_STORE_WRITE_ERRORS, error != 0);
-    stats_note (stats, HIST_STORE_WRITE, ns);
-    break;
-  case STORE_FLUSH:
-    stats_add (stats, STAT_STORE_FLUSHES, 1);
-    stats_add (stats, STAT_STORE_FLUSH_ERRORS, error != 0);
-    stats_note (stats, HIST_STORE_FLUSH, ns);
-    break;
-  case STORE_ZERO:
-  case STORE_TRIM: break;
-  }
-}
-
 void
 stats_written (struct stats *stats, unsigned folios, uint64_t bytes, bool again)
 {
@@ -120,19 +78,6 @@ stats_written (struct stats *stats, unsigned folios, uint64_t bytes, bool again)
     stats_add (stats, STAT_RETRIES, 1);
     stats_add (stats, STAT_RETRY_BYTES, bytes);
   }
-}
-
-int
-stats_submit_wait (struct stats *stats, struct store *store,
-                   struct store_req *req)
-{
-  struct env *env = store->env;
-  int r;
-
-  req->submitted = env->now (env);
-  r = store_submit_wait (store, req);
-  stats_store_done (stats, env, req, r);
-  return r;
 }
 
 /* --- reading --- */

@@ -18,9 +18,8 @@
 #define FOLIO_STATS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
-
-#include "fs/store.h"
 
 enum counter {
   /* Clients' requests that are over, each followed by its bytes. */
@@ -148,23 +147,9 @@ stats_request (struct stats *stats, enum counter counter, uint64_t bytes, int r)
 extern void stats_note (struct stats *stats, enum histogram histogram,
                         uint64_t value);
 
-/* Submit requests to the store, noting when. */
-extern void stats_submit (struct store *store, struct store_req **reqs,
-                          unsigned n);
-
-/* A request so submitted, or whose `submitted' the caller has set, is over.
- * READ, WRITE and FLUSH are counted, others ignored.
- */
-extern void stats_store_done (struct stats *stats, struct env *env,
-                              const struct store_req *req, int error);
-
 /* A store write of so many folios is over; again: not for good. */
 extern void stats_written (struct stats *stats, unsigned folios, uint64_t bytes,
                            bool again);
-
-/* store_submit_wait, counted. */
-extern int stats_submit_wait (struct stats *stats, struct store *store,
-                              struct store_req *req);
 
 /* --- reading --- */
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cache/base/bounce.h"
+#include "cache/base/store-io.h"
 #include "cache/request/direct.h"
 #include "cache/request/mapping.h"
 #include "cache/request/past.h"
@@ -90,24 +91,6 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
 
 /* --- writing --- */
 
-/* Write n bytes from data on to where the iterator is. */
-static int
-write_mapped (struct mapping *mapping, const struct iomap_iter *iter,
-              uint8_t *data, uint64_t n, bool fua)
-{
-  struct iovec iov = { .iov_base = data, .iov_len = n };
-  struct store_req req = {
-    .op = STORE_WRITE,
-    .flags = fua ? STORE_FUA : 0,
-    .offset = iter->iomap.addr + (iter->pos - iter->iomap.offset),
-    .length = n,
-    .iov = &iov,
-    .niov = 1,
-  };
-
-  return stats_submit_wait (mapping->stats, mapping->fs->store, &req);
-}
-
 /* Write the held range from the buffer, iomap by iomap. */
 static int
 write_held (struct mapping *mapping, const struct range *range,
@@ -122,7 +105,9 @@ write_held (struct mapping *mapping, const struct range *range,
                    IOMAP_WRITE | IOMAP_DIRECT);
   while ((r = iomap_iter_next (&iter)) > 0) {
     n = iomap_iter_length (&iter);
-    r = write_mapped (mapping, &iter, data + (iter.pos - range->start), n, fua);
+    r = store_io_wait (mapping->stats, mapping->fs->store, STORE_WRITE,
+                       fua ? STORE_FUA : 0, iomap_iter_addr (&iter, iter.pos),
+                       data + (iter.pos - range->start), n);
     if (r < 0)
       break;
     iter.processed = n;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cache/base/store-io.h"
 #include "cache/request/fill-build.h"
 #include "cache/request/grab.h"
 
@@ -181,7 +182,7 @@ fill_req_done (struct store_req *store_req, int error)
   struct fill_req *req = (struct fill_req *) store_req;
   struct mapping *mapping = req->fill->mapping;
 
-  stats_store_done (mapping->stats, mapping->env, store_req, error);
+  store_io_done (mapping->stats, mapping->env, store_req, error);
   req->error = error;
   if (error && req->fill->group)
     atomic_store (&req->fill->group->error, error);
@@ -207,7 +208,7 @@ fill_submit (struct fill *fill)
     batch[i] = &fill->reqs[i].req;
   atomic_fetch_add (&fill->pending, n);
   if (n > 0)
-    stats_submit (store, batch, n);
+    store_io_submit (store, batch, n);
   fill_release (fill);
 }
 
@@ -284,7 +285,7 @@ add_missing (struct fill *fill, const struct iomap_iter *iter,
       folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
     end = (unsigned) min_u64 (end, first + max);
     if (!add_run (fill, folio, first, end,
-                  fill_addr (iter, sector_pos (folio, first))))
+                  iomap_iter_addr (iter, sector_pos (folio, first))))
       break;
   }
   return first;

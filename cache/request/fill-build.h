@@ -77,11 +77,4 @@ extern void fill_await (struct fill *fill);
 /* Send it.  A fill of the pool may be another's afterwards. */
 extern void fill_submit (struct fill *fill);
 
-/* The store's address of a place of the disk in the iterator's mapping. */
-static inline uint64_t
-fill_addr (const struct iomap_iter *iter, uint64_t pos)
-{
-  return iter->iomap.addr + (pos - iter->iomap.offset);
-}
-
 #endif /* FOLIO_FILL_BUILD_H */

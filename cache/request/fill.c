@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "cache/base/store-io.h"
 #include "cache/request/fill-build.h"
 
 int
@@ -105,25 +106,15 @@ int
 fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
               struct folio *folio, unsigned first, unsigned last)
 {
-  struct iovec iov = {
-    .iov_base = sector_data (mapping->folios.arena, folio, first),
-    .iov_len = sector_bytes (last - first),
-  };
-  struct store_req req = {
-    .op = STORE_READ,
-    .offset = fill_addr (iter, sector_pos (folio, first)),
-    .length = iov.iov_len,
-    .iov = &iov,
-    .niov = 1,
-    .flags = STORE_AWAITED,
-  };
-  uint64_t pos = sector_pos (folio, first);
+  uint64_t pos = sector_pos (folio, first), n = sector_bytes (last - first);
   struct watch watch;
   int r = -ESTALE;
 
-  watch_begin (&mapping->folios.watches, &watch, pos, pos + iov.iov_len);
+  watch_begin (&mapping->folios.watches, &watch, pos, pos + n);
   if (iomap_iter_valid (iter))
-    r = stats_submit_wait (mapping->stats, mapping->fs->store, &req);
+    r = store_io_wait (mapping->stats, mapping->fs->store, STORE_READ,
+                       STORE_AWAITED, iomap_iter_addr (iter, pos),
+                       sector_data (mapping->folios.arena, folio, first), n);
   if (r == 0)
     folio_filled (&mapping->folios, folio, first, last, &watch);
   watch_end (&mapping->folios.watches, &watch);

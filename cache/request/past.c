@@ -8,28 +8,9 @@
 #include <string.h>
 
 #include "cache/base/bounce.h"
+#include "cache/base/store-io.h"
 #include "cache/request/mapping.h"
 #include "cache/request/past.h"
-
-/* Read whole blocks into the buffer. */
-static int
-read_blocks (struct mapping *mapping, struct folio *buffer, uint64_t addr,
-             uint64_t length)
-{
-  struct iovec iov = {
-    .iov_base = arena_data (mapping->cache->bounce, buffer),
-    .iov_len = length,
-  };
-  struct store_req req = {
-    .op = STORE_READ,
-    .offset = addr,
-    .length = length,
-    .iov = &iov,
-    .niov = 1,
-  };
-
-  return stats_submit_wait (mapping->stats, mapping->fs->store, &req);
-}
 
 /* Read up to n bytes, of which nothing is cached, into buf.  Returns how many. */
 static int64_t
@@ -38,17 +19,18 @@ read_bounced (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
 {
   uint32_t bs = mapping->fs->block_size;
   uint64_t start = round_down (pos, bs), end = round_up (pos + n, bs);
-  struct folio *buffer = bounce_get (mapping->cache->bounce, end - start);
+  struct arena *bounce = mapping->cache->bounce;
+  struct folio *buffer = bounce_get (bounce, end - start);
   int r;
 
   end = min_u64 (end, start + bounce_size (buffer));
   n = min_u64 (n, end - pos);
-  r = read_blocks (mapping, buffer,
-                   iter->iomap.addr + start - iter->iomap.offset, end - start);
+  r = store_io_wait (mapping->stats, mapping->fs->store, STORE_READ, 0,
+                     iomap_iter_addr (iter, start), arena_data (bounce, buffer),
+                     end - start);
   if (r == 0)
-    memcpy (buf, arena_data (mapping->cache->bounce, buffer) + (pos - start),
-            n);
-  folio_put (mapping->cache->bounce, buffer);
+    memcpy (buf, arena_data (bounce, buffer) + (pos - start), n);
+  folio_put (bounce, buffer);
   return r < 0 ? r : (int64_t) n;
 }
 

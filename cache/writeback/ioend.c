@@ -19,7 +19,7 @@
 #include "cache/pace/balance.h"
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
-#include "cache/base/stats.h"
+#include "cache/base/store-io.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync-list.h"
 
@@ -236,7 +236,7 @@ ioend_done (struct store_req *req, int error)
   struct writeback *wb = ioend->wb;
   bool first;
 
-  stats_store_done (wb->stats, wb->env, req, error);
+  store_io_done (wb->stats, wb->env, req, error);
   ioend->error = error;
   pthread_mutex_lock (&wb->inbox->lock);
   first = wb->inbox->done == NULL;

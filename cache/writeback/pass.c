@@ -12,7 +12,7 @@
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
-#include "cache/base/stats.h"
+#include "cache/base/store-io.h"
 #include "fs/iomap.h"
 #include "cache/writeback/pass.h"
 #include "cache/writeback/sync-list.h"
@@ -329,6 +329,6 @@ pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
     batch[n++] = &ioend->req;
   }
   if (n > 0)
-    stats_submit (store, batch, n);
+    store_io_submit (store, batch, n);
   return pass->active && may_send (wb, pass) && r != -ENOBUFS;
 }

@@ -44,7 +44,7 @@
 #include "cache/pace/throttle.h"
 #include "cache/post/inbox.h"
 #include "cache/post/outbox.h"
-#include "cache/base/stats.h"
+#include "cache/base/store-io.h"
 #include "fs/iomap.h"
 #include "cache/writeback/sync.h"
 
@@ -86,7 +86,7 @@ flush_done (struct store_req *req, int error)
     (struct writeback *) ((char *) req -
                           offsetof (struct writeback, sync.flush_req));
 
-  stats_store_done (wb->stats, wb->env, req, error);
+  store_io_done (wb->stats, wb->env, req, error);
   wb->inbox->flush_error = error;
   atomic_store (&wb->inbox->flush_done, true);
   bell_ring (wb->inbox->bell);
