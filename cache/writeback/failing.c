@@ -34,7 +34,7 @@ log_failure (struct writeback *wb, uint64_t start, uint64_t end, int error)
 }
 
 void
-writeback_log_bad (struct writeback *wb, const struct bad_range *bad)
+failing_log_bad (struct writeback *wb, const struct bad_range *bad)
 {
   struct failing *failing = &wb->failing;
 
@@ -74,6 +74,13 @@ back_off (struct writeback *wb)
   wb->failing.retry_at = now + wb->failing.backoff;
 }
 
+static void
+hurry (struct writeback *wb)
+{
+  wb->failing.backoff = 0;
+  wb->failing.retry_at = 0;
+}
+
 /* Does the error say nothing of the range, as in store.h? */
 static bool
 out_of_reach (int error)
@@ -99,8 +106,8 @@ record (struct writeback *wb, const struct range *ranges, unsigned n, int error)
 }
 
 void
-writeback_failed (struct writeback *wb, const struct range *ranges, unsigned n,
-                  int error)
+failing_write_failed (struct writeback *wb, const struct range *ranges,
+                      unsigned n, int error)
 {
   uint64_t start = ranges->start, end = ranges[n - 1].end;
   const struct bad_range *bad = bad_ranges_find (&wb->failing.bad, start);
@@ -123,30 +130,29 @@ writeback_failed (struct writeback *wb, const struct range *ranges, unsigned n,
 }
 
 void
-writeback_written (struct writeback *wb, const struct range *ranges, unsigned n)
+failing_write_succeeded (struct writeback *wb, const struct range *ranges,
+                         unsigned n)
 {
   unsigned i;
 
   wb->failing.in_row = 0;
   /* If it is flushes that fail, writes that succeed are no reason to hurry. */
-  if (!wb->failing.flush) {
-    wb->failing.backoff = 0;
-    wb->failing.retry_at = 0;
-  }
+  if (!wb->failing.flush)
+    hurry (wb);
   for (i = 0; i < n && wb->failing.bad.n > 0; i++)
     bad_ranges_written (&wb->failing.bad, ranges[i].start, ranges[i].end);
   look_if_over (wb);
 }
 
 void
-writeback_not_dirty (struct writeback *wb, uint64_t start, uint64_t end)
+failing_not_dirty (struct writeback *wb, uint64_t start, uint64_t end)
 {
   bad_ranges_forget (&wb->failing.bad, start, end);
   look_if_over (wb);
 }
 
 void
-writeback_flush_failed (struct writeback *wb, int error)
+failing_flush_failed (struct writeback *wb, int error)
 {
   atomic_store (&wb->outbox->last_error, error);
   if (!wb->failing.flush)
@@ -159,23 +165,20 @@ writeback_flush_failed (struct writeback *wb, int error)
 }
 
 void
-writeback_flushed (struct writeback *wb)
+failing_flush_succeeded (struct writeback *wb)
 {
   if (wb->failing.flush)
     env_log (wb->env, LOG_ERROR, "the store flushes again");
   wb->failing.flush = false;
-  if (wb->failing.in_row < ALL_FAILING) {
-    wb->failing.backoff = 0;
-    wb->failing.retry_at = 0;
-  }
+  if (wb->failing.in_row < ALL_FAILING)
+    hurry (wb);
   look_if_over (wb);
 }
 
 void
-writeback_hope (struct writeback *wb)
+failing_hope (struct writeback *wb)
 {
-  wb->failing.backoff = 0;
-  wb->failing.retry_at = 0;
+  hurry (wb);
   wb->failing.in_row = 0;
   atomic_store (&wb->outbox->last_error, 0);
   bad_ranges_hope (&wb->failing.bad);

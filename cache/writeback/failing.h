@@ -49,24 +49,24 @@ struct failing {
 /* Write-back of these ranges, n of whole blocks, as one has failed with error (a
  * negative errno), or has succeeded.
  */
-extern void writeback_failed (struct writeback *wb, const struct range *ranges,
-                              unsigned n, int error);
-extern void writeback_written (struct writeback *wb, const struct range *ranges,
-                               unsigned n);
+extern void failing_write_failed (struct writeback *wb,
+                                  const struct range *ranges, unsigned n,
+                                  int error);
+extern void failing_write_succeeded (struct writeback *wb,
+                                     const struct range *ranges, unsigned n);
 
 /* A bad range has waited for the first time, and so is known exactly. */
-extern void writeback_log_bad (struct writeback *wb,
-                               const struct bad_range *bad);
+extern void failing_log_bad (struct writeback *wb, const struct bad_range *bad);
 
 /* The bad range [start, end) turns out to have nothing dirty in it. */
-extern void writeback_not_dirty (struct writeback *wb, uint64_t start,
-                                 uint64_t end);
+extern void failing_not_dirty (struct writeback *wb, uint64_t start,
+                               uint64_t end);
 
 /* A store flush has failed with error, or has succeeded. */
-extern void writeback_flush_failed (struct writeback *wb, int error);
-extern void writeback_flushed (struct writeback *wb);
+extern void failing_flush_failed (struct writeback *wb, int error);
+extern void failing_flush_succeeded (struct writeback *wb);
 
 /* The store is back: try everything that failed at once. */
-extern void writeback_hope (struct writeback *wb);
+extern void failing_hope (struct writeback *wb);
 
 #endif /* FOLIO_FAILING_H */

@@ -283,7 +283,7 @@ map (struct ioend *ioend)
   if (r == 0)
     cut (ioend, ioend->place.length, give_back);
   if (r < 0) {
-    writeback_failed (ioend->wb, ioend->ranges, ioend->nr_runs, r);
+    failing_write_failed (ioend->wb, ioend->ranges, ioend->nr_runs, r);
     cut (ioend, 0, failed);
   }
   return r;
@@ -411,7 +411,7 @@ finish_written (struct ioend *ioend)
   /* This thread alone changes the counter, but for zeroes. */
   balance_written (wb->throttle,
                    before - atomic_load (&wb->folios->nr_writeback));
-  writeback_written (wb, ioend->ranges, ioend->nr_runs);
+  failing_write_succeeded (wb, ioend->ranges, ioend->nr_runs);
 }
 
 static void
@@ -431,7 +431,7 @@ finish (struct ioend *ioend)
   }
   else if (ioend->error) {
     finish_folios (ioend, failed);
-    writeback_failed (wb, ioend->ranges, ioend->nr_runs, ioend->error);
+    failing_write_failed (wb, ioend->ranges, ioend->nr_runs, ioend->error);
   }
   else if (doubtful)
     finish_doubtful (ioend);

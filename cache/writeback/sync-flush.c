@@ -140,7 +140,7 @@ flush_failed (struct writeback *wb, int error)
 
   note_undone (wb);
   atomic_store (&wb->inbox->unflushed, true);
-  writeback_flush_failed (wb, error);
+  failing_flush_failed (wb, error);
   for (req = sync->list; req; req = req->next)
     if (req->kind != SYNC_WRITE && req->state != SYNC_QUEUED &&
         req->state != SYNC_OVER)
@@ -186,7 +186,7 @@ end_flush (struct writeback *wb)
   if (error)
     flush_failed (wb, error);
   else
-    writeback_flushed (wb);
+    failing_flush_succeeded (wb);
   sync->flush_direct = 0;
   group_commit_flushed (&sync->group_commit, sync->flush_req.submitted,
                         wb->env->now (wb->env), release (wb));

@@ -166,14 +166,14 @@ retry_step (struct writeback *wb, uint64_t now)
       .end = due->end,
     };
     if (due->bad && due->backoff == BACKOFF_MIN)
-      writeback_log_bad (wb, due);
+      failing_log_bad (wb, due);
     bad_ranges_tried (&wb->failing.bad, due->start, due->end, now);
   }
   more = pass_run (wb, pass, NULL);
   if (pass->active)
     return more;
   if (!pass->found && !pass->skipped && !in_writeback (wb, pass))
-    writeback_not_dirty (wb, pass->start, pass->end);
+    failing_not_dirty (wb, pass->start, pass->end);
   return true;
 }
 
@@ -226,7 +226,7 @@ static void
 see_change (struct writeback *wb)
 {
   if (atomic_exchange (&wb->inbox->store_changed, false)) {
-    writeback_hope (wb);
+    failing_hope (wb);
     fs_retry (wb->fs);
   }
   sync_see_losses (wb);
