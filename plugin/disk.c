@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -173,18 +172,13 @@ disk_open (const struct config *config, const struct cmdline *cmdline,
 int
 disk_start (struct disk *disk)
 {
-  sigset_t all, old;
-  int r;
+  int r = cache_start (disk->cache);
 
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = cache_start (disk->cache);
   if (r == 0)
     r = mapping_start (disk->mapping);
   if (r == 0)
     r = watcher_start (&disk->env, disk->mapping, disk->shutdown_timeout,
                        &disk->watcher);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
   return r;
 }
 

@@ -28,7 +28,7 @@ extern int disk_open (const struct config *config,
                       const struct cmdline *cmdline, struct disk **disk,
                       char *err);
 
-/* Start the threads, with all signals blocked: from here on the disk serves.
+/* Start the threads: from here on the disk serves.
  * Returns 0 or a negative errno.
  */
 extern int disk_start (struct disk *disk);

@@ -324,10 +324,10 @@ watcher_start (struct env *env, struct mapping *mapping, uint64_t timeout,
   w->env = env;
   w->mapping = mapping;
   w->timeout = timeout;
-  r = pthread_create (&w->thread, NULL, watch, w);
-  if (r != 0) {
+  r = env_thread (&w->thread, 0, watch, w);
+  if (r < 0) {
     free (w);
-    return -r;
+    return r;
   }
   *watcher = w;
   return 0;

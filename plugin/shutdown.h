@@ -17,8 +17,7 @@ struct watcher;
 
 /* Start the thread, after any fork and signals_start.  env and mapping outlive it.
  * timeout, ns: how long it is tried to write back when nothing succeeds; 0: for
- * ever.  Signals are blocked in it as they are in the caller.  Returns 0 or a negative
- * errno.
+ * ever.  Returns 0 or a negative errno.
  */
 extern int watcher_start (struct env *env, struct mapping *mapping,
                           uint64_t timeout, struct watcher **watcher);

@@ -109,9 +109,9 @@ reclaim_start (struct reclaim *reclaim)
   int r;
 
   atomic_store (&reclaim->kicked, 1); /* there is memory to prepare */
-  r = pthread_create (&reclaim->thread, NULL, reclaimer, reclaim);
+  r = env_thread (&reclaim->thread, 0, reclaimer, reclaim);
   reclaim->started = r == 0;
-  return -r;
+  return r;
 }
 
 static void

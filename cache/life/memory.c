@@ -208,16 +208,16 @@ int
 cache_start (struct cache *cache)
 {
   sigset_t all, old;
-  int r;
+  int r = reclaim_start (cache->reclaim);
 
-  /* Signals are for the program's own threads. */
+  if (r < 0)
+    return r;
+  /* As env_thread does, for liburcu's thread. */
   sigfillset (&all);
   pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = reclaim_start (cache->reclaim);
-  if (r == 0)
-    rcu_start ();
+  rcu_start ();
   pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return r;
+  return 0;
 }
 
 void

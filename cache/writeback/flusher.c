@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
@@ -138,7 +137,7 @@ start_fs (struct flusher *flusher)
 {
   if (flusher->wb->fs->ops->work == NULL)
     return 0;
-  return pthread_create (&flusher->fs, NULL, run_fs, flusher);
+  return env_thread (&flusher->fs, 0, run_fs, flusher);
 }
 
 static void
@@ -155,19 +154,14 @@ stop_fs (struct flusher *flusher)
 static int
 start_threads (struct flusher *flusher)
 {
-  sigset_t all, old;
-  int r;
+  int r = start_fs (flusher);
 
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = start_fs (flusher);
-  if (r == 0) {
-    r = pthread_create (&flusher->thread, NULL, run, flusher);
-    if (r != 0)
-      stop_fs (flusher);
-  }
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return -r;
+  if (r < 0)
+    return r;
+  r = env_thread (&flusher->thread, 0, run, flusher);
+  if (r < 0)
+    stop_fs (flusher);
+  return r;
 }
 
 void
