@@ -105,8 +105,7 @@ pause_until (struct throttle *throttle, struct pacing *pacing, uint64_t until)
 
 /* Pay for what the connection has made dirty. */
 static int
-pay (struct throttle *throttle, struct pacing *pacing, uint32_t pages,
-     unsigned flags)
+pay (struct throttle *throttle, struct pacing *pacing, uint32_t pages)
 {
   struct law_limits limits;
   uint64_t now = throttle->env->now (throttle->env), pause, most;
@@ -117,25 +116,19 @@ pay (struct throttle *throttle, struct pacing *pacing, uint32_t pages,
   pause = min_u64 (pause, most - pacing->paused);
   if (pause == 0)
     return 0;
-  if (flags & BDP_NOWAIT)
-    return -EAGAIN;
   pacing->paused += pause;
   return pause_until (throttle, pacing, now + pause);
 }
 
 int
 balance_dirty_pages_ratelimited (struct throttle *throttle,
-                                 struct pacing *pacing, uint32_t pages,
-                                 unsigned flags)
+                                 struct pacing *pacing, uint32_t pages)
 {
   int r = 0;
 
   if (balance_active (throttle) && pacing->pace)
-    r = pay (throttle, pacing, pages, flags);
-  if (r < 0)
-    return r;
-  return throttle_wait (throttle, pacing->origin, pages,
-                        (flags & BDP_NOWAIT) != 0);
+    r = pay (throttle, pacing, pages);
+  return r < 0 ? r : throttle_wait (throttle, pacing->origin, pages);
 }
 
 static void

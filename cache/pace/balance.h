@@ -43,14 +43,12 @@ extern void balance_init (struct throttle *throttle, uint64_t flush_target);
 /* Pause, if the write's connection has made too much dirty, and be promised room
  * for `pages' pages more, at most throttle_max_chunk: see throttle_wait, and for
  * when to call it.  All pauses of a write together are not longer than
- * law_pause_most says; with BDP_NOWAIT there are none.  Returns 0; or, with nothing
- * promised, what throttle_wait does, or with BDP_NOWAIT -EAGAIN where it would
- * have to wait.
+ * law_pause_most says.  Returns 0; or, with nothing promised, what throttle_wait
+ * does.
  */
-#define BDP_NOWAIT 0x1u
 extern int balance_dirty_pages_ratelimited (struct throttle *throttle,
                                             struct pacing *pacing,
-                                            uint32_t pages, unsigned flags);
+                                            uint32_t pages);
 
 /* The write has made so many pages dirty that were not, above freerun. */
 extern void balance_dirtied (struct throttle *throttle, struct pacing *pacing,

@@ -135,16 +135,12 @@ wait_slowly (struct throttle *throttle, struct origin *origin, uint32_t pages)
 }
 
 int
-throttle_wait (struct throttle *throttle, struct origin *origin, uint32_t pages,
-               bool nowait)
+throttle_wait (struct throttle *throttle, struct origin *origin, uint32_t pages)
 {
   if (atomic_load_explicit (&throttle->outbox->shutdown, memory_order_relaxed))
     return -ESHUTDOWN;
-  if (try_reserve (throttle, pages))
-    return 0;
-  if (nowait)
-    return -EAGAIN;
-  return wait_slowly (throttle, origin, pages);
+  return try_reserve (throttle, pages) ? 0
+                                       : wait_slowly (throttle, origin, pages);
 }
 
 void

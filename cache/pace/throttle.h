@@ -5,6 +5,10 @@
  * The limit of what may wait for the store, and who waits for room: the
  * configured one, which is hard, or what the flush target makes of it.  Far
  * below it balance.h slows writers down, so that they seldom get here.
+ *
+ * Two, not one: the limit holds to the page, whatever is known of the store, and
+ * alone would stop writers whenever it is reached; the pace, of a connection, is an
+ * estimate, and alone would bound nothing.
  */
 
 #ifndef FOLIO_THROTTLE_H
@@ -81,10 +85,10 @@ extern void throttle_init (struct throttle *throttle, uint64_t limit,
  * thread.  Returns 0, -ESHUTDOWN, or the store's error if nothing can be
  * written back for PATIENCE, or if some of it can't and there is no
  * room for PATIENCE_BOUND; or -ECONNABORTED if it has to wait and the origin's
- * client is gone; with nowait, -EAGAIN where it would wait.
+ * client is gone.
  */
 extern int throttle_wait (struct throttle *throttle, struct origin *origin,
-                          uint32_t pages, bool nowait);
+                          uint32_t pages);
 extern void throttle_done (struct throttle *throttle, uint32_t pages);
 
 /* Most pages to ask for at once now; a power of two. */

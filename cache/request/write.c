@@ -253,8 +253,7 @@ write_chunks (struct write *w, uint64_t n)
     size = min_u64 (n - done, max - ((w->iter.pos + done) & (max - 1)));
     size = min_u64 (size, chunk);
     pages = pages_of (w->iter.pos + done, size);
-    r = balance_dirty_pages_ratelimited (&mapping->throttle, &w->pacing, pages,
-                                         0);
+    r = balance_dirty_pages_ratelimited (&mapping->throttle, &w->pacing, pages);
     if (r < 0)
       return r;
     r = write_chunk (w, done, size, &copied);

@@ -165,7 +165,7 @@ zero_paced (struct mapping *mapping, struct origin *origin, uint64_t start,
     n = (uint64_t) throttle_max_chunk (&mapping->throttle) << PAGE_SHIFT;
     n = min_u64 (n, end - start);
     pages = (uint32_t) ((n + PAGE_SIZE - 1) >> PAGE_SHIFT);
-    r = balance_dirty_pages_ratelimited (&mapping->throttle, &pacing, pages, 0);
+    r = balance_dirty_pages_ratelimited (&mapping->throttle, &pacing, pages);
     if (r < 0)
       break;
     r = zero_blocks (mapping, origin, start, start + n, keep);

@@ -130,8 +130,7 @@ PACING_TEST (flush_target_is_hard, 1000, NSEC_PER_SEC)
 PACING_TEST (chunk_of_larger_limit, 1000, NSEC_PER_SEC)
 {
   teach (f, 64, 64);
-  assert_int_equal (
-    throttle_wait (&f->mapping->throttle, NULL, LIMIT / 8, false), 0);
+  assert_int_equal (throttle_wait (&f->mapping->throttle, NULL, LIMIT / 8), 0);
   throttle_done (&f->mapping->throttle, LIMIT / 8);
 }
 

@@ -131,38 +131,7 @@ PACED_TEST (depth)
   assert_true (took >= 270 * NSEC_PER_MSEC);
 }
 
-/* --- who does not wait --- */
-
-PACED_TEST (nowait)
-{
-  struct throttle *t = &f->mapping->throttle;
-  struct pacing pacing = { .pace = &f->conn->pace, .count = PAGE };
-  uint64_t clock;
-
-  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
-                    0);
-  throttle_done (t, 1);
-
-  clock = atomic_fetch_add (&f->conn->pace.clock, 50 * NSEC_PER_MSEC) +
-          50 * NSEC_PER_MSEC;
-  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
-                    -EAGAIN);
-  assert_true (atomic_load (&f->conn->pace.clock) == clock);
-  assert_true (pacing.paused == 0);
-  assert_int_equal (atomic_load (&f->conn->pace.unpaid), 0);
-
-  /* At the hard limit. */
-  atomic_store (&f->conn->pace.clock, atomic_load (&f->clock));
-  fill (f, LIMIT);
-  assert_int_equal (balance_dirty_pages_ratelimited (t, &pacing, 1, BDP_NOWAIT),
-                    -EAGAIN);
-
-  assert_int_equal (atomic_load (&t->reserved), 0);
-  assert_int_equal (atomic_load (&t->waiters), 0);
-  assert_int_equal (atomic_load (&t->balance.pausing), 0);
-  assert_int_equal (pauses (f), 0);
-  assert_int_equal (world.waits, 0);
-}
+/* --- who does not pause --- */
 
 /* Who waits for the store anyway is not paced, but counts. */
 PACED_TEST (fua)
@@ -217,7 +186,7 @@ run_sleeper (void *arg)
                            .paused = -10 * HOUR };
 
   s->result =
-    balance_dirty_pages_ratelimited (&s->f->mapping->throttle, &pacing, 1, 0);
+    balance_dirty_pages_ratelimited (&s->f->mapping->throttle, &pacing, 1);
   if (s->result == 0)
     throttle_done (&s->f->mapping->throttle, 1);
   return NULL;
