@@ -79,7 +79,7 @@ extern void extents_learn (struct extents *e, struct extents_question *q,
                            enum iomap_type type);
 extern void extents_answered (struct extents *e, struct extents_question *q);
 
-/* Changes when a mapping given out earlier may have become wrong, or may do so
+/* Changes when an iomap given out earlier may have become wrong, or may do so
  * without another change: what is unknown counts as MAPPED here, so what was
  * anything else, and is forgotten, has changed.
  */

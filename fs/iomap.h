@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * iomap: contiguous ranges of the disk and what stands under them, and the
- * operations by which the cache asks a mapping format ("fs") for them.
+ * operations by which the cache asks a format ("fs") for them.
  * After Linux's fs/iomap; the words mean the same there.
  */
 
@@ -75,11 +75,11 @@ typedef void iomap_range_fn (void *opaque, uint64_t offset, uint64_t length);
 struct iomap_ops {
   const char *name;
 
-  /* The mapping at pos, for up to length bytes: iomap->offset <= pos <
+  /* The iomap at pos, for up to length bytes: iomap->offset <= pos <
    * iomap->offset + iomap->length; it may be longer or shorter than asked.
-   * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range, and the mapping
+   * With IOMAP_WRITE a HOLE is made DELALLOC over the asked range, and the iomap
    * ends with a block or where it was asked to.  With IOMAP_DIRECT besides, whole
-   * blocks are about to be written to the store: the mapping is MAPPED, and reads
+   * blocks are about to be written to the store: the iomap is MAPPED, and reads
    * as before until end is told that it was written.  May ask the store, and so
    * block, unless IOMAP_NOWAIT.  Returns 0 or a negative errno (-ENOSPC, -EIO,
    * -EAGAIN; IOMAP_DIRECT: that before there is something to settle).
@@ -87,7 +87,7 @@ struct iomap_ops {
   int (*begin) (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
                 struct iomap *iomap);
 
-  /* The caller is through with the mapping; written bytes of [pos,
+  /* The caller is through with the iomap; written bytes of [pos,
    * pos+length) were taken, or with IOMAP_DIRECT are on the store; of the rest it
    * may have anything.  Space reserved for the rest may be given back.  Returns 0;
    * or, with IOMAP_DIRECT, -ESTALE if the fs has been told meanwhile that it may be
@@ -97,7 +97,7 @@ struct iomap_ops {
   int (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
               unsigned flags, const struct iomap *iomap);
 
-  /* Is what the mapping says still true, or again?  Cheap, and no lock but a leaf;
+  /* Is what the iomap says still true, or again?  Cheap, and no lock but a leaf;
    * called under folio locks.
    */
   bool (*valid) (struct fs *fs, const struct iomap *iomap);
@@ -170,7 +170,7 @@ struct iomap_ops {
    */
   void (*unsaved) (struct fs *fs, iomap_range_fn *fn, void *opaque);
 
-  /* Make all that has completed durable, data and mapping: a STORE_FLUSH,
+  /* Make all that has completed durable, data and where it is: a STORE_FLUSH,
    * submitted like one, after what the fs has to have done by the store first,
    * which takes its time like the flush itself; req->done is called when all is
    * over, with the first error.  If the store loses something meanwhile it
@@ -235,7 +235,7 @@ struct iomap_ops {
   void (*close) (struct fs *fs);
 };
 
-/* A mapping format over a store.  size is the disk's, in bytes. */
+/* A format over a store.  size is the disk's, in bytes. */
 struct fs {
   const struct iomap_ops *ops;
   struct store *store;
@@ -304,13 +304,13 @@ extern void fs_retry (struct fs *fs);
  */
 extern int fs_settle_wait (struct fs *fs, uint64_t start, uint64_t end);
 
-/* The iterator over a range, one mapping at a time:
+/* The iterator over a range, one iomap at a time:
  *
  *   struct iomap_iter iter;
  *   int r;
  *   iomap_iter_init (&iter, fs, pos, len, flags);
  *   while ((r = iomap_iter_next (&iter)) > 0) {
- *     uint64_t n = iomap_iter_length (&iter);  (bytes of the mapping in range)
+ *     uint64_t n = iomap_iter_length (&iter);  (bytes of the iomap in range)
  *     ... use iter.iomap for up to n bytes at iter.pos ...
  *     iter.processed = bytes done;  (0: ask again for the same place)
  *   }
@@ -368,14 +368,14 @@ iomap_read_end (struct fs *fs, unsigned counted)
     readers_end (fs, counted);
 }
 
-/* Does the current mapping still hold (IOMAP_F_STALE in Linux's words)? */
+/* Does the current iomap still hold (IOMAP_F_STALE in Linux's words)? */
 static inline bool
 iomap_iter_valid (const struct iomap_iter *iter)
 {
   return iter->fs->ops->valid (iter->fs, &iter->iomap);
 }
 
-/* What has left the cache since the mapping was given out may be elsewhere. */
+/* What has left the cache since the iomap was given out may be elsewhere. */
 static inline bool
 iomap_iter_moved (const struct iomap_iter *iter)
 {

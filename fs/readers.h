@@ -11,7 +11,7 @@
  * it have no reader left, it may be used again.  There are never readers of more
  * than two eras: the next begins when there are none of the one before this.
  *
- * All who ask for a mapping count, writers too, so none of them may wait for this.
+ * All who ask for an iomap count, writers too, so none of them may wait for this.
  *
  * So a read costs two changes of a counter, one that finds all in the cache
  * nothing, and it makes no difference how much is freed.

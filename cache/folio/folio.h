@@ -43,7 +43,7 @@
  *   FOLIO_LOST       unstable -> dirty         loop thread, or range
  *   FOLIO_DROPPED    -> nothing                range and folio lock; of what is
  *                                              clean, folio lock
- *   FOLIO_ZEROED     -> nothing                none: by a zero, which its mapping
+ *   FOLIO_ZEROED     -> nothing                none: by a zero, which its iomap
  *                                              knows already, and which waits for
  *                                              nobody
  *   FOLIO_OVERTAKEN  -> nothing, but for       the same, of a client that is gone:

@@ -29,7 +29,7 @@ extern void folios_remove (struct folios *folios, struct folio *folio);
 extern int folios_drop_range (struct folios *folios, struct origin *origin,
                               uint64_t start, uint64_t end);
 
-/* Drop what is in memory of the byte range, as above, which its mapping says is zero
+/* Drop what is in memory of the byte range, as above, which its iomap says is zero
  * by now.  Waits for nobody: neither for folio locks nor for write-back, of which
  * what comes of it no longer concerns memory.  Of what only has been read and not
  * yet arrived, see watch.h.  Returns as above.

@@ -5,7 +5,7 @@
  * Reads of the store under way, and what of them is zeroed meanwhile.  A zero does
  * not wait for them; what they bring is older than the zero, and is not used.
  *
- * A watch begins before it is looked whether the mapping still holds, so that a
+ * A watch begins before it is looked whether the iomap still holds, so that a
  * zero that does not show there is one that finds the watch.
  */
 
@@ -39,7 +39,7 @@ extern void watch_begin (struct watches *watches, struct watch *watch,
                          uint64_t start, uint64_t end);
 extern void watch_end (struct watches *watches, struct watch *watch);
 
-/* [start, end) is zeroed, and its mapping says so. */
+/* [start, end) is zeroed, and its iomap says so. */
 extern void watches_zero (struct watches *watches, uint64_t start,
                           uint64_t end);
 

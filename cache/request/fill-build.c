@@ -292,7 +292,7 @@ add_missing (struct fill *fill, const struct iomap_iter *iter,
 }
 
 /* The sectors of the folio's pages [first_page, last_page] that lie in the
- * iterator's mapping (its ends rounded to blocks).
+ * iterator's iomap (its ends rounded to blocks).
  */
 static void
 clip (const struct mapping *mapping, const struct iomap_iter *iter,
@@ -333,7 +333,7 @@ add_folio (struct fill *fill, const struct iomap_iter *iter,
   uint64_t next = folio_index (folio) + folio_pages (folio);
   int r = 0;
 
-  /* The mapping must hold now that nobody can drop the folio any more. */
+  /* The iomap must hold now that nobody can drop the folio any more. */
   if (!iomap_iter_valid (iter))
     r = -ESTALE;
   else {

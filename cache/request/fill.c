@@ -50,10 +50,10 @@ mark_unread (struct fill *fill)
   }
 }
 
-/* One mapping's worth of readahead.  Returns false when it should end. */
+/* One iomap's worth of readahead.  Returns false when it should end. */
 static bool
-ahead_in_mapping (struct mapping *mapping, const struct iomap_iter *iter,
-                  uint64_t first, uint64_t last)
+ahead_in_iomap (struct mapping *mapping, const struct iomap_iter *iter,
+                uint64_t first, uint64_t last)
 {
   struct fill *fill;
   int r = 0;
@@ -87,8 +87,8 @@ fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
     uint64_t n = iomap_iter_length (&iter);
 
     if (iter.iomap.type == IOMAP_MAPPED)
-      more = ahead_in_mapping (mapping, &iter, iter.pos >> PAGE_SHIFT,
-                               (iter.pos + n - 1) >> PAGE_SHIFT);
+      more = ahead_in_iomap (mapping, &iter, iter.pos >> PAGE_SHIFT,
+                             (iter.pos + n - 1) >> PAGE_SHIFT);
     iter.processed = n;
   }
   iomap_iter_stop (&iter);

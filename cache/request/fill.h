@@ -40,8 +40,8 @@ extern void fill_pool_destroy (struct fill_pool *pool);
 extern void fill_pool_drain (struct fill_pool *pool);
 
 /* Make pages [first, last] uptodate and wait for it.  They lie inside the
- * iterator's current mapping, which is MAPPED.  Returns 0 or the first error
- * met; -ESTALE if the mapping no longer holds; -ENOMEM if all memory is taken
+ * iterator's current iomap, which is MAPPED.  Returns 0 or the first error
+ * met; -ESTALE if the iomap no longer holds; -ENOMEM if all memory is taken
  * by what is not clean.
  */
 extern int fill_pages (struct mapping *mapping, const struct iomap_iter *iter,
@@ -56,8 +56,8 @@ extern void fill_ahead (struct mapping *mapping, uint64_t first, uint64_t count,
                         uint64_t marker);
 
 /* Read sectors [first, last) of a folio that the caller holds locked; it stays
- * so.  The iterator's mapping is MAPPED there.  Waits.  Returns 0 or an error;
- * -ESTALE if the mapping no longer holds.
+ * so.  The iterator's iomap is MAPPED there.  Waits.  Returns 0 or an error;
+ * -ESTALE if the iomap no longer holds.
  */
 extern int fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
                          struct folio *folio, unsigned first, unsigned last);

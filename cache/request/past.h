@@ -13,9 +13,9 @@
 struct iomap_iter;
 struct mapping;
 
-/* Read up to n bytes at pos, where the iterator's mapping is MAPPED, from the
+/* Read up to n bytes at pos, where the iterator's iomap is MAPPED, from the
  * store into buf, as far as nothing of it is cached.  Returns how many, 0 if
- * something is cached at pos or the mapping no longer holds, or a negative errno.
+ * something is cached at pos or the iomap no longer holds, or a negative errno.
  */
 extern int64_t read_past_cache (struct mapping *mapping,
                                 const struct iomap_iter *iter, void *buf,

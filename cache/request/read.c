@@ -87,8 +87,8 @@ read_cached (struct conn *conn, void *buf, size_t count, uint64_t offset,
 }
 
 /* Make sectors [first, last) of the folio uptodate where they are not: they are
- * zero, by the iterator's mapping.  Returns false, with nothing done, if the
- * mapping no longer holds or the folio is out of the index.
+ * zero, by the iterator's iomap.  Returns false, with nothing done, if the
+ * iomap no longer holds or the folio is out of the index.
  */
 static bool
 zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
@@ -116,7 +116,7 @@ zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
   return ok;
 }
 
-/* Bytes: all of it is done again if the mapping changes meanwhile, and mappings
+/* Bytes: all of it is done again if the iomap changes meanwhile, and iomaps
  * may change all the time.
  */
 #define ZEROES_AT_ONCE (256u << 10)
@@ -146,8 +146,8 @@ read_zeroes (struct mapping *mapping, const struct iomap_iter *iter, void *buf,
   if (folio)
     folio_put (mapping->folios.arena, folio);
 
-  /* What was in the cache when the mapping was given out, and has left since,
-   * has been written back and so has changed the mapping.
+  /* What was in the cache when the iomap was given out, and has left since,
+   * has been written back and so has changed the iomap.
    */
   if (n == UINT64_MAX || !iomap_iter_valid (iter))
     return -1;
@@ -173,7 +173,7 @@ struct progress {
   uint64_t looked; /* so far has readahead been told of it; byte of the disk */
 };
 
-/* Pages [first, last] are missing, of which one mapping ends before page `behind':
+/* Pages [first, last] are missing, of which one iomap ends before page `behind':
  * have readahead think about it, and begin to read what lies behind that, as the
  * request needs it too.
  */
@@ -223,7 +223,7 @@ read_pages (struct conn *conn, const struct iomap_iter *iter, uint64_t end,
   return fill_pages (mapping, iter, first, last);
 }
 
-/* Get the mapping at offset, from the beginning of its page on if it reaches so
+/* Get the iomap at offset, from the beginning of its page on if it reaches so
  * far, up to the end of the last page.
  */
 static int

@@ -28,10 +28,10 @@ extern size_t read_cached (struct conn *conn, void *buf, size_t count,
 extern int read_buffered (struct conn *conn, void *buf, size_t count,
                           uint64_t offset);
 
-/* The range, up to n bytes at pos, reads as zero by the iterator's mapping
+/* The range, up to n bytes at pos, reads as zero by the iterator's iomap
  * where nothing is cached.  Returns how much of it was zeroed in buf; 0 if its
  * beginning is in a folio, which is then uptodate there; negative if the
- * mapping changed.
+ * iomap changed.
  */
 extern int64_t read_zeroes (struct mapping *mapping,
                             const struct iomap_iter *iter, void *buf,

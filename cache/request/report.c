@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Reporting extents: the mapping, merged with what is in memory.
+ * Reporting extents: the iomaps, merged with what is in memory.
  */
 
 #include <errno.h>
@@ -26,10 +26,10 @@ emit (struct report *report, uint64_t start, uint64_t end, bool data)
                    !data && report->iter->iomap.type == IOMAP_HOLE, !data);
 }
 
-/* The mapping says that nothing but zeroes is there: what is unsaved above it is
+/* The iomap says that nothing but zeroes is there: what is unsaved above it is
  * data all the same.  (What has been sent is MAPPED, but that may be forgotten, and
  * the store asked before it has the data, or after it has lost it.)  Where nothing is
- * the mapping must still hold, else what was may just have been written back.
+ * the iomap must still hold, else what was may just have been written back.
  * Returns up to where this is reported.
  */
 static uint64_t

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  *
  * Writing.  After generic_perform_write (mm/filemap.c) and iomap_write_iter
- * (fs/iomap/buffered-io.c): the iterator gives one mapping at a time; inside
+ * (fs/iomap/buffered-io.c): the iterator gives one iomap at a time; inside
  * it, chunks as large as a folio can be are prepared (write_begin), copied in
  * and taken (write_end), which may take less than was copied.
  */
@@ -144,7 +144,7 @@ write_begin (struct write *w, struct chunk *chunk)
     return r;
   chunk->n = min_u64 (chunk->n, folio_end (chunk->folio) - chunk->pos);
 
-  /* The mapping must hold now that nobody can change it for this folio. */
+  /* The iomap must hold now that nobody can change it for this folio. */
   if (!iomap_iter_valid (&w->iter))
     r = -ESTALE;
   else
@@ -235,8 +235,8 @@ pages_of (uint64_t pos, uint64_t n)
   return (uint32_t) (((pos + n - 1) >> PAGE_SHIFT) - (pos >> PAGE_SHIFT) + 1);
 }
 
-/* Write n bytes, all in the iterator's mapping.  Returns how many were
- * written, which is less when the mapping changed, or an error.
+/* Write n bytes, all in the iterator's iomap.  Returns how many were
+ * written, which is less when the iomap changed, or an error.
  */
 static int64_t
 write_chunks (struct write *w, uint64_t n)
@@ -274,7 +274,7 @@ write_chunks (struct write *w, uint64_t n)
   return (int64_t) done;
 }
 
-/* Write all, and after each mapping, also after an error, have write-back look
+/* Write all, and after each iomap, also after an error, have write-back look
  * at it.
  */
 static int

@@ -2,11 +2,11 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Zero and trim.  The mapping is changed, and what is in memory dropped, dirty or
+ * Zero and trim.  The iomaps are changed, and what is in memory dropped, dirty or
  * not; the store is told later.  So it waits for nothing, unless so much is still
  * to be told that there is no room for more before some is done and flushed:
  *
- *   room --> the mapping says zero, and maps nothing that is taken there
+ *   room --> the iomap says zero, and maps nothing that is taken there
  *        --> reads under way, and memory, know of it
  *        --> what is taken there now is newer: it may be mapped
  *
@@ -71,7 +71,7 @@ let_go (struct mapping *mapping, struct zeroing *z)
   ranges_remove (&mapping->folios.direct, &z->direct);
 }
 
-/* Have the mapping say that the range is zero, and hold it, unless the client is gone.
+/* Have the iomap say that the range is zero, and hold it, unless the client is gone.
  * -EAGAIN: there is no room.
  */
 static int

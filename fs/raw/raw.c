@@ -38,7 +38,7 @@
  */
 #define WANTED_RUNS 2048
 
-/* Runs that are looked at for one mapping, and at once. */
+/* Runs that are looked at for one iomap, and at once. */
 #define MAX_LOOKS 512
 #define LOOKS 64
 
@@ -136,8 +136,8 @@ begin_read (struct raw *raw, uint64_t pos, uint64_t length, struct iomap *iomap)
     raw_lookahead_hint (raw, look.unknown);
 }
 
-/* A write that goes on behind its mapping goes on in another step, and what it
- * wrote before may be written back between the two.  So mappings do not end in the
+/* A write that goes on behind its iomap goes on in another step, and what it
+ * wrote before may be written back between the two.  So iomaps do not end in the
  * middle of a block, lest a sector be torn; what is known of the disk may.  A
  * block of which it is not all the same counts as MAPPED.
  */
@@ -261,7 +261,7 @@ raw_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
            : 0;
 }
 
-/* Ranges that are looked at for one mapping that may have changed. */
+/* Ranges that are looked at for one iomap that may have changed. */
 #define MAX_CHECKS 16
 
 /* Does [pos, pos+*length) still begin with zeroes, at least where it is not in

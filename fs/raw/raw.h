@@ -10,7 +10,7 @@
 
 #include "fs/iomap.h"
 
-/* Make a raw mapping of store.  The store stays the caller's and outlives
+/* Make a raw fs of store.  The store stays the caller's and outlives
  * the fs.  Returns 0 and the fs, or -ENOMEM.
  */
 extern int raw_open (struct store *store, struct fs **fs);
