@@ -18,7 +18,6 @@
 #define FOLIO_CACHE_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "fs/env.h"

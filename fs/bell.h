@@ -9,8 +9,6 @@
 #ifndef FOLIO_BELL_H
 #define FOLIO_BELL_H
 
-#include <stddef.h>
-
 struct bell {
   void (*ring) (void *opaque); /* any thread; NULL: there is no loop yet */
   void *opaque;

@@ -5,7 +5,6 @@
  * How far the last write-back is, in words.
  */
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "plugin/progress.h"

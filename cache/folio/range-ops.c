@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "cache/base/num.h"
 #include "cache/base/origin.h"
 #include "cache/folio/range-ops.h"
 #include "cache/folio/reclaim.h"

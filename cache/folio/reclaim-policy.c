@@ -30,7 +30,6 @@
 
 #include <assert.h>
 #include <stdatomic.h>
-#include <stddef.h>
 
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"

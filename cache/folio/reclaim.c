@@ -18,9 +18,6 @@
  * that it is unmapped: both hold the queue lock, and unmapping came before.
  */
 
-#include <assert.h>
-#include <stddef.h>
-
 #include "cache/folio/reclaim-inside.h"
 
 #define MAX_REFUSED 512    /* folios that would not go until a batch is over */

@@ -7,7 +7,6 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
 
 #include "cache/pace/balance.h"
 #include "cache/base/num.h"

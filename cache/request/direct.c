@@ -17,7 +17,6 @@
 #include "cache/request/mapping.h"
 #include "cache/request/past.h"
 #include "cache/request/read.h"
-#include "cache/writeback/sync.h"
 #include "cache/request/write.h"
 
 bool

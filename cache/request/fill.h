@@ -9,7 +9,6 @@
 #define FOLIO_FILL_H
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/store.h"

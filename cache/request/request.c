@@ -12,7 +12,7 @@
 #include "cache/request/mapping.h"
 #include "cache/request/read.h"
 #include "cache/request/write.h"
-#include "cache/writeback/sync.h"
+#include "cache/writeback/sync-list.h"
 
 /* It has waited, and what the client sent meanwhile is still to be done by whoever
  * is free first: so whether it is gone is asked here too.

@@ -8,7 +8,6 @@
  * and taken (write_end), which may take less than was copied.
  */
 
-#include <assert.h>
 #include <errno.h>
 
 #include "cache/index/index.h"

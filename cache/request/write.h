@@ -8,7 +8,6 @@
 #ifndef FOLIO_WRITE_H
 #define FOLIO_WRITE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "cache/post/sync-req.h"

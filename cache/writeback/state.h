@@ -9,8 +9,6 @@
 #ifndef FOLIO_STATE_H
 #define FOLIO_STATE_H
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 

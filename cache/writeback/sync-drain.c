@@ -9,7 +9,6 @@
 
 #include <stddef.h>
 
-#include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/pace/throttle.h"

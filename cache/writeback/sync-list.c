@@ -7,7 +7,6 @@
  */
 
 #include <errno.h>
-#include <stddef.h>
 
 #include "cache/base/num.h"
 #include "cache/folio/folio.h"

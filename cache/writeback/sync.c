@@ -40,10 +40,8 @@
  * makes durable, a flush it is.
  */
 
-#include <errno.h>
 #include <stddef.h>
 
-#include "cache/base/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/pace/throttle.h"

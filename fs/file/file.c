@@ -24,7 +24,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fs/file/cut.h"
 #include "fs/file/direct.h"
 #include "fs/file/file.h"
 #include "fs/file/open.h"

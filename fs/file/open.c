@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <linux/fs.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>

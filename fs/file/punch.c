@@ -9,7 +9,7 @@
  * nothing is promised, and zeroes are punched all the same if they can be.
  */
 
-#include <inttypes.h>
+#include <stdint.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>

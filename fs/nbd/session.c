@@ -16,7 +16,6 @@
  */
 
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "fs/nbd/connector.h"
 #include "fs/nbd/drain.h"
