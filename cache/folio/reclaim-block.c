@@ -161,7 +161,8 @@ try_block (struct reclaim *reclaim, uint32_t pfn, unsigned order)
 static uint32_t
 next_block (struct reclaim *reclaim, unsigned order)
 {
-  uint32_t size = 1u << order, pfn = (reclaim->hand + size - 1) & ~(size - 1);
+  uint32_t size = 1u << order;
+  uint32_t pfn = (uint32_t) round_up (reclaim->hand, size);
 
   if (pfn >= reclaim->arena->nr_pages)
     pfn = 0;
@@ -220,9 +221,8 @@ reclaim_prepare_blocks (struct reclaim *reclaim)
   if (made > 0)
     reclaim->backoff = 0;
   else if (order < MIN_ORDER) {
-    reclaim->backoff = reclaim->backoff * 2 + 1;
-    if (reclaim->backoff > BACKOFF_MAX)
-      reclaim->backoff = BACKOFF_MAX;
+    reclaim->backoff =
+      (uint32_t) min_u64 (reclaim->backoff * 2 + 1, BACKOFF_MAX);
     atomic_store_explicit (&reclaim->skip, reclaim->backoff,
                            memory_order_relaxed);
   }

@@ -171,7 +171,7 @@ window_end (uint64_t first, uint64_t size)
 
   while (align * 2 <= size && align < ALIGN_MAX)
     align *= 2;
-  last = (first + size) & ~(align - 1);
+  last = round_down (first + size, align);
   return last > first + size / 2 ? last : first + size;
 }
 

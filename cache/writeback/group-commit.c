@@ -5,6 +5,7 @@
  * Group commit.
  */
 
+#include "cache/base/num.h"
 #include "cache/writeback/group-commit.h"
 #include "fs/env.h"
 
@@ -23,12 +24,10 @@ void
 group_commit_flushed (struct group_commit *gc, uint64_t began, uint64_t now,
                       unsigned released)
 {
-  uint64_t wait = (now - began) / GROUP_COMMIT_PART;
+  uint64_t wait = min_u64 ((now - began) / GROUP_COMMIT_PART, GROUP_COMMIT_MAX);
 
   if (wait < GROUP_COMMIT_MIN)
     wait = 0;
-  if (wait > GROUP_COMMIT_MAX)
-    wait = GROUP_COMMIT_MAX;
   gc->expected = expect (gc, released);
   gc->ended = now;
   gc->until = now + wait;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "cache/base/arena.h"
+#include "cache/base/num.h"
 #include "cache/writeback/ioend-pool.h"
 #include "fs/iomap.h"
 
@@ -19,16 +20,11 @@ static uint32_t
 choose_max_io (const struct writeback *wb)
 {
   const struct store_geometry *geo = &wb->fs->store->geo;
-  uint32_t max = PAGE_SIZE << MAX_ORDER;
   uint32_t share = wb->bounce->nr_pages / 8 * PAGE_SIZE;
+  uint64_t max = min_u64 (geo->best_io, geo->max_io);
 
-  if (max > geo->best_io)
-    max = geo->best_io;
-  if (max > geo->max_io)
-    max = geo->max_io;
-  if (max > share)
-    max = share;
-  return max < PAGE_SIZE ? PAGE_SIZE : max & ~(PAGE_SIZE - 1);
+  max = min_u64 (max, min_u64 (share, PAGE_SIZE << MAX_ORDER));
+  return (uint32_t) max_u64 (round_down (max, PAGE_SIZE), PAGE_SIZE);
 }
 
 /* Behind the ioends stand the ranges and runs of each. */
