@@ -137,12 +137,7 @@ change_kind (struct pending *p, struct pending_zero *x, uint64_t start,
 {
   if (x->keep == keep)
     return;
-  if (x->end > end)
-    pending_split (p, x, end);
-  if (x->start < start) {
-    pending_split (p, x, start);
-    x = pending_after (x);
-  }
+  x = pending_split_off (p, x, start, end);
   if (x->state == PENDING_DONE)
     pending_drop (p, x);
   else
@@ -156,12 +151,7 @@ zero_again (struct pending *p, struct pending_zero *x, uint64_t start,
 {
   if (x->state != PENDING_COVERED)
     return;
-  if (x->end > end)
-    pending_split (p, x, end);
-  if (x->start < start) {
-    pending_split (p, x, start);
-    x = pending_after (x);
-  }
+  x = pending_split_off (p, x, start, end);
   x->again = true;
 }
 
