@@ -54,14 +54,14 @@
 /* --- direct writes, of which there is no copy --- */
 
 /* Those not flushed are lost; all of them, or those that began before the last of
- * the store's losses.
+ * the store's losses.  The flush that is on proves nothing for the others.
  */
 static void
 lose_direct (struct writeback *wb, bool all)
 {
   struct wb_sync *sync = &wb->sync;
   uint64_t since = (uint64_t) sync->losses + 1;
-  uint64_t unflushed = atomic_load (&wb->inbox->direct_unflushed);
+  uint64_t unflushed = atomic_load (&wb->inbox->direct_unflushed), none = 0;
 
   if ((unflushed && (all || unflushed != since)) ||
       (sync->flush_direct && (all || sync->flush_direct != since))) {
@@ -70,6 +70,8 @@ lose_direct (struct writeback *wb, bool all)
              "what was written past the cache and not flushed may be lost; the "
              "next flush of every connection fails");
   }
+  if (!all && unflushed == 0 && sync->flush_direct == since)
+    atomic_compare_exchange_strong (&wb->inbox->direct_unflushed, &none, since);
   sync->flush_direct = 0;
   /* Some may have been written since, which are lost with the next. */
   if (unflushed)

@@ -125,14 +125,139 @@ FIXTURE_TEST (fua_over_zero_that_is_lost, start (true))
   store_expect (f, 0, PAGE, 1);
 }
 
-/* --- what becomes dirty behind a sync's back --- */
+/* In the place of the fs's, once: the connection is lost with the flush that is on,
+ * after write-back has asked for losses.
+ */
+static bool
+lose_with_flush (struct fs *fs, uint64_t now)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+
+  f->ops.step = f->raw_ops->step;
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  UNTIL (atomic_load (&f->mapping->inbox.flush_done));
+  return f->raw_ops->step (fs, now);
+}
+
+/* That is the loss itself, and nobody's error. */
+FIXTURE_TEST (flush_lost_between_two_looks, start (false))
+{
+  struct sync_req req;
+
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  queue (f, &req, UINT64_MAX, SYNC_FLUSH);
+  while (fake_store_held (f->fake, STORE_FLUSH) == 0)
+    step (f);
+  f->ops.step = lose_with_flush;
+  step_until_idle (f);
+  assert_int_equal (req.error, 0);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 1);
+}
+
+/* What could not be written within something larger may be written alone: only those
+ * are told that want what is bad.
+ */
+FIXTURE_TEST (fails_next_to_it, start (false))
+{
+  struct sync_req all, part;
+
+  put (f, 0, 4 * PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  queue (f, &all, 4 * PAGE, SYNC_WRITE);
+  while (fake_store_held (f->fake, STORE_WRITE) == 0)
+    step (f);
+  queue (f, &part, PAGE, SYNC_FUA);
+  step (f);
+  fake_store_fail (f->fake, &(struct fake_rule) { .op = STORE_WRITE,
+                                                  .offset = 2 * PAGE,
+                                                  .length = 512,
+                                                  .error = -EIO,
+                                                  .count = 1000 });
+  fake_store_unhold (f->fake, STORE_WRITE);
+  step_until_idle (f);
+  assert_int_equal (all.error, -EIO);
+  assert_int_equal (part.error, 0);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 1);
+}
+
+/* --- beside writes past the cache --- */
 
 static struct fixture *
-start_with_cutoff (void)
+start_with_cutoff (bool fua)
 {
-  return start_volatile (&(struct fixture_config) {
-    .small_folios = true, .no_loop = true, .sequential_cutoff = 16 * PAGE });
+  return start_volatile (
+    &(struct fixture_config) { .small_folios = true,
+                               .no_loop = true,
+                               .sequential_cutoff = 16 * PAGE,
+                               .fua = fua });
 }
+
+/* In the place of the fs's, once: after write-back has asked for losses something is
+ * lost, and something written past the cache.
+ */
+static bool
+lose_and_write (struct fs *fs, uint64_t now)
+{
+  struct fixture *f = (struct fixture *) fs->store->env; /* its first member */
+
+  f->ops.step = f->raw_ops->step;
+  lose (f);
+  put (f, 1 * MiB, 16 * PAGE, 2);
+  return f->raw_ops->step (fs, now);
+}
+
+/* Begin a flush so, of which the loss is seen only then: what was written is not among
+ * what was lost.
+ */
+static void
+flush_behind_write (struct fixture *f, struct sync_req *req)
+{
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  queue (f, req, UINT64_MAX, SYNC_FLUSH);
+  while (fake_store_held (f->fake, STORE_WRITE) == 0)
+    step (f);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  UNTIL (f->mapping->inbox.done != NULL);
+  f->ops.step = lose_and_write;
+  step (f);
+  assert_int_equal (fake_store_held (f->fake, STORE_FLUSH), 1);
+  assert_false (mapping_lost_untold (f->mapping));
+}
+
+/* The flush proves nothing, and another has to follow. */
+FIXTURE_TEST (written_between_loss_and_flush, start_with_cutoff (true))
+{
+  struct sync_req req;
+
+  flush_behind_write (f, &req);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  step_until_idle (f);
+  assert_int_equal (req.error, 0);
+  assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 2);
+  assert_false (mapping_lost_untold (f->mapping));
+  power_cut (f);
+  store_expect (f, 1 * MiB, 16 * PAGE, 2);
+}
+
+/* If it fails it is lost after all, and clients are told. */
+FIXTURE_TEST (lost_between_loss_and_flush, start_with_cutoff (true))
+{
+  struct sync_req req;
+
+  flush_behind_write (f, &req);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  step_until_idle (f);
+  assert_true (mapping_lost_untold (f->mapping));
+}
+
+/* --- what becomes dirty behind a sync's back --- */
 
 /* A write past the cache fails: the store may have anything there now, so that what
  * was unstable is to be written again.
@@ -156,7 +281,7 @@ expect_saved (struct fixture *f, struct sync_req *req)
 }
 
 /* While it is flushed. */
-FIXTURE_TEST (redone_while_flushing, start_with_cutoff ())
+FIXTURE_TEST (redone_while_flushing, start_with_cutoff (false))
 {
   struct sync_req req;
 
@@ -181,7 +306,7 @@ fail_when_asked (struct fs *fs, uint64_t start, uint64_t end)
   return f->raw_ops->unsettled (fs, start, end);
 }
 
-FIXTURE_TEST (redone_while_drained, start_with_cutoff ())
+FIXTURE_TEST (redone_while_drained, start_with_cutoff (false))
 {
   struct sync_req req;
 
