@@ -155,6 +155,22 @@ TEST (direct_flushes)
   stop_lost (f, 1);
 }
 
+/* As long as the store cannot flush, no flush succeeds, though there is nothing left
+ * that could be flushed.
+ */
+VOLATILE_TEST (direct_failing_flushes, .mode = CACHE_NONE)
+{
+  unsigned i;
+
+  put (f, 0, 16 * PAGE, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, UINT32_MAX, -EIO);
+  for (i = 0; i < 3 * NR_CONNS; i++)
+    assert_int_equal (cache_flush (f->conns[i % NR_CONNS]), -EIO);
+  fake_store_heal (f->fake);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_until_ok (f, i);
+}
+
 /* One that comes later is told if nobody has been: it may be the writer. */
 TEST (direct_later)
 {
