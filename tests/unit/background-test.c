@@ -10,7 +10,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define BACKGROUND 16u
 #define PIECE (16 * PAGE)
 #define DEPTH 16u

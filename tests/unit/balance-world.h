@@ -11,7 +11,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define LIMIT 4096 /* pages */
 #define SETPOINT 3584
 #define TICK (4 * NSEC_PER_MSEC)

@@ -292,6 +292,22 @@ job_join (struct job *job)
 }
 
 void
+job_start_held (struct fixture *f, unsigned conn, struct job *job,
+                enum store_op op)
+{
+  fake_store_hold (f->fake, op);
+  job_start (f, conn, job);
+  fake_store_wait_held (f->fake, op, 1);
+}
+
+void
+job_let_go (struct fixture *f, struct job *job, enum store_op op)
+{
+  fake_store_unhold (f->fake, op);
+  assert_int_equal (job_join (job), 0);
+}
+
+void
 fixture_until_asleep (struct fixture *f, unsigned jobs)
 {
   UNTIL (atomic_load (&f->asleep) >= jobs);

@@ -36,6 +36,7 @@
 
 #define KiB UINT64_C (1024)
 #define MiB (UINT64_C (1) << 20)
+#define PAGE ((uint64_t) PAGE_SIZE)
 #define TiB (UINT64_C (1) << 40)
 
 #define NR_CONNS 4
@@ -132,6 +133,13 @@ extern void job_start (struct fixture *f, unsigned conn, struct job *job);
 
 /* Wait for its end; returns the request's result. */
 extern int job_join (struct job *job);
+
+/* Start it, and wait until the store holds a request of this kind, from now on. */
+extern void job_start_held (struct fixture *f, unsigned conn, struct job *job,
+                            enum store_op op);
+
+/* The store holds them no more; the job ends and succeeds. */
+extern void job_let_go (struct fixture *f, struct job *job, enum store_op op);
 
 /* Yield until `jobs' jobs are asleep. */
 extern void fixture_until_asleep (struct fixture *f, unsigned jobs);

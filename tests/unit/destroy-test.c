@@ -10,8 +10,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static const struct store_ops *fake_ops;
 static struct store_ops ops;
 

@@ -13,8 +13,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static struct fixture *
 start_none (uint32_t min_io)
 {
@@ -185,17 +183,14 @@ CACHE_TEST (during_writeback, .sequential_cutoff = 512 * KiB)
   struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
 
   put (f, 0, 16 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &flush, STORE_WRITE);
   fill_pattern (buf, sizeof buf, 0, 2);
   job_start (f, 1, &write);
   fixture_until_asleep (f, 2);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
   fake_store_release (f->fake, STORE_WRITE, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&write), 0);
+  job_let_go (f, &write, STORE_WRITE);
   assert_int_equal (job_join (&flush), 0);
   expect (f, 0, 1 * MiB, 2);
   store_expect (f, 0, 1 * MiB, 2);
@@ -210,17 +205,14 @@ CACHE_TEST (during_fill, .sequential_cutoff = 512 * KiB)
 
   store_put (f, 0, 1 * MiB, 1);
   fill_pattern (buf, sizeof buf, 0, 2);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &read);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 0, &read, STORE_READ);
   job_start (f, 1, &write);
   UNTIL (fake_store_bytes (f->fake, STORE_WRITE) == sizeof buf);
   fixture_until_asleep (f, 2);
   store_put (f, 0, PAGE, 1); /* as if the read had come first */
   fake_store_release (f->fake, STORE_READ, 1);
   store_put (f, 0, PAGE, 2);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&write), 0);
+  job_let_go (f, &write, STORE_READ);
   assert_int_equal (job_join (&read), 0);
   expect (f, 0, 1 * MiB, 2);
 }
@@ -260,9 +252,7 @@ FIXTURE_TEST (told_of_each_failure, start_none (512))
   fake_store_volatile (f->fake);
   fake_store_lossy (f->fake, 0);
   put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &flush, STORE_FLUSH);
   assert_int_equal (put_flags (f, 1, 1 * MiB, PAGE, 1, 0), 0);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
   fake_store_unhold (f->fake, STORE_FLUSH);

@@ -11,8 +11,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* Writes of any byte of [offset, offset+length) fail, count times. */
 static void
 break_range (struct fixture *f, uint64_t offset, uint64_t length, int error,

@@ -11,8 +11,6 @@
 
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- writes that fail --- */
 
 VOLATILE_TEST (write_fails_once)
@@ -131,8 +129,7 @@ VOLATILE_TEST (write_fails_behind_ready)
   put (f, PAGE, PAGE, 2);
   fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, -EIO);
   assert_int_equal (inbox_sync (&f->mapping->inbox, 0, end, SYNC_WRITE), -EIO);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&a), 0);
+  job_let_go (f, &a, STORE_FLUSH);
   assert_int_equal (job_join (&b), -EIO);
   fake_store_heal (f->fake);
   flush_ok (f, 2);
@@ -205,9 +202,7 @@ VOLATILE_TEST (flush_fails_in_the_middle, .mode = CACHE_WRITETHROUGH)
 
   put (f, 0, 4 * PAGE, 1);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   put (f, 1 * MiB, PAGE, 2);
   put (f, PAGE, PAGE, 2);
   fake_store_unhold (f->fake, STORE_FLUSH);

@@ -14,8 +14,6 @@
 #include "seed.h"
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- doing them again --- */
 
 /* A zero whose flush failed is done again, before what was written over it. */

@@ -11,8 +11,6 @@
 #include "cache-fixture.h"
 #include "tests/tools/util.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static struct fixture *
 start_with_single_pages (uint64_t cache_size)
 {
@@ -62,8 +60,7 @@ FIXTURE_TEST (long_requests, start_with_single_pages (256 * MiB))
   job_start (f, 1, &job);
   fake_store_wait_held (f->fake, STORE_READ, 4);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 4 * MiB);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_READ);
   fill_pattern (want, 4 * MiB, 0, 0);
   assert_memory_equal (buf, want, 4 * MiB);
   free (buf);
@@ -119,8 +116,7 @@ FIXTURE_TEST (islands, start_with_single_pages (64 * MiB))
   for (page = 0; page < 80; page++)
     assert_int_equal (is_locked (f, page), page % 2);
   put (f, 10 * PAGE, PAGE, 1);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_READ);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), 40 * PAGE);
   for (page = 0; page < 80; page++)
     assert_false (is_locked (f, page));
@@ -158,8 +154,7 @@ FIXTURE_TEST (between_holes, start_with_holes (0))
   fake_store_hold (f->fake, STORE_READ);
   job_start (f, 1, &job);
   fake_store_wait_held (f->fake, STORE_READ, MiB / STEP);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_READ);
   assert_int_equal (fake_store_bytes (f->fake, STORE_READ), MiB / STEP * PAGE);
   for (uint64_t pos = 0; pos < MiB; pos += STEP) {
     expect (f, pos, PAGE, 0);

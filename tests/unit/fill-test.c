@@ -12,8 +12,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static struct fixture *
 start_with_data (const struct fixture_config *config)
 {
@@ -201,9 +199,7 @@ FIXTURE_TEST (nobody_waits, start_with_data (&(struct fixture_config) { 0 }))
   struct job flush = { .op = JOB_FLUSH };
 
   expect (f, 8 * MiB, 1 * MiB, 0);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &read);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &read, STORE_READ);
   others_go_on (f);
 
   put (f, 1 * MiB, 16 * PAGE, 1);
@@ -220,10 +216,8 @@ FIXTURE_TEST (nobody_waits, start_with_data (&(struct fixture_config) { 0 }))
   others_go_on (f);
   expect (f, 1 * MiB, 16 * PAGE, 2);
   assert_false (atomic_load (&read.done));
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&read), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
+  job_let_go (f, &read, STORE_READ);
 }
 
 /* A write to a folio that is being filled is not overwritten by the fill. */
@@ -236,14 +230,11 @@ FIXTURE_TEST (write_during_fill,
     .op = JOB_WRITE, .buf = data, .count = sizeof data, .offset = 3 * PAGE + 100
   };
 
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &read);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &read, STORE_READ);
   fill_pattern (data, sizeof data, write.offset, 1);
   job_start (f, 2, &write);
   fixture_until_asleep (f, 2);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&read), 0);
+  job_let_go (f, &read, STORE_READ);
   assert_int_equal (job_join (&write), 0);
   expect (f, 0, 3 * PAGE + 100, 0);
   expect (f, 3 * PAGE + 100, 1000, 1);

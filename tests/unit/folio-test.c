@@ -14,8 +14,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- the model: one byte a sector --- */
 
 #define UPTODATE 1u

@@ -245,14 +245,11 @@ LIFE_TEST (lost)
   struct job job = { .op = JOB_FLUSH };
 
   put (f, 0, 8192, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &job, STORE_FLUSH);
   fake_store_lose (f->fake, 0);
   UNTIL (atomic_load (&life.losses) == 1);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_FLUSH);
   assert_int_equal (atomic_load (&life.losses), 1);
   fake_store_lose (f->fake, 0);
   flush_ok (f, 0);
@@ -273,9 +270,7 @@ LIFE_TEST (flush)
 
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 0, &job, STORE_ZERO);
   /* Meanwhile all else goes on. */
   put (f, 2 * MiB, 4096, 1);
   expect (f, 1 * MiB, 4096, 1);
@@ -285,8 +280,7 @@ LIFE_TEST (flush)
   fake_store_unhold (f->fake, STORE_ZERO);
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   assert_false (atomic_load (&job.done));
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_FLUSH);
 }
 
 /* If that fails so does the flush, and nothing is taken to be durable. */
@@ -310,12 +304,9 @@ LIFE_TEST (flush_loses)
 
   f->ops.flush = flush;
   put (f, 1 * MiB, 4096, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 0, &job, STORE_ZERO);
   fake_store_lose (f->fake, 0);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_ZERO);
   assert_int_equal (atomic_load (&life.losses), 1);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 2);

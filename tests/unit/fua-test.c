@@ -10,7 +10,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define CLEAN 0x000000ffu
 #define UNSTABLE 0xff0000ffu
 
@@ -123,9 +122,7 @@ FIXTURE_TEST (after_writeback, start (&(struct fixture_config) { 0 }))
   static uint8_t buf[PAGE_SIZE];
 
   put (f, 0, 32 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   fake_store_hold (f->fake, STORE_FLUSH);
   fill_pattern (buf, 512, PAGE, 2);
   fua.buf = buf;
@@ -135,13 +132,11 @@ FIXTURE_TEST (after_writeback, start (&(struct fixture_config) { 0 }))
   job_start (f, 0, &fua);
   fixture_until_asleep (f, 2);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&fua), 0);
+  job_let_go (f, &fua, STORE_WRITE);
   assert_int_equal (nth_request (f, STORE_WRITE, 1).offset, PAGE);
   assert_int_equal (nth_request (f, STORE_WRITE, 1).length, 512);
   assert_true (nth_request (f, STORE_WRITE, 1).flags & STORE_FUA);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   check_requests (f, 2, 1, 1);
 }
 
@@ -187,12 +182,9 @@ FIXTURE_TEST (lone_flush_accompanied, start (&(struct fixture_config) { 0 }))
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   assert_int_equal (cache_zero (f->conn, PAGE, MiB, 0), 0);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
   check_requests (f, 1, 1, 1);
 }
 
@@ -271,12 +263,9 @@ FIXTURE_TEST (over_zero_lost, start (&(struct fixture_config) { 0 }))
   fill_pattern (buf, PAGE, PAGE, 1);
   assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
   assert_int_equal (fs_settle_wait (f->fs, 0, UINT64_MAX), 0);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &fua);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &fua, STORE_WRITE);
   fake_store_lose (f->fake, 0);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&fua), 0);
+  job_let_go (f, &fua, STORE_WRITE);
   fake_store_lose (f->fake, 0);
   store_expect (f, PAGE, PAGE, 1);
   flush_ok (f, 0);
@@ -351,15 +340,12 @@ FIXTURE_TEST (loss, start (&(struct fixture_config) { 0 }))
   };
 
   fill_pattern (buf, PAGE, 0, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &fua);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &fua, STORE_WRITE);
   fake_store_lose (f->fake, 0);
   fake_store_release (f->fake, STORE_WRITE, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   assert_false (atomic_load (&fua.done));
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&fua), 0);
+  job_let_go (f, &fua, STORE_WRITE);
   assert_true (nth_request (f, STORE_WRITE, 1).flags & STORE_FUA);
   fake_store_crash (f->fake, 0);
   store_expect (f, 0, PAGE, 1);

@@ -10,7 +10,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define LARGE (32 * KiB)
 #define FAR (8 * MiB) /* nothing of it is cached */
 

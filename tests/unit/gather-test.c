@@ -13,7 +13,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define UPPER (8 * MiB)
 
 static struct {
@@ -227,9 +226,7 @@ TEST_WITH (sync_of_one, struct fixture *f, start (IOMAP_MAX_RUNS), stop)
   struct sync_req one = { .start = 8 * PAGE, .end = 9 * PAGE };
 
   put_apart (f, 20);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &all);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &all, STORE_WRITE);
   inbox_queue (&f->mapping->inbox, &one);
   /* One that comes later, and has nothing to wait for. */
   assert_int_equal (inbox_sync (&f->mapping->inbox, 9 * PAGE, 10 * PAGE, false),

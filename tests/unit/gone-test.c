@@ -158,9 +158,7 @@ folio_lock_waits (uint64_t offset, uint64_t n)
 
   store_put (f, 0, 8 * PAGE, 1);
   put (f, 2 * PAGE + 2048, 512, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &other);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &other, STORE_READ);
   job_start (f, 0, &job);
   fixture_until_asleep (f, 2);
   world.gone = true;
@@ -184,9 +182,7 @@ second_lock_waits (void)
   struct job other = write_job (PAGE + 10, 100), job = write_job (0, 2 * PAGE);
 
   store_put (f, 0, 8 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &other);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &other, STORE_READ);
   job_start (f, 0, &job);
   fixture_until_asleep (f, 2);
   world.gone = true;
@@ -216,9 +212,7 @@ GONE_TEST (part_of_block)
   struct job job = write_job (10, 1000);
 
   store_put (f, 0, 8 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 0, &job, STORE_READ);
   world.gone = true;
   fake_store_unhold (f->fake, STORE_READ);
   assert_int_equal (job_join (&job), -ECONNABORTED);

@@ -10,8 +10,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 extern struct world {
   _Atomic bool gone;      /* it has */
   _Atomic unsigned asked; /* times */

@@ -163,9 +163,7 @@ GONE_TEST (newer_stays_direct, .mode = CACHE_NONE)
   struct job job = write_job (0, 8 * PAGE), part = write_job (PAGE + 10, 100);
 
   store_put (f, 0, 64 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &job, STORE_WRITE);
   world.gone = true;
   fill_pattern (part.buf, 100, PAGE + 10, 3);
   job_start (f, 1, &part);
@@ -186,9 +184,7 @@ GONE_TEST (direct_parts, .mode = CACHE_NONE)
 {
   struct job job = write_job (0, 3 * MiB);
 
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &job, STORE_WRITE);
   world.gone = true;
   fake_store_unhold (f->fake, STORE_WRITE);
   assert_int_equal (job_join (&job), -ECONNABORTED);
@@ -203,9 +199,7 @@ GONE_TEST (direct_ends, .mode = CACHE_NONE)
   struct job job = write_job (100, 4096);
 
   store_put (f, 0, 4 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 0, &job, STORE_READ);
   world.gone = true;
   fake_store_unhold (f->fake, STORE_READ);
   assert_int_equal (job_join (&job), -ECONNABORTED);
@@ -277,8 +271,7 @@ flush_meanwhile (enum cache_mode mode, enum job_op op, bool fails,
   fake_store_release (f->fake, held, 1);
   assert_int_equal (job_join (&job), fails ? -EIO : -ECONNABORTED);
   fake_store_unhold (f->fake, STORE_WRITE);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   fake_store_crash (f->fake, 0);
   expect (f, 0, 8 * PAGE, 2);
   store_expect (f, 0, 8 * PAGE, 2);

@@ -12,7 +12,6 @@
 #include "cache-fixture.h"
 
 #define MS NSEC_PER_MSEC
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define FLUSH_TIME (10 * MS)
 #define WAIT (FLUSH_TIME / GROUP_COMMIT_PART)
 #define PART 4

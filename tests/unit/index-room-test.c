@@ -14,8 +14,6 @@
 #include "fs/raw/raw.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- enough for pages at random places --- */
 
 static int

@@ -11,8 +11,6 @@
 
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* The next connection to come flushes, and goes. */
 static void
 expect_next (struct fixture *f, int result)
@@ -77,9 +75,7 @@ TEST (direct_flushing)
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 16 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &flush, STORE_FLUSH);
   lose (f);
   fake_store_unhold (f->fake, STORE_FLUSH);
   assert_int_equal (job_join (&flush), -EIO);
@@ -117,13 +113,10 @@ UNBOTHERED_TEST (direct_after_loss, .mode = CACHE_NONE)
   unsigned i;
 
   assert_int_equal (cache_zero (f->conn, 64 * KiB, 0, 0), 0);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &flush, STORE_FLUSH);
   lose (f);
   put (f, 1 * MiB, 16 * PAGE, 1);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   for (i = 0; i < NR_CONNS; i++)
     flush_ok (f, i);
   power_cut (f);
@@ -244,8 +237,7 @@ UNBOTHERED_TEST (direct_in_flight, .mode = CACHE_NONE)
     lose (f);
     fake_store_release (f->fake, STORE_WRITE, 1);
   }
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&write), 0);
+  job_let_go (f, &write, STORE_WRITE);
   assert_int_equal (fake_store_count (f->fake, STORE_WRITE), 4);
   for (i = 0; i < NR_CONNS; i++)
     flush_ok (f, i);
@@ -268,17 +260,14 @@ direct_behind_zero (unsigned flags)
   };
 
   fill_pattern (buf, sizeof buf, 0, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &zero);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 1, &zero, STORE_ZERO);
   job_start (f, 0, &write);
   fixture_until_asleep (f, 2);
   fake_store_hold (f->fake, STORE_WRITE);
   fake_store_unhold (f->fake, STORE_ZERO);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   lose (f);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&zero), 0);
+  job_let_go (f, &zero, STORE_WRITE);
   assert_int_equal (job_join (&write), 0);
   flush_ok (f, 1);
   power_cut (f);
@@ -305,17 +294,14 @@ direct_around_zero (unsigned flags)
   uint64_t first;
 
   fill_pattern (buf, sizeof buf, 0, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &write);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &write, STORE_WRITE);
   first = nth_request (f, STORE_WRITE, 0).length;
   assert_true (first < sizeof buf);
   assert_int_equal (cache_zero (f->conns[1], PAGE, first, 0), 0);
   fake_store_release (f->fake, STORE_WRITE, 1);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   lose (f);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&write), 0);
+  job_let_go (f, &write, STORE_WRITE);
   /* What was written before the loss, and not flushed, was gone, and others are
    * told; but not whoever wrote it, who waits until it is there again.
    */
@@ -353,9 +339,7 @@ failed_over_zero (bool before, bool meanwhile)
   assert_int_equal (cache_zero (f->conn, 16 * PAGE, 0, 0), 0);
   if (before)
     lose (f);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &write);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &write, STORE_WRITE);
   if (meanwhile) {
     lose (f);
     fake_store_release (f->fake, STORE_WRITE, 1);
@@ -471,9 +455,7 @@ over_zero_at_failed_flush (unsigned flags)
   flushing = f;
   f->ops.flush = flush_after_write;
   f->ops.settle = note_settle;
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   fake_store_hold (f->fake, STORE_WRITE);
   past = &write;
   job_start (f, 0, &write);

@@ -14,8 +14,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- at each step --- */
 
 /* Small, since it is done some hundred times: the data from 0 is about twenty

@@ -13,8 +13,6 @@
 
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* Written, not flushed, and lost: written again without anybody's help. */
 UNBOTHERED_TEST (unstable, .mode = CACHE_WRITETHROUGH)
 {
@@ -63,9 +61,7 @@ UNBOTHERED_TEST (write_in_flight)
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 16 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &flush, STORE_WRITE);
   lose (f);
   /* As if on the loop thread, as a store would: seen before the write's end. */
   UNTIL (!atomic_load (&f->mapping->inbox.store_changed));
@@ -73,8 +69,7 @@ UNBOTHERED_TEST (write_in_flight)
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
   assert_false (atomic_load (&flush.done));
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
   assert_int_equal (fake_store_bytes (f->fake, STORE_WRITE), 2 * 16 * PAGE);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
@@ -143,8 +138,7 @@ UNBOTHERED_TEST (flush_in_flight)
   }
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   assert_false (atomic_load (&flush.done));
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   assert_int_equal (fake_store_bytes (f->fake, STORE_WRITE), 6 * 16 * PAGE);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
@@ -183,15 +177,12 @@ UNBOTHERED_TEST (waiting_batch)
   struct job flushes[2] = { { .op = JOB_FLUSH }, { .op = JOB_FLUSH } };
 
   put (f, 0, 16 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &flushes[0]);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &flushes[0], STORE_FLUSH);
   put (f, 1 * MiB, 16 * PAGE, 1);
   job_start (f, 1, &flushes[1]);
   UNTIL (page_masks (f, MiB / PAGE) == 0xff0000ff);
   lose (f);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flushes[0]), 0);
+  job_let_go (f, &flushes[0], STORE_FLUSH);
   assert_int_equal (job_join (&flushes[1]), 0);
   power_cut (f);
   store_expect (f, 0, 16 * PAGE, 1);
@@ -292,9 +283,7 @@ over_fua (enum job_op op)
   static uint8_t buf[PAGE_SIZE];
   struct job fua = { .op = op, .buf = buf, .count = PAGE, .flags = CACHE_FUA };
 
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &fua);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &fua, STORE_FLUSH);
   put (f, 0, 64 * KiB, 2);
   lose (f);
   fake_store_unhold (f->fake, STORE_FLUSH);

@@ -11,8 +11,6 @@
 
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* They are done again, before what was written over them. */
 static void
 zero_lost (bool trim, unsigned flags)
@@ -49,9 +47,7 @@ UNBOTHERED_TEST (sync_waits_for_zero)
 
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   put (f, 7 * PAGE, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   fake_store_hold (f->fake, STORE_ZERO);
   lose (f);
   fake_store_unhold (f->fake, STORE_FLUSH);
@@ -60,8 +56,7 @@ UNBOTHERED_TEST (sync_waits_for_zero)
   fake_store_release (f->fake, STORE_ZERO, 1);
   fake_store_wait_held (f->fake, STORE_ZERO, 1);
   assert_false (atomic_load (&flush.done));
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_ZERO);
   power_cut (f);
   store_expect_zero (f, 0, 7 * PAGE);
   store_expect (f, 7 * PAGE, PAGE, 1);
@@ -75,9 +70,7 @@ VOLATILE_TEST (zero_fails)
 
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, CACHE_MAY_TRIM), 0);
   put (f, 7 * PAGE, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   fake_store_fail_next (f->fake, STORE_TRIM, UINT32_MAX, -ENOSPC);
   lose (f);
   fake_store_unhold (f->fake, STORE_FLUSH);
@@ -99,12 +92,9 @@ UNBOTHERED_TEST (zero_in_flight)
   struct job flush = { .op = JOB_FLUSH };
 
   assert_int_equal (cache_zero (f->conn, 8 * PAGE, 0, 0), 0);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 1, &flush, STORE_ZERO);
   lose (f);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_ZERO);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
   power_cut (f);
   store_expect_zero (f, 0, 8 * PAGE);
@@ -119,8 +109,7 @@ UNBOTHERED_TEST (zero_before_failed_flush)
 
   flush_behind_loss (f, &flush);
   fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   power_cut (f);
   store_expect_zero (f, 0, 64 * KiB);
 }
@@ -202,13 +191,10 @@ part_zeroed (bool fua)
   job_start (f, 0, &write);
   UNTIL (atomic_load (&f->mapping->folios.nr_dirty) == 1);
   fixture_until_asleep (f, 1);
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &zero);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 1, &zero, STORE_ZERO);
   folios_end_range (&f->mapping->folios, &range);
   flush_elsewhere (f);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&write), 0);
+  job_let_go (f, &write, STORE_ZERO);
   assert_int_equal (job_join (&zero), 0);
   power_cut (f);
   store_expect_zero (f, 0, 512); /* the block that was written */

@@ -14,8 +14,6 @@
 #include "seed.h"
 #include "tests/tools/util.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* A format between write-back and raw. */
 static struct {
   struct fixture *f;
@@ -256,12 +254,9 @@ FIXTURE_TEST (ends, start (&(struct fixture_config) { .min_io = PAGE_SIZE }))
 
   /* Written, and perhaps lost before that was known. */
   put (f, 0, PAGE, 2);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 0, &job, STORE_WRITE);
   fake_store_lose (f->fake, 0);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_WRITE);
   assert_int_equal (atomic_load (&fs_seen.ended_with[2]), -ECONNRESET);
   assert_int_equal (atomic_load (&fs_seen.ended_with[3]), 0);
 }

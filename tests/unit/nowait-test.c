@@ -11,8 +11,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static uint32_t
 free_pages (struct fixture *f)
 {

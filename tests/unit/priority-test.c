@@ -7,7 +7,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define PIECE (64 * KiB)
 #define DEPTH 16u
 
@@ -93,8 +92,7 @@ FIXTURE_TEST (fua_waits_for_its_own, start (PAGE))
   job_start (f, 1, &fua);
   fixture_until_asleep (f, 1);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&fua), 0);
+  job_let_go (f, &fua, STORE_WRITE);
   store_expect (f, 3 * PAGE, PAGE, 2);
 }
 
@@ -126,8 +124,7 @@ FIXTURE_TEST (share_during_sync, start (PAGE))
   UNTIL (atomic_load (&f->mapping->folios.nr_writeback) ==
            (DEPTH / 2 + DEPTH / 8) * (PIECE / PAGE) &&
          count_writes (f).background_held == DEPTH / 8);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&fua), 0);
+  job_let_go (f, &fua, STORE_WRITE);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 0, 4 * MiB, 1);
   store_expect (f, 8 * MiB, sizeof buf, 1);

@@ -12,8 +12,6 @@
 #include "cache/request/fill.h"
 #include "fs/readers.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static _Atomic unsigned rings;
 
 static void
@@ -241,13 +239,10 @@ TEST_WITH (fills, struct fixture *f, start (), stop)
   };
   uint64_t freed;
 
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 0, &job, STORE_READ);
   freed = readers_era (f->fs);
   assert_false (readers_gone (f->fs, freed));
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_READ);
   assert_true (readers_gone (f->fs, freed));
 
   fill_ahead_held (f);

@@ -14,7 +14,6 @@
 #include "invariants.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
 #define STEP 3 /* pages from one that is read to the next */
 
 /* A cache of single pages, of which so many are in use; nothing but the test asks

@@ -13,8 +13,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- collecting what is reported --- */
 
 #define MAX_EXTENTS 64
@@ -158,14 +156,11 @@ FIXTURE_TEST (writeback_is_data, start_sparse ())
   struct list list;
 
   put (f, 1 * MiB, 64 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   ask (f, 0, 2 * MiB, &list);
   EXPECT (&list, HOLE (0, 1 * MiB), DATA (1 * MiB, 64 * PAGE),
           HOLE (1 * MiB + 64 * PAGE, 1 * MiB - 64 * PAGE));
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
 }
 
 static struct fixture *forgetful;
@@ -190,9 +185,7 @@ FIXTURE_TEST (writeback_is_data_if_forgotten, start_sparse ())
   struct list list;
 
   put (f, 1 * MiB, 64 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   forgetful = f;
   f->ops.begin = begin_asking;
   ask (f, 1 * MiB - PAGE, 66 * PAGE, &list);
@@ -204,8 +197,7 @@ FIXTURE_TEST (writeback_is_data_if_forgotten, start_sparse ())
   EXPECT (&list, HOLE (1 * MiB - PAGE, PAGE), DATA (1 * MiB, 64 * PAGE),
           HOLE (1 * MiB + 64 * PAGE, PAGE));
   f->ops.begin = f->raw_ops->begin;
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
 }
 
 /* What the store has of it is not known to be durable, nor that zero. */
@@ -408,8 +400,7 @@ CACHE_TEST (unsaved, .disk_size = 16 * MiB + 100)
   ask_unsaved (f, &list);
   EXPECT (&list, DATA (0, 3 * PAGE + 1024), DATA (1 * MiB + 512, 1024),
           DATA (16 * MiB, 100));
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
   UNTIL (atomic_load (&f->mapping->folios.nr_unsaved) == 2);
   ask_unsaved (f, &list);
   EXPECT (&list, DATA (PAGE, PAGE), DATA (3 * PAGE + 512, 512));

@@ -13,8 +13,6 @@
 #include "cache/life/snapshot.h"
 #include "tests/tools/util.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static uint8_t buf[1 << 20];
 
 /* --- a mapping's counters, and how far they have moved --- */
@@ -325,13 +323,10 @@ CACHE_TEST (latency, .fake_clock = true)
   struct stats_distribution d;
 
   store_put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 0, &job);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 0, &job, STORE_READ);
   assert_int_equal (distribution (f, HIST_STORE_READ).count, 0);
   atomic_fetch_add (&f->clock, 3 * NSEC_PER_MSEC);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_READ);
   d = distribution (f, HIST_STORE_READ);
   assert_int_equal (d.count, 1);
   assert_int_equal (d.sum, 3 * NSEC_PER_MSEC);
@@ -372,9 +367,7 @@ CACHE_TEST (retries)
   expect_moved (f, STAT_RETRIES, 1, PAGE);
 
   put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   fake_store_hold (f->fake, STORE_WRITE);
   fua = (struct job) { .op = JOB_WRITE,
                        .buf = buf,
@@ -399,8 +392,7 @@ CACHE_TEST (pause, .dirty_limit = 256 * KiB)
   fake_store_hold (f->fake, STORE_WRITE);
   job_start (f, 0, &job);
   UNTIL (atomic_load (&f->mapping->throttle.waiters) == 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_WRITE);
   assert_true (distribution (f, HIST_PAUSE).count >= 1);
   assert_true (distribution (f, HIST_PAUSE).max > 0);
 }

@@ -10,8 +10,6 @@
 
 #include "volatile-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static struct fixture *
 start (bool fua)
 {

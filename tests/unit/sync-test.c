@@ -13,8 +13,6 @@
 #include "cache-fixture.h"
 #include "tests/tools/util.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 CACHE_TEST (flush_covers_all)
 {
   fake_store_volatile (f->fake);
@@ -146,8 +144,7 @@ CACHE_TEST (stable_snapshot)
 
   job_start (f, 0, &b);
   fake_store_wait_held (f->fake, STORE_WRITE, 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&b), 0);
+  job_let_go (f, &b, STORE_WRITE);
   store_expect (f, 0, 64 * PAGE, 2);
 }
 
@@ -167,8 +164,7 @@ CACHE_TEST (redirtied_is_flushed)
   job_start (f, 1, &b);
   fixture_until_asleep (f, 2);
   assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 1);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&a), 0);
+  job_let_go (f, &a, STORE_WRITE);
   assert_int_equal (job_join (&b), 0);
   fake_store_crash (f->fake, 0);
   store_expect (f, PAGE, PAGE, 2);
@@ -180,9 +176,7 @@ CACHE_TEST (unstable_past_flush)
   struct job a = { .op = JOB_FLUSH }, b = { .op = JOB_FLUSH };
 
   put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &a);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &a, STORE_FLUSH);
   put (f, MiB, PAGE, 1);
   job_start (f, 1, &b);
   UNTIL (page_masks (f, MiB / PAGE) == 0xff0000ff);
@@ -191,8 +185,7 @@ CACHE_TEST (unstable_past_flush)
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   assert_int_equal (page_masks (f, 0), 0xff);
   assert_int_equal (page_masks (f, MiB / PAGE), 0xff0000ff);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&b), 0);
+  job_let_go (f, &b, STORE_FLUSH);
   UNTIL (page_masks (f, MiB / PAGE) == 0xff);
 }
 
@@ -203,9 +196,7 @@ CACHE_TEST (unstable_by_page)
   unsigned page;
 
   put (f, 0, 16 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, &a);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, &a, STORE_FLUSH);
   put (f, 5 * PAGE, PAGE, 2);
   job_start (f, 1, &b);
   UNTIL (page_masks (f, 5) == 0xff0000ff);
@@ -214,8 +205,7 @@ CACHE_TEST (unstable_by_page)
   fake_store_wait_held (f->fake, STORE_FLUSH, 1);
   for (page = 0; page < 16; page++)
     assert_int_equal (page_masks (f, page), page == 5 ? 0xff0000ff : 0xff);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&b), 0);
+  job_let_go (f, &b, STORE_FLUSH);
   check_flushed (f);
 }
 
@@ -265,15 +255,12 @@ CACHE_TEST (writethrough, .mode = CACHE_WRITETHROUGH)
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 0);
 
   /* Nor does it wait for one that is under way. */
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 1, &flush, STORE_FLUSH);
   put (f, 5 * MiB, PAGE, 1);
   store_expect (f, 5 * MiB, PAGE, 1);
   put (f, PAGE, PAGE, 3);
   store_expect (f, PAGE, PAGE, 3);
-  fake_store_unhold (f->fake, STORE_FLUSH);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_FLUSH);
 }
 
 /* Above the background threshold write-back begins by itself. */
@@ -315,8 +302,7 @@ CACHE_TEST (io_depth, .io_depth = 3)
     assert_int_equal (fake_store_held (f->fake, STORE_WRITE), 3);
     fake_store_release_newest (f->fake, STORE_WRITE);
   }
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
   for (i = 0; i < 10; i++)
     store_expect (f, i * MiB, PAGE, 1);
 }

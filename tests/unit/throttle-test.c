@@ -12,8 +12,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* --- the limit --- */
 
 /* Is looked at wherever a test can. */
@@ -230,8 +228,7 @@ CACHE_TEST (readers_go_on, .dirty_limit = 256 * KiB)
   expect (f, 8 * MiB, 1 * MiB, 1);
   expect (f, 8 * MiB, 1 * MiB, 1);
   assert_false (atomic_load (&job.done));
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_WRITE);
 }
 
 /* A store that is slow is waited for, however long. */
@@ -247,8 +244,7 @@ CACHE_TEST (slow_store, .dirty_limit = 256 * KiB, .fake_clock = true)
   since = atomic_load (&f->clock);
   UNTIL (atomic_load (&f->clock) > since + 3 * PATIENCE);
   assert_false (atomic_load (&job.done));
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_WRITE);
   assert_int_equal (cache_flush (f->conn), 0);
   store_expect (f, 2 * MiB, sizeof buf, 1);
 }

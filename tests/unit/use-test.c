@@ -10,7 +10,6 @@
 #define HOT 32    /* pages */
 #define PAGES 256 /* of the cache */
 #define DISK 2048 /* pages */
-#define PAGE 4096u
 
 static struct fixture *
 start (unsigned max_order)

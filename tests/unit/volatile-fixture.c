@@ -59,9 +59,7 @@ flush_behind_loss (struct fixture *f, struct job *flush)
 {
   assert_int_equal (cache_zero (f->conn, 64 * KiB, 0, 0), 0);
   f->ops.flush = lose_and_flush;
-  fake_store_hold (f->fake, STORE_FLUSH);
-  job_start (f, 0, flush);
-  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  job_start_held (f, 0, flush, STORE_FLUSH);
   UNTIL (fake_store_count (f->fake, STORE_ZERO) == 2 &&
          atomic_load (&f->fs->unsaved) == atomic_load (&f->fs->unstable));
 }

@@ -14,8 +14,6 @@
 #include "seed.h"
 #include "tests/unit/map-run.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* What the hooks are to do, and have seen. */
 static struct {
   struct fixture *f;

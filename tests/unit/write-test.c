@@ -13,8 +13,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* What the hooks are to do, and have seen. */
 static struct {
   unsigned max_order;      /* refuse larger folios */

@@ -12,8 +12,6 @@
 #include "cache-fixture.h"
 #include "seed.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* A write-back of the range is under way when it is zeroed: that waits for nothing.
  * What becomes of the write concerns only what is left of it, and the store zeroes
  * after it.
@@ -25,9 +23,7 @@ during_writeback (int error, bool lost)
   struct job flush = { .op = JOB_FLUSH };
 
   put (f, 0, 64 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   assert_int_equal (cache_zero (f->conn, 8 * PAGE, PAGE, 0), 0);
   put (f, 4 * PAGE, PAGE, 2);
   check_state (f);
@@ -80,8 +76,7 @@ CACHE_TEST (writeback_during_zero)
   UNTIL (fake_store_count (f->fake, STORE_WRITE) == 1);
   assert_int_equal (nth_request (f, STORE_WRITE, 0).offset, 2 * MiB);
   assert_false (atomic_load (&flush.done));
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_ZERO);
   expect_zero (f, 0, 64 * PAGE);
   store_expect_zero (f, 0, 64 * PAGE);
   store_expect (f, 64 * PAGE, PAGE, 1);
@@ -97,13 +92,10 @@ CACHE_TEST (zero_during_flush)
 
   assert_int_equal (cache_zero (f->conn, 1 * MiB, 4 * MiB, 0), 0);
   put (f, 0, PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   store_put (f, 2 * MiB, PAGE, 2);
   assert_int_equal (cache_zero (f->conn, PAGE, 2 * MiB, 0), 0);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
   assert_int_equal (fake_store_count (f->fake, STORE_FLUSH), 1);
   store_expect_zero (f, 2 * MiB, PAGE);
   check_flushed (f);
@@ -123,13 +115,10 @@ during_read (enum cache_mode mode)
   struct job read = { .op = JOB_READ, .buf = buf, .count = sizeof buf };
 
   store_put (f, 0, 1 * MiB, 1);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &read);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &read, STORE_READ);
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   store_put (f, 0, 1 * MiB, 1); /* as if the read had come first */
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&read), 0);
+  job_let_go (f, &read, STORE_READ);
   assert_memory_equal (buf, zeroes, sizeof buf);
   expect_zero (f, 0, 64 * PAGE);
   expect (f, 64 * PAGE, PAGE, 1);
@@ -152,13 +141,10 @@ CACHE_TEST (during_part, .min_io = 4096)
 
   store_put (f, 0, 1 * MiB, 1);
   fill_pattern (buf, sizeof buf, 1000, 2);
-  fake_store_hold (f->fake, STORE_READ);
-  job_start (f, 1, &part);
-  fake_store_wait_held (f->fake, STORE_READ, 1);
+  job_start_held (f, 1, &part, STORE_READ);
   assert_int_equal (cache_zero (f->conn, 64 * PAGE, 0, 0), 0);
   expect_zero (f, PAGE, 63 * PAGE);
-  fake_store_unhold (f->fake, STORE_READ);
-  assert_int_equal (job_join (&part), 0);
+  job_let_go (f, &part, STORE_READ);
   expect_zero (f, 0, 1000);
   expect (f, 1000, 100, 2);
   expect_zero (f, 1100, 63 * PAGE);
@@ -193,16 +179,13 @@ CACHE_TEST (held_range, .sequential_cutoff = 64 * KiB)
   f->ops.zero = zero_at_once;
   f->ops.zero_end = NULL;
   put (f, 0, 4 * PAGE, 1);
-  fake_store_hold (f->fake, STORE_WRITE);
-  job_start (f, 1, &flush);
-  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  job_start_held (f, 1, &flush, STORE_WRITE);
   job_start (f, 2, &zero);
   fixture_until_asleep (f, 2);
   fill_pattern (buf, sizeof buf, 0, 2);
   job_start (f, 3, &write);
   fixture_until_asleep (f, 3);
-  fake_store_unhold (f->fake, STORE_WRITE);
-  assert_int_equal (job_join (&flush), 0);
+  job_let_go (f, &flush, STORE_WRITE);
   assert_int_equal (job_join (&zero), 0);
   assert_int_equal (job_join (&write), 0);
   expect (f, 0, sizeof buf, 2);

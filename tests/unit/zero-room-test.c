@@ -12,8 +12,6 @@
 #include "fs/raw/raw-impl.h"
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 /* There is room for so many zeroes, and two parts more. */
 static struct fixture *
 start_with_room (size_t max, const struct fixture_config *config)

@@ -11,8 +11,6 @@
 
 #include "cache-fixture.h"
 
-#define PAGE ((uint64_t) PAGE_SIZE)
-
 static void
 zero (struct fixture *f, uint64_t offset, uint64_t n, unsigned flags)
 {
@@ -130,14 +128,11 @@ CACHE_TEST (written_zeroes_are_paced, .no_zero = true, .dirty_limit = 1 * MiB)
 {
   struct job job = { .op = JOB_ZERO, .count = 8 * MiB };
 
-  fake_store_hold (f->fake, STORE_ZERO);
-  job_start (f, 1, &job);
-  fake_store_wait_held (f->fake, STORE_ZERO, 1);
+  job_start_held (f, 1, &job, STORE_ZERO);
   fixture_until_asleep (f, 1);
   assert_true (atomic_load (&f->fs->unsaved) <= 1 * MiB / PAGE);
   assert_true (atomic_load (&f->fs->unsaved) > 1 * MiB / PAGE / 2);
-  fake_store_unhold (f->fake, STORE_ZERO);
-  assert_int_equal (job_join (&job), 0);
+  job_let_go (f, &job, STORE_ZERO);
   flush_ok (f, 0);
   assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), 8 * MiB);
 }
