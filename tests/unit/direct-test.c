@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cache-fixture.h"
+#include "disk-model.h"
 #include "seed.h"
 
 static struct fixture *
@@ -79,35 +80,30 @@ static void
 random_mix (const struct fixture_config *config)
 {
   struct fixture *f = fixture_start (config);
-  struct rng rng = test_rng ("random_mix");
-  uint8_t *disk = xcalloc (1, DISK), *got = xcalloc (1, DISK);
+  struct disk_model *m = disk_model_start (f, test_rng ("random_mix"), 0);
+  uint8_t *got = xcalloc (1, DISK);
   uint64_t offset = 0, n;
   unsigned i, conn;
 
-  fill_pattern (disk, DISK, 0, 0);
-  store_put (f, 0, DISK, 0);
   for (i = 0; i < 300; i++) {
-    conn = (unsigned) rng_below (&rng, NR_CONNS);
-    if (offset == DISK || rng_chance (&rng, 30))
-      offset = rng_below (&rng, DISK);
-    n = min_u64 (rng_log (&rng, 200000), DISK - offset);
-    if (rng_chance (&rng, 50)) {
-      fill_pattern (disk + offset, n, offset, i);
+    conn = (unsigned) rng_below (&m->rng, NR_CONNS);
+    if (offset == DISK || rng_chance (&m->rng, 30))
+      offset = rng_below (&m->rng, DISK);
+    n = min_u64 (rng_log (&m->rng, 200000), DISK - offset);
+    if (rng_chance (&m->rng, 50)) {
+      fill_pattern (m->disk + offset, n, offset, i);
       assert_int_equal (put_flags (f, conn, offset, n, i, 0), 0);
     }
     else {
       assert_int_equal (cache_read (f->conns[conn], got, (uint32_t) n, offset),
                         0);
-      assert_memory_equal (got, disk + offset, n);
+      assert_memory_equal (got, m->disk + offset, n);
     }
     offset += n;
   }
   assert_int_equal (cache_flush (f->conn), 0);
-  fake_store_peek (f->fake, 0, got, DISK);
-  assert_memory_equal (got, disk, DISK);
-  check_flushed (f);
+  disk_model_end (m);
   fixture_stop (f);
-  free (disk);
   free (got);
 }
 

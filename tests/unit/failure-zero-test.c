@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "disk-model.h"
 #include "seed.h"
 #include "volatile-fixture.h"
 
@@ -287,51 +288,9 @@ VOLATILE_TEST (failed_zero_is_covered)
 
 #define DISK (2 * MiB)
 
-struct model {
-  struct fixture *f;
-  struct rng rng;
-  uint8_t disk[DISK];
-};
-
-static void
-random_change (struct model *m)
-{
-  uint64_t offset = rng_below (&m->rng, DISK);
-  uint64_t n = rng_log (&m->rng, 300000);
-  unsigned version = 1 + (unsigned) rng_below (&m->rng, 1000);
-  unsigned flags = rng_chance (&m->rng, 20) ? CACHE_FUA : 0;
-  int r;
-
-  n = min_u64 (n, DISK - offset);
-  if (rng_chance (&m->rng, 70)) {
-    fill_pattern (m->disk + offset, n, offset, version);
-    r = put_flags (m->f, 0, offset, n, version, flags);
-  }
-  else {
-    memset (m->disk + offset, 0, n);
-    r = rng_chance (&m->rng, 50) ? cache_zero (m->f->conn, n, offset, flags)
-                                 : cache_trim (m->f->conn, n, offset, flags);
-  }
-  if (!(flags & CACHE_FUA)) /* else as in flush_until_ok */
-    assert_int_equal (r, 0);
-}
-
-static void
-compare_disk (struct model *m, bool store)
-{
-  uint8_t *got = xcalloc (1, DISK);
-
-  if (store)
-    fake_store_peek (m->f->fake, 0, got, DISK);
-  else
-    assert_int_equal (cache_read (m->f->conn, got, DISK, 0), 0);
-  assert_memory_equal (got, m->disk, DISK);
-  free (got);
-}
-
 /* A flush in which this or that fails. */
 static void
-random_flush (struct model *m)
+random_flush (struct disk_model *m)
 {
   static const enum store_op ops[] = { STORE_WRITE, STORE_FLUSH, STORE_FLUSH,
                                        STORE_ZERO, STORE_TRIM };
@@ -347,35 +306,27 @@ random_flush (struct model *m)
   fake_store_heal (m->f->fake);
   if (r == 0) {
     fake_store_crash (m->f->fake, 0);
-    compare_disk (m, true);
+    disk_model_compare (m, true);
   }
 }
 
-TEST (random_failures)
+VOLATILE_TEST (random_failures, .disk_size = DISK, .cache_size = 16 * MiB)
 {
-  struct model *m = xcalloc (1, sizeof *m);
+  struct disk_model *m = disk_model_start (f, test_rng ("random_failures"), 0);
   unsigned i;
 
-  m->rng = test_rng ("random_failures");
-  m->f = start_volatile (
-    &(struct fixture_config) { .disk_size = DISK, .cache_size = 16 * MiB });
   fake_store_lossy (m->f->fake, rng_next (&m->rng) | 1);
-  fill_pattern (m->disk, DISK, 0, 0);
   for (i = 0; i < 400; i++) {
     if (rng_chance (&m->rng, 70))
-      random_change (m);
+      disk_model_change (m, 300000, false); /* as in flush_until_ok */
     else
       random_flush (m);
     if (rng_chance (&m->rng, 10))
-      compare_disk (m, false);
+      disk_model_compare (m, false);
   }
   flush_until_ok (m->f, 0);
   fake_store_crash (m->f->fake, 0);
-  compare_disk (m, true);
-  compare_disk (m, false);
-  check_flushed (m->f);
-  fixture_stop (m->f);
-  free (m);
+  disk_model_end (m);
 }
 
 RUN_TESTS ()

@@ -279,6 +279,7 @@ CACHE_FIXTURE = \
 	$(FAKE_STORE) \
 	tools/util.c tools/util.h \
 	$(NULL)
+DISK_MODEL = unit/disk-model.c unit/disk-model.h
 GONE_WORLD = unit/gone-world.c unit/gone-world.h $(CACHE_FIXTURE)
 unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
 unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
@@ -286,7 +287,7 @@ unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
 unit_sync_steps_test_SOURCES = unit/sync-steps-test.c $(VOLATILE_FIXTURE)
 unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
 unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
-unit_write_test_SOURCES = unit/write-test.c $(CACHE_FIXTURE)
+unit_write_test_SOURCES = unit/write-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
 unit_zero_room_test_SOURCES = unit/zero-room-test.c $(CACHE_FIXTURE)
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
@@ -325,7 +326,7 @@ VOLATILE_FIXTURE = \
 	$(CACHE_FIXTURE) \
 	$(NULL)
 unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
-unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(VOLATILE_FIXTURE)
+unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(DISK_MODEL) $(VOLATILE_FIXTURE)
 unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
 unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
 unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
@@ -333,10 +334,10 @@ unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
 unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
-unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(CACHE_FIXTURE)
+unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
 unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
-unit_direct_test_SOURCES = unit/direct-test.c $(CACHE_FIXTURE)
+unit_direct_test_SOURCES = unit/direct-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \

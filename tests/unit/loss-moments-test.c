@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "cache-fixture.h"
+#include "disk-model.h"
 #include "seed.h"
 
 /* --- at each step --- */
@@ -255,88 +256,41 @@ TEST (with_failure)
 
 #define DISK (1 * MiB)
 
-struct model {
-  struct fixture *f;
-  struct rng rng;
-  uint8_t disk[DISK];
-};
-
 static void
-random_change (struct model *m)
-{
-  uint64_t offset = rng_below (&m->rng, DISK);
-  uint64_t n = rng_log (&m->rng, 200000);
-  unsigned version = 1 + (unsigned) rng_below (&m->rng, 1000);
-  unsigned flags = rng_chance (&m->rng, 20) ? CACHE_FUA : 0;
-  int r;
-
-  n = min_u64 (n, DISK - offset);
-  if (rng_chance (&m->rng, 70)) {
-    fill_pattern (m->disk + offset, n, offset, version);
-    r = put_flags (m->f, 0, offset, n, version, flags);
-  }
-  else {
-    memset (m->disk + offset, 0, n);
-    r = rng_chance (&m->rng, 50) ? cache_zero (m->f->conn, n, offset, flags)
-                                 : cache_trim (m->f->conn, n, offset, flags);
-  }
-  assert_int_equal (r, 0);
-}
-
-static void
-compare_disk (struct model *m, bool store)
-{
-  uint8_t *got = xcalloc (1, DISK);
-
-  if (store)
-    fake_store_peek (m->f->fake, 0, got, DISK);
-  else
-    assert_int_equal (cache_read (m->f->conn, got, DISK, 0), 0);
-  assert_memory_equal (got, m->disk, DISK);
-  free (got);
-}
-
-static void
-random_step (struct model *m)
+random_step (struct disk_model *m)
 {
   unsigned kind = (unsigned) rng_below (&m->rng, 100);
   uint64_t seed = rng_chance (&m->rng, 50) ? 0 : rng_next (&m->rng) | 1;
 
   if (kind < 60)
-    random_change (m);
+    disk_model_change (m, 200000, true);
   else if (kind < 80)
     fake_store_lose (m->f->fake, seed);
   else if (kind < 90)
-    compare_disk (m, false);
+    disk_model_compare (m, false);
   else {
     assert_int_equal (cache_flush (m->f->conn), 0);
     fake_store_crash (m->f->fake, 0);
-    compare_disk (m, true);
+    disk_model_compare (m, true);
   }
 }
 
 static void
 at_random (const struct fixture_config *config)
 {
-  struct model *m = xcalloc (1, sizeof *m);
+  struct fixture *f = fixture_start (config);
+  struct disk_model *m = disk_model_start (f, test_rng ("at_random"), 0);
   unsigned i;
 
-  m->rng = test_rng ("at_random");
-  m->f = fixture_start (config);
-  fill_pattern (m->disk, DISK, 0, 0);
-  store_put (m->f, 0, DISK, 0);
-  fake_store_volatile (m->f->fake);
+  fake_store_volatile (f->fake);
   for (i = 0; i < share (300); i++)
     random_step (m);
-  fake_store_lose (m->f->fake, 0);
-  assert_int_equal (cache_flush (m->f->conn), 0);
-  fake_store_crash (m->f->fake, 0);
-  compare_disk (m, true);
-  compare_disk (m, false);
-  assert_int_equal (atomic_load (&m->f->errors), 0);
-  check_flushed (m->f);
-  fixture_stop (m->f);
-  free (m);
+  fake_store_lose (f->fake, 0);
+  assert_int_equal (cache_flush (f->conn), 0);
+  fake_store_crash (f->fake, 0);
+  assert_int_equal (atomic_load (&f->errors), 0);
+  disk_model_end (m);
+  fixture_stop (f);
 }
 
 TEST (at_random)

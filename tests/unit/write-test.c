@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cache-fixture.h"
+#include "disk-model.h"
 #include "seed.h"
 
 /* What the hooks are to do, and have seen. */
@@ -104,14 +105,8 @@ CACHE_TEST (refusing_large)
 
 /* --- random writes against a copy of the disk --- */
 
-struct model {
-  struct fixture *f;
-  uint8_t *disk;
-  struct rng rng;
-};
-
 static void
-random_write (struct model *m)
+random_write (struct disk_model *m)
 {
   uint64_t size = m->f->config.disk_size;
   uint64_t offset = rng_below (&m->rng, size);
@@ -124,48 +119,29 @@ random_write (struct model *m)
   put (m->f, offset, n, version);
 }
 
-static void
-compare_disk (struct model *m, bool store)
-{
-  uint64_t size = m->f->config.disk_size;
-  uint8_t *got = xcalloc (1, size);
-
-  if (store)
-    fake_store_peek (m->f->fake, 0, got, size);
-  else
-    assert_int_equal (cache_read (m->f->conn, got, (uint32_t) size, 0), 0);
-  assert_memory_equal (got, m->disk, size);
-  free (got);
-}
-
 /* Random writes, some of them flushed, over a store full of data. */
 static void
 random_writes (const struct fixture_config *config, const char *name,
                void (*more_hooks) (struct fixture *f))
 {
-  struct model m = { .f = fixture_start (config) };
+  struct fixture *f = fixture_start (config);
+  struct disk_model *m;
   unsigned i;
 
-  set_hooks (m.f, name);
-  more_hooks (m.f);
-  m.rng.state = rng_next (&hooks.rng);
-  m.disk = xcalloc (1, m.f->config.disk_size);
-  fill_pattern (m.disk, m.f->config.disk_size, 0, 5000);
-  store_put (m.f, 0, m.f->config.disk_size, 5000);
+  set_hooks (f, name);
+  more_hooks (f);
+  m = disk_model_start (f, (struct rng) { rng_next (&hooks.rng) }, 5000);
   for (i = 0; i < share (150); i++) {
-    random_write (&m);
-    if (rng_chance (&m.rng, 5))
-      assert_int_equal (cache_flush (m.f->conn), 0);
-    if (rng_chance (&m.rng, 5))
-      compare_disk (&m, false);
+    random_write (m);
+    if (rng_chance (&m->rng, 5))
+      assert_int_equal (cache_flush (f->conn), 0);
+    if (rng_chance (&m->rng, 5))
+      disk_model_compare (m, false);
   }
-  compare_disk (&m, false);
-  assert_int_equal (cache_flush (m.f->conn), 0);
-  compare_disk (&m, true);
-  compare_disk (&m, false);
-  check_flushed (m.f);
-  fixture_stop (m.f);
-  free (m.disk);
+  disk_model_compare (m, false);
+  assert_int_equal (cache_flush (f->conn), 0);
+  disk_model_end (m);
+  fixture_stop (f);
 }
 
 static void
