@@ -34,7 +34,7 @@ enum store_op {
 #define STORE_FAST_ZERO 0x4u  /* ZERO: -ENOTSUP rather than slow */
 #define STORE_BACKGROUND 0x8u /* READ, WRITE: nobody waits for it */
 #define STORE_AWAITED                                                          \
-  0x10u /* READ: the thread that submits it, alone, has
+  0x10u /* READ, WRITE: the thread that submits it, alone, has
                                * nothing else to do until it is done */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all

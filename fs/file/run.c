@@ -178,13 +178,13 @@ on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
   store_done_call (&done);
 }
 
-/* Read on this thread, which would sleep otherwise: no one has to be woken, first
- * to take the result, then to hear of it.  What is to be tried again later goes
- * the way of all others.  The lock is held, but not meanwhile.
+/* Make the calls on this thread, which would sleep otherwise: no one has to be
+ * woken, first to take the result, then to hear of it.  What is to be tried again
+ * later goes the way of all others.  The lock is held, but not meanwhile.
  */
 static void
-read_here (struct file_store *file, struct store_req *req,
-           struct store_list *done)
+run_here (struct file_store *file, struct store_req *req,
+          struct store_list *done)
 {
   struct file_call call;
   int r, res;
@@ -194,6 +194,8 @@ read_here (struct file_store *file, struct store_req *req,
     pthread_mutex_unlock (&file->lock);
     res = file_make_call (&call);
     pthread_mutex_lock (&file->lock);
+    if (req->op != STORE_READ)
+      file_look (file);
     r = file_advance (file, req, res);
   } while (r == FILE_AGAIN);
   if (r != FILE_LATER) {
@@ -205,10 +207,13 @@ read_here (struct file_store *file, struct store_req *req,
 }
 
 static bool
-may_read_here (struct file_store *file, const struct store_req *req)
+may_run_here (struct file_store *file, const struct store_req *req)
 {
-  return (req->flags & STORE_AWAITED) && !file_is_cut (file, req) &&
-         store_queue_pass (&file->queue);
+  if (!(req->flags & STORE_AWAITED))
+    return false;
+  if (req->op != STORE_READ)
+    file_look (file);
+  return !file_is_cut (file, req) && store_queue_pass (&file->queue);
 }
 
 void
@@ -224,8 +229,8 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
     r = file_begin (file, reqs[i]);
     if (r != FILE_AGAIN)
       store_done_add (&done, reqs[i], r);
-    else if (may_read_here (file, reqs[i]))
-      read_here (file, reqs[i], &done);
+    else if (may_run_here (file, reqs[i]))
+      run_here (file, reqs[i], &done);
     else
       store_queue_add (&file->queue, reqs[i]);
   }

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,23 +72,25 @@ size_of (const struct cut *cut)
   return (uint64_t) size;
 }
 
-/* A read may be done by either kind of thread: both, the one or the other first. */
+/* Reads and writes may be done by either kind of thread: both, the one or the other
+ * first.
+ */
 static int
 io (struct cut *cut, enum store_op op, unsigned flags, uint64_t offset,
     uint64_t length)
 {
-  void *buf = op == STORE_READ || op == STORE_WRITE ? cut->buf : NULL;
+  bool rw = op == STORE_READ || op == STORE_WRITE;
+  void *buf = rw ? cut->buf : NULL;
   int r;
 
-  if (op == STORE_READ) {
-    flags |= cut->ios++ % 2 ? STORE_AWAITED : 0;
-    r = store_io (cut->rig.store, op, flags, offset, buf, length);
-    flags ^= STORE_AWAITED;
-    assert_int_equal (store_io (cut->rig.store, op, flags, offset, buf, length),
-                      r);
-    return r;
-  }
-  return store_io (cut->rig.store, op, flags, offset, buf, length);
+  if (!rw)
+    return store_io (cut->rig.store, op, flags, offset, buf, length);
+  flags |= cut->ios++ % 2 ? STORE_AWAITED : 0;
+  r = store_io (cut->rig.store, op, flags, offset, buf, length);
+  flags ^= STORE_AWAITED;
+  assert_int_equal (store_io (cut->rig.store, op, flags, offset, buf, length),
+                    r);
+  return r;
 }
 
 static void
@@ -164,6 +168,8 @@ PLACE_TEST (what_is_gone_stays_an_error, true)
     { STORE_READ, 0 },
     { STORE_WRITE, 0 },
     { STORE_WRITE, STORE_FUA },
+    { STORE_READ, STORE_AWAITED },
+    { STORE_WRITE, STORE_AWAITED },
     { STORE_ZERO, 0 },
     { STORE_ZERO, STORE_MAY_TRIM | STORE_FUA },
     { STORE_TRIM, 0 },
@@ -271,6 +277,35 @@ PLACE_TEST (a_write_that_is_cut_off_at_once_fails, true)
   rig_close (&cut.rig);
   resize (&cut, DISK);
   free (buf);
+}
+
+/* In the place of libc's: the next one is followed by a cut. */
+static struct cut *cut_after_write;
+
+ssize_t
+pwritev (int fd, const struct iovec *iov, int n, off_t offset)
+{
+  ssize_t r = syscall (SYS_pwritev, fd, iov, n, offset, 0);
+
+  if (cut_after_write)
+    resize (cut_after_write, CUT);
+  cut_after_write = NULL;
+  return r;
+}
+
+/* The same, when the thread that waits for the write makes it. */
+PLACE_TEST (so_does_one_that_is_awaited, true)
+{
+  struct cut cut;
+
+  cut_open (&cut, place, DIRECT_AUTO);
+  cut_after_write = &cut;
+  assert_int_equal (store_io (cut.rig.store, STORE_WRITE, STORE_AWAITED,
+                              12 * MIB, cut.buf, 4096),
+                    -EIO);
+  assert_null (cut_after_write);
+  check_gone (&cut);
+  cut_close (&cut);
 }
 
 /* Nothing of a device is left, and all of it is there again: the kernel does that

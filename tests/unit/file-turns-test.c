@@ -139,6 +139,30 @@ TEST (who_awaits_a_read_does_it)
   free (data);
 }
 
+/* A write likewise, and with FUA. */
+TEST (who_awaits_a_write_does_it)
+{
+  char *buf = aligned_memory (8 * 4096, 0), *data = aligned_memory (4096, 0x5b);
+  unsigned fua;
+  struct turns turns;
+  struct rig rig;
+
+  turns_begin (&turns, &rig, 1, data);
+  fua = rig.store->geo.can_fua ? STORE_FUA : 0;
+  turns_submit (&turns, &rig, 0, 1, STORE_WRITE, STORE_AWAITED);
+  turns_submit (&turns, &rig, 1, 1, STORE_WRITE, STORE_AWAITED | fua);
+  assert_int_equal (turns.nr_done, 2);
+  assert_int_equal (file_store_of (rig.store)->queue.in_flight, 0);
+  turns_end (&turns, &rig, 2);
+
+  turns_begin (&turns, &rig, 1, buf);
+  turns_submit (&turns, &rig, 0, 1, STORE_READ, 0);
+  turns_end (&turns, &rig, 1);
+  assert_memory_equal (buf, data, 4096);
+  free (buf);
+  free (data);
+}
+
 /* But not out of turn. */
 TEST (who_awaits_a_read_may_have_to_queue)
 {
