@@ -11,6 +11,11 @@
 
 struct bell {
   void (*ring) (void *opaque); /* any thread; NULL: there is no loop yet */
+
+  /* The same, by a thread that will do nothing until the work is done, and so
+   * may do some of it itself.  No lock is held; not the loop thread.
+   */
+  void (*work) (void *opaque);
   void *opaque;
 };
 
@@ -20,6 +25,13 @@ bell_ring (const struct bell *bell)
 {
   if (bell && bell->ring)
     bell->ring (bell->opaque);
+}
+
+static inline void
+bell_work (const struct bell *bell)
+{
+  if (bell && bell->ring)
+    bell->work (bell->opaque);
 }
 
 #endif /* FOLIO_BELL_H */

@@ -51,13 +51,19 @@ inbox_lost_fua (struct inbox *inbox, int error)
   return error == -EOPNOTSUPP;
 }
 
-void
-inbox_queue (struct inbox *inbox, struct sync_req *req)
+static void
+add (struct inbox *inbox, struct sync_req *req)
 {
   req->asked = inbox->env->now (inbox->env);
   pthread_mutex_lock (&inbox->lock);
   sync_list_append (&inbox->queue, req);
   pthread_mutex_unlock (&inbox->lock);
+}
+
+void
+inbox_queue (struct inbox *inbox, struct sync_req *req)
+{
+  add (inbox, req);
   bell_ring (inbox->bell);
 }
 
@@ -67,7 +73,8 @@ inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
 {
   struct sync_req req = { .start = start, .end = end, .kind = kind };
 
-  inbox_queue (inbox, &req);
+  add (inbox, &req);
+  bell_work (inbox->bell);
   completion_wait (inbox->env, &req.done);
   return req.error;
 }

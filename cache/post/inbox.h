@@ -23,9 +23,11 @@ struct inbox {
   struct env *env;
   const struct bell *bell;
 
-  pthread_mutex_t lock;   /* protects queue, done; a leaf */
+  pthread_mutex_t lock;   /* protects queue, done, held; a leaf */
   struct sync_list queue; /* syncs that are asked for */
   struct ioend *done;     /* store writes that are over, not yet noticed */
+  struct ioend *held;     /* that one a thread is about to wait for, in the
+                           * store, and will notice itself: see help.c */
 
   _Atomic bool flush_done; /* the store flush is over ... */
   int flush_error;         /* ... with this */

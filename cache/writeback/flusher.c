@@ -5,6 +5,9 @@
  * The flusher.  Each turn of the libev loop does write-back for a moment, slice by
  * slice; while there is more, an idle watcher keeps the loop from sleeping, so
  * completions are seen to between turns.
+ *
+ * There is a lock that the loop thread always has but while it sleeps.  Who takes it
+ * then is the loop thread for all that write-back, the fs and the store know of.
  */
 
 #include <errno.h>
@@ -13,6 +16,8 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
+#include "cache/writeback/help.h"
+#include "cache/base/num.h"
 #include "fs/bell.h"
 #include "cache/writeback/writeback.h"
 #include "fs/iomap.h"
@@ -30,6 +35,10 @@ struct flusher {
   ev_prepare turn;
   ev_idle busy;
   ev_timer timer;
+
+  pthread_mutex_t lock; /* protects what follows, and is outside all others */
+  uint64_t alarm;       /* ns, until when the thread sleeps */
+  bool helped;          /* since it last looked */
 };
 
 static void
@@ -56,6 +65,22 @@ on_timer (struct ev_loop *loop, ev_timer *watcher, int events)
   (void) events;
 }
 
+static void
+fall_asleep (struct ev_loop *loop) EV_NOEXCEPT
+{
+  struct flusher *flusher = ev_userdata (loop);
+
+  pthread_mutex_unlock (&flusher->lock);
+}
+
+static void
+awake (struct ev_loop *loop) EV_NOEXCEPT
+{
+  struct flusher *flusher = ev_userdata (loop);
+
+  pthread_mutex_lock (&flusher->lock);
+}
+
 /* Have the thread look for work, if it has not been stopped.  Any thread. */
 static void
 ring (void *opaque)
@@ -65,18 +90,57 @@ ring (void *opaque)
   ev_async_send (flusher->loop, &flusher->wake);
 }
 
-/* Sleep until write-back has something to do again. */
+/* Take steps in the loop thread's place, if it sleeps.  Returns whether it is to be
+ * woken; own: see help.
+ */
+static bool
+help_loop (struct flusher *flusher, bool again, struct store_req **own)
+{
+  struct writeback *wb = flusher->wb;
+  bool wake = true;
+
+  *own = NULL;
+  if (pthread_mutex_trylock (&flusher->lock) != 0)
+    return true;
+  if (again || help_wanted (wb))
+    wake = help (wb, flusher->alarm, own);
+  flusher->helped = true;
+  pthread_mutex_unlock (&flusher->lock);
+  return wake || atomic_load (&flusher->stopping);
+}
+
+/* See bell.h. */
+static void
+work (void *opaque)
+{
+  struct flusher *flusher = opaque;
+  struct store_req *own;
+  bool again = false;
+
+  do {
+    if (help_loop (flusher, again, &own))
+      ring (flusher);
+    again = true;
+  } while (own && help_wait (flusher->wb, own));
+}
+
+/* Sleep until write-back has something to do again.  Who helps does not look at the
+ * time while the store has him wait.
+ */
 static void
 set_timer (struct flusher *flusher)
 {
   struct env *env = flusher->wb->env;
   uint64_t deadline = writeback_deadline (flusher->wb);
-  uint64_t now;
+  uint64_t now = env->now (env);
 
   ev_timer_stop (flusher->loop, &flusher->timer);
+  if (flusher->helped)
+    deadline = min_u64 (deadline, now + NSEC_PER_SEC);
+  flusher->helped = false;
+  flusher->alarm = deadline;
   if (deadline == ENV_FOREVER)
     return;
-  now = env->now (env);
   ev_timer_set (&flusher->timer,
                 deadline > now ? (double) (deadline - now) / NSEC_PER_SEC : 0,
                 0);
@@ -118,7 +182,9 @@ run (void *arg)
 {
   struct flusher *flusher = arg;
 
+  pthread_mutex_lock (&flusher->lock);
   ev_run (flusher->loop, 0);
+  pthread_mutex_unlock (&flusher->lock);
   return NULL;
 }
 
@@ -169,6 +235,7 @@ flusher_free (struct flusher *flusher)
 {
   if (flusher->loop)
     ev_loop_destroy (flusher->loop);
+  pthread_mutex_destroy (&flusher->lock);
   free (flusher);
 }
 
@@ -193,18 +260,25 @@ flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
   if (flusher == NULL)
     return -ENOMEM;
   flusher->wb = wb;
+  pthread_mutex_init (&flusher->lock, NULL);
   flusher->loop = ev_loop_new (EVFLAG_AUTO | EVFLAG_NOENV);
   if (flusher->loop == NULL) {
     flusher_free (flusher);
     return -ENOMEM;
   }
+  ev_set_userdata (flusher->loop, flusher);
+  ev_set_loop_release_cb (flusher->loop, fall_asleep, awake);
   add_watchers (flusher);
   r = fs_attach (wb->fs, flusher->loop, wb->config.dirty_expire);
   if (r < 0) {
     flusher_free (flusher);
     return r;
   }
-  *bell = (struct bell) { .ring = ring, .opaque = flusher };
+  *bell = (struct bell) {
+    .ring = ring,
+    .work = work,
+    .opaque = flusher,
+  };
   r = start_threads (flusher);
   if (r < 0) {
     bell->ring = NULL;

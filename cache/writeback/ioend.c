@@ -234,17 +234,20 @@ ioend_done (struct store_req *req, int error)
 {
   struct ioend *ioend = (struct ioend *) req;
   struct writeback *wb = ioend->wb;
-  bool first;
+  struct inbox *inbox = wb->inbox;
+  bool held;
 
   store_io_done (wb->stats, wb->env, req, error);
   ioend->error = error;
-  pthread_mutex_lock (&wb->inbox->lock);
-  first = wb->inbox->done == NULL;
-  ioend->next = wb->inbox->done;
-  wb->inbox->done = ioend;
-  pthread_mutex_unlock (&wb->inbox->lock);
-  if (first)
-    bell_ring (wb->inbox->bell);
+  pthread_mutex_lock (&inbox->lock);
+  ioend->next = inbox->done;
+  inbox->done = ioend;
+  held = inbox->held == ioend;
+  if (held)
+    inbox->held = NULL;
+  pthread_mutex_unlock (&inbox->lock);
+  if (!held)
+    bell_ring (inbox->bell);
 }
 
 static void

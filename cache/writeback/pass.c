@@ -310,6 +310,22 @@ next_ioend (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter,
   return ioend;
 }
 
+/* Is it all that is to be sent for somebody who waits, and takes this step?  Then he
+ * submits it.
+ */
+static bool
+leave_to_helper (struct writeback *wb, const struct wb_pass *pass,
+                 struct store_req *req)
+{
+  struct wb_helper *helper = &wb->helper;
+
+  if (!helper->here || helper->own || pass->active ||
+      !pass_is_urgent (pass->kind))
+    return false;
+  helper->own = req;
+  return true;
+}
+
 bool
 pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
 {
@@ -328,7 +344,7 @@ pass_run (struct writeback *wb, struct wb_pass *pass, pass_filter_fn *filter)
     pass->sent = true;
     batch[n++] = &ioend->req;
   }
-  if (n > 0)
+  if (n > 1 || (n == 1 && !leave_to_helper (wb, pass, batch[0])))
     store_io_submit (store, batch, n);
   return pass->active && may_send (wb, pass) && r != -ENOBUFS;
 }

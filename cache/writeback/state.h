@@ -108,6 +108,7 @@ enum flush_state {
 struct wb_sync {
   struct sync_req *list; /* all syncs, the smallest ranges first */
   unsigned nr[NR_SYNC_STATES];
+  unsigned alone;      /* so many, the last ones, found no other */
   struct sync_req own; /* for inbox.want_clean */
   bool own_pending;
 
@@ -120,6 +121,12 @@ struct wb_sync {
   uint8_t gen;           /* of sectors that become unstable now */
   uint32_t doubts;       /* counts what may have undone writes */
   uint32_t losses;       /* of the store, as far as seen */
+};
+
+/* A thread that waits for a sync and takes steps meanwhile: see help.c. */
+struct wb_helper {
+  bool here;             /* it takes this one */
+  struct store_req *own; /* what it will submit, and wait for in the store */
 };
 
 struct writeback_config {
@@ -147,6 +154,7 @@ struct writeback {
   bool trimming; /* before what failed for lack of space is tried again */
   uint64_t trim_ticket;
   struct failing failing;
+  struct wb_helper helper;
 };
 
 /* Has the ioend anything of bytes [start, end)? */

@@ -80,6 +80,7 @@ insert (struct wb_sync *sync, struct sync_req *req)
 {
   struct sync_req **p = &sync->list;
 
+  sync->alone = *p ? 0 : sync->alone + 1;
   while (*p && size_of (*p) <= size_of (req))
     p = &(*p)->next;
   req->next = *p;

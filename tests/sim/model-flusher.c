@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "cache/writeback/flusher.h"
+#include "cache/writeback/help.h"
 #include "cache/request/mapping.h"
 #include "model-world.h"
 
@@ -18,19 +19,28 @@ struct flusher {
   struct writeback *wb;
   struct world *world;
   struct model_loop loop;
+  bool helped;
   bool fs_ended;
 };
 
 static bool
 step (void *opaque)
 {
-  return writeback_step (opaque);
+  struct flusher *flusher = opaque;
+
+  return writeback_step (flusher->wb);
 }
 
 static uint64_t
 deadline (void *opaque)
 {
-  return writeback_deadline (opaque);
+  struct flusher *flusher = opaque;
+  uint64_t due = writeback_deadline (flusher->wb);
+
+  if (flusher->helped && due > flusher->world->clock + NSEC_PER_SEC)
+    due = flusher->world->clock + NSEC_PER_SEC;
+  flusher->helped = false;
+  return due;
 }
 
 static void
@@ -51,6 +61,40 @@ ring (void *opaque)
   flusher->loop.ready = true;
 }
 
+/* Is the loop asleep, or about to be? */
+static bool
+help_loop (struct flusher *flusher, bool again, struct store_req **own)
+{
+  struct world *w = flusher->world;
+  bool wake = true;
+
+  *own = NULL;
+  if (w->helping || flusher->loop.ready || world_chance (w, 20))
+    return true;
+  w->helping = true;
+  w->helper = w->current;
+  if (again || help_wanted (flusher->wb))
+    wake = help (flusher->wb, flusher->loop.due, own);
+  flusher->helped = true;
+  w->helping = false;
+  return wake;
+}
+
+static void
+work (void *opaque)
+{
+  struct flusher *flusher = opaque;
+  struct store_req *own;
+  bool again = false;
+
+  do {
+    if (help_loop (flusher, again, &own))
+      ring (flusher);
+    world_yield (flusher->world);
+    again = true;
+  } while (own && help_wait (flusher->wb, own));
+}
+
 int
 flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
 {
@@ -66,13 +110,17 @@ flusher_start (struct writeback *wb, struct bell *bell, struct flusher **ret)
   flusher->loop = (struct model_loop) {
     .step = step,
     .deadline = deadline,
-    .opaque = wb,
+    .opaque = flusher,
     .ready = true,
   };
   flusher->world->loop = &flusher->loop;
   if (wb->fs->ops->work)
     fiber_start (flusher->world, "fs", work_of_fs, flusher);
-  *bell = (struct bell) { .ring = ring, .opaque = flusher };
+  *bell = (struct bell) {
+    .ring = ring,
+    .work = work,
+    .opaque = flusher,
+  };
   *ret = flusher;
   return 0;
 }

@@ -20,6 +20,10 @@ struct model_job {
   struct model_timer timer;
   uint64_t seq; /* of the medium, when it was submitted */
   bool spent;   /* it has had its effect, though it is not over */
+
+  bool awaited; /* in submit; then it ends there: */
+  _Atomic uint32_t over;
+  int error;
 };
 
 static struct model_store *
@@ -182,7 +186,14 @@ static void
 complete (struct model_job *job, int error)
 {
   struct store_req *req = job->req;
+  struct env *env = &job->store->world->env;
 
+  if (job->awaited) {
+    job->error = error;
+    atomic_store (&job->over, 1);
+    env->wake (env, &job->over);
+    return;
+  }
   world_note (job->store->world, op_name (req->op), req->offset, req->length,
               error);
   free (job);
@@ -244,16 +255,40 @@ start_jobs (struct model_store *s)
   }
 }
 
-static void
-accept (struct model_store *s, struct store_req *req)
+static struct model_job *
+new_job (struct model_store *s, struct store_req *req)
 {
   struct model_job *job = xcalloc (1, sizeof *job);
-  struct world *w = s->world;
 
   job->store = s;
   job->req = req;
   if (s->medium)
     job->seq = s->medium->seq;
+  return job;
+}
+
+/* The fiber that submits it waits for it. */
+static void
+accept_awaited (struct model_store *s, struct store_req *req)
+{
+  struct model_job *job = new_job (s, req);
+  struct env *env = &s->world->env;
+
+  job->awaited = true;
+  append (&s->queue, job);
+  start_jobs (s);
+  while (atomic_load (&job->over) == 0)
+    env->wait (env, &job->over, 0, ENV_FOREVER);
+  job->awaited = false;
+  complete (job, job->error);
+}
+
+static void
+accept (struct model_store *s, struct store_req *req)
+{
+  struct model_job *job = new_job (s, req);
+  struct world *w = s->world;
+
   if (!s->down && s->queue == NULL && s->nr_running < s->config.depth &&
       world_chance (w, s->config.instant)) {
     complete (job, carry_out (s, job));
@@ -308,7 +343,10 @@ submit (struct store *store, struct store_req **reqs, unsigned n)
 
   for (i = 0; i < n; i++) {
     check_request (s, reqs[i]);
-    accept (s, reqs[i]);
+    if ((reqs[i]->flags & STORE_AWAITED) && world_chance (w, 50))
+      accept_awaited (s, reqs[i]);
+    else
+      accept (s, reqs[i]);
   }
   if (world_chance (w, 20))
     world_yield (w);

@@ -173,7 +173,7 @@ model_wait (struct env *env, _Atomic uint32_t *word, uint32_t value,
 {
   struct world *w = world_of (env);
 
-  if (w->on_loop)
+  if (w->on_loop || (w->helping && w->helper == w->current))
     world_fail (w, WORLD_ALL, "the loop thread waits");
   if (atomic_load (word) != value)
     return;
@@ -322,10 +322,10 @@ world_turn (struct world *w)
     world_fail (w, WORLD_ALL, "this goes on for ever");
   w->clock += 1 + world_below (w, TURN_NS);
   fibers = ready_fibers (w);
-  timer = w->timers && w->timers->due <= w->clock;
+  timer = w->timers && w->timers->due <= w->clock && !w->helping;
   if (w->loop && w->loop->due <= w->clock)
     w->loop->ready = true;
-  step = w->loop && w->loop->ready;
+  step = w->loop && w->loop->ready && !w->helping;
   if (fibers + timer + step == 0) {
     pass_time (w);
     return;

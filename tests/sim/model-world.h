@@ -75,7 +75,9 @@ struct world {
   struct fiber *fibers;  /* all that have not ended */
   struct model_timer *timers;
   struct model_loop *loop;
-  bool on_loop;      /* a timer or step is running */
+  bool on_loop; /* a timer or step is running */
+  bool helping; /* or a step, by a thread that is no loop thread: */
+  const struct fiber *helper; /* this one */
   uint64_t deadline; /* ns, until when the program itself waits at most */
 
   struct model_event *events; /* since world_forget */

@@ -44,6 +44,7 @@ UNIT_TESTS = \
 	unit/gone-test \
 	unit/gone-zero-test \
 	unit/group-commit-test \
+	unit/help-test \
 	unit/index-room-test \
 	unit/index-stress-test \
 	unit/index-test \
@@ -347,6 +348,7 @@ unit_throttle_law_test_SOURCES = \
 	$(NULL)
 unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
 unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
+unit_help_test_SOURCES = unit/help-test.c $(CACHE_FIXTURE)
 BALANCE_WORLD = unit/balance-world.c unit/balance-world.h $(CACHE_FIXTURE)
 unit_balance_settle_test_SOURCES = unit/balance-settle-test.c $(BALANCE_WORLD)
 unit_balance_test_SOURCES = unit/balance-test.c $(BALANCE_WORLD)
