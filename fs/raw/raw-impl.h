@@ -14,6 +14,7 @@
 #include "fs/extents.h"
 #include "fs/raw/pending.h"
 #include "fs/raw/raw.h"
+#include "fs/raw/zero-size.h"
 
 /* Bytes: zeroes that are worth a request less to the store for each end of them.
  * Fewer are read along with what is around them.
@@ -53,7 +54,8 @@ struct raw_send {
   struct raw *raw;
   struct raw_send *next;
   bool keep;
-  unsigned doubts; /* when it was sent */
+  unsigned doubts; /* when it was sent, */
+  uint64_t since;  /* ns: which is when */
   int error;
 };
 
@@ -72,6 +74,7 @@ struct raw_zeroes {
   struct raw_send sends[RAW_SENDS], *idle;
   struct raw_send *finished, **finished_tail; /* not looked at since */
   unsigned in_flight;                         /* of sends */
+  struct zero_size size;                      /* of those to be sent */
   struct raw_flush flush;
   uint32_t losses; /* of the store, as far as told */
 

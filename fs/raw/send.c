@@ -16,10 +16,7 @@
 
 #include "fs/raw/raw-impl.h"
 
-/* Bytes of one request: where it costs the same however many, if there is nothing to be
- * freed, for which a file is locked against all else; and where all of them are written.
- */
-#define MAX_CHEAP (UINT64_C (64) << 20)
+/* Bytes of one request where all of them are written. */
 #define MAX_WRITTEN (UINT64_C (8) << 20)
 
 /* ns */
@@ -101,8 +98,10 @@ finish (struct raw *raw, struct raw_send *send, uint64_t now)
   if (send->error == 0 && send->doubts != z->pending.doubts)
     send->error = -EAGAIN;
   pending_sent (&z->pending, start, end, send->keep, send->error);
-  if (send->error == 0)
+  if (send->error == 0) {
+    zero_size_took (&z->size, end - start, now - send->since);
     note_success (raw, send);
+  }
   else if (send->error != -EAGAIN && !(send->error == -ENOSPC && send->keep))
     note_failure (raw, send, now);
   send->next = z->idle;
@@ -147,11 +146,12 @@ see_clock (struct raw_zeroes *z, uint64_t now)
 
 /* Prepare to send the next.  NULL: there is none, or enough are in flight. */
 static struct raw_send *
-next_send (struct raw *raw)
+next_send (struct raw *raw, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
   struct raw_send *send = z->idle;
-  uint64_t start, end, most = raw->fs.can_fast_zero ? MAX_CHEAP : MAX_WRITTEN;
+  uint64_t most = raw->fs.can_fast_zero ? z->size.bytes : MAX_WRITTEN;
+  uint64_t start, end;
 
   if (send == NULL ||
       !pending_next (&z->pending, most, &start, &end, &send->keep))
@@ -159,6 +159,7 @@ next_send (struct raw *raw)
   z->idle = send->next;
   z->in_flight++;
   send->doubts = z->pending.doubts;
+  send->since = now;
   send->req = (struct store_req) {
     .op = send->keep ? STORE_ZERO : STORE_TRIM,
     .offset = start,
@@ -183,7 +184,7 @@ raw_step (struct fs *fs, uint64_t now)
   pthread_mutex_lock (&z->lock);
   any = reap (raw, now);
   see_clock (z, now);
-  while ((send = next_send (raw)) != NULL)
+  while ((send = next_send (raw, now)) != NULL)
     reqs[n++] = &send->req;
   z->armed = pending_since (&z->pending) != UINT64_MAX;
   raw_zeroes_changed (raw);

@@ -24,6 +24,7 @@ raw_zeroes_init (struct raw *raw)
   pthread_mutex_init (&z->lock, NULL);
   z->finished_tail = &z->finished;
   z->expire = ENV_FOREVER;
+  z->size = (struct zero_size) ZERO_SIZE_INIT;
   for (i = 0; i < RAW_SENDS; i++) {
     z->sends[i].raw = raw;
     z->sends[i].next = z->idle;

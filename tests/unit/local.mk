@@ -88,6 +88,7 @@ UNIT_TESTS = \
 	unit/write-test \
 	unit/zero-race-test \
 	unit/zero-room-test \
+	unit/zero-size-test \
 	unit/zero-test \
 	$(NULL)
 if HAVE_LIBNBD
@@ -125,6 +126,7 @@ NO_THREADS = \
 	unit/signals-test \
 	unit/store-queue-test \
 	unit/throttle-law-test \
+	unit/zero-size-test \
 	$(NULL)
 
 if HAVE_CMOCKA
@@ -291,6 +293,7 @@ unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
 unit_write_test_SOURCES = unit/write-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
 unit_zero_room_test_SOURCES = unit/zero-room-test.c $(CACHE_FIXTURE)
+unit_zero_size_test_SOURCES = unit/zero-size-test.c
 unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
 unit_readahead_test_SOURCES = \
 	unit/readahead-test.c \
