@@ -26,7 +26,9 @@ MODEL = \
 	sim/model-faults.c sim/model-faults.h \
 	sim/model-fiber.c sim/model-fiber.h \
 	sim/model-flusher.c \
+	sim/model-judge.c \
 	sim/model-medium.c sim/model-medium.h \
+	sim/model-oracle-impl.h \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-store.c sim/model-store.h \
 	sim/model-world.c sim/model-world.h \
