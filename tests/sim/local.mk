@@ -7,11 +7,13 @@
 
 SIM_PROGS = \
 	sim/powercut \
+	sim/race \
 	sim/stress \
 	$(NULL)
 SIM_TESTS = \
 	sim/powercut \
 	sim/powercut-shuffle.sh \
+	sim/race \
 	sim/stress \
 	$(NULL)
 
@@ -48,6 +50,16 @@ sim_powercut_SOURCES = \
 	$(SHUFFLE) \
 	$(MODEL) \
 	$(NULL)
+sim_race_SOURCES = \
+	sim/model-fiber.c sim/model-fiber.h \
+	sim/model-judge.c \
+	sim/model-oracle-impl.h \
+	sim/model-oracle.c sim/model-oracle.h \
+	sim/model-world.c sim/model-world.h \
+	sim/race.c \
+	tools/util.c tools/util.h \
+	$(FAKE_STORE) \
+	$(NULL)
 TESTS += $(SIM_TESTS)
 
 EXTRA_DIST += sim/powercut-shuffle.sh
@@ -66,5 +78,6 @@ LONG_TESTS += \
 	sim/powercut-shuffle.sh \
 	$(NULL)
 TSAN_TESTS += \
+	sim/race \
 	sim/stress \
 	$(NULL)

@@ -86,15 +86,13 @@ static uint64_t
 settled (const struct look *look, uint64_t start, uint64_t end)
 {
   const struct sector *s = &look->oracle->sectors[look->sector];
-  uint64_t newest = 0;
   uint32_t i;
 
-  for (i = 0; i < s->nr; i++)
-    if (s->writes[i]->begun > newest &&
-        oracle_covers (s->writes[i], start, end) &&
-        settles (look, s->writes[i], start, end))
-      newest = s->writes[i]->begun;
-  return newest;
+  for (i = s->nr; i > 0; i--)
+    if (oracle_covers (s->writes[i - 1], start, end) &&
+        settles (look, s->writes[i - 1], start, end))
+      return s->writes[i - 1]->begun;
+  return 0;
 }
 
 /* May the piece [start, end) hold got? */
@@ -116,6 +114,20 @@ may_hold (const struct look *look, const uint8_t *got, uint64_t start,
       return true;
   }
   return since == 0 && memcmp (got, o->base + start, end - start) == 0;
+}
+
+/* The same of each byte by itself, if that may be. */
+static bool
+may_be_mixed (const struct look *look, const uint8_t *got, uint64_t start,
+              uint64_t end)
+{
+  uint64_t pos = start;
+
+  if (!look->oracle->threads)
+    return false;
+  while (pos < end && may_hold (look, got + (pos - start), pos, pos + 1))
+    pos++;
+  return pos == end;
 }
 
 /* Add to cuts where the write begins or ends, if that is inside [start, end).
@@ -151,12 +163,14 @@ report (const struct look *look, const uint8_t *got, uint64_t start,
           end, look->sector,
           look->survived ? "after the power cut" : "as read");
   for (i = 0; i < s->nr; i++)
-    printf ("  written by %" PRIu32 "%s%s%s%s%s\n", s->writes[i]->id,
-            s->writes[i]->zero ? ", zeroes" : "",
-            s->writes[i]->past_end > start ? ", past the cache" : "",
-            s->writes[i]->failed ? ", failed" : "",
-            s->writes[i]->ended == UINT64_MAX ? ", under way" : "",
-            s->writes[i]->begun == since ? ": not older than this" : "");
+    printf (
+      "  written by %" PRIu32 ", %" PRIu64 " to %" PRId64 "%s%s%s%s%s%s\n",
+      s->writes[i]->id, s->writes[i]->begun, (int64_t) s->writes[i]->ended,
+      s->writes[i]->fua ? ", FUA" : "", s->writes[i]->zero ? ", zeroes" : "",
+      s->writes[i]->past_end > start ? ", past the cache" : "",
+      s->writes[i]->failed ? ", failed" : "",
+      s->writes[i]->ended == UINT64_MAX ? ", under way" : "",
+      s->writes[i]->begun == since ? ": not older than this" : "");
   for (write = o->writes; write; write = write->next)
     if (!write->zero && each_word (write, start, end, NULL, got))
       printf ("  holds what was written by %" PRIu32 "\n", write->id);
@@ -187,7 +201,8 @@ judge (const struct look *look, const uint8_t *got, uint64_t start,
   }
   cuts[n++] = end;
   for (i = 0; i < n; from = cuts[i++])
-    if (!may_hold (look, got + (from - start), from, cuts[i]))
+    if (!may_hold (look, got + (from - start), from, cuts[i]) &&
+        !may_be_mixed (look, got + (from - start), from, cuts[i]))
       report (look, got + (from - start), from, cuts[i]);
 }
 

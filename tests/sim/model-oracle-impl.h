@@ -25,9 +25,10 @@ struct oracle {
     flush_begun; /* of those that succeeded unconditionally, the latest */
   struct oracle_flush *flushes; /* of those that did after something was told */
   unsigned nr_flushes, room_flushes;
-  const uint32_t *losses; /* the store's */
+  const _Atomic uint32_t *losses; /* the store's */
   uint32_t losses_seen;
   uint64_t lost; /* moment of the last of them */
+  bool threads;
   uint32_t next_id;
   struct oracle_write *writes;
   struct sector *sectors;

@@ -57,17 +57,25 @@ oracle_destroy (struct oracle *o)
 void
 oracle_see_losses (struct oracle *o)
 {
-  if (o->losses == NULL || *o->losses == o->losses_seen)
+  uint32_t losses = o->losses ? atomic_load (o->losses) : o->losses_seen;
+
+  if (losses == o->losses_seen)
     return;
-  o->losses_seen = *o->losses;
+  o->losses_seen = losses;
   o->lost = ++o->moment;
 }
 
 void
-oracle_watch (struct oracle *o, const uint32_t *losses)
+oracle_watch (struct oracle *o, const _Atomic uint32_t *losses)
 {
   o->losses = losses;
-  o->losses_seen = losses ? *losses : 0;
+  o->losses_seen = losses ? atomic_load (losses) : 0;
+}
+
+void
+oracle_set_threads (struct oracle *o)
+{
+  o->threads = true;
 }
 
 uint64_t
@@ -97,12 +105,21 @@ takes_along (const struct oracle_write *past, const struct oracle_write *write,
          (past == write || past->ended > write->begun);
 }
 
+/* May the write have been over when that was told? */
+static bool
+was_over (const struct oracle *o, const struct oracle_write *write,
+          const struct oracle_told *told)
+{
+  return (o->threads ? write->begun : write->ended) <= told->at;
+}
+
 /* Did the flush not make the piece [start, end) of the write durable, since those
  * who waited for it knew that it may be lost?
  */
 static bool
-is_excused (const struct sector *s, const struct oracle_write *write,
-            const struct oracle_flush *flush, uint64_t start, uint64_t end)
+is_excused (const struct oracle *o, const struct sector *s,
+            const struct oracle_write *write, const struct oracle_flush *flush,
+            uint64_t start, uint64_t end)
 {
   const struct oracle_told *told;
   uint32_t i;
@@ -110,7 +127,7 @@ is_excused (const struct sector *s, const struct oracle_write *write,
   for (i = 0; i < s->nr; i++) {
     told = s->writes[i]->client == flush->client ? &flush->own : &flush->others;
     if (s->writes[i]->begun < told->lost &&
-        (s->writes[i]->ended <= told->at || write->ended <= told->at) &&
+        (was_over (o, s->writes[i], told) || was_over (o, write, told)) &&
         takes_along (s->writes[i], write, start, end))
       return true;
   }
@@ -128,7 +145,7 @@ oracle_piece_durable (const struct oracle *o, const struct sector *s,
     return true;
   for (i = 0; !write->failed && !write->nothing && i < o->nr_flushes; i++)
     if (write->ended < o->flushes[i].begun &&
-        !is_excused (s, write, &o->flushes[i], start, end))
+        !is_excused (o, s, write, &o->flushes[i], start, end))
       return true;
   return false;
 }

@@ -62,7 +62,12 @@ extern struct oracle *oracle_create (struct world *world, uint64_t size);
 extern void oracle_destroy (struct oracle *o);
 
 /* So many times, by this counter, the store may have lost something. */
-extern void oracle_watch (struct oracle *o, const uint32_t *losses);
+extern void oracle_watch (struct oracle *o, const _Atomic uint32_t *losses);
+
+/* Those who read and write are threads.  What two of them do at the same time may be
+ * mixed, byte by byte; and what was under way when somebody was told may have been over.
+ */
+extern void oracle_set_threads (struct oracle *o);
 
 /* Now, as a moment: each call gives a later one. */
 extern uint64_t oracle_moment (struct oracle *o);

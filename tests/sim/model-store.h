@@ -46,7 +46,7 @@ struct model_store {
   struct medium *medium; /* NULL: power is off */
   struct model_store_config config;
   struct model_faults faults;
-  uint32_t lost; /* counts how often something may have been lost */
+  _Atomic uint32_t lost; /* counts how often something may have been lost */
 
   struct model_job *queue, *running; /* in the order of their arrival */
   unsigned nr_running;

@@ -84,6 +84,7 @@ fake_lose (struct fake_store *fake, uint64_t *seed)
   struct fake_state *s = fake->state;
   uint64_t i, n = units (fake->store.geo.size, SECTOR);
 
+  atomic_fetch_add (&fake->lost, 1);
   for (i = 0; s->durable && i < n; i++) {
     uint64_t offset = i * SECTOR, length = fake_inside (fake, offset, SECTOR);
 

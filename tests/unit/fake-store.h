@@ -52,6 +52,7 @@ struct fake_store {
   void (*status_hook) (struct fake_store *fake, void *opaque);
   void *status_opaque;
 
+  _Atomic uint32_t lost; /* counts how often something may have been lost */
   struct fake_state *state;
 };
 
