@@ -19,6 +19,7 @@
 
 struct header {
   uint64_t magic, generation, sum;
+  uint64_t salt; /* of what follows */
 };
 
 static uint64_t
@@ -35,6 +36,24 @@ sum_of (const struct shuffle *s, const uint8_t *buf)
   return sum;
 }
 
+/* No two maps have a sector alike: else one that was torn when power was cut could be
+ * completed by another that is.
+ */
+static void
+salt (struct shuffle *s)
+{
+  struct header header;
+  uint64_t word;
+  size_t i;
+
+  memcpy (&header, s->buf, sizeof header);
+  for (i = sizeof header; i < s->area; i += 8) {
+    memcpy (&word, s->buf + i, 8);
+    word ^= mix64 (header.salt + i);
+    memcpy (s->buf + i, &word, 8);
+  }
+}
+
 /* --- reading --- */
 
 /* Take the map of that area, if it is one, and newer than what was taken. */
@@ -48,6 +67,7 @@ take_area (struct shuffle *s)
       header.generation <= s->generation)
     return;
   s->generation = header.generation;
+  salt (s);
   memcpy (s->durable, s->buf + sizeof header, s->blocks * sizeof *s->durable);
 }
 
@@ -114,7 +134,9 @@ send (struct shuffle *s, enum store_op op, enum shuffle_flush state)
 static void
 take_snapshot (struct shuffle *s)
 {
-  struct header header = { .magic = MAGIC, .generation = s->generation + 1 };
+  struct header header = { .magic = MAGIC,
+                           .generation = s->generation + 1,
+                           .salt = rng_next (&s->rng) };
   size_t n = s->blocks * sizeof *s->map;
   uint32_t b;
 
@@ -125,6 +147,7 @@ take_snapshot (struct shuffle *s)
   memset (s->buf, 0, s->area);
   memcpy (s->buf + sizeof header, s->map, n);
   memcpy (s->buf, &header, sizeof header);
+  salt (s);
   header.sum = sum_of (s, s->buf);
   memcpy (s->buf, &header, sizeof header);
 }
