@@ -51,6 +51,7 @@ UNIT_TESTS = \
 	unit/iomap-test \
 	unit/log-test \
 	unit/loss-direct-test \
+	unit/loss-direct-zero-test \
 	unit/loss-moments-test \
 	unit/loss-test \
 	unit/loss-zero-test \
@@ -338,6 +339,10 @@ unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
 unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
 unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
 unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
+unit_loss_direct_zero_test_SOURCES = \
+	unit/loss-direct-zero-test.c \
+	$(VOLATILE_FIXTURE) \
+	$(NULL)
 unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
 unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
