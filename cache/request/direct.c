@@ -90,31 +90,6 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
 
 /* --- writing --- */
 
-/* Write the held range from the buffer, iomap by iomap. */
-static int
-write_held (struct mapping *mapping, const struct range *range,
-            struct folio *buffer, bool fua)
-{
-  uint8_t *data = arena_data (mapping->cache->bounce, buffer);
-  struct iomap_iter iter;
-  uint64_t n;
-  int r, stopped;
-
-  iomap_iter_init (&iter, mapping->fs, range->start, range->end - range->start,
-                   IOMAP_WRITE | IOMAP_DIRECT);
-  while ((r = iomap_iter_next (&iter)) > 0) {
-    n = iomap_iter_length (&iter);
-    r = store_io_wait (mapping->stats, mapping->fs->store, STORE_WRITE,
-                       fua ? STORE_FUA : 0, iomap_iter_addr (&iter, iter.pos),
-                       data + (iter.pos - range->start), n);
-    if (r < 0)
-      break;
-    iter.processed = n;
-  }
-  stopped = iomap_iter_stop (&iter);
-  return r < 0 ? r : stopped;
-}
-
 /* How often the store may have undone what was not flushed. */
 static uint32_t
 nr_undone (struct mapping *mapping)
@@ -123,21 +98,60 @@ nr_undone (struct mapping *mapping)
          atomic_load (&mapping->outbox.flush_failures);
 }
 
-/* Is what was written since these were noted kept: with FUA for good, else until it
- * is flushed, or clients are told?
+/* A write that holds its range. */
+struct past_write {
+  const struct range *range;
+  struct folio *buffer;
+  bool fua;
+  uint32_t losses, undone; /* before it began */
+};
+
+/* Is what was written since then kept: with FUA for good, else until it is flushed, or
+ * clients are told?
  */
 static bool
-is_kept (struct mapping *mapping, uint32_t undone, uint64_t losses, bool fua)
+is_kept (struct mapping *mapping, const struct past_write *w)
 {
   uint64_t none = 0;
 
-  if (fua || nr_undone (mapping) != undone)
-    return nr_undone (mapping) == undone;
+  if (w->fua || nr_undone (mapping) != w->undone)
+    return nr_undone (mapping) == w->undone;
   atomic_compare_exchange_strong (&mapping->inbox.direct_unflushed, &none,
-                                  losses + 1);
+                                  (uint64_t) w->losses + 1);
   inbox_note_unflushed (&mapping->inbox);
   /* Once more: what has not seen the flag was before this. */
-  return nr_undone (mapping) == undone;
+  return nr_undone (mapping) == w->undone;
+}
+
+/* Write from the buffer, iomap by iomap.  -ESTALE: the store may have lost it.  The fs
+ * is told only of what is kept, for it may forget then what is beneath: who waits for
+ * that has to be told if both are lost.
+ */
+static int
+write_held (struct mapping *mapping, const struct past_write *w)
+{
+  uint8_t *data = arena_data (mapping->cache->bounce, w->buffer);
+  uint64_t start = w->range->start, n;
+  struct iomap_iter iter;
+  int r, stopped;
+
+  iomap_iter_init (&iter, mapping->fs, start, w->range->end - start,
+                   IOMAP_WRITE | IOMAP_DIRECT);
+  while ((r = iomap_iter_next (&iter)) > 0) {
+    n = iomap_iter_length (&iter);
+    r = store_io_wait (
+      mapping->stats, mapping->fs->store, STORE_WRITE, w->fua ? STORE_FUA : 0,
+      iomap_iter_addr (&iter, iter.pos), data + (iter.pos - start), n);
+    if (r == 0 && !is_kept (mapping, w))
+      r = -ESTALE;
+    if (r < 0)
+      break;
+    iter.processed = n;
+  }
+  stopped = iomap_iter_stop (&iter);
+  r = r < 0 ? r : stopped;
+  /* Once more: a flush may have begun before the fs was told. */
+  return r == 0 && !is_kept (mapping, w) ? -ESTALE : r;
 }
 
 /* Have the store write the held range from the buffer, once the zeroes beneath are
@@ -150,33 +164,24 @@ write_kept (struct mapping *mapping, const struct range *range,
 {
   struct env *env = mapping->env;
   struct fs *fs = mapping->fs;
-  uint32_t undone, losses, seen;
-  bool arrived = false;
+  struct past_write w = { .range = range, .buffer = buffer, .fua = fua };
+  uint32_t seen;
   int r;
 
-  for (;;) {
+  do {
     seen = atomic_load (&fs->changes);
-    losses = store_losses (fs->store);
-    undone = nr_undone (mapping);
+    w.losses = store_losses (fs->store);
+    w.undone = nr_undone (mapping);
     r = fs_settle_wait (fs, range->start, range->end);
     *through = r < 0;
     if (r == 0)
-      r = write_held (mapping, range, buffer, fua);
-    if (r == 0 && is_kept (mapping, undone, losses, fua))
-      return 0;
-    if (r < 0 && r != -EAGAIN && r != -ESTALE)
-      break;
-    arrived |= r == 0;
+      r = write_held (mapping, &w);
     /* More is to be done first, or there is no room to note it. */
     if (r == -EAGAIN)
       env->wait (env, &fs->changes, seen, env->now (env) + NSEC_PER_MSEC);
-  }
-  /* What it wrote the time before may be lost, with what had been zeroed beneath it,
-   * and that nobody does again.
-   */
-  if (arrived)
-    lost_note (&mapping->outbox.lost);
-  inbox_note_unflushed (&mapping->inbox);
+  } while (r == -EAGAIN || r == -ESTALE);
+  if (r < 0)
+    inbox_note_unflushed (&mapping->inbox);
   return r;
 }
 

@@ -164,10 +164,63 @@ VOLATILE_TEST (failed_after_arriving, .mode = CACHE_NONE)
     flush_ok (f, i);
 }
 
-/* In the place of fs's: a flush has failed, and before the loop thread sees that,
- * what is written past the cache is done.
+/* The store loses what it has, and that is seen. */
+static void
+lose_seen (struct fixture *f)
+{
+  uint32_t undone = atomic_load (&f->fs->undone);
+
+  lose (f);
+  UNTIL (atomic_load (&f->fs->undone) != undone);
+}
+
+/* The first that arrives is lost before it is known to be kept, with the zero beneath;
+ * what is written then the store holds.
  */
-static struct job *past;
+static int
+end_lose_and_hold (struct fs *fs, uint64_t pos, uint64_t length,
+                   uint64_t written, unsigned flags, const struct iomap *iomap)
+{
+  struct fixture *f = fixture_of (fs);
+  int r = f->raw_ops->end (fs, pos, length, written, flags, iomap);
+
+  f->ops.end = f->raw_ops->end;
+  fake_store_hold (f->fake, STORE_WRITE);
+  lose_seen (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  return r;
+}
+
+/* Who had that zero acknowledged is told, while it is done again. */
+TEST (lost_over_zero)
+{
+  struct fixture *f =
+    start_volatile (&(struct fixture_config) { .mode = CACHE_NONE });
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  unsigned i;
+  int r;
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  assert_int_equal (cache_zero (f->conns[1], sizeof buf, 0, 0), 0);
+  f->ops.end = end_lose_and_hold;
+  job_start (f, 0, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  for (i = 0; i < NR_CONNS; i++) {
+    r = cache_flush (f->conns[i]);
+    if (r == 0)
+      store_expect_zero (f, 0, sizeof buf);
+    assert_int_equal (r, -EIO);
+  }
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  for (i = 0; i < NR_CONNS; i++)
+    flush_ok (f, i);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+  stop_lost (f, 1);
+}
+
 static _Atomic bool settles;
 
 static uint64_t
@@ -177,6 +230,49 @@ note_settle (struct fs *fs, uint64_t start, uint64_t end)
   return fixture_of (fs)->raw_ops->settle (fs, start, end);
 }
 
+static uint64_t
+lose_and_settle (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct fixture *f = fixture_of (fs);
+
+  f->ops.settle = note_settle;
+  fake_store_hold (f->fake, STORE_FLUSH);
+  lose_seen (f);
+  return f->raw_ops->settle (fs, start, end);
+}
+
+/* If it is to be done again in any case, for a loss before, the zero stays, and who had
+ * that acknowledged waits.
+ */
+UNBOTHERED_TEST (lost_twice_over_zero, .mode = CACHE_NONE)
+{
+  static uint8_t buf[16 * PAGE_SIZE];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  struct job flush = { .op = JOB_FLUSH };
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  assert_int_equal (cache_zero (f->conns[1], sizeof buf, 0, 0), 0);
+  f->ops.settle = lose_and_settle;
+  f->ops.end = end_lose_and_hold;
+  job_start (f, 0, &write);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  atomic_store (&settles, false);
+  job_start (f, 1, &flush);
+  UNTIL (atomic_load (&flush.done) || atomic_load (&settles));
+  if (atomic_load (&flush.done))
+    store_expect_zero (f, 0, sizeof buf);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (job_join (&write), 0);
+  assert_int_equal (job_join (&flush), 0);
+  flush_ok (f, 0);
+  power_cut (f);
+  store_expect (f, 0, sizeof buf, 1);
+}
+
+/* In the place of fs's: a flush has failed, and before the loop thread sees that,
+ * what is written past the cache is done.
+ */
+static struct job *past;
 static struct fixture *flushing;
 static struct store_req raw_flush, *outer_flush;
 
