@@ -434,8 +434,9 @@ write_sync_durable (struct mapping *mapping, uint64_t start, uint64_t end,
     r = inbox_sync (&mapping->inbox, start, end, kind);
     if (zeroed < 0 || r < 0)
       return zeroed ? zeroed : r;
-    if (sent ? atomic_load (&fs->undone) == undone
-             : !fs_unsettled (fs, start, end))
+    /* In this order: what is undone may not be known of any more. */
+    if ((sent || !fs_unsettled (fs, start, end)) &&
+        atomic_load (&fs->undone) == undone)
       return 0;
   }
 }

@@ -58,8 +58,9 @@ raw_zeroes_changed (struct raw *raw)
   struct pending *p = &raw->zeroes.pending;
   struct fs *fs = &raw->fs;
 
-  atomic_store (&raw->zeroes.count, p->count + p->written + p->flushing);
+  /* First: who finds nothing looks at that then. */
   atomic_store (&fs->undone, p->doubts);
+  atomic_store (&raw->zeroes.count, p->count + p->written + p->flushing);
   atomic_store (&fs->unstable, cost_of (raw, p->nr_done, p->done_bytes));
   atomic_store (&fs->unsaved, cost_of (raw, p->count, p->bytes));
 }

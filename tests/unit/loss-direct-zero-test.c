@@ -273,6 +273,7 @@ UNBOTHERED_TEST (lost_twice_over_zero, .mode = CACHE_NONE)
  * what is written past the cache is done.
  */
 static struct job *past;
+static _Atomic enum { LOOK_ON, LOOK_NEXT, LOOK_STOPPED } look;
 static struct fixture *flushing;
 static struct store_req raw_flush, *outer_flush;
 
@@ -282,6 +283,7 @@ raw_flush_done (struct store_req *req, int error)
   (void) req;
   if (error) {
     fake_store_unhold (flushing->fake, STORE_WRITE);
+    atomic_store (&look, LOOK_ON);
     UNTIL (atomic_load (&past->done) || atomic_load (&settles));
   }
   outer_flush->done (outer_flush, error);
@@ -338,6 +340,56 @@ TEST (over_zero_at_failed_flush)
 {
   over_zero_at_failed_flush (CACHE_FUA);
   over_zero_at_failed_flush (0);
+}
+
+/* The next that looks at this page alone does so when a flush has failed. */
+static bool
+look_later (struct fs *fs, uint64_t start, uint64_t end)
+{
+  if (end == PAGE && atomic_load (&look) == LOOK_NEXT) {
+    atomic_store (&look, LOOK_STOPPED);
+    UNTIL (atomic_load (&look) == LOOK_ON);
+  }
+  return fixture_of (fs)->raw_ops->unsettled (fs, start, end);
+}
+
+/* Data with FUA has been zeroed, and that has been written over past the cache; both are
+ * lost while whoever waits for the data looks for what has become of it.
+ */
+VOLATILE_TEST (fua_beneath, .sequential_cutoff = 64 * KiB)
+{
+  static uint8_t buf[PAGE_SIZE];
+  struct job flush = { .op = JOB_FLUSH };
+  struct job fua = {
+    .op = JOB_WRITE, .buf = buf, .count = PAGE, .flags = CACHE_FUA
+  };
+
+  fill_pattern (buf, PAGE, 0, 1);
+  flushing = f;
+  past = &fua;
+  f->ops.flush = flush_after_write;
+  f->ops.settle = note_settle;
+  f->ops.unsettled = look_later;
+  fake_store_hold (f->fake, STORE_WRITE);
+  job_start (f, 1, &fua);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  assert_int_equal (cache_zero (f->conn, PAGE, 0, 0), 0);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  atomic_store (&look, LOOK_NEXT);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  UNTIL (atomic_load (&look) == LOOK_STOPPED);
+
+  put (f, 0, 64 * KiB, 2);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_start (f, 2, &flush);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  atomic_store (&settles, false);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&fua), -EIO);
+  assert_int_equal (job_join (&flush), -EIO);
 }
 
 RUN_TESTS ()
