@@ -6,8 +6,8 @@
  *
  *   IDLE -- flush --> DATA -- done --> MAP -- done --> LAST -- done --> IDLE
  *
- * From DATA at once to IDLE if the map is the durable one; and from anywhere on an
- * error, or when the store has lost something meanwhile.
+ * From DATA at once to IDLE if the map is the durable one, and no other was written since;
+ * and from anywhere on an error, or when the store has lost something meanwhile.
  */
 
 #include <errno.h>
@@ -165,11 +165,11 @@ shuffle_flush (struct fs *fs, struct store_req *req)
   send (s, STORE_FLUSH, SHUFFLE_DATA);
 }
 
-/* The data is durable: so may be the map from here on. */
+/* The data is durable: so may be the map from here on.  Is it to be written? */
 static bool
 pin (struct shuffle *s)
 {
-  bool same = true;
+  bool same = !s->tried;
   uint32_t b;
 
   for (b = 0; b < s->blocks; b++) {
@@ -179,6 +179,7 @@ pin (struct shuffle *s)
     s->place[s->snapshot[b]].pinned = true;
     s->place[s->snapshot[b]].solid = true;
   }
+  s->tried |= !same;
   return !same;
 }
 
@@ -189,6 +190,7 @@ adopt (struct shuffle *s)
   uint32_t b, p;
 
   s->generation++;
+  s->tried = false;
   for (b = 0; b < s->blocks; b++)
     if (s->durable[b] != SHUFFLE_NONE)
       s->place[s->durable[b]].durable = false;

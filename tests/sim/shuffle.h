@@ -77,6 +77,7 @@ struct shuffle {
   uint8_t *buf;        /* an area */
   uint32_t *snapshot;  /* the map that is being written */
   uint64_t generation; /* of the durable one */
+  bool tried;          /* the store may have one that is newer */
   bool lost;           /* the store has lost something meanwhile */
   _Atomic bool done;
   int error;
