@@ -30,6 +30,7 @@ pending_want (struct pending *p, uint64_t start, uint64_t end)
   }
   for (x = pending_first_in (p, start, end); x; x = next) {
     next = pending_next_in (x, end);
+    x->awaited = x->state == PENDING_COVERED;
     if (x->state != PENDING_TODO)
       continue;
     if (x->end > end)

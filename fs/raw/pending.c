@@ -321,7 +321,7 @@ cover (struct pending *p, uint64_t start, uint64_t end)
       pending_enqueue_first (p, x);
     }
     x->state = PENDING_COVERED;
-    x->again = false;
+    x->again = x->awaited = false;
   }
 }
 
@@ -393,6 +393,10 @@ pending_written (struct pending *p, uint64_t start, uint64_t end, int error)
     if (error || write->doubts != p->doubts || x->again) {
       x->state = PENDING_TODO;
       again = true;
+      if (x->awaited) {
+        pending_dequeue (p, x);
+        pending_enqueue_first (p, x);
+      }
     }
     else {
       pending_drop (p, x);

@@ -57,9 +57,10 @@ struct pending_zero {
   uint64_t order;              /* 0: older than all */
   uint64_t since;              /* ns: when the oldest zero in it came */
   enum pending_state state;
-  bool keep;  /* space is not to be given back */
-  bool again; /* COVERED: it has been zeroed since */
-  int error;  /* TODO: how it failed last; 0: it has not, or is to be tried */
+  bool keep;    /* space is not to be given back */
+  bool again;   /* COVERED: it has been zeroed since */
+  bool awaited; /* COVERED: somebody waits for what becomes of it */
+  int error;    /* TODO: how it failed last; 0: it has not, or is to be tried */
   uint64_t failed; /* when it failed last, by order; 0: never */
   int why;         /* and how */
 };
@@ -170,7 +171,9 @@ extern bool pending_written (struct pending *p, uint64_t start, uint64_t end,
 
 /* --- the store --- */
 
-/* Those in [start, end) are wanted.  Returns a ticket for pending_settled. */
+/* Those in [start, end) are wanted; what is COVERED, if it is TODO again.  Returns a
+ * ticket for pending_settled.
+ */
 extern uint64_t pending_want (struct pending *p, uint64_t start, uint64_t end);
 
 /* The same, but what has failed waits on. */

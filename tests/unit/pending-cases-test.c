@@ -183,6 +183,33 @@ TEST (tried_again_for_ever)
   pending_destroy (&p);
 }
 
+/* Who waits for a range need not wait until others want what was zeroed there again
+ * while data was written over it.
+ */
+TEST (zeroed_again_while_written)
+{
+  uint64_t ticket, start, end;
+  struct pending p;
+  bool keep;
+
+  assert_true (pending_init (&p, 1000));
+  add (&p, 0, 10, false);
+  pending_take (&p);
+  assert_true (pending_map (&p, 0, 4, true));
+  add (&p, 0, 10, false);
+  ticket = pending_want (&p, 0, 10);
+  assert_true (pending_next (&p, 100, &start, &end, &keep));
+  assert_true (start == 4 && end == 10);
+  assert_false (pending_next (&p, 100, &start, &end, &keep));
+  assert_true (pending_written (&p, 0, 4, 0));
+  assert_true (pending_next (&p, 100, &start, &end, &keep));
+  assert_true (start == 0 && end == 4);
+  pending_sent (&p, 0, 4, false, 0);
+  pending_sent (&p, 4, 10, false, 0);
+  assert_int_equal (pending_settled (&p, 0, 10, ticket), 0);
+  pending_destroy (&p);
+}
+
 /* Zeroes that are done, and data over them all the time: who waits for them does not
  * wait for data that comes later.
  */
