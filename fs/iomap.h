@@ -178,10 +178,10 @@ struct iomap_ops {
    */
   void (*flush) (struct fs *fs, struct store_req *req);
 
-  /* --- A life of its own, all of it optional, and on the loop thread: the fs
-   * has the store do something for itself, and looks after that in steps, which
-   * never wait.  What a request's done finds out it leaves for the next step,
-   * and rings for it (fs_ring).
+  /* --- A life of its own, all of it optional, and on the loop thread, or on one that
+   * takes its place while it sleeps (never two at once): the fs has the store do
+   * something for itself, and looks after that in steps, which never wait.  What a
+   * request's done finds out it leaves for the next step, and rings for it (fs_ring).
    *
    *   attach --> step, step, ... until idle --> detach
    */
