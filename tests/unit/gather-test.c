@@ -95,7 +95,8 @@ start (unsigned max_runs)
   memset (&placed, 0, sizeof placed);
   placed.f = f;
   placed.next = UPPER;
-  placed.here = placed.later = UINT64_MAX;
+  placed.here = UINT64_MAX;
+  placed.later = UINT64_MAX;
   f->ops.map_for_writeback = map;
   f->ops.ioend_done = done;
   return f;
