@@ -68,7 +68,7 @@ pending_has_nodes (const struct pending *p)
 static inline bool
 pending_is_wanted (const struct pending *p, const struct pending_zero *x)
 {
-  return x->state == PENDING_TODO && x->error == 0 && x->order <= p->wanted;
+  return x->state == PENDING_UNSENT && x->error == 0 && x->order <= p->wanted;
 }
 
 static inline uint64_t

@@ -31,7 +31,7 @@ pending_want (struct pending *p, uint64_t start, uint64_t end)
   for (x = pending_first_in (p, start, end); x; x = next) {
     next = pending_next_in (x, end);
     x->awaited = x->state == PENDING_COVERED;
-    if (x->state != PENDING_TODO)
+    if (x->state != PENDING_UNSENT)
       continue;
     if (x->end > end)
       pending_split (p, x, end);
@@ -127,7 +127,7 @@ pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
   TAILQ_FOREACH (x, &p->active, entry) {
     if (x->order > p->wanted)
       break;
-    if (x->state != PENDING_TODO || !find_quiet (p, x, start, end))
+    if (x->state != PENDING_UNSENT || !find_quiet (p, x, start, end))
       continue;
     if (pending_has_nodes (p))
       *end = pending_min (*end, *start + most);
@@ -164,7 +164,7 @@ fail (struct pending *p, struct pending_zero *x, int error)
 static void
 end_sent (struct pending *p, struct pending_zero *x, bool keep, int error)
 {
-  x->state = PENDING_TODO;
+  x->state = PENDING_UNSENT;
   if (error == 0 && x->keep == keep) {
     x->state = PENDING_DONE;
     p->nr_done++;
@@ -203,7 +203,7 @@ pending_fail (struct pending *p, int error)
   p->order++;
   for (x = TAILQ_FIRST (&p->active); x && x->order <= p->wanted; x = next) {
     next = TAILQ_NEXT (x, entry);
-    if (x->state == PENDING_TODO)
+    if (x->state == PENDING_UNSENT)
       fail (p, x, error);
   }
 }
@@ -240,7 +240,7 @@ redo (struct pending *p, struct pending_queue *queue)
   while ((x = TAILQ_FIRST (queue)) != NULL) {
     p->nr_done--;
     p->done_bytes -= x->end - x->start;
-    x->state = PENDING_TODO;
+    x->state = PENDING_UNSENT;
     pending_dequeue (p, x);
     pending_enqueue_first (p, x);
   }
@@ -275,7 +275,7 @@ pending_since (struct pending *p)
 {
   const struct pending_zero *x = p->unwanted;
 
-  while (x && x->state != PENDING_TODO)
+  while (x && x->state != PENDING_UNSENT)
     x = TAILQ_NEXT (x, entry); /* few: data is at them now */
   return x ? x->since : UINT64_MAX;
 }

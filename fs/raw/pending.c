@@ -81,7 +81,7 @@ unlink_range (struct iomap_range **list, const struct iomap_range *r)
 static bool
 can_grow (const struct pending *p, const struct pending_zero *x, bool keep)
 {
-  return x->state == PENDING_TODO && x->error == 0 && x->keep == keep &&
+  return x->state == PENDING_UNSENT && x->error == 0 && x->keep == keep &&
          !pending_is_wanted (p, x);
 }
 
@@ -98,7 +98,7 @@ fill_gap (struct pending *p, uint64_t start, uint64_t end, bool keep,
     .end = end,
     .order = p->order,
     .since = now,
-    .state = PENDING_TODO,
+    .state = PENDING_UNSENT,
     .keep = keep,
   };
 
@@ -242,7 +242,7 @@ static bool
 stands_firm (const struct pending *p, const struct pending_zero *x, bool taken)
 {
   return x->state == PENDING_SENT || x->state == PENDING_COVERED ||
-         pending_is_wanted (p, x) || (x->state == PENDING_TODO && !taken);
+         pending_is_wanted (p, x) || (x->state == PENDING_UNSENT && !taken);
 }
 
 static bool
@@ -391,7 +391,7 @@ pending_written (struct pending *p, uint64_t start, uint64_t end, int error)
     if (x->state != PENDING_COVERED)
       continue;
     if (error || write->doubts != p->doubts || x->again) {
-      x->state = PENDING_TODO;
+      x->state = PENDING_UNSENT;
       again = true;
       if (x->awaited) {
         pending_dequeue (p, x);

@@ -4,16 +4,16 @@
  *
  * Zeroes and trims that are not durable yet: disjoint ranges, each in a state.
  *
- *   (none)   -- pending_add -->                        TODO
- *   TODO     -- pending_next: it goes to the store --> SENT
- *   SENT     -- pending_sent, no error -->             DONE
+ *   (none)   -- pending_add -->                          UNSENT
+ *   UNSENT   -- pending_next: it goes to the store -->   SENT
+ *   SENT     -- pending_sent, no error -->               DONE
  *   SENT     -- failed, or what came of it is in doubt, or it is to be of another
- *               kind by now -->                        TODO
- *   TODO, DONE -- pending_map: data goes there in its place --> COVERED
- *   COVERED  -- pending_written -->                    (none), but see `written'
- *   COVERED  -- failed, in doubt, or zeroed again since --> TODO
- *   DONE     -- pending_flush_end, no error -->        (none)
- *   DONE     -- that failed, or pending_lost -->       TODO
+ *               kind by now -->                          UNSENT
+ *   UNSENT, DONE -- pending_map: data goes there in its place --> COVERED
+ *   COVERED  -- pending_written -->                      (none), but see `written'
+ *   COVERED  -- failed, in doubt, or zeroed again since --> UNSENT
+ *   DONE     -- pending_flush_end, no error -->          (none)
+ *   DONE     -- that failed, or pending_lost -->         UNSENT
  *
  * What is in there, and not in memory, reads as zero, whatever the store says.
  * Nothing is forgotten: when there is no room, it is the one who adds that has to
@@ -42,7 +42,7 @@
 #include "fs/iomap.h"
 
 enum pending_state {
-  PENDING_TODO,
+  PENDING_UNSENT,
   PENDING_SENT,
   PENDING_COVERED,
   PENDING_DONE,
@@ -60,7 +60,7 @@ struct pending_zero {
   bool keep;    /* space is not to be given back */
   bool again;   /* COVERED: it has been zeroed since */
   bool awaited; /* COVERED: somebody waits for what becomes of it */
-  int error;    /* TODO: how it failed last; 0: it has not, or is to be tried */
+  int error; /* UNSENT: how it failed last; 0: it has not, or is to be tried */
   uint64_t failed; /* when it failed last, by order; 0: never */
   int why;         /* and how */
 };
@@ -80,9 +80,10 @@ TAILQ_HEAD (pending_queue, pending_zero);
 
 struct pending {
   struct pending_tree tree;
-  struct pending_queue active; /* TODO without error, SENT, COVERED; by order */
+  struct pending_queue
+    active; /* UNSENT without error, SENT, COVERED; by order */
   struct pending_zero *unwanted; /* the first of these that is not; or NULL */
-  struct pending_queue failed;   /* TODO with an error */
+  struct pending_queue failed;   /* UNSENT with an error */
   struct pending_queue done;     /* DONE since the last flush began, */
   struct pending_queue flushed;  /* and before */
   struct pending_queue unused;
@@ -152,7 +153,7 @@ extern void pending_take (struct pending *p);
 /* The store is about to write [start, end), and what is pending there makes way.
  * False, with nothing done, if it can't now: some of it is SENT or wanted; or, of
  * what was taken, is being zeroed, or was zeroed since pending_take; or, `full', there
- * is no room to tell it apart.  taken: it was; else nothing may be TODO there.
+ * is no room to tell it apart.  taken: it was; else nothing may be UNSENT there.
  */
 extern bool pending_map (struct pending *p, uint64_t start, uint64_t end,
                          bool taken);
@@ -171,7 +172,7 @@ extern bool pending_written (struct pending *p, uint64_t start, uint64_t end,
 
 /* --- the store --- */
 
-/* Those in [start, end) are wanted; what is COVERED, if it is TODO again.  Returns a
+/* Those in [start, end) are wanted; what is COVERED, if it is UNSENT again.  Returns a
  * ticket for pending_settled.
  */
 extern uint64_t pending_want (struct pending *p, uint64_t start, uint64_t end);

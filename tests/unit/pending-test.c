@@ -17,7 +17,7 @@
 #define MAX 48u
 #define STEPS 50000
 
-enum { NONE, TODO, FAILED, SENT, COVERED, DONE, FLUSHED };
+enum { NONE, UNSENT, FAILED, SENT, COVERED, DONE, FLUSHED };
 
 struct block {
   int state;
@@ -88,7 +88,7 @@ static int
 state_of (struct model *m, const struct pending_zero *x)
 {
   switch (x->state) {
-  case PENDING_TODO: return x->error ? FAILED : TODO;
+  case PENDING_UNSENT: return x->error ? FAILED : UNSENT;
   case PENDING_SENT: return SENT;
   case PENDING_COVERED: return COVERED;
   case PENDING_DONE: return x->queue == &m->p.done ? DONE : FLUSHED;
@@ -115,7 +115,7 @@ check (struct model *m)
       assert_true (x->order <= m->blocks[pos].order);
     }
     count++;
-    if (state_of (m, x) == TODO && x->order > m->p.wanted)
+    if (state_of (m, x) == UNSENT && x->order > m->p.wanted)
       since = x->since < since ? x->since : since;
     bytes += x->end - x->start;
     done += x->state == PENDING_DONE ? x->end - x->start : 0;
@@ -159,7 +159,7 @@ zero (struct model *m)
 
     if (b->state == NONE ||
         ((b->state == DONE || b->state == FLUSHED) && b->keep != keep))
-      *b = (struct block) { .state = TODO, .order = m->p.order };
+      *b = (struct block) { .state = UNSENT, .order = m->p.order };
     b->again |= b->state == COVERED;
     b->keep = keep;
   }
@@ -211,9 +211,9 @@ map (struct model *m)
     const struct block *b = &m->blocks[i];
 
     firm |= b->state == SENT || b->state == COVERED ||
-            (b->state == TODO && b->order <= m->p.wanted) ||
-            (!taken && (b->state == TODO || b->state == FAILED));
-    sure |= b->state == TODO || b->state == SENT || b->state == COVERED ||
+            (b->state == UNSENT && b->order <= m->p.wanted) ||
+            (!taken && (b->state == UNSENT || b->state == FAILED));
+    sure |= b->state == UNSENT || b->state == SENT || b->state == COVERED ||
             b->state == FAILED;
   }
   ok = pending_map (&m->p, start, end, taken);
@@ -251,7 +251,7 @@ written (struct model *m)
   span->used = false;
   for (i = span->range.start; i < span->range.end; i++)
     if (m->blocks[i].state == COVERED) {
-      m->blocks[i].state = TODO;
+      m->blocks[i].state = UNSENT;
       if (!error && !span->doubtful && !m->blocks[i].again)
         m->blocks[i] = (struct block) { 0 };
       else
@@ -274,7 +274,8 @@ want (struct model *m)
     struct block *b = &m->blocks[i];
 
     if (b->state == FAILED)
-      *b = (struct block) { .state = TODO, .keep = b->keep, .order = b->order };
+      *b =
+        (struct block) { .state = UNSENT, .keep = b->keep, .order = b->order };
   }
   if (below (m, 4) == 0)
     zero (m);
@@ -282,7 +283,7 @@ want (struct model *m)
   for (i = start; i < end && i < BLOCKS; i++) {
     const struct block *b = &m->blocks[i];
 
-    undone |= (b->state == TODO || b->state == SENT || b->state == COVERED) &&
+    undone |= (b->state == UNSENT || b->state == SENT || b->state == COVERED) &&
               b->order <= ticket;
     failed |= b->state == FAILED && b->order <= ticket;
   }
@@ -308,7 +309,7 @@ send (struct model *m)
                           .used = true,
                           .keep = keep };
   for (i = start; i < end; i++) {
-    assert_int_equal (m->blocks[i].state, TODO);
+    assert_int_equal (m->blocks[i].state, UNSENT);
     assert_int_equal (m->blocks[i].keep, keep);
     m->blocks[i].state = SENT;
     m->blocks[i].sent_keep = keep;
@@ -329,7 +330,7 @@ sent (struct model *m)
   for (i = span->range.start; i < span->range.end; i++) {
     struct block *b = &m->blocks[i];
 
-    b->state = error == 0 && b->keep == b->sent_keep ? DONE : TODO;
+    b->state = error == 0 && b->keep == b->sent_keep ? DONE : UNSENT;
     if (error == -ENOSPC && b->keep)
       b->keep = false;
     else if (error == -EIO || error == -ENOSPC) {
@@ -362,21 +363,21 @@ flush (struct model *m)
   switch (below (m, 8)) {
   case 0:
     pending_flush_end (&m->p, -EIO);
-    change_all (m, DONE, TODO);
-    change_all (m, FLUSHED, TODO);
+    change_all (m, DONE, UNSENT);
+    change_all (m, FLUSHED, UNSENT);
     for (i = 0; i < SPANS; i++)
       m->writing[i].doubtful = true;
     break;
   case 1:
     pending_lost (&m->p);
-    change_all (m, DONE, TODO);
-    change_all (m, FLUSHED, TODO);
+    change_all (m, DONE, UNSENT);
+    change_all (m, FLUSHED, UNSENT);
     for (i = 0; i < SPANS; i++)
       m->writing[i].doubtful = true;
     break;
   case 2:
     pending_retry (&m->p);
-    change_all (m, FAILED, TODO);
+    change_all (m, FAILED, UNSENT);
     break;
   case 3:
     pending_flush_begin (&m->p);
