@@ -319,3 +319,16 @@ at_exit ()
 trap at_exit EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
+
+# A Python that has libnbd's module: not every python3 in PATH does.
+find_python ()
+{
+  local p
+  for p in python3 /usr/bin/python3; do
+    if "$p" -c 'import nbd' 2>/dev/null; then
+      python=$p
+      return
+    fi
+  done
+  skip "no python3 that has libnbd's module (python3-libnbd)"
+}

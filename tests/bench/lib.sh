@@ -60,20 +60,6 @@ with_server ()
   rm -f "$tmp/bench.child"
 }
 
-# find_python: sets python to one that has libnbd's module.
-find_python ()
-{
-  local p
-  for p in python3 /usr/bin/python3; do
-    if "$p" -c 'import nbd' 2>/dev/null; then
-      python=$p
-      return
-    fi
-  done
-  echo "python3-libnbd is missing" >&2
-  exit 1
-}
-
 # with_remote COMMAND... --- NBDKIT_ARG...: runs the command while the server is
 # there, 2 ms away, as $remote; it is gone afterwards, with all that it held.
 remote_sock=$tmp/remote.sock

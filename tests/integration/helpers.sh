@@ -19,19 +19,6 @@ needs ()
   done
 }
 
-# A Python that has libnbd's module: not every python3 in PATH does.
-find_python ()
-{
-  local p
-  for p in python3 /usr/bin/python3; do
-    if "$p" -c 'import nbd' 2>/dev/null; then
-      python=$p
-      return
-    fi
-  done
-  skip "no python3 that has libnbd's module (python3-libnbd)"
-}
-
 # client [ARG...] <<'EOF': runs a Python program that has all of disk.py, and
 # $uri in its environment.
 client ()
