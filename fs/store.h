@@ -29,13 +29,11 @@ enum store_op {
 };
 
 /* Flags of a request. */
-#define STORE_FUA 0x1u        /* WRITE, ZERO, TRIM: durable when done */
-#define STORE_MAY_TRIM 0x2u   /* ZERO: space may be given back */
-#define STORE_FAST_ZERO 0x4u  /* ZERO: -ENOTSUP rather than slow */
-#define STORE_BACKGROUND 0x8u /* READ, WRITE: nobody waits for it */
+#define STORE_FUA 0x1u        /* WRITE: durable when done */
+#define STORE_BACKGROUND 0x2u /* READ, WRITE: nobody waits for it */
 #define STORE_AWAITED                                                          \
-  0x10u /* READ, WRITE: the thread that submits it, alone, has
-                               * nothing else to do until it is done */
+  0x4u /* READ, WRITE: the thread that submits it, alone,
+                               * has nothing else to do until it is done */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.
@@ -85,11 +83,10 @@ struct store_geometry {
   uint32_t max_io;  /* largest read or write request, bytes */
   bool readonly;
   bool rotational;
-  bool can_fua;       /* WRITE with STORE_FUA is cheaper than a flush of its
-                       * own, and fails for nothing but its own bytes */
-  bool can_zero;      /* STORE_ZERO is more than writing zeroes */
-  bool can_fast_zero; /* STORE_FAST_ZERO may succeed */
-  bool can_trim;
+  bool can_fua;     /* WRITE with STORE_FUA is cheaper than a flush of its own,
+                     * and fails for nothing but its own bytes */
+  bool can_zero;    /* STORE_ZERO is more than writing zeroes */
+  bool can_trim;    /* STORE_TRIM gives back space */
   bool can_extents; /* block_status knows more than "all is data" */
 };
 

@@ -67,18 +67,6 @@ is_transient (struct store_req *req, int res)
   return res == -EINTR || res == -EAGAIN || res == -ECANCELED;
 }
 
-/* Is it asked whether all that was written is durable? */
-static bool
-is_sync (const struct store_req *req)
-{
-  switch (req->op) {
-  case STORE_FLUSH: return true;
-  case STORE_READ:
-  case STORE_WRITE: return false;
-  default: return file_zero_syncs (req);
-  }
-}
-
 /* At once, the first time, and then with pauses until patience ends. */
 static int
 try_again (const struct file_store *file, struct store_req *req)
@@ -131,7 +119,8 @@ file_advance (struct file_store *file, struct store_req *req, int res)
   int r = 0;
 
   if (is_transient (req, res))
-    r = is_sync (req) && res != -ECANCELED ? -EIO : try_again (file, req);
+    r = req->op == STORE_FLUSH && res != -ECANCELED ? -EIO
+                                                    : try_again (file, req);
   else
     req->failing = 0;
   if (r < 0)

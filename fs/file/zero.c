@@ -7,14 +7,14 @@
  * A request tries one means after another; what the file turns out not to have
  * is remembered.  From left to right:
  *
- *   space may be given back   PUNCH  RANGE  WRITE
- *   else, a file              RANGE  PUNCH_KEEP, then ALLOCATE  WRITE
- *   else, a block device      RANGE  WRITE
+ *   trim                  PUNCH  RANGE  WRITE
+ *   zero, a file          RANGE  PUNCH_KEEP, then ALLOCATE  WRITE
+ *   zero, a block device  RANGE  WRITE
  *
- * With STORE_FUA then comes SYNC.  On a block device the kernel punches only
- * where the device promises zeroes for what was given back, and has RANGE
- * write zeroes by itself if the device can do no better.  It insists on the
- * descriptor with O_EXCL if the page cache holds any of the range (EBUSY).
+ * On a block device the kernel punches only where the device promises zeroes for
+ * what was given back, and has RANGE write zeroes by itself if the device can do no
+ * better.  It insists on the descriptor with O_EXCL if the page cache holds any of
+ * the range (EBUSY).
  */
 
 #include <errno.h>
@@ -27,18 +27,19 @@
 #include "fs/file/zero.h"
 
 /* Of req->phase. */
-enum phase { PUNCH, RANGE, PUNCH_KEEP, WRITE, ALLOCATE, SYNC, NO_PHASE };
+enum phase { PUNCH, RANGE, PUNCH_KEEP, WRITE, ALLOCATE, NO_PHASE };
 
 /* A device may take its time: this much at once, so that the rest of its queue
  * gets its turn.
  */
 #define DEVICE_CHUNK (UINT64_C (1) << 30)
 
-static void
-set_phase (struct store_req *req, enum phase phase)
+static int
+enter (struct store_req *req, enum phase phase)
 {
   req->phase = (uint8_t) phase;
   req->tried = 0;
+  return FILE_AGAIN;
 }
 
 static bool
@@ -59,8 +60,7 @@ next_phase (const struct file_store *file, const struct store_req *req,
 {
   static const enum phase giving_back[] = { PUNCH, RANGE, WRITE };
   static const enum phase keeping[] = { RANGE, PUNCH_KEEP, WRITE };
-  bool give = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
-  const enum phase *order = give ? giving_back : keeping;
+  const enum phase *order = req->op == STORE_TRIM ? giving_back : keeping;
 
   if (phase != NO_PHASE)
     while (*order++ != phase)
@@ -70,21 +70,9 @@ next_phase (const struct file_store *file, const struct store_req *req,
   return *order;
 }
 
-static int
-enter (struct store_req *req, enum phase phase)
-{
-  if (phase == WRITE && req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO))
-    return -ENOTSUP;
-  set_phase (req, phase);
-  return FILE_AGAIN;
-}
-
 int
 file_zero_begin (struct file_store *file, struct store_req *req)
 {
-  if (req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO) &&
-      !file->store.geo.can_fast_zero)
-    return -ENOTSUP;
   return enter (req, next_phase (file, req, NO_PHASE));
 }
 
@@ -121,21 +109,8 @@ file_zero_prepare (struct file_store *file, struct store_req *req,
     call->offset = req->offset;
     call->length = store_req_end (&file->store, req) - req->offset;
     break;
-  case SYNC:
-    *call = (struct file_call) { .kind = CALL_SYNC, .fd = file->fd };
-    break;
   default: file_write_zeroes_prepare (file, req, call);
   }
-}
-
-/* The range reads as zero. */
-static int
-zeroed (struct store_req *req)
-{
-  if (!(req->flags & STORE_FUA))
-    return 0;
-  set_phase (req, SYNC);
-  return FILE_AGAIN;
 }
 
 static int
@@ -148,9 +123,9 @@ advance_write (struct file_store *file, struct store_req *req, int res)
   if (res <= 0)
     return res < 0 ? res : -EIO;
   req->progress += (unsigned) res;
-  if (req->offset + req->progress < store_req_end (&file->store, req))
-    return FILE_AGAIN;
-  return zeroed (req);
+  return req->offset + req->progress < store_req_end (&file->store, req)
+           ? FILE_AGAIN
+           : 0;
 }
 
 static bool
@@ -184,17 +159,8 @@ advance_fallocate (struct file_store *file, struct store_req *req, int res)
   req->progress = chunk_end (file, req) - req->offset;
   if (req->offset + req->progress < store_req_end (&file->store, req))
     return FILE_AGAIN;
-  if (req->phase == PUNCH_KEEP && !file->no_allocate) {
-    set_phase (req, ALLOCATE);
-    return FILE_AGAIN;
-  }
-  return zeroed (req);
-}
-
-bool
-file_zero_syncs (const struct store_req *req)
-{
-  return req->phase == SYNC;
+  return req->phase == PUNCH_KEEP && !file->no_allocate ? enter (req, ALLOCATE)
+                                                        : 0;
 }
 
 int
@@ -202,13 +168,10 @@ file_zero_advance (struct file_store *file, struct store_req *req, int res)
 {
   switch (req->phase) {
   case WRITE: return advance_write (file, req, res);
-  case SYNC: return res;
   case ALLOCATE:
     if (unsupported (res))
       file->no_allocate = true;
-    else if (res < 0)
-      return res;
-    return zeroed (req);
+    return unsupported (res) ? 0 : res;
   default: return advance_fallocate (file, req, res);
   }
 }
@@ -225,5 +188,5 @@ file_zero_probe (struct file_store *file, const struct stat *st)
     fast = file_queue_attribute (st->st_rdev, "write_zeroes_max_bytes", 0) > 0;
   else
     fast = file_punches (file->fd);
-  geo->can_zero = geo->can_fast_zero = geo->can_trim = fast;
+  geo->can_zero = geo->can_trim = fast;
 }

@@ -21,7 +21,4 @@ extern void file_zero_prepare (struct file_store *file, struct store_req *req,
 extern int file_zero_advance (struct file_store *file, struct store_req *req,
                               int res);
 
-/* Is its next call the sync of STORE_FUA? */
-extern bool file_zero_syncs (const struct store_req *req);
-
 #endif /* FOLIO_FILE_ZERO_H */

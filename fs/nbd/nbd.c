@@ -182,7 +182,6 @@ fill_geometry (struct nbd_store *nbd, bool readonly)
     .rotational = facts->rotational,
     .can_fua = !readonly && facts->fua,
     .can_zero = !readonly && facts->zero,
-    .can_fast_zero = !readonly && facts->zero && facts->fast_zero,
     .can_trim = !readonly && facts->zero,
     .can_extents = facts->extents,
   };

@@ -134,12 +134,7 @@ static int
 prepare_zero (struct command *cmd)
 {
   const struct export_facts *facts = facts_of (cmd);
-  const struct store_req *req = cmd->req;
-  bool fast = req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO);
-  bool holes = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM);
 
-  if (fast && !(facts->zero && facts->fast_zero))
-    return -ENOTSUP;
   cmd->flags = fua_flag (cmd);
   if (!facts->zero) {
     cmd->kind = COMMAND_WRITE;
@@ -149,8 +144,8 @@ prepare_zero (struct command *cmd)
     return PIECE_AGAIN;
   }
   cmd->kind = COMMAND_ZERO;
-  cmd->flags |= (holes ? 0 : LIBNBD_CMD_FLAG_NO_HOLE) |
-                (fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+  if (cmd->req->op == STORE_ZERO)
+    cmd->flags |= LIBNBD_CMD_FLAG_NO_HOLE;
   limit (cmd, MAX_ZERO);
   return PIECE_AGAIN;
 }

@@ -185,9 +185,7 @@ note_extent (struct medium *m, const struct store_req *req, uint64_t end,
     first = (req->offset + MEDIUM_GRAIN - 1) / MEDIUM_GRAIN;
     if (end < m->size)
       last = end / MEDIUM_GRAIN;
-    type = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM)
-             ? STORE_HOLE
-             : STORE_UNWRITTEN;
+    type = req->op == STORE_TRIM ? STORE_HOLE : STORE_UNWRITTEN;
   }
   if (first < last)
     memset (m->extents + first, type, last - first);

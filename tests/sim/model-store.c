@@ -120,17 +120,6 @@ fail_flush (struct model_store *s)
 }
 
 static int
-refusal (const struct model_store *s, const struct store_req *req)
-{
-  const struct store_geometry *geo = &s->store.geo;
-
-  if (req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO) &&
-      !geo->can_fast_zero)
-    return -ENOTSUP;
-  return 0;
-}
-
-static int
 try_to (struct model_store *s, const struct model_job *job)
 {
   int error;
@@ -139,9 +128,8 @@ try_to (struct model_store *s, const struct model_job *job)
     return -EIO;
   if (s->given_up)
     return -EHOSTDOWN;
-  error = refusal (s, job->req);
-  if (error || job->spent)
-    return error;
+  if (job->spent)
+    return 0;
   error = faults_strike (&s->faults, s->world, job->req);
   if (error == 0)
     take_effect (s, job);

@@ -310,7 +310,7 @@ make_store (struct round *round, struct env *env)
   geo = &round->fake->store.geo;
   geo->min_io = rng_chance (rng, 60) ? 512 : 4096;
   geo->can_fua = rng_chance (rng, 50);
-  geo->can_zero = geo->can_fast_zero = rng_chance (rng, 80);
+  geo->can_zero = rng_chance (rng, 80);
   geo->can_trim = rng_chance (rng, 80);
   geo->can_extents = rng_chance (rng, 80);
   fake_store_volatile (round->fake);

@@ -173,7 +173,6 @@ start_store (struct fixture *f)
   f->fake->store.geo.best_io = c->best_io;
   f->fake->store.geo.readonly = c->readonly;
   f->fake->store.geo.can_fua = c->fua;
-  f->fake->store.geo.can_fast_zero = !c->no_fast_zero;
   f->fake->store.geo.can_zero = !c->no_zero;
   assert_int_equal (raw_open (&f->fake->store, &f->fs), 0);
   f->fs->max_runs = c->max_runs;

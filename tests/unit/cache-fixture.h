@@ -59,7 +59,6 @@ struct fixture_config {
   unsigned max_runs;  /* [1] that the fs says it can place together */
   bool fake_clock;    /* waiting with a deadline moves the clock there */
   bool readonly;
-  bool no_fast_zero;
   bool fua;              /* the store has it */
   bool no_zero;          /* the store can only write them */
   bool no_loop;          /* no loop thread: the test makes write-back's steps */

@@ -158,9 +158,7 @@ take_effect (struct fake_store *fake, struct store_req *req)
     return;
   if (req->op != STORE_WRITE) {
     zero_content (fake, req->offset, n);
-    type = req->op == STORE_TRIM || (req->flags & STORE_MAY_TRIM)
-             ? STORE_HOLE
-             : STORE_UNWRITTEN;
+    type = req->op == STORE_TRIM ? STORE_HOLE : STORE_UNWRITTEN;
   }
   fake_set_status (fake, req->offset, n, type);
   fake_mark_unstable (fake->state, req->offset, n);
@@ -206,9 +204,6 @@ refusal (const struct fake_store *fake, const struct store_req *req)
 {
   const struct store_geometry *geo = &fake->store.geo;
 
-  if (req->op == STORE_ZERO && (req->flags & STORE_FAST_ZERO) &&
-      !geo->can_fast_zero)
-    return -ENOTSUP;
   if (geo->readonly && req->op != STORE_READ && req->op != STORE_FLUSH)
     return -EROFS;
   if (req->op == STORE_FLUSH &&

@@ -73,7 +73,6 @@ fake_store_create (struct env *env, uint64_t size)
     .max_io = 2 << 20,
     .can_fua = true,
     .can_zero = true,
-    .can_fast_zero = true,
     .can_trim = true,
     .can_extents = true,
   };

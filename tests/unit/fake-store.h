@@ -150,8 +150,8 @@ extern void fake_store_poke (struct fake_store *fake, uint64_t offset,
                              const void *buf, size_t length);
 
 /* What block_status says of the range (in units of FAKE_STATUS_GRAIN).  Writes
- * make it STORE_DATA, TRIM and STORE_MAY_TRIM a STORE_HOLE, ZERO
- * STORE_UNWRITTEN.  The content is not changed.
+ * make it STORE_DATA, TRIM a STORE_HOLE, ZERO STORE_UNWRITTEN.  The content is not
+ * changed.
  */
 extern void fake_store_set_status (struct fake_store *fake, uint64_t offset,
                                    uint64_t length, enum store_extent type);

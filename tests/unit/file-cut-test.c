@@ -171,7 +171,6 @@ PLACE_TEST (what_is_gone_stays_an_error, true)
     { STORE_READ, STORE_AWAITED },
     { STORE_WRITE, STORE_AWAITED },
     { STORE_ZERO, 0 },
-    { STORE_ZERO, STORE_MAY_TRIM | STORE_FUA },
     { STORE_TRIM, 0 },
   };
   unsigned i, m;

@@ -168,7 +168,7 @@ expect_end (struct model *m, int error)
 /* --- the kernel --- */
 
 struct piece {
-  bool write, fsync;
+  bool write;
   int fd;
   uint64_t offset, length;
   struct iovec one;
@@ -186,18 +186,17 @@ decode (const struct file_call *call, struct piece *p)
     .fd = call->fd,
     .offset = call->offset,
     .length = call->length,
-    .fsync = call->kind == CALL_SYNC,
     .write = call->kind == CALL_WRITE,
     .iov = call->iov,
     .n = call->n,
   };
-  assert_true (call->kind != CALL_ALLOCATE);
+  assert_true (call->kind == CALL_READ || call->kind == CALL_WRITE);
   if (p->n == 0) {
     p->one = (struct iovec) { call->base, call->length };
     p->iov = &p->one;
     p->n = 1;
   }
-  for (i = 0; i < p->n && !p->fsync; i++)
+  for (i = 0; i < p->n; i++)
     length += p->iov[i].iov_len;
   assert_int_equal (length, p->length);
 }
@@ -209,7 +208,6 @@ check_piece (const struct model *m, const struct piece *p)
   const struct store_req *req = &m->req;
   unsigned i;
 
-  assert_false (p->fsync);
   assert_int_equal (p->write, req->op != STORE_READ);
   assert_int_equal (p->offset, req->offset + req->progress);
   assert_in_range (p->length, 1, bytes_in_file (m) - req->progress);
@@ -318,12 +316,11 @@ static void
 prepare (struct model *m, struct piece *p)
 {
   struct file_call call;
-  bool fua = m->req.op == STORE_WRITE && (m->req.flags & STORE_FUA);
+  bool fua = m->req.flags & STORE_FUA;
 
   file_prepare (&m->store, &m->req, &call);
   decode (&call, p);
-  if (!p->fsync)
-    assert_int_equal (call.flags, fua ? RWF_DSYNC : 0);
+  assert_int_equal (call.flags, fua ? RWF_DSYNC : 0);
 }
 
 static int
@@ -355,25 +352,13 @@ check_content (const struct model *m)
   assert_memory_equal (m->file, m->expected_file, m->file_size);
 }
 
-/* Zeroes with FUA end with a sync. */
-static void
-end (struct model *m)
-{
-  struct piece p;
-
-  prepare (m, &p);
-  assert_true (p.fsync && m->req.op == STORE_ZERO);
-  assert_int_equal (p.fd, BUFFERED_FD);
-  assert_int_equal (advance (m, 0), 0);
-}
-
 /* Do it: cut the first piece after `first' bytes and let the others be, or, if
  * that is 0, as it happens.
  */
 static void
 run (struct model *m, uint64_t first)
 {
-  bool more = begin (m), sync = m->req.op == STORE_ZERO && m->req.flags;
+  bool more = begin (m);
   enum outcome outcome;
   struct piece p;
   int r, res;
@@ -389,12 +374,9 @@ run (struct model *m, uint64_t first)
     m->pieces++;
     m->buffered |= p.fd == BUFFERED_FD || res == -EINVAL;
     r = advance (m, res);
-    sync &= m->error == 0;
     if (r == FILE_LATER)
       r = FILE_AGAIN;
-    assert_int_equal (r, more || sync ? FILE_AGAIN : m->error);
-    if (!more && sync)
-      end (m);
+    assert_int_equal (r, more ? FILE_AGAIN : m->error);
   }
   check_content (m);
 }
@@ -476,7 +458,7 @@ random_request (struct model *m)
     m->req.length = rng_below (&m->rng, MAX_SIZE) + 1;
   else
     random_iov (m, aligned);
-  if (m->req.op != STORE_READ && rng_chance (&m->rng, 30))
+  if (m->req.op == STORE_WRITE && rng_chance (&m->rng, 30))
     m->req.flags = STORE_FUA;
 }
 

@@ -243,24 +243,6 @@ TEST (a_flush_that_fails_has_failed)
   attempt_end (&a);
 }
 
-/* Likewise, of zeroes that are to be durable at once. */
-TEST (a_sync_of_zeroes_that_fails_has_failed)
-{
-  struct file_store *file;
-  struct attempt a;
-
-  attempt_begin (&a);
-  file = file_store_of (a.rig.store);
-  a.req =
-    (struct store_req) { .op = STORE_TRIM, .flags = STORE_FUA, .length = 4096 };
-  assert_int_equal (file_begin (file, &a.req), FILE_AGAIN);
-  assert_int_equal (file_advance (file, &a.req, -EAGAIN), FILE_AGAIN);
-  assert_int_equal (file_advance (file, &a.req, 0), FILE_AGAIN);
-  assert_int_equal (file_advance (file, &a.req, -ECANCELED), FILE_AGAIN);
-  assert_int_equal (file_advance (file, &a.req, -EAGAIN), -EIO);
-  attempt_end (&a);
-}
-
 /* Only the second try is made at once, or the loop thread would be kept busy. */
 TEST (it_pauses)
 {

@@ -109,10 +109,8 @@ PLACE_TEST (what_it_can_do_is_known_all_the_same, true)
 
   rig_open (&rig, &o);
   assert_true (rig.store->geo.can_zero);
-  if (!place->sector) {
+  if (!place->sector)
     assert_true (rig.store->geo.can_trim);
-    assert_true (rig.store->geo.can_fast_zero);
-  }
   rig_close (&rig);
 }
 

@@ -54,7 +54,6 @@ NBD_TEST (one_that_does_less_is_asked_for_less)
                                "file",
                                rig->disk,
                                "zeromode=plugin",
-                               "fastzeromode=none",
                                "multi-conn-mode=disable",
                                "blocksize-minimum=512",
                                "blocksize-preferred=4096",
@@ -68,8 +67,6 @@ NBD_TEST (one_that_does_less_is_asked_for_less)
   assert_int_equal (nbd_store_of (rig->store)->session->n, 1);
   assert_int_equal (store_io (rig->store, STORE_WRITE, STORE_FUA, 0, buf, 512),
                     0);
-  assert_int_equal (
-    store_io (rig->store, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
 }
 
 /* Nothing is read or written behind what it was. */

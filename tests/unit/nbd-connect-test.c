@@ -31,7 +31,6 @@ static const struct export_facts all = {
   .flush = true,
   .fua = true,
   .zero = true,
-  .fast_zero = true,
   .multi_conn = true,
   .extents = true,
 };
@@ -96,7 +95,6 @@ TEST (what_makes_no_more_difference_than_time_may_be_lost)
 
 #define TAKEN(field, value) (now = all, now.field = (value), taken (&nbd, now))
   TAKEN (fua, false);
-  TAKEN (fast_zero, false);
   TAKEN (multi_conn, false);
   TAKEN (extents, false);
   TAKEN (rotational, true);

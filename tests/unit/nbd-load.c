@@ -85,10 +85,8 @@ random_flags (struct rng *rng, enum store_op op)
 {
   unsigned flags = rng_chance (rng, 50) ? STORE_BACKGROUND : 0;
 
-  if (op != STORE_READ && rng_chance (rng, 20))
+  if (op == STORE_WRITE && rng_chance (rng, 20))
     flags |= STORE_FUA;
-  if (op == STORE_ZERO && rng_chance (rng, 50))
-    flags |= STORE_MAY_TRIM;
   return flags;
 }
 

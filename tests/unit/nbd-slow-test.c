@@ -188,7 +188,6 @@ NBD_TEST (what_takes_longer_than_retry_is_no_outage)
 NBD_TEST (nor_is_what_has_fua)
 {
   start (rig, slow_fua_args, 4);
-  check_slow (rig, STORE_ZERO, STORE_FUA);
   check_slow (rig, STORE_WRITE, STORE_FUA);
 }
 

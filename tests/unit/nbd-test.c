@@ -86,8 +86,7 @@ NBD_TEST (an_odd_end_is_kept)
   memset (buf, 0xee, sizeof buf);
   assert_int_equal (store_io (rig->store, STORE_READ, 0, 12288, buf, 4096), 0);
   assert_memory_equal (buf, zero, 4096);
-  assert_int_equal (
-    store_io (rig->store, STORE_TRIM, STORE_FUA, 8192, NULL, 8192), 0);
+  assert_int_equal (store_io (rig->store, STORE_TRIM, 0, 8192, NULL, 8192), 0);
   assert_int_equal (store_io (rig->store, STORE_READ, 0, 8192, buf, 4096), 0);
   assert_memory_equal (buf, zero, 4096);
 }
@@ -258,9 +257,6 @@ NBD_TEST (errors_of_the_server_are_passed_on)
     "pread=echo EPERM Operation not permitted >&2; exit 1",
     "pwrite=cat >/dev/null; echo ENOSPC No space >&2; exit 1",
     "can_write=exit 0",
-    "can_zero=exit 0",
-    "zero=echo EOPNOTSUPP no >&2; exit 1",
-    "can_fast_zero=exit 0",
     NULL
   };
   struct nbd_store_options o;
@@ -270,8 +266,6 @@ NBD_TEST (errors_of_the_server_are_passed_on)
   o = nbd_rig_options (rig);
   o.unsafe_no_flush = true;
   nbd_rig_open (rig, &o);
-  assert_int_equal (
-    store_io (rig->store, STORE_ZERO, STORE_FAST_ZERO, 0, NULL, 512), -ENOTSUP);
   assert_int_equal (rig->errors, 1); /* that it cannot flush */
   assert_int_equal (store_io (rig->store, STORE_READ, 0, 0, buf, 512), -EPERM);
   assert_int_equal (rig->errors, 2);

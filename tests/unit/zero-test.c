@@ -114,7 +114,7 @@ TEST (fast_zero)
   fixture_stop (f);
 
   /* It takes no time, whatever the store says of its own. */
-  f = fixture_start (&(struct fixture_config) { .no_fast_zero = true });
+  f = fixture_start (&(struct fixture_config) { 0 });
   put (f, 0, PAGE, 1);
   zero (f, 0, PAGE, CACHE_FAST_ZERO);
   expect_zero (f, 0, PAGE);
