@@ -103,15 +103,6 @@ fs_settled (struct fs *fs, uint64_t start, uint64_t end, uint64_t ticket)
   return fs->ops->settled ? fs->ops->settled (fs, start, end, ticket) : 0;
 }
 
-void
-fs_hurry (struct fs *fs)
-{
-  if (fs->ops->hurry) {
-    fs->ops->hurry (fs);
-    fs_ring (fs);
-  }
-}
-
 bool
 fs_unsettled (struct fs *fs, uint64_t start, uint64_t end)
 {

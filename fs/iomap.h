@@ -291,7 +291,6 @@ extern void fs_detach (struct fs *fs);
 extern uint64_t fs_settle (struct fs *fs, uint64_t start, uint64_t end);
 extern int fs_settled (struct fs *fs, uint64_t start, uint64_t end,
                        uint64_t ticket);
-extern void fs_hurry (struct fs *fs); /* and rings */
 extern bool fs_unsettled (struct fs *fs, uint64_t start, uint64_t end);
 extern bool fs_step (struct fs *fs, uint64_t now);
 extern uint64_t fs_deadline (struct fs *fs);

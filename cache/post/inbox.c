@@ -78,10 +78,3 @@ inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
   completion_wait (inbox->env, &req.done);
   return req.error;
 }
-
-int
-inbox_flush (struct inbox *inbox)
-{
-  /* There is no such byte: nothing can go wrong with it. */
-  return inbox_sync (inbox, UINT64_MAX - 1, UINT64_MAX, SYNC_FLUSH);
-}

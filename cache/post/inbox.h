@@ -74,7 +74,4 @@ extern int inbox_sync (struct inbox *inbox, uint64_t start, uint64_t end,
  */
 extern bool inbox_lost_fua (struct inbox *inbox, int error);
 
-/* Have what the store has done made durable, and nothing written; as above. */
-extern int inbox_flush (struct inbox *inbox);
-
 #endif /* FOLIO_INBOX_H */
