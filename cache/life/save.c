@@ -23,20 +23,6 @@ mapping_work_left (struct mapping *mapping)
          throttle_unsaved (&mapping->throttle);
 }
 
-static void
-report_progress (struct mapping *mapping, uint64_t total, uint64_t since,
-                 sync_progress_fn *fn, void *opaque)
-{
-  uint64_t left = unsaved_bytes (mapping);
-  struct sync_progress progress = {
-    .total_bytes = max_u64 (total, left),
-    .elapsed = mapping->env->now (mapping->env) - since,
-  };
-
-  progress.done_bytes = progress.total_bytes - left;
-  fn (opaque, &progress);
-}
-
 /* A wait for the end, with reports. */
 struct saving {
   struct mapping *mapping;
@@ -45,6 +31,20 @@ struct saving {
   uint64_t total;       /* bytes unsaved at the start */
   uint64_t since, next; /* ns */
 };
+
+static void
+report_progress (struct saving *s)
+{
+  struct env *env = s->mapping->env;
+  uint64_t left = unsaved_bytes (s->mapping);
+  struct sync_progress progress = {
+    .total_bytes = max_u64 (s->total, left),
+    .elapsed = env->now (env) - s->since,
+  };
+
+  progress.done_bytes = progress.total_bytes - left;
+  s->fn (s->opaque, &progress);
+}
 
 /* Wait for the word to change, or until there is something to report. */
 static void
@@ -55,7 +55,7 @@ wait_reporting (struct saving *s, _Atomic uint32_t *word, uint32_t value)
   if (env->now (env) >= s->next + NSEC_PER_SEC) {
     s->next += NSEC_PER_SEC;
     if (s->fn)
-      report_progress (s->mapping, s->total, s->since, s->fn, s->opaque);
+      report_progress (s);
   }
   env->wait (env, word, value, s->next + NSEC_PER_SEC);
 }
@@ -79,9 +79,9 @@ settle_reporting (struct saving *s)
 }
 
 static int
-sync_reporting (struct saving *s, uint64_t start, uint64_t end)
+sync_reporting (struct saving *s)
 {
-  struct sync_req req = { .start = start, .end = end, .kind = SYNC_FLUSH };
+  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
 
   inbox_queue (&s->mapping->inbox, &req);
   while (atomic_load (&req.done.word) == 0)
@@ -95,12 +95,12 @@ save (struct saving *s)
 {
   struct mapping *mapping = s->mapping;
   int zeroed = settle_reporting (s);
-  int r = sync_reporting (s, 0, UINT64_MAX);
+  int r = sync_reporting (s);
 
   if (zeroed == 0 && fs_unsettled (mapping->fs, 0, UINT64_MAX)) {
     zeroed = settle_reporting (s);
     if (zeroed == 0 && r == 0)
-      r = sync_reporting (s, 0, UINT64_MAX);
+      r = sync_reporting (s);
   }
   return zeroed ? zeroed : r;
 }
