@@ -173,6 +173,18 @@ arena_state (const struct arena *arena, const struct folio *folio)
   return arena->state + arena_pfn (arena, folio);
 }
 
+static inline unsigned
+folio_order (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->order, memory_order_relaxed);
+}
+
+static inline uint64_t
+folio_index (const struct folio *folio)
+{
+  return atomic_load_explicit (&folio->index, memory_order_relaxed);
+}
+
 /* Take a reference, unless there is none: then the record is free, or about to
  * be, and false is returned.  Needs no reference of the caller: records never
  * go away.  What the folio is can be told only afterwards, from mapping, read

@@ -368,11 +368,7 @@ folio_in_doubt (const struct arena *arena, const struct folio *folio,
   unsigned first, last;
 
   folio_clip (folio, start, end, &first, &last);
-  return find_sector (arena, folio, first, last,
-                      UINT32_C (1) << STATE_DIRTY_SHIFT |
-                        UINT32_C (1) << STATE_WRITEBACK_SHIFT |
-                        UINT32_C (1) << STATE_UNSTABLE_SHIFT,
-                      true) < last;
+  return folio_find_unsaved (arena, folio, first, last, true) < last;
 }
 
 unsigned

@@ -15,18 +15,6 @@
 #include "cache/base/arena.h"
 #include "cache/base/num.h"
 
-static inline unsigned
-folio_order (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->order, memory_order_relaxed);
-}
-
-static inline uint64_t
-folio_index (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->index, memory_order_relaxed);
-}
-
 static inline uint64_t
 folio_pages (const struct folio *folio)
 {

@@ -19,7 +19,7 @@ struct extent {
 static struct extent
 folio_extent (const struct folio *folio)
 {
-  return (struct extent) { folio_first_page (folio), folio_size_order (folio) };
+  return (struct extent) { folio_index (folio), folio_order (folio) };
 }
 
 static struct extent
@@ -199,12 +199,9 @@ collapse (struct index *index, struct index_node *node)
 void
 index_remove (struct index *index, struct folio *folio)
 {
-  struct extent extent = folio_extent (folio);
-  struct index_node *node = index_descend (index, extent.first);
-  unsigned offset = node_offset (node->shift, extent.first);
-  unsigned width = node_width (node, extent.order);
-
-  assert (node_read (node, offset) == folio_slot (index, folio));
+  unsigned offset;
+  struct index_node *node = index_find (index, folio, &offset);
+  unsigned width = node_width (node, folio_order (folio));
 
   for (unsigned tag = 0; tag < NR_TAGS; tag++)
     node_clear_tag (index, node, offset, tag);
@@ -223,14 +220,12 @@ index_remove (struct index *index, struct folio *folio)
 void
 index_replace (struct index *index, struct folio *from, struct folio *to)
 {
-  struct extent extent = folio_extent (from);
-  struct index_node *node = index_descend (index, extent.first);
-  unsigned offset = node_offset (node->shift, extent.first);
-  unsigned width = node_width (node, extent.order);
+  unsigned offset;
+  struct index_node *node = index_find (index, from, &offset);
+  unsigned width = node_width (node, folio_order (from));
 
-  assert (node_read (node, offset) == folio_slot (index, from));
-  assert (folio_first_page (to) == extent.first);
-  assert (folio_size_order (to) == extent.order);
+  assert (folio_index (to) == folio_index (from));
+  assert (folio_order (to) == folio_order (from));
   for (unsigned tag = 0; tag < NR_TAGS; tag++)
     assert ((bits_read (&node->tags[tag]) & bit (offset)) == 0);
 

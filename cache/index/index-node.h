@@ -228,19 +228,7 @@ bits_from (unsigned offset)
   return UINT64_MAX << offset;
 }
 
-/* --- folios --- */
-
-static inline uint64_t
-folio_first_page (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->index, memory_order_relaxed);
-}
-
-static inline unsigned
-folio_size_order (const struct folio *folio)
-{
-  return atomic_load_explicit (&folio->order, memory_order_relaxed);
-}
+/* --- where a page or a folio is --- */
 
 /* The node where page is, or would be if it is not there, seen from above:
  * whether the node's range has the page is not looked at.
@@ -254,6 +242,18 @@ index_descend (const struct index *index, uint64_t page)
   while (slot = node_read (node, node_offset (node->shift, page)),
          slot_is_node (slot))
     node = slot_node (index, slot);
+  return node;
+}
+
+/* The node that the folio, which is in, is an entry of, and its first slot. */
+static inline struct index_node *
+index_find (const struct index *index, const struct folio *folio,
+            unsigned *offset)
+{
+  struct index_node *node = index_descend (index, folio_index (folio));
+
+  *offset = node_offset (node->shift, folio_index (folio));
+  assert (node_read (node, *offset) == folio_slot (index, folio));
   return node;
 }
 

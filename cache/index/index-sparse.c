@@ -90,7 +90,7 @@ cost (struct index *index, const struct index_node *node, uint64_t bits)
   uint64_t pages = 0;
 
   for (; bits; bits &= bits - 1)
-    pages += UINT64_C (1) << folio_size_order (first_folio (index, node, bits));
+    pages += UINT64_C (1) << folio_order (first_folio (index, node, bits));
   return pages;
 }
 

@@ -45,22 +45,11 @@ node_clear_tag (struct index *index, struct index_node *node, unsigned offset,
 
 /* --- a folio's tags --- */
 
-static struct index_node *
-find_folio (struct index *index, const struct folio *folio, unsigned *offset)
-{
-  uint64_t page = folio_first_page (folio);
-  struct index_node *node = index_descend (index, page);
-
-  *offset = node_offset (node->shift, page);
-  assert (node_read (node, *offset) == folio_slot (index, folio));
-  return node;
-}
-
 void
 index_set_tag (struct index *index, struct folio *folio, enum index_tag tag)
 {
   unsigned offset;
-  struct index_node *node = find_folio (index, folio, &offset);
+  struct index_node *node = index_find (index, folio, &offset);
 
   set_tag (index, node, offset, tag);
 }
@@ -69,7 +58,7 @@ void
 index_clear_tag (struct index *index, struct folio *folio, enum index_tag tag)
 {
   unsigned offset;
-  struct index_node *node = find_folio (index, folio, &offset);
+  struct index_node *node = index_find (index, folio, &offset);
 
   node_clear_tag (index, node, offset, tag);
 }
@@ -78,7 +67,7 @@ bool
 index_has_tag (struct index *index, struct folio *folio, enum index_tag tag)
 {
   unsigned offset;
-  struct index_node *node = find_folio (index, folio, &offset);
+  struct index_node *node = index_find (index, folio, &offset);
 
   return (bits_read (&node->tags[tag]) & bit (offset)) != 0;
 }
@@ -141,7 +130,7 @@ bits_in_range (struct index *index, struct index_node *node, uint64_t *page,
       *page = node->base + ((uint64_t) offset << node->shift);
       return found;
     }
-    first = folio_first_page (slot_folio (index, slot));
+    first = folio_index (slot_folio (index, slot));
     if (first >= *page && first <= last)
       found |= bit (offset);
   }

@@ -41,7 +41,7 @@
 static inline bool
 folio_covers (const struct folio *folio, uint64_t page)
 {
-  return (page ^ folio_first_page (folio)) >> folio_size_order (folio) == 0;
+  return (page ^ folio_index (folio)) >> folio_order (folio) == 0;
 }
 
 /* Take a reference; false if the folio is not in the index with this page. */
@@ -214,8 +214,8 @@ static bool
 search_try (struct index *index, struct search *s, struct folio *folio,
             uint64_t end, struct folio **ret)
 {
-  uint64_t first = folio_first_page (folio);
-  uint64_t last = first + (UINT64_C (1) << folio_size_order (folio)) - 1;
+  uint64_t first = folio_index (folio);
+  uint64_t last = first + (UINT64_C (1) << folio_order (folio)) - 1;
 
   *ret = NULL;
   if (first > end)

@@ -18,8 +18,8 @@ check_folio (struct index *index, const struct index_node *node,
 {
   slot_t slot = node_read (node, offset);
   const struct folio *folio = slot_folio (index, slot);
-  uint64_t first = folio_first_page (folio);
-  unsigned order = folio_size_order (folio);
+  uint64_t first = folio_index (folio);
+  unsigned order = folio_order (folio);
   uint64_t start = node->base + ((uint64_t) offset << node->shift);
   unsigned width = node_width (node, order);
 
