@@ -82,19 +82,33 @@ which_path (const char *name, const char *end)
   return i;
 }
 
-/* Is the parameter in [text, end), a relative path?  Returns where its path
- * begins, or NULL.
- */
-static const char *
-relative_path (const char *text, const char *end)
-{
-  const char *equals = memchr (text, '=', end - text), *next;
+struct parameter {
+  const char *name, *name_end;
+  const char *value; /* or NULL */
+  const char *end;
+};
 
-  if (equals == NULL || equals + 1 == end ||
-      decode (equals + 1, &next) == '/' ||
-      which_path (text, equals) == NR_PATHS)
-    return NULL;
-  return equals + 1;
+/* The next parameter at *text, which moves on behind it. */
+static bool
+next_parameter (const char **text, struct parameter *p)
+{
+  *text += strspn (*text, "&");
+  p->name = *text;
+  p->end = *text + strcspn (*text, "&#");
+  p->value = memchr (p->name, '=', p->end - p->name);
+  p->name_end = p->value ? p->value : p->end;
+  if (p->value)
+    p->value++;
+  *text = p->end;
+  return p->end > p->name;
+}
+
+static const char *
+query_of (const char *uri)
+{
+  const char *query = uri + strcspn (uri, "?#");
+
+  return *query == '?' ? query + 1 : "";
 }
 
 /* Whatever might mean something else in a URI goes there encoded. */
@@ -127,40 +141,33 @@ print_directory (FILE *fp)
   return true;
 }
 
-/* One parameter of the query, and what separates it from the next.  Returns
- * where that begins, or NULL: there is no current directory.
- */
-static const char *
-print_parameter (FILE *fp, const char *text, const char *query_end)
+/* Does it name a path, which is relative? */
+static bool
+is_relative (const struct parameter *p)
 {
-  const char *end = text + strcspn (text, "&;#");
-  const char *path = relative_path (text, end);
+  const char *next;
 
-  if (path) {
-    fwrite (text, 1, path - text, fp);
-    if (!print_directory (fp))
-      return NULL;
-    text = path;
-  }
-  if (end < query_end)
-    end++;
-  fwrite (text, 1, end - text, fp);
-  return end;
+  return p->value && p->value < p->end && decode (p->value, &next) != '/' &&
+         which_path (p->name, p->name_end) < NR_PATHS;
 }
 
+/* False: there is no current directory. */
 static bool
 print_absolute (FILE *fp, const char *uri)
 {
-  const char *query_end = uri + strcspn (uri, "#");
-  const char *text = memchr (uri, '?', query_end - uri);
+  const char *text = query_of (uri);
+  struct parameter p;
 
-  text = text ? text + 1 : query_end;
-  fwrite (uri, 1, text - uri, fp);
-  while (text && text < query_end)
-    text = print_parameter (fp, text, query_end);
-  if (text)
-    fputs (text, fp);
-  return text != NULL;
+  while (next_parameter (&text, &p)) {
+    if (!is_relative (&p))
+      continue;
+    fwrite (uri, 1, p.value - uri, fp);
+    if (!print_directory (fp))
+      return false;
+    uri = p.value;
+  }
+  fputs (uri, fp);
+  return true;
 }
 
 char *
@@ -185,35 +192,6 @@ nbd_store_absolute_uri (const char *uri)
 }
 
 /* --------------------------------------------------------------- parameters */
-
-struct parameter {
-  const char *name, *name_end;
-  const char *value; /* or NULL */
-  const char *end;
-};
-
-/* The next parameter at *text, which moves on behind it. */
-static bool
-next_parameter (const char **text, struct parameter *p)
-{
-  *text += strspn (*text, "&");
-  p->name = *text;
-  p->end = *text + strcspn (*text, "&#");
-  p->value = memchr (p->name, '=', p->end - p->name);
-  p->name_end = p->value ? p->value : p->end;
-  if (p->value)
-    p->value++;
-  *text = p->end;
-  return p->end > p->name;
-}
-
-static const char *
-query_of (const char *uri)
-{
-  const char *query = uri + strcspn (uri, "?#");
-
-  return *query == '?' ? query + 1 : "";
-}
 
 /* What is wrong with a parameter that there is, or NULL. */
 static const char *
