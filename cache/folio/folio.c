@@ -306,13 +306,12 @@ folio_all_set (const struct arena *arena, const struct folio *folio,
   return true;
 }
 
-/* The first sector in [first, last) whose bit in the state is value; with several
- * shifts (a mask of them), whose bit is set in any.  All are of one load, so that
- * one on its way from one mask to another is not missed.
+/* All masks are of one load, so that a sector on its way from one to another is not
+ * missed.
  */
-static inline unsigned
-find_sector (const struct arena *arena, const struct folio *folio,
-             unsigned first, unsigned last, uint32_t shifts, bool value)
+unsigned
+folio_find_sector (const struct arena *arena, const struct folio *folio,
+                   unsigned first, unsigned last, uint32_t masks, bool value)
 {
   while (first < last) {
     unsigned page = first / SECTORS_PER_PAGE;
@@ -321,7 +320,7 @@ find_sector (const struct arena *arena, const struct folio *folio,
                                            memory_order_acquire);
     uint32_t bits = 0, s;
 
-    for (s = shifts; s; s &= s - 1)
+    for (s = masks; s; s &= s - 1)
       bits |= state >> __builtin_ctz (s);
     bits = (value ? bits : ~bits) & 0xff & ~((1u << bit) - 1);
     if (bits) {
@@ -333,34 +332,6 @@ find_sector (const struct arena *arena, const struct folio *folio,
   return last;
 }
 
-unsigned
-folio_find_sector (const struct arena *arena, const struct folio *folio,
-                   unsigned first, unsigned last, unsigned shift, bool value)
-{
-  return find_sector (arena, folio, first, last, UINT32_C (1) << shift, value);
-}
-
-unsigned
-folio_find_unsaved (const struct arena *arena, const struct folio *folio,
-                    unsigned first, unsigned last, bool unsaved)
-{
-  return find_sector (arena, folio, first, last,
-                      UINT32_C (1) << STATE_DIRTY_SHIFT |
-                        UINT32_C (1) << STATE_WRITEBACK_SHIFT |
-                        UINT32_C (1) << STATE_UNSTABLE_SHIFT,
-                      unsaved);
-}
-
-unsigned
-folio_find_undurable (const struct arena *arena, const struct folio *folio,
-                      unsigned first, unsigned last, bool undurable)
-{
-  return find_sector (
-    arena, folio, first, last,
-    UINT32_C (1) << STATE_DIRTY_SHIFT | UINT32_C (1) << STATE_UNSTABLE_SHIFT,
-    undurable);
-}
-
 bool
 folio_in_doubt (const struct arena *arena, const struct folio *folio,
                 uint64_t start, uint64_t end)
@@ -368,7 +339,7 @@ folio_in_doubt (const struct arena *arena, const struct folio *folio,
   unsigned first, last;
 
   folio_clip (folio, start, end, &first, &last);
-  return folio_find_unsaved (arena, folio, first, last, true) < last;
+  return folio_find_sector (arena, folio, first, last, IN_UNSAVED, true) < last;
 }
 
 unsigned

@@ -193,26 +193,19 @@ folio_dirty (const struct arena *arena, const struct folio *folio,
   return folio_sectors_set (arena, folio, first, last, STATE_DIRTY_SHIFT);
 }
 
-/* The first sector in [first, last) whose bit in the mask at shift is value;
- * last if there is none.
+/* The first sector in [first, last) that is in any of the masks; or, unless value,
+ * in none of them.  last if there is none.
  */
 extern unsigned folio_find_sector (const struct arena *arena,
                                    const struct folio *folio, unsigned first,
-                                   unsigned last, unsigned shift, bool value);
+                                   unsigned last, uint32_t masks, bool value);
 
-/* The first sector in [first, last) that is unsaved: dirty, in writeback or
- * unstable; or that is none of them.  last if there is none.
- */
-extern unsigned folio_find_unsaved (const struct arena *arena,
-                                    const struct folio *folio, unsigned first,
-                                    unsigned last, bool unsaved);
-
-/* The first sector in [first, last) that is dirty or unstable; or that is neither.
- * last if there is none.
- */
-extern unsigned folio_find_undurable (const struct arena *arena,
-                                      const struct folio *folio, unsigned first,
-                                      unsigned last, bool undurable);
+/* masks, a bit for each, at its shift. */
+#define IN_UPTODATE (UINT32_C (1) << STATE_UPTODATE_SHIFT)
+#define IN_DIRTY (UINT32_C (1) << STATE_DIRTY_SHIFT)
+#define IN_WRITEBACK (UINT32_C (1) << STATE_WRITEBACK_SHIFT)
+#define IN_UNSTABLE (UINT32_C (1) << STATE_UNSTABLE_SHIFT)
+#define IN_UNSAVED (IN_DIRTY | IN_WRITEBACK | IN_UNSTABLE)
 
 /* Is any byte of it in [start, end) of the disk unsaved?  What is dirty may have been
  * unstable: that is forgotten when it is taken again to be written, and then can't be.

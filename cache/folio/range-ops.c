@@ -93,7 +93,8 @@ drop_clean (struct folios *folios, struct folio *folio, unsigned first,
   unsigned end;
 
   for (; first < last; first = end + 1) {
-    end = folio_find_unsaved (folios->arena, folio, first, last, true);
+    end =
+      folio_find_sector (folios->arena, folio, first, last, IN_UNSAVED, true);
     if (first < end)
       folio_transition (folios, folio, first, end, FOLIO_DROPPED);
   }
@@ -104,7 +105,7 @@ distrust (struct folios *folios, struct folio *folio, unsigned first,
           unsigned last)
 {
   bool unstable = folio_find_sector (folios->arena, folio, first, last,
-                                     STATE_UNSTABLE_SHIFT, true) < last;
+                                     IN_UNSTABLE, true) < last;
 
   /* First: who sees that it is not unstable any more sees that it was. */
   if (unstable)
@@ -189,10 +190,10 @@ folios_next_unsaved (struct folios *folios, uint64_t pos, uint64_t end,
     if (folio == NULL)
       return false;
     to = folio_sectors (folio);
-    from = folio_find_unsaved (arena, folio, from, to, true);
+    from = folio_find_sector (arena, folio, from, to, IN_UNSAVED, true);
     *first = sector_pos (folio, from);
-    *last =
-      sector_pos (folio, folio_find_unsaved (arena, folio, from, to, false));
+    *last = sector_pos (
+      folio, folio_find_sector (arena, folio, from, to, IN_UNSAVED, false));
     folio_put (arena, folio);
     if (*first < *last)
       return *first < end;

@@ -277,12 +277,10 @@ add_missing (struct fill *fill, const struct iomap_iter *iter,
   unsigned end;
 
   for (; first < last; first = end) {
-    first = folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT,
-                               false);
+    first = folio_find_sector (arena, folio, first, last, IN_UPTODATE, false);
     if (first == last)
       break;
-    end =
-      folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
+    end = folio_find_sector (arena, folio, first, last, IN_UPTODATE, true);
     end = (unsigned) min_u64 (end, first + max);
     if (!add_run (fill, folio, first, end,
                   iomap_iter_addr (iter, sector_pos (folio, first))))

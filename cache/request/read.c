@@ -50,9 +50,9 @@ uptodate_bytes (const struct arena *arena, const struct folio *folio,
 
   if (folio_uptodate (arena, folio, first, last))
     return count;
-  end = (size_t) folio_find_sector (arena, folio, first, last,
-                                    STATE_UPTODATE_SHIFT, false)
-        << SECTOR_SHIFT;
+  end =
+    (size_t) folio_find_sector (arena, folio, first, last, IN_UPTODATE, false)
+    << SECTOR_SHIFT;
   return end > from ? min_u64 (end - from, count) : 0;
 }
 
@@ -101,10 +101,8 @@ zero_missing (struct mapping *mapping, const struct iomap_iter *iter,
   folio_lock (mapping->env, folio);
   ok = folio_mapped (folio) && iomap_iter_valid (iter);
   while (ok && first < last) {
-    first = folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT,
-                               false);
-    end =
-      folio_find_sector (arena, folio, first, last, STATE_UPTODATE_SHIFT, true);
+    first = folio_find_sector (arena, folio, first, last, IN_UPTODATE, false);
+    end = folio_find_sector (arena, folio, first, last, IN_UPTODATE, true);
     if (first < end) {
       folio_zero (sector_data (arena, folio, first),
                   sector_bytes (end - first));

@@ -29,11 +29,8 @@ unsigned
 ioend_find (const struct writeback *wb, const struct folio *folio,
             unsigned first, unsigned last, bool fua, bool value)
 {
-  struct arena *arena = wb->folios->arena;
-
-  return fua ? folio_find_undurable (arena, folio, first, last, value)
-             : folio_find_sector (arena, folio, first, last, STATE_DIRTY_SHIFT,
-                                  value);
+  return folio_find_sector (wb->folios->arena, folio, first, last,
+                            fua ? IN_DIRTY | IN_UNSTABLE : IN_DIRTY, value);
 }
 
 /* Copy the run of the folio that begins at byte *pos, and goes on to

@@ -42,7 +42,7 @@ check_taken (const struct iomap_run *run)
     first = (unsigned) ((pos - folio_pos (folio)) >> SECTOR_SHIFT);
     last = (unsigned) ((end - folio_pos (folio)) >> SECTOR_SHIFT);
     assert_int_equal (folio_find_sector (mapping->folios.arena, folio, first,
-                                         last, STATE_WRITEBACK_SHIFT, false),
+                                         last, IN_WRITEBACK, false),
                       last);
     folio_put (mapping->folios.arena, folio);
   }
