@@ -18,7 +18,7 @@ void
 stats_read (struct mapping *mapping, struct stats_snapshot *s)
 {
   struct reclaim *reclaim = mapping->folios.reclaim;
-  struct law_limits limits;
+  const struct law_limits *limits = &mapping->throttle.balance.limits;
   unsigned i;
 
   for (i = 0; i < NR_STATS; i++)
@@ -33,11 +33,10 @@ stats_read (struct mapping *mapping, struct stats_snapshot *s)
   s->writeback = bytes_of (atomic_load (&mapping->folios.nr_writeback));
   s->unstable = bytes_of (throttle_unstable (&mapping->throttle));
   s->unsaved = bytes_of (throttle_unsaved (&mapping->throttle));
-  balance_limits (&mapping->throttle, &limits);
-  s->limit = bytes_of (limits.limit);
-  s->background = bytes_of (limits.background);
-  s->setpoint = bytes_of (law_setpoint (&limits));
-  s->bandwidth = bytes_of (limits.bandwidth);
+  s->limit = bytes_of (limits->limit);
+  s->background = bytes_of (limits->background);
+  s->setpoint = bytes_of (law_setpoint (limits));
+  s->bandwidth = bytes_of (limits->bandwidth);
   s->cache_size = bytes_of (mapping->folios.arena->nr_pages);
   s->cache_free = bytes_of (atomic_load (&mapping->folios.arena->nr_free));
 }

@@ -20,43 +20,6 @@
  */
 #define FIRST_BUSY (20 * NSEC_PER_MSEC)
 
-/* --- the limits --- */
-
-/* Relaxed, here and where they are read: see struct balance_limits. */
-static void
-publish (struct balance *balance)
-{
-  struct balance_limits *to = &balance->limits;
-  struct law_limits from;
-
-  law_limits (&balance->law, &from);
-  atomic_store_explicit (&to->background, from.background,
-                         memory_order_relaxed);
-  atomic_store_explicit (&to->freerun, from.freerun, memory_order_relaxed);
-  atomic_store_explicit (&to->limit, from.limit, memory_order_relaxed);
-  atomic_store_explicit (&to->unstable, from.unstable, memory_order_relaxed);
-  atomic_store_explicit (&to->base, from.base, memory_order_relaxed);
-  atomic_store_explicit (&to->bandwidth, from.bandwidth, memory_order_relaxed);
-  atomic_store_explicit (&to->pause_max, from.pause_max, memory_order_relaxed);
-}
-
-void
-balance_limits (const struct throttle *throttle, struct law_limits *to)
-{
-  const struct balance_limits *from = &throttle->balance.limits;
-
-  *to = (struct law_limits) {
-    .background =
-      atomic_load_explicit (&from->background, memory_order_relaxed),
-    .freerun = atomic_load_explicit (&from->freerun, memory_order_relaxed),
-    .limit = atomic_load_explicit (&from->limit, memory_order_relaxed),
-    .unstable = atomic_load_explicit (&from->unstable, memory_order_relaxed),
-    .base = atomic_load_explicit (&from->base, memory_order_relaxed),
-    .bandwidth = atomic_load_explicit (&from->bandwidth, memory_order_relaxed),
-    .pause_max = atomic_load_explicit (&from->pause_max, memory_order_relaxed),
-  };
-}
-
 void
 balance_init (struct throttle *throttle, uint64_t flush_target)
 {
@@ -64,7 +27,7 @@ balance_init (struct throttle *throttle, uint64_t flush_target)
 
   law_init (&balance->law, throttle->limit, throttle->background, flush_target);
   balance->sample.saturated = true;
-  publish (balance);
+  law_limits (&balance->law, &balance->limits);
 }
 
 /* --- pausing --- */
@@ -106,12 +69,11 @@ pause_until (struct throttle *throttle, struct pacing *pacing, uint64_t until)
 static int
 pay (struct throttle *throttle, struct pacing *pacing, uint32_t pages)
 {
-  struct law_limits limits;
+  const struct law_limits *limits = &throttle->balance.limits;
   uint64_t now = throttle->env->now (throttle->env), pause, most;
 
-  balance_limits (throttle, &limits);
   most = law_pause_most (LAW_PAUSE_MAX, pacing->count >> PAGE_SHIFT);
-  pause = law_pause (&limits, atomic_load (&pacing->pace->clock), now, pages);
+  pause = law_pause (limits, atomic_load (&pacing->pace->clock), now, pages);
   pause = min_u64 (pause, most - pacing->paused);
   if (pause == 0)
     return 0;
@@ -134,15 +96,14 @@ static void
 charge (struct throttle *throttle, struct pace *pace, uint32_t pages)
 {
   uint32_t unsaved = throttle_unsaved (throttle);
-  uint64_t now = throttle->env->now (throttle->env), clock, next;
-  struct law_limits limits;
+  uint64_t now = throttle->env->now (throttle->env), next;
+  const struct law_limits *limits = &throttle->balance.limits;
+  uint64_t clock = atomic_load (&pace->clock);
 
-  balance_limits (throttle, &limits);
-  clock = atomic_load (&pace->clock);
   do
-    next = law_charge (&limits, unsaved, clock, now, pages);
+    next = law_charge (limits, unsaved, clock, now, pages);
   while (!atomic_compare_exchange_weak (&pace->clock, &clock, next));
-  atomic_store (&pace->poll, law_poll (&limits, unsaved));
+  atomic_store (&pace->poll, law_poll (limits, unsaved));
 }
 
 void
@@ -207,7 +168,7 @@ update (struct throttle *throttle)
   sample->conns = atomic_load (&throttle->nr_conns);
   law_update (&balance->law, sample);
   *sample = (struct law_sample) { .saturated = true };
-  publish (balance);
+  law_limits (&balance->law, &balance->limits);
   report (throttle, was_bound);
   throttle_wake (throttle);
 }

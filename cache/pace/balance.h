@@ -18,7 +18,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct law_limits;
 struct origin;
 struct throttle;
 
@@ -68,10 +67,6 @@ extern void balance_written (struct throttle *throttle, uint32_t pages);
 /* When (ns) a step should be made though nothing else happens; ENV_FOREVER. */
 extern uint64_t balance_deadline (const struct throttle *throttle,
                                   bool at_work);
-
-/* What is in force now; any thread. */
-extern void balance_limits (const struct throttle *throttle,
-                            struct law_limits *limits);
 
 /* Have the store's written pages become so many that they should be flushed? */
 extern bool balance_wants_flush (const struct throttle *throttle);

@@ -107,31 +107,29 @@ void
 law_limits (const struct throttle_law *law, struct law_limits *limits)
 {
   double background = law->max_background * law->limit / law->max_limit;
+  double freerun = (background + law->limit) / 2;
   double unstable = law->limit * UNSTABLE_SHARE;
-
   double pause = seconds (LAW_PAUSE_MAX);
 
   if (law->bandwidth > 0) {
     unstable = min (unstable, max (FLUSH_MIN, law->bandwidth * FLUSH_PERIOD));
     pause = min (pause, law->limit / law->bandwidth / PAUSES);
   }
-  *limits = (struct law_limits) {
-    .background = (uint32_t) background,
-    .freerun = (uint32_t) ((background + law->limit) / 2),
-    .limit = (uint32_t) law->limit,
-    .unstable = (uint32_t) unstable,
-    .pause_max = (uint64_t) (pause * (double) NSEC_PER_SEC),
-    .base = law->base == 0 ? 0 : (uint32_t) min (law->base + 1, UINT32_MAX),
-    .bandwidth = (uint32_t) min (law->bandwidth, UINT32_MAX),
-  };
-  if (law->max_limit < PACED_MIN)
-    limits->freerun = limits->limit;
+  limits->background = (uint32_t) background;
+  limits->freerun =
+    (uint32_t) (law->max_limit < PACED_MIN ? law->limit : freerun);
+  limits->limit = (uint32_t) law->limit;
+  limits->unstable = (uint32_t) unstable;
+  limits->base =
+    law->base == 0 ? 0 : (uint32_t) min (law->base + 1, UINT32_MAX);
+  limits->bandwidth = (uint32_t) min (law->bandwidth, UINT32_MAX);
+  limits->pause_max = (uint64_t) (pause * (double) NSEC_PER_SEC);
 }
 
 uint32_t
 law_setpoint (const struct law_limits *limits)
 {
-  return limits->freerun + (limits->limit - limits->freerun) / 2;
+  return (uint32_t) (((uint64_t) limits->freerun + limits->limit) / 2);
 }
 
 double
@@ -172,7 +170,8 @@ uint32_t
 law_poll (const struct law_limits *limits, uint32_t unsaved)
 {
   double pause = rate_at (limits, unsaved) * seconds (LAW_PAUSE) / 4;
-  uint32_t room = limits->limit > unsaved ? root (limits->limit - unsaved) : 0;
+  uint32_t limit = limits->limit;
+  uint32_t room = limit > unsaved ? root (limit - unsaved) : 0;
 
   return (uint32_t) max (1, min (room, pause));
 }

@@ -29,6 +29,7 @@
 #ifndef FOLIO_THROTTLE_LAW_H
 #define FOLIO_THROTTLE_LAW_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -51,13 +52,16 @@
  */
 #define LAW_CREDIT LAW_PAUSE_MAX
 
-/* What writers need of the law; see the drawing. */
+/* What writers need of the law; see the drawing.  They read it while it changes, one
+ * member after the other: whoever gets some of an update and not all paces a page or
+ * two by numbers that do not fit.
+ */
 struct law_limits {
-  uint32_t background, freerun, limit; /* pages */
-  uint64_t pause_max;                  /* ns, at most LAW_PAUSE_MAX */
-  uint32_t unstable;  /* pages: more of them are worth a store flush */
-  uint32_t base;      /* pages a second; 0: not known yet */
-  uint32_t bandwidth; /* of the store, likewise */
+  _Atomic uint32_t background, freerun, limit; /* pages */
+  _Atomic uint32_t unstable;  /* pages: more of them are worth a store flush */
+  _Atomic uint32_t base;      /* pages a second; 0: not known yet */
+  _Atomic uint32_t bandwidth; /* of the store, likewise */
+  _Atomic uint64_t pause_max; /* ns, at most LAW_PAUSE_MAX */
 };
 
 /* What has happened since the last update. */
@@ -94,7 +98,7 @@ extern void law_init (struct throttle_law *law, uint32_t limit,
 extern void law_update (struct throttle_law *law,
                         const struct law_sample *sample);
 
-/* What is in force now. */
+/* What is to be in force now. */
 extern void law_limits (const struct throttle_law *law,
                         struct law_limits *limits);
 

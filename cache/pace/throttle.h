@@ -27,15 +27,6 @@ struct origin;
 struct outbox;
 struct stats;
 
-/* struct law_limits, changed by the loop thread and read by writers.  Members
- * are read one by one: whoever gets some of an update and not all paces a page
- * or two by numbers that do not fit.
- */
-struct balance_limits {
-  _Atomic uint32_t background, freerun, limit, unstable, base, bandwidth;
-  _Atomic uint64_t pause_max;
-};
-
 struct balance {
   /* The loop thread's. */
   struct throttle_law law;
@@ -44,7 +35,7 @@ struct balance {
   uint64_t first_busy;      /* ns, for the first measurement; 0: nothing has
                              * been written yet */
 
-  struct balance_limits limits;
+  struct law_limits limits; /* what is in force; changed by the loop thread */
 
   /* Written above freerun only. */
   _Atomic uint32_t dirtied; /* pages, since the last update */

@@ -25,11 +25,9 @@
 static bool
 has_room (const struct mapping *mapping)
 {
-  struct law_limits limits;
-
-  balance_limits (&mapping->throttle, &limits);
   return !mapping->fs->can_fast_zero ||
-         atomic_load (&mapping->fs->unsaved) < limits.limit;
+         atomic_load (&mapping->fs->unsaved) <
+           atomic_load (&mapping->throttle.balance.limits.limit);
 }
 
 /* A range that is zeroed. */
