@@ -186,7 +186,9 @@ negotiate (struct env *env, const char *uri, struct nbd_handle *h,
   uint64_t begun = env->now (env);
   int r = 1;
 
-  if (nbd_set_uri_allow_local_file (h, true) < 0 ||
+  /* Buffers need no clearing first: see on_chunk. */
+  if (nbd_set_pread_initialize (h, false) < 0 ||
+      nbd_set_uri_allow_local_file (h, true) < 0 ||
       nbd_add_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
       nbd_aio_connect_uri (h, uri) < 0)
     r = -1;

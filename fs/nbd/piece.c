@@ -219,17 +219,24 @@ piece_prepare (struct command *cmd)
 
 /* ----------------------------------------------------------------- commands */
 
-/* libnbd's callback for each chunk of a read. */
+/* libnbd's callback for each chunk of a read, which may come in any order.  What
+ * was in the memory before is nobody's business: a server that sends something
+ * twice instead of something else gets zeroes there.
+ */
 static int
 on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
           unsigned status, int *error)
 {
   struct command *cmd = opaque;
+  uint64_t at = offset - cmd->offset;
 
   (void) data;
-  (void) offset;
   (void) status;
   (void) error;
+  if (at > cmd->reached)
+    memset ((char *) cmd->buf + cmd->reached, 0, at - cmd->reached);
+  if (at + n > cmd->reached)
+    cmd->reached = at + n;
   cmd->got += n;
   return 0;
 }
@@ -237,7 +244,8 @@ on_chunk (void *opaque, const void *data, size_t n, uint64_t offset,
 bool
 piece_whole (const struct command *cmd)
 {
-  return cmd->kind != COMMAND_READ || cmd->got >= cmd->length;
+  return cmd->kind != COMMAND_READ ||
+         (cmd->got >= cmd->length && cmd->reached == cmd->length);
 }
 
 static struct ticket *
@@ -268,7 +276,7 @@ piece_send (struct command *cmd, int (*on_answer) (void *, int *))
     return -ENOMEM;
   switch (cmd->kind) {
   case COMMAND_READ:
-    cmd->got = 0;
+    cmd->got = cmd->reached = 0;
     r = nbd_aio_pread_structured (h, cmd->buf, cmd->length, cmd->offset, chunk,
                                   done, 0);
     break;

@@ -111,6 +111,7 @@ struct command {
   void *buf;               /* the request's memory, or bounce, or zeroes */
   int error;               /* the answer: errno, or 0 */
   uint64_t got;            /* of a read: bytes that have come */
+  uint64_t reached;        /* the same: where the last of them ends, in buf */
 
   void *bounce; /* nbd->bounce_size bytes, always the same */
 

@@ -29,6 +29,8 @@ MODES = {
     "chunk-outside": "a chunk of data from somewhere else",
     "chunk-short": "a chunk too short for what it must hold",
     "chunk-missing": "end a reply before all its data has come",
+    "chunk-twice": "one half of the data, and again instead of the other",
+    "chunk-order": "the last half of the data before the first, which is right",
     "status-none": "a block status without any extents",
     "status-zero": "extents of no length",
     "status-huge": "extents far past what was asked, and past the end",
@@ -276,13 +278,16 @@ class Connection:
         else:
             self.behave(command, handle, offset, length, data)
 
+    def answer_part(self, handle, offset, length, flags=DONE):
+        data = os.pread(self.server.fd, length, offset)
+        self.answer(handle, OFFSET_DATA, struct.pack(">Q", offset) + data, flags)
+
     def behave(self, command, handle, offset, length, data):
         server = self.server
         if command != FLUSH and offset + length > server.size:
             self.fail(handle, EINVAL)
         elif command == READ:
-            self.answer(handle, OFFSET_DATA, struct.pack(">Q", offset) +
-                        os.pread(server.fd, length, offset))
+            self.answer_part(handle, offset, length)
         elif command == STATUS:
             self.answer(handle, BLOCK_STATUS, struct.pack(">III", 7, length, 0))
         else:
@@ -350,6 +355,15 @@ class Connection:
             self.answer(handle, OFFSET_DATA, b"X" * 5)
         elif mode == "chunk-missing":
             self.answer(handle, OFFSET_DATA, here + b"X" * (length // 2))
+        elif mode == "chunk-twice":
+            half = length // 2
+            start = offset + half * (server.misdeeds % 2)
+            self.answer_part(handle, start, half, 0)
+            self.answer_part(handle, start, half)
+        elif mode == "chunk-order":
+            half = length // 2
+            self.answer_part(handle, offset + half, half, 0)
+            self.answer_part(handle, offset, half)
         elif mode == "status-none":
             self.answer(handle, BLOCK_STATUS, struct.pack(">I", 7))
         elif mode == "status-zero":
