@@ -26,19 +26,6 @@ EXTRA_PROGRAMS = \
 	bench/index-bench \
 	bench/trace-replay \
 	$(NULL)
-bench_engines_SOURCES = \
-	bench/engines.c \
-	$(FILE_RIG) \
-	tools/util.c tools/util.h \
-	$(NULL)
-bench_hit_SOURCES = \
-	bench/hit.c \
-	$(FAKE_STORE) \
-	$(NULL)
-bench_index_bench_SOURCES = \
-	bench/index-bench.c \
-	tools/util.c tools/util.h \
-	$(NULL)
 bench_trace_replay_SOURCES = \
 	bench/counting-store.c bench/counting-store.h \
 	bench/trace-cache.c bench/trace-cache.h \

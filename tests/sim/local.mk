@@ -21,8 +21,6 @@ check_PROGRAMS += $(SIM_PROGS)
 sim_stress_SOURCES = \
 	sim/stress.c \
 	$(SHUFFLE) \
-	tools/util.c tools/util.h \
-	$(FAKE_STORE) \
 	$(NULL)
 MODEL = \
 	sim/model-faults.c sim/model-faults.h \
@@ -34,7 +32,6 @@ MODEL = \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-store.c sim/model-store.h \
 	sim/model-world.c sim/model-world.h \
-	tools/util.c tools/util.h \
 	$(NULL)
 SHUFFLE = \
 	sim/shuffle-flush.c \
@@ -57,8 +54,6 @@ sim_race_SOURCES = \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-world.c sim/model-world.h \
 	sim/race.c \
-	tools/util.c tools/util.h \
-	$(FAKE_STORE) \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 

@@ -83,7 +83,7 @@ parse_number (int opt, struct crash *crash, struct options *options)
   case 'h':
   case 'l':
   case 'f':
-  case 'H': n = parse_size ("option", optarg); break;
+  case 'H': n = size_option ("option", optarg); break;
   default: return false;
   }
   switch (opt) {

@@ -56,9 +56,9 @@ parse_range (char *text)
   byte = strchr (length, ':');
   if (byte)
     *byte++ = '\0';
-  range.offset = parse_size ("write", text);
-  range.length = parse_size ("write", length);
-  range.byte = byte ? parse_size ("write", byte) : 0;
+  range.offset = size_option ("write", text);
+  range.length = size_option ("write", length);
+  range.byte = byte ? size_option ("write", byte) : 0;
   return range;
 }
 

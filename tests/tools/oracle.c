@@ -86,26 +86,26 @@ static bool
 parse_number (int opt, struct oracle *oracle, struct options *options)
 {
   switch (opt) {
-  case 's': oracle->seed = parse_size ("seed", optarg); return true;
-  case 'o': oracle->ops = parse_size ("ops", optarg); return true;
+  case 's': oracle->seed = size_option ("seed", optarg); return true;
+  case 'o': oracle->ops = size_option ("ops", optarg); return true;
   case 't':
-    options->seconds = (unsigned) parse_size ("seconds", optarg);
+    options->seconds = (unsigned) size_option ("seconds", optarg);
     return true;
   case 'r':
-    options->rounds = (unsigned) parse_size ("rounds", optarg);
+    options->rounds = (unsigned) size_option ("rounds", optarg);
     return true;
   case 'c':
-    options->connections = (unsigned) parse_size ("connections", optarg);
+    options->connections = (unsigned) size_option ("connections", optarg);
     return true;
   case 'd':
-    oracle->depth = (unsigned) parse_size ("depth", optarg);
+    oracle->depth = (unsigned) size_option ("depth", optarg);
     return true;
-  case 'm': oracle->max_len = parse_size ("max-len", optarg); return true;
-  case 'z': options->size = parse_size ("size", optarg); return true;
-  case 'w': options->window = parse_size ("window", optarg); return true;
-  case 'f': oracle->fua = (unsigned) parse_size ("fua", optarg); return true;
-  case 'T': oracle->trim = (unsigned) parse_size ("trim", optarg); return true;
-  case 'Z': oracle->zero = (unsigned) parse_size ("zero", optarg); return true;
+  case 'm': oracle->max_len = size_option ("max-len", optarg); return true;
+  case 'z': options->size = size_option ("size", optarg); return true;
+  case 'w': options->window = size_option ("window", optarg); return true;
+  case 'f': oracle->fua = (unsigned) size_option ("fua", optarg); return true;
+  case 'T': oracle->trim = (unsigned) size_option ("trim", optarg); return true;
+  case 'Z': oracle->zero = (unsigned) size_option ("zero", optarg); return true;
   default: return false;
   }
 }

@@ -99,7 +99,7 @@ suffix_shift (char c)
 }
 
 uint64_t
-parse_size (const char *name, const char *text)
+size_option (const char *name, const char *text)
 {
   char *end;
   unsigned long long n;

@@ -48,7 +48,7 @@ int rng_chance (struct rng *rng, unsigned percent);
  * (powers of 1024); ends the program if the text is not one.  name is
  * the option, for the message.
  */
-uint64_t parse_size (const char *name, const char *text);
+uint64_t size_option (const char *name, const char *text);
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t now_ns (void);

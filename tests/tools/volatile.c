@@ -92,15 +92,15 @@ volatile_config (const char *key, const char *value)
   if (strcmp (key, "file") == 0)
     path = nbdkit_absolute_path (value);
   else if (strcmp (key, "seed") == 0)
-    seed = parse_size (key, value);
+    seed = size_option (key, value);
   else if (strcmp (key, "leak") == 0)
-    leak = parse_size (key, value);
+    leak = size_option (key, value);
   else if (strcmp (key, "kill-after") == 0)
-    kill_after = parse_size (key, value);
+    kill_after = size_option (key, value);
   else if (strcmp (key, "kill-in") == 0)
     return parse_work (value);
   else if (strcmp (key, "flush-delay") == 0)
-    flush_delay = parse_size (key, value);
+    flush_delay = size_option (key, value);
   else {
     nbdkit_error ("unknown parameter %s", key);
     return -1;

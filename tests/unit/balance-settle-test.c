@@ -77,7 +77,7 @@ PACING_TEST (settles, 1000, 10 * NSEC_PER_SEC)
   assert_float_equal (average, (double) (s.setpoint / PAGE), SETPOINT * 0.1);
   assert_true (s.limit == LIMIT * PAGE); /* ten seconds are more */
   assert_true (sent >= 9700);
-  assert_int_equal (world.bound, 0);
+  assert_int_equal (paced.bound, 0);
   assert_int_equal (cache_flush (f->conn), 0);
 }
 
@@ -91,17 +91,17 @@ PACING_TEST (flush_target, 2000, 10 * NSEC_PER_SEC)
   double average;
 
   flat_out (f, &rng, 3 * NSEC_PER_SEC, &average);
-  assert_int_equal (world.bound, 0);
-  world.speed = 200;
+  assert_int_equal (paced.bound, 0);
+  paced.speed = 200;
   flat_out (f, &rng, 45 * NSEC_PER_SEC, &average);
-  assert_int_equal (world.bound, 1);
+  assert_int_equal (paced.bound, 1);
   stats_read (f->mapping, &s);
   assert_true (s.unsaved / PAGE <= 3000);
   assert_true (s.limit / PAGE <= 3000);
-  world.speed = 2000;
+  paced.speed = 2000;
   flat_out (f, &rng, 10 * NSEC_PER_SEC, &average);
-  assert_int_equal (world.bound, 1);
-  assert_int_equal (world.unbound, 1);
+  assert_int_equal (paced.bound, 1);
+  assert_int_equal (paced.unbound, 1);
   assert_int_equal (cache_flush (f->conn), 0);
 }
 
@@ -120,7 +120,7 @@ PACING_TEST (flush_target_is_hard, 1000, NSEC_PER_SEC)
     assert_true (limit < LIMIT / 2);
     assert_true (atomic_load (&f->mapping->folios.nr_unsaved) <= limit * 1.05);
   }
-  assert_true (world.waits > 0);
+  assert_true (paced.waits > 0);
 }
 
 /* One that asked for much when the limit was larger waits for no more than that

@@ -60,7 +60,7 @@ PACING_TEST (freerun, 0, 0)
   freerun = atomic_load (&f->mapping->throttle.balance.limits.freerun);
   assert_int_equal (freerun, 3072);
   assert_int_equal (write_pages (f, 0, 0, freerun), 0);
-  assert_int_equal (world.waits, 0);
+  assert_int_equal (paced.waits, 0);
   assert_true (atomic_load (&pace->clock) == 0);
   assert_int_equal (atomic_load (&pace->unpaid), 0);
   assert_int_equal (atomic_load (&f->mapping->throttle.balance.dirtied), 0);
@@ -85,7 +85,7 @@ PACED_TEST (rate)
 PACED_TEST (rewrite)
 {
   assert_int_equal (write_pages (f, 0, 0, 1000), 0);
-  assert_int_equal (world.waits, 0);
+  assert_int_equal (paced.waits, 0);
 }
 
 PACED_TEST (two_clocks)
@@ -138,7 +138,7 @@ PACED_TEST (fua)
 {
   uint8_t page[PAGE_SIZE] = { 3 };
 
-  world.speed = 1000000;
+  paced.speed = 1000000;
   atomic_fetch_add (&f->conn->pace.clock, HOUR);
   assert_int_equal (cache_write (f->conn, page, PAGE, 9000 * PAGE, CACHE_FUA),
                     0);

@@ -10,27 +10,27 @@
 #include "balance-world.h"
 #include "cache/request/write.h"
 
-struct world world;
+struct paced paced;
 
 static _Thread_local bool in_world;
 
 static void
 pass_time (uint64_t ns)
 {
-  struct fixture *f = world.f;
+  struct fixture *f = paced.f;
   uint64_t n;
 
-  world.busy = true;
+  paced.busy = true;
   atomic_fetch_add (&f->clock, ns);
   while (writeback_step (&f->mapping->wb))
     ;
-  world.owed += world.speed * ns;
-  n = world.owed / NSEC_PER_SEC;
-  world.owed %= NSEC_PER_SEC;
+  paced.owed += paced.speed * ns;
+  n = paced.owed / NSEC_PER_SEC;
+  paced.owed %= NSEC_PER_SEC;
   fake_store_release (f->fake, STORE_WRITE, (unsigned) n);
   while (writeback_step (&f->mapping->wb))
     ;
-  world.busy = false;
+  paced.busy = false;
 }
 
 /* For the thread of the test; other threads wait as the fixture does. */
@@ -42,8 +42,8 @@ world_wait (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
 
   if (!in_world)
     return false;
-  assert_false (world.busy);
-  world.waits++;
+  assert_false (paced.busy);
+  paced.waits++;
   while (now < deadline && atomic_load (word) == value) {
     pass_time (min_u64 (TICK, deadline - now));
     now = atomic_load (&f->clock);
@@ -56,9 +56,9 @@ world_log (struct env *env, enum log_level level, const char *message)
 {
   (void) env;
   if (level == LOG_DEBUG && strstr (message, "to be flushed in 10 s"))
-    world.bound++;
+    paced.bound++;
   if (level == LOG_DEBUG && strstr (message, "no longer limits"))
-    world.unbound++;
+    paced.unbound++;
 }
 
 struct fixture *
@@ -74,9 +74,9 @@ start_world (unsigned speed, uint64_t flush_target)
     .wait = world_wait,
   });
 
-  memset (&world, 0, sizeof world);
-  world.f = f;
-  world.speed = speed;
+  memset (&paced, 0, sizeof paced);
+  paced.f = f;
+  paced.speed = speed;
   in_world = true;
   f->env.log = world_log;
   fake_store_hold (f->fake, STORE_WRITE);

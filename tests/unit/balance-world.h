@@ -16,7 +16,7 @@
 #define TICK (4 * NSEC_PER_MSEC)
 
 /* Of the thread that started it: others wait as the fixture does. */
-struct world {
+struct paced {
   struct fixture *f;
   bool busy;      /* time is passing */
   uint64_t owed;  /* store requests times NSEC_PER_SEC */
@@ -25,7 +25,7 @@ struct world {
   unsigned unbound;
   uint64_t waits;
 };
-extern struct world world;
+extern struct paced paced;
 
 /* A store that does so many requests a second; flush_target: ns, 0: none. */
 extern struct fixture *start_world (unsigned speed, uint64_t flush_target);

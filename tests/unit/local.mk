@@ -2,9 +2,8 @@
 # Copyright the nbdkit-folio authors
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Unit tests: one cmocka program each, from unit/NAME.c, linked with cache/ and
-# fs/ and without nbdkit. To add one, add unit/NAME to this list (and, if it has
-# more than that one source, unit_NAME_SOURCES below).
+# Unit tests: one cmocka program each, from unit/NAME.c, linked with cache/, fs/
+# and libtests.a, and without nbdkit. To add one, add unit/NAME to this list.
 
 UNIT_TESTS = \
 	unit/abort-test \
@@ -104,8 +103,6 @@ UNIT_TESTS += \
 	$(NULL)
 endif
 
-EXTRA_DIST += unit/test.h
-
 # Of code that knows of no threads, or in which one thread does it all; others test
 # the same code with more.
 NO_THREADS = \
@@ -146,220 +143,41 @@ no-cmocka:
 	@exit 1
 endif
 
-unit_abort_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_cmdline_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_config_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_log_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
-unit_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_parse_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_progress_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_shutdown_test_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
-unit_shutdown_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_shutdown_test_SOURCES = \
 	unit/shutdown-test.c \
 	unit/shutdown-world.c unit/shutdown-world.h \
 	$(NULL)
-unit_signals_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_arena_test_SOURCES = \
-	unit/arena-test.c \
-	unit/invariants.c unit/invariants.h \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_bad_ranges_test_SOURCES = \
-	unit/bad-ranges-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_index_stress_test_SOURCES = \
-	unit/index-stress-test.c \
-	unit/invariants.c unit/invariants.h \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_index_test_SOURCES = \
-	unit/index-model.c unit/index-model.h \
-	unit/index-test.c \
-	unit/invariants.c unit/invariants.h \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
 
-FAKE_STORE = \
+# What several tests have in common: each takes what it needs of it.
+libtests_a_SOURCES += \
 	unit/fake-store-control.c \
 	unit/fake-store-effects.c \
 	unit/fake-store-state.h \
 	unit/fake-store.c unit/fake-store.h \
+	unit/law-sim.c unit/law-sim.h \
+	unit/seed.h \
+	unit/store-loop.c unit/store-loop.h \
 	$(NULL)
-unit_env_test_SOURCES = \
-	unit/env-test.c \
-	$(FAKE_STORE) \
-	$(NULL)
-unit_extents_learn_test_SOURCES = \
+if HAVE_CMOCKA
+libtests_a_SOURCES += \
+	unit/balance-world.c unit/balance-world.h \
+	unit/cache-fixture.c unit/cache-fixture.h \
+	unit/disk-model.c unit/disk-model.h \
 	unit/extents-expect.h \
-	unit/extents-learn-test.c \
-	$(NULL)
-unit_extents_race_test_SOURCES = \
-	unit/extents-expect.h \
-	unit/extents-race-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_extents_test_SOURCES = \
-	unit/extents-expect.h \
-	unit/extents-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_raw_ask_test_SOURCES = \
-	unit/raw-ask-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_raw_race_test_SOURCES = \
-	unit/raw-race-test.c \
-	unit/seed.h \
-	$(FAKE_STORE) \
-	tools/util.c tools/util.h \
-	$(NULL)
-RAW_BENCH = \
+	unit/fake-mapping.c unit/fake-mapping.h \
+	unit/file-rig.c unit/file-rig.h \
+	unit/gone-world.c unit/gone-world.h \
+	unit/index-model.c unit/index-model.h \
+	unit/invariants.c unit/invariants.h \
 	unit/map-run.h \
 	unit/raw-bench.c unit/raw-bench.h \
-	$(FAKE_STORE) \
+	unit/test.h \
+	unit/volatile-fixture.c unit/volatile-fixture.h \
 	$(NULL)
-unit_raw_lookahead_test_SOURCES = \
-	unit/raw-lookahead-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(RAW_BENCH) \
-	$(NULL)
-unit_raw_test_SOURCES = unit/raw-test.c $(RAW_BENCH)
-unit_pending_cases_test_SOURCES = unit/pending-cases-test.c
-unit_pending_test_SOURCES = unit/pending-test.c unit/seed.h tools/util.c tools/util.h
-unit_raw_zero_test_SOURCES = unit/raw-zero-test.c $(RAW_BENCH)
-STORE_LOOP = unit/store-loop.c unit/store-loop.h
-FILE_RIG = unit/file-rig.c unit/file-rig.h $(STORE_LOOP)
-unit_file_cut_test_SOURCES = unit/file-cut-test.c $(FILE_RIG)
-unit_file_open_test_SOURCES = unit/file-open-test.c $(FILE_RIG)
-unit_file_pieces_test_SOURCES = \
-	unit/seed.h \
-	unit/file-pieces-test.c \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_file_retry_test_SOURCES = unit/file-retry-test.c $(FILE_RIG)
-unit_file_short_test_SOURCES = unit/file-short-test.c $(FILE_RIG)
-unit_file_test_SOURCES = \
-	unit/seed.h \
-	unit/file-test.c \
-	$(FILE_RIG) \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_file_threads_test_SOURCES = unit/file-threads-test.c $(FILE_RIG)
-unit_file_turns_test_SOURCES = unit/file-turns-test.c $(FILE_RIG)
-unit_file_untouched_test_SOURCES = \
-	unit/file-untouched-test.c \
-	$(FILE_RIG) \
-	$(NULL)
-unit_file_zero_test_SOURCES = unit/file-zero-test.c $(FILE_RIG)
-NBD_RIG = \
+if HAVE_LIBNBD
+libtests_a_SOURCES += \
 	unit/nbd-load.c unit/nbd-load.h \
 	unit/nbd-rig.c unit/nbd-rig.h \
-	$(STORE_LOOP) \
-	unit/seed.h \
-	tools/util.c tools/util.h \
 	$(NULL)
-unit_nbd_change_test_SOURCES = unit/nbd-change-test.c $(NBD_RIG)
-unit_nbd_connect_test_SOURCES = unit/nbd-connect-test.c $(NBD_RIG)
-unit_nbd_drain_test_SOURCES = unit/nbd-drain-test.c $(NBD_RIG)
-unit_nbd_durable_test_SOURCES = unit/nbd-durable-test.c $(NBD_RIG)
-unit_nbd_loss_test_SOURCES = unit/nbd-loss-test.c $(NBD_RIG)
-unit_nbd_slow_test_SOURCES = unit/nbd-slow-test.c $(NBD_RIG)
-unit_nbd_test_SOURCES = unit/nbd-test.c $(NBD_RIG)
-
-CACHE_FIXTURE = \
-	unit/cache-fixture.c unit/cache-fixture.h \
-	unit/invariants.c unit/invariants.h \
-	unit/seed.h \
-	$(FAKE_STORE) \
-	tools/util.c tools/util.h \
-	$(NULL)
-DISK_MODEL = unit/disk-model.c unit/disk-model.h
-GONE_WORLD = unit/gone-world.c unit/gone-world.h $(CACHE_FIXTURE)
-unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
-unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
-unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
-unit_sync_steps_test_SOURCES = unit/sync-steps-test.c $(VOLATILE_FIXTURE)
-unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
-unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
-unit_write_test_SOURCES = unit/write-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
-unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
-unit_zero_room_test_SOURCES = unit/zero-room-test.c $(CACHE_FIXTURE)
-unit_zero_size_test_SOURCES = unit/zero-size-test.c
-unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
-unit_readahead_test_SOURCES = \
-	unit/readahead-test.c \
-	unit/seed.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-FAKE_MAPPING = \
-	unit/fake-mapping.c unit/fake-mapping.h \
-	unit/invariants.c unit/invariants.h \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_reclaim_stress_test_SOURCES = \
-	unit/reclaim-stress-test.c \
-	unit/seed.h \
-	$(FAKE_MAPPING) \
-	$(NULL)
-unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
-unit_map_writeback_test_SOURCES = unit/map-writeback-test.c $(CACHE_FIXTURE)
-unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
-unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
-unit_write_mapping_test_SOURCES = \
-	unit/map-run.h \
-	unit/write-mapping-test.c \
-	$(CACHE_FIXTURE) \
-	$(NULL)
-unit_fill_length_test_SOURCES = unit/fill-length-test.c $(CACHE_FIXTURE)
-unit_reclaim_block_test_SOURCES = unit/reclaim-block-test.c $(CACHE_FIXTURE)
-unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
-unit_nowait_test_SOURCES = unit/nowait-test.c $(CACHE_FIXTURE)
-unit_priority_test_SOURCES = unit/priority-test.c $(CACHE_FIXTURE)
-unit_failure_split_test_SOURCES = unit/failure-split-test.c $(CACHE_FIXTURE)
-VOLATILE_FIXTURE = \
-	unit/volatile-fixture.c unit/volatile-fixture.h \
-	$(CACHE_FIXTURE) \
-	$(NULL)
-unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
-unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(DISK_MODEL) $(VOLATILE_FIXTURE)
-unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
-unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
-unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
-unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
-unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
-unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
-unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
-unit_loss_direct_zero_test_SOURCES = \
-	unit/loss-direct-zero-test.c \
-	$(VOLATILE_FIXTURE) \
-	$(NULL)
-unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
-unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
-unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
-unit_direct_test_SOURCES = unit/direct-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
-unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
-unit_throttle_law_test_SOURCES = \
-	unit/seed.h \
-	unit/law-sim.c unit/law-sim.h \
-	unit/throttle-law-test.c \
-	tools/util.c tools/util.h \
-	$(NULL)
-unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
-unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
-unit_help_test_SOURCES = unit/help-test.c $(CACHE_FIXTURE)
-BALANCE_WORLD = unit/balance-world.c unit/balance-world.h $(CACHE_FIXTURE)
-unit_balance_settle_test_SOURCES = unit/balance-settle-test.c $(BALANCE_WORLD)
-unit_balance_test_SOURCES = unit/balance-test.c $(BALANCE_WORLD)
-unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
-unit_stats_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
-unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)
+endif
+endif

@@ -50,7 +50,7 @@ bench_learn (struct bench *b)
 }
 
 struct iomap
-expect (struct bench *b, uint64_t pos, uint64_t length, unsigned flags,
+mapped (struct bench *b, uint64_t pos, uint64_t length, unsigned flags,
         enum iomap_type type, uint64_t from_pos)
 {
   struct iomap iomap;

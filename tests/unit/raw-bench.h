@@ -38,7 +38,7 @@ extern void bench_close (struct bench *b);
 extern void bench_learn (struct bench *b);
 
 /* Ask for a mapping; it must be of this type and of this length from pos. */
-extern struct iomap expect (struct bench *b, uint64_t pos, uint64_t length,
+extern struct iomap mapped (struct bench *b, uint64_t pos, uint64_t length,
                             unsigned flags, enum iomap_type type,
                             uint64_t from_pos);
 

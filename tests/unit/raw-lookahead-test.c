@@ -152,13 +152,13 @@ TEST (a_read_does_not_wait_for_it)
   uint64_t pos;
 
   open_hanging (&a);
-  expect (a.b, 8192, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 8192, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b->env, &a.asked);
   for (pos = 0; pos < 64 * MIB; pos += MIB)
-    expect (a.b, pos, 4096, 0, IOMAP_MAPPED, 4096);
+    mapped (a.b, pos, 4096, 0, IOMAP_MAPPED, 4096);
   completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (a.b, 8192, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  mapped (a.b, 8192, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
   assert_int_equal (atomic_load (&a.most), 1);
   assert_in_range (asked (&a), 1, 2);
   end (&a);
@@ -170,12 +170,12 @@ TEST (what_became_known_meanwhile_is_not_asked)
   struct ahead a;
 
   open_hanging (&a);
-  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b->env, &a.asked);
-  expect (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
   completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (a.b, 64 * KIB, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW - 64 * KIB);
+  mapped (a.b, 64 * KIB, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW - 64 * KIB);
   assert_int_equal (asked (&a), 1);
   end (&a);
 }
@@ -191,9 +191,9 @@ TEST (all_reads_have_it_asked)
     a = (struct ahead) { 0 };
     a.b = bench_open (GIB);
     start (&a);
-    expect (a.b, MIB, 4096, flags[i], IOMAP_MAPPED, 4096);
+    mapped (a.b, MIB, 4096, flags[i], IOMAP_MAPPED, 4096);
     settle (&a);
-    expect (a.b, MIB, 4096, flags[i], IOMAP_HOLE, RAW_MIN_WINDOW);
+    mapped (a.b, MIB, 4096, flags[i], IOMAP_HOLE, RAW_MIN_WINDOW);
     end (&a);
   }
 }
@@ -222,7 +222,7 @@ TEST (a_store_that_knows_nothing_is_not_asked)
   bench_start (a.b);
   start_work (&a);
   pthread_join (a.thread, NULL); /* without being told */
-  expect (a.b, 0, 64 * MIB, 0, IOMAP_MAPPED, 64 * MIB);
+  mapped (a.b, 0, 64 * MIB, 0, IOMAP_MAPPED, 64 * MIB);
   a.b->fs->ops->stop_work (a.b->fs);
   assert_int_equal (asked (&a), 0);
   bench_close (a.b);
@@ -236,7 +236,7 @@ TEST (a_thread_may_follow_another)
   a.b = bench_open (GIB);
   start (&a);
   stop (&a);
-  expect (a.b, MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, MIB, 4096, 0, IOMAP_MAPPED, 4096);
   assert_int_equal (asked (&a), 0);
   start_work (&a);
   settle (&a);
@@ -365,17 +365,17 @@ TEST (it_ends_while_a_question_hangs)
   struct ahead a;
 
   open_hanging (&a);
-  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b->env, &a.asked);
-  expect (a.b, 512 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 512 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
   assert_int_equal (pthread_create (&thread, NULL, stop_job, &a), 0);
   while (atomic_load (&lookahead_of (&a)->word) != LOOKAHEAD_STOP)
     sched_yield ();
-  expect (a.b, 768 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 768 * MIB, 4096, 0, IOMAP_MAPPED, 4096);
   completion_signal (&a.b->env, &a.go);
   pthread_join (thread, NULL);
   assert_int_equal (asked (&a), 1);
-  expect (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  mapped (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
   bench_close (a.b);
 }
 
@@ -387,15 +387,15 @@ TEST (a_write_meanwhile_is_no_hole)
   struct ahead a;
 
   open_hanging (&a);
-  expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_wait (&a.b->env, &a.asked);
   writeback (a.b, 64 * KIB, 4096);
   writeback_begin (a.b, 128 * KIB, 4096);
   completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (a.b, 0, 4096, 0, IOMAP_HOLE, 64 * KIB);
-  expect (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
-  expect (a.b, 128 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 0, 4096, 0, IOMAP_HOLE, 64 * KIB);
+  mapped (a.b, 64 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (a.b, 128 * KIB, 4096, 0, IOMAP_MAPPED, 4096);
   run_done (a.b->fs, a.b->fs->ops, 128 * KIB, 4096, 0);
   end (&a);
 }
@@ -407,10 +407,10 @@ TEST (an_answer_makes_no_mapping_invalid)
   struct ahead a;
 
   open_hanging (&a);
-  before = expect (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
+  before = mapped (a.b, 0, 4096, 0, IOMAP_MAPPED, 4096);
   completion_signal (&a.b->env, &a.go);
   settle (&a);
-  expect (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
+  mapped (a.b, 0, 4096, 0, IOMAP_HOLE, RAW_MIN_WINDOW);
   assert_true (valid (a.b, &before));
   end (&a);
 }

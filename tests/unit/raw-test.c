@@ -23,41 +23,41 @@ BENCH_TEST (what_was_answered_is_not_asked_again, bench_open (3 * GIB + 512))
   assert_int_equal (b->fs->block_size, 512);
   bench_learn (b);
   asked = fake_store_status_count (b->fake);
-  expect (b, 5000, 10, 0, IOMAP_HOLE, MIB - 5000);
+  mapped (b, 5000, 10, 0, IOMAP_HOLE, MIB - 5000);
   for (i = 0; i < 100; i++)
-    expect (b, i * 8192, 1, IOMAP_REPORT, IOMAP_HOLE, MIB - i * 8192);
-  expect (b, MIB, 512, 0, IOMAP_MAPPED, MIB);
-  expect (b, 2 * MIB, 512, 0, IOMAP_HOLE, 2 * MIB);
-  expect (b, 4 * MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
-  expect (b, 5 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 3 * GIB + 512 - 5 * MIB);
-  expect (b, 3 * GIB + 511, 1, 0, IOMAP_HOLE, 1);
+    mapped (b, i * 8192, 1, IOMAP_REPORT, IOMAP_HOLE, MIB - i * 8192);
+  mapped (b, MIB, 512, 0, IOMAP_MAPPED, MIB);
+  mapped (b, 2 * MIB, 512, 0, IOMAP_HOLE, 2 * MIB);
+  mapped (b, 4 * MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  mapped (b, 5 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 3 * GIB + 512 - 5 * MIB);
+  mapped (b, 3 * GIB + 511, 1, 0, IOMAP_HOLE, 1);
   assert_int_equal (fake_store_status_count (b->fake), asked);
 }
 
 BENCH_TEST (only_a_report_asks, bench_open (MIB))
 {
   bench_start (b);
-  expect (b, 4096, 512, 0, IOMAP_MAPPED, 512);
-  expect (b, 4096, 512, IOMAP_DIRECT, IOMAP_MAPPED, 512);
-  expect (b, 4096, 512, IOMAP_NOWAIT, IOMAP_MAPPED, 512);
-  expect (b, 4096, 512, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, 0, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_DIRECT, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_NOWAIT, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_WRITE, IOMAP_MAPPED, 512);
   assert_int_equal (fake_store_status_count (b->fake), 0);
   fake_store_fail_status (b->fake, -EIO);
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
   fake_store_fail_status (b->fake, 0);
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, MIB - 4096);
-  expect (b, 4096, 512, 0, IOMAP_HOLE, MIB - 4096);
-  expect (b, 4096, 512, IOMAP_NOWAIT, IOMAP_HOLE, MIB - 4096);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, MIB - 4096);
+  mapped (b, 4096, 512, 0, IOMAP_HOLE, MIB - 4096);
+  mapped (b, 4096, 512, IOMAP_NOWAIT, IOMAP_HOLE, MIB - 4096);
 }
 
 BENCH_TEST (a_store_without_extents_is_not_asked, bench_open (GIB))
 {
   b->fake->store.geo.can_extents = false;
   bench_start (b);
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
   assert_int_equal (fake_store_status_count (b->fake), 0);
   zero (b, 0, 8192, true);
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, 512);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, 512);
 }
 
 /* A request to the store for each of many small runs would cost more than it
@@ -74,15 +74,15 @@ BENCH_TEST (small_holes_do_not_cut_reads, bench_open (MIB))
   fake_store_set_status (b->fake, MIB - 4096, 4096, STORE_DATA);
   bench_start (b);
   bench_learn (b);
-  expect (b, 0, 65536, 0, IOMAP_MAPPED, 65536);
-  expect (b, 4096, 65536, 0, IOMAP_MAPPED, 65536);
-  expect (b, 65536 - 4096, 4096, 0, IOMAP_HOLE, 4096);
-  expect (b, 8192, 512, 0, IOMAP_MAPPED, 4096);
-  expect (b, 8192, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
-  expect (b, 12288, 512, IOMAP_REPORT, IOMAP_HOLE, 4096);
-  expect (b, MIB / 2 - 8192, MIB / 2, 0, IOMAP_MAPPED, 4096);
-  expect (b, MIB / 2 - 4096, MIB / 2, 0, IOMAP_HOLE, MIB / 2);
-  expect (b, MIB - 8192, 8192, 0, IOMAP_MAPPED, 8192);
+  mapped (b, 0, 65536, 0, IOMAP_MAPPED, 65536);
+  mapped (b, 4096, 65536, 0, IOMAP_MAPPED, 65536);
+  mapped (b, 65536 - 4096, 4096, 0, IOMAP_HOLE, 4096);
+  mapped (b, 8192, 512, 0, IOMAP_MAPPED, 4096);
+  mapped (b, 8192, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
+  mapped (b, 12288, 512, IOMAP_REPORT, IOMAP_HOLE, 4096);
+  mapped (b, MIB / 2 - 8192, MIB / 2, 0, IOMAP_MAPPED, 4096);
+  mapped (b, MIB / 2 - 4096, MIB / 2, 0, IOMAP_HOLE, MIB / 2);
+  mapped (b, MIB - 8192, 8192, 0, IOMAP_MAPPED, 8192);
 }
 
 /* Nor do many ranges make one mapping take long. */
@@ -110,7 +110,7 @@ BENCH_TEST (ranges_outside_are_refused, bench_open (MIB))
   assert_int_equal (b->fs->ops->begin (b->fs, 0, 0, 0, &iomap), -EINVAL);
   assert_int_equal (map_run (b->fs, b->fs->ops, MIB, 1), -EINVAL);
   assert_int_equal (b->fs->ops->zero (b->fs, &range, false), -EINVAL);
-  expect (b, MIB - 512, UINT64_MAX, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  mapped (b, MIB - 512, UINT64_MAX, IOMAP_WRITE, IOMAP_MAPPED, 512);
 }
 
 BENCH_TEST (a_hole_is_written_and_written_back, bench_open (8 * MIB))
@@ -119,21 +119,21 @@ BENCH_TEST (a_hole_is_written_and_written_back, bench_open (8 * MIB))
 
   bench_start (b);
   bench_learn (b);
-  hole = expect (b, 0, 512, 0, IOMAP_HOLE, 8 * MIB);
-  reserved = expect (b, 8192, 4096, IOMAP_WRITE, IOMAP_DELALLOC, 4096);
+  hole = mapped (b, 0, 512, 0, IOMAP_HOLE, 8 * MIB);
+  reserved = mapped (b, 8192, 4096, IOMAP_WRITE, IOMAP_DELALLOC, 4096);
   assert_true (valid (b, &hole)); /* nothing has reached the store */
   assert_true (valid (b, &reserved));
-  expect (b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, 8192);
-  expect (b, 8192, 512, IOMAP_REPORT, IOMAP_DELALLOC, 4096);
-  expect (b, 8192, 512, IOMAP_WRITE, IOMAP_DELALLOC, 512);
-  expect (b, 12288, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 12288);
+  mapped (b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, 8192);
+  mapped (b, 8192, 512, IOMAP_REPORT, IOMAP_DELALLOC, 4096);
+  mapped (b, 8192, 512, IOMAP_WRITE, IOMAP_DELALLOC, 512);
+  mapped (b, 12288, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 12288);
 
   writeback (b, 8704, 512);
   assert_false (valid (b, &hole));
   assert_false (valid (b, &reserved));
-  expect (b, 8192, 512, 0, IOMAP_DELALLOC, 512);
-  expect (b, 8704, 512, 0, IOMAP_MAPPED, 512); /* exactly the range */
-  expect (b, 9216, 512, 0, IOMAP_DELALLOC, 3072);
+  mapped (b, 8192, 512, 0, IOMAP_DELALLOC, 512);
+  mapped (b, 8704, 512, 0, IOMAP_MAPPED, 512); /* exactly the range */
+  mapped (b, 9216, 512, 0, IOMAP_DELALLOC, 3072);
   assert_int_equal (fake_store_status_count (b->fake), 1);
 }
 
@@ -144,12 +144,12 @@ BENCH_TEST (a_write_is_not_cut_inside_a_block, bench_open (MIB))
 {
   bench_start (b);
   bench_learn (b);
-  expect (b, 0, 512, 0, IOMAP_HOLE, MIB);
-  expect (b, 5000, 100, IOMAP_WRITE, IOMAP_DELALLOC, 100);
-  expect (b, 0, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 4608);
-  expect (b, 4608, 65536, IOMAP_WRITE, IOMAP_MAPPED, 512);
-  expect (b, 4700, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 420);
-  expect (b, 5120, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 65536);
+  mapped (b, 0, 512, 0, IOMAP_HOLE, MIB);
+  mapped (b, 5000, 100, IOMAP_WRITE, IOMAP_DELALLOC, 100);
+  mapped (b, 0, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 4608);
+  mapped (b, 4608, 65536, IOMAP_WRITE, IOMAP_MAPPED, 512);
+  mapped (b, 4700, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 420);
+  mapped (b, 5120, 65536, IOMAP_WRITE, IOMAP_DELALLOC, 65536);
 }
 
 /* The store's runs begin and end in the middle of blocks, which count as data
@@ -174,7 +174,7 @@ BENCH_TEST (a_block_of_two_kinds_is_data, bench_open (MIB + 3 * 512))
   fake_store_set_status (b->fake, 20480, 16384, STORE_UNWRITTEN);
   bench_start (b);
   for (i = 0; i < sizeof runs / sizeof runs[0]; pos = runs[i++].end)
-    expect (b, pos, size - pos, IOMAP_REPORT, runs[i].type, runs[i].end - pos);
+    mapped (b, pos, size - pos, IOMAP_REPORT, runs[i].type, runs[i].end - pos);
 }
 
 BENCH_TEST (unwritten_stays_so_until_write_back, bench_open (8 * MIB))
@@ -182,10 +182,10 @@ BENCH_TEST (unwritten_stays_so_until_write_back, bench_open (8 * MIB))
   fake_store_set_status (b->fake, 0, MIB, STORE_UNWRITTEN);
   bench_start (b);
   bench_learn (b);
-  expect (b, 0, 512, 0, IOMAP_UNWRITTEN, MIB);
-  expect (b, 0, 512, IOMAP_WRITE, IOMAP_UNWRITTEN, 512);
+  mapped (b, 0, 512, 0, IOMAP_UNWRITTEN, MIB);
+  mapped (b, 0, 512, IOMAP_WRITE, IOMAP_UNWRITTEN, 512);
   writeback (b, 0, 512);
-  expect (b, 0, 512, 0, IOMAP_MAPPED, 512);
+  mapped (b, 0, 512, 0, IOMAP_MAPPED, 512);
 }
 
 BENCH_TEST (direct_writes_make_data_before_and_after, bench_open (8 * MIB))
@@ -195,16 +195,16 @@ BENCH_TEST (direct_writes_make_data_before_and_after, bench_open (8 * MIB))
 
   bench_start (b);
   bench_learn (b);
-  hole = expect (b, 0, 512, 0, IOMAP_HOLE, 8 * MIB);
-  iomap = expect (b, 4096, 4096, flags, IOMAP_MAPPED, 4096);
+  hole = mapped (b, 0, 512, 0, IOMAP_HOLE, 8 * MIB);
+  iomap = mapped (b, 4096, 4096, flags, IOMAP_MAPPED, 4096);
   assert_false (valid (b, &hole));
   assert_true (valid (b, &iomap));
   /* forgotten, and asked for too early */
   forget (b, 0, MIB);
-  hole = expect (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
+  hole = mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
   b->fs->ops->end (b->fs, 4096, 4096, 0, flags, &iomap);
   assert_false (valid (b, &hole));
-  expect (b, 4096, 512, 0, IOMAP_MAPPED, 4096);
+  mapped (b, 4096, 512, 0, IOMAP_MAPPED, 4096);
 }
 
 /* The range of a write in flight is forgotten and asked for before the bytes
@@ -217,10 +217,10 @@ BENCH_TEST (a_hole_learned_too_early_is_corrected, bench_open (8 * MIB))
   bench_start (b);
   writeback_begin (b, 4096, 4096);
   forget (b, 0, MIB);
-  iomap = expect (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
+  iomap = mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_HOLE, 8 * MIB - 4096);
   run_done (b->fs, b->fs->ops, 4096, 4096, 0);
   assert_false (valid (b, &iomap));
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
 }
 
 static unsigned begun;
@@ -258,8 +258,8 @@ BENCH_TEST (an_answer_that_was_overtaken_is_not_believed, bench_open (8 * MIB))
   bench_start (b);
   b->fake->status_opaque = b;
   b->fake->status_hook = write_behind_the_back;
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
-  expect (b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, 4096);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 4096);
+  mapped (b, 0, 512, IOMAP_REPORT, IOMAP_HOLE, 4096);
   end_writes (b);
 }
 
@@ -268,7 +268,7 @@ BENCH_TEST (nor_one_that_was_overtaken_and_forgotten, bench_open (8 * MIB))
   bench_start (b);
   b->fake->status_opaque = b;
   b->fake->status_hook = write_and_forget_behind_the_back;
-  expect (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
+  mapped (b, 4096, 512, IOMAP_REPORT, IOMAP_MAPPED, 512);
 }
 
 static void
@@ -316,9 +316,9 @@ BENCH_TEST (a_store_may_stop_short, bench_open (8 * MIB))
   ops.block_status = stingy_status;
   b->fake->store.ops = &ops;
   bench_start (b);
-  expect (b, 40960, 8192, IOMAP_REPORT, IOMAP_HOLE, 4096);
+  mapped (b, 40960, 8192, IOMAP_REPORT, IOMAP_HOLE, 4096);
   /* From the block of that place on. */
-  expect (b, 40960 + 5096, 8192, IOMAP_REPORT, IOMAP_MAPPED, 4096 - 5096 % 512);
+  mapped (b, 40960 + 5096, 8192, IOMAP_REPORT, IOMAP_MAPPED, 4096 - 5096 % 512);
   b->fake->store.ops = real;
 }
 

@@ -41,8 +41,8 @@ BENCH_TEST (nothing_is_sent_before_it_is_wanted, start ())
   struct fake_record record;
   struct iomap data, elsewhere;
 
-  data = expect (b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, LAST);
-  elsewhere = expect (b, 6 * MIB, 512, 0, IOMAP_MAPPED, LAST - 6 * MIB);
+  data = mapped (b, 0, 512, IOMAP_REPORT, IOMAP_MAPPED, LAST);
+  elsewhere = mapped (b, 6 * MIB, 512, 0, IOMAP_MAPPED, LAST - 6 * MIB);
   elsewhere.length = MIB;
   zero (b, MIB, MIB, false);
   zero (b, 3 * MIB, MIB, true);
@@ -51,10 +51,10 @@ BENCH_TEST (nothing_is_sent_before_it_is_wanted, start ())
   assert_true (valid (b, &elsewhere)); /* whatever is zeroed elsewhere */
   step (b);
   assert_int_equal (sent (b), 0);
-  expect (b, 0, MIB, IOMAP_REPORT, IOMAP_MAPPED, MIB);
-  expect (b, MIB, MIB, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
-  expect (b, 2 * MIB, 2 * MIB, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
-  expect (b, 2 * MIB, 2 * MIB, IOMAP_WRITE, IOMAP_UNWRITTEN, 2 * MIB);
+  mapped (b, 0, MIB, IOMAP_REPORT, IOMAP_MAPPED, MIB);
+  mapped (b, MIB, MIB, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  mapped (b, 2 * MIB, 2 * MIB, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
+  mapped (b, 2 * MIB, 2 * MIB, IOMAP_WRITE, IOMAP_UNWRITTEN, 2 * MIB);
   assert_int_equal (b->fake->content[MIB], 0xaa);
   assert_int_equal (atomic_load (&b->fs->unsaved), 2);
 
@@ -72,8 +72,8 @@ BENCH_TEST (nothing_is_sent_before_it_is_wanted, start ())
   assert_int_equal (atomic_load (&b->fs->unstable), 2);
   assert_int_equal (flush (b), 0);
   assert_int_equal (atomic_load (&b->fs->unsaved), 0);
-  expect (b, MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
-  expect (b, 2 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
+  mapped (b, MIB, 512, IOMAP_REPORT, IOMAP_UNWRITTEN, MIB);
+  mapped (b, 2 * MIB, 512, IOMAP_REPORT, IOMAP_HOLE, 2 * MIB);
 }
 
 /* Only what is asked for, by blocks; and what is old enough. */
@@ -106,7 +106,7 @@ BENCH_TEST (a_zero_that_fails_is_kept_and_tried_again, start ())
   fake_store_fail_next (b->fake, STORE_ZERO, 2, -EIO);
   assert_int_equal (settle_zeroes (b, 0, UINT64_MAX), -EIO);
   assert_int_equal (b->fake->content[2 * MIB], 0); /* others are done */
-  expect (b, 0, MIB, 0, IOMAP_UNWRITTEN, MIB);
+  mapped (b, 0, MIB, 0, IOMAP_UNWRITTEN, MIB);
   sent (b);
   assert_int_equal (settle_zeroes (b, 0, UINT64_MAX), -EIO);
   assert_int_equal (sent (b), 1);
@@ -171,7 +171,7 @@ BENCH_TEST (lost, start ())
   fake_store_clear (b->fake);
   step (b);
   assert_int_equal (fake_store_bytes (b->fake, STORE_TRIM), 2 * MIB);
-  expect (b, 0, MIB, 0, IOMAP_HOLE, MIB);
+  mapped (b, 0, MIB, 0, IOMAP_HOLE, MIB);
 
   sent (b);
   fake_store_fail_next (b->fake, STORE_FLUSH, 1, -EIO);
@@ -202,7 +202,7 @@ BENCH_TEST (data_taken_before, start ())
   assert_int_equal (try_map (b, MIB, 4096), -EAGAIN);
   b->fs->ops->take (b->fs);
   writeback (b, MIB, 4096);
-  expect (b, MIB + 4096, MIB, 0, IOMAP_UNWRITTEN, MIB - 4096);
+  mapped (b, MIB + 4096, MIB, 0, IOMAP_UNWRITTEN, MIB - 4096);
 }
 
 /* Data that goes there in a zero's place: the zero is not sent, unless that fails
@@ -215,7 +215,7 @@ BENCH_TEST (data_in_its_place, start ())
   assert_int_equal (settle_zeroes (b, 0, UINT64_MAX), 0);
   assert_int_equal (sent (b), 0);
   assert_int_equal (flush (b), 0);
-  expect (b, 0, MIB, 0, IOMAP_MAPPED, MIB);
+  mapped (b, 0, MIB, 0, IOMAP_MAPPED, MIB);
 
   zero (b, 0, MIB, false);
   writeback_begin (b, 0, MIB);
@@ -250,11 +250,11 @@ BENCH_TEST (direct_write, start ())
   assert_int_equal (settle_zeroes (b, 4096, 8192), 0);
   assert_int_equal (fake_store_bytes (b->fake, STORE_ZERO), 4096);
   iomap =
-    expect (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+    mapped (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
   b->fs->ops->end (b->fs, 4096, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, &iomap);
-  expect (b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
   b->fs->ops->lost (b->fs, LOST_ALL);
-  expect (b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
+  mapped (b, 4096, 4096, 0, IOMAP_MAPPED, 4096);
 }
 
 static int
@@ -277,7 +277,7 @@ BENCH_TEST (direct_write_in_doubt, start ())
     zero (b, 0, MIB, false);
     assert_int_equal (settle_zeroes (b, 0, UINT64_MAX), 0);
     iomap =
-      expect (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+      mapped (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
     if (i == 0) {
       fake_store_fail_next (b->fake, STORE_FLUSH, 1, -EIO);
       assert_int_equal (flush (b), -EIO);
@@ -290,7 +290,7 @@ BENCH_TEST (direct_write_in_doubt, start ())
     assert_int_equal (settle_zeroes (b, 4096, 8192), 0);
     assert_int_equal (fake_store_bytes (b->fake, STORE_ZERO), MIB);
     iomap =
-      expect (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+      mapped (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
     assert_int_equal (end_direct (b, &iomap), 0);
     assert_int_equal (flush (b), 0);
     sent (b);
@@ -298,7 +298,7 @@ BENCH_TEST (direct_write_in_doubt, start ())
 
   /* With no zero beneath it, it is the cache that knows. */
   iomap =
-    expect (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
+    mapped (b, 4096, 4096, IOMAP_WRITE | IOMAP_DIRECT, IOMAP_MAPPED, 4096);
   fake_store_lose (b->fake, 0);
   assert_int_equal (end_direct (b, &iomap), 0);
 }
@@ -360,7 +360,7 @@ BENCH_TEST (no_room, bench_open (UINT64_C (1) << 40))
   assert_true (n > 10000 && n < 100000);
   assert_int_equal (b->fs->ops->zero (b->fs, &range, false), -EAGAIN);
   for (i = 0; i < n; i += n / 100)
-    expect (b, i * 8192, 512, 0, IOMAP_UNWRITTEN, 512);
+    mapped (b, i * 8192, 512, 0, IOMAP_UNWRITTEN, 512);
   b->fs->ops->unsaved (b->fs, count, &unsaved);
   assert_int_equal (unsaved, n);
   assert_int_equal (settle_zeroes (b, 0, UINT64_MAX), 0);
