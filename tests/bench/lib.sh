@@ -241,7 +241,7 @@ table ()
     END {
       k = split (servers, name, " ")
       printf "%-32s", unit
-      for (s = 1; s <= k; s++) printf "%9s", name[s]
+      for (s = 1; s <= k; s++) printf "%10s", name[s]
       for (s = 2; s <= k; s++) {
         first[s] = name[s] == "again" ? name[2] : name[1]
         printf "%24s", first[s] "/" name[s]
@@ -251,7 +251,7 @@ table ()
         printf "%-32s", rows[r]
         for (s = 1; s <= k; s++) {
           m = median (rows[r], name[s])
-          printf (m < 100 ? "%9.3f" : "%9.0f"), m
+          printf (m < 100 ? "%10.3f" : "%10.0f"), m
         }
         for (s = 2; s <= k; s++)
           printf "%24s", ratio_text (rows[r], first[s], name[s])
