@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -31,12 +32,10 @@ struct job {
   struct file_call call;
   struct store_req *req;
   int res;
-  struct job *next;
+  STAILQ_ENTRY (job) link;
 };
 
-struct job_list {
-  struct job *head, **tail;
-};
+STAILQ_HEAD (job_list, job);
 
 struct pool;
 
@@ -55,7 +54,7 @@ struct pool {
   unsigned nr_threads;
 
   /* Protected by the store's lock. */
-  struct job *unused;
+  struct job_list unused;
   struct job_list added; /* since the last kick */
 
   pthread_mutex_t lock; /* protects what follows */
@@ -66,44 +65,14 @@ struct pool {
   bool stop;
 };
 
-/* ------------------------------------------------------------------- lists */
-
-static void
-list_init (struct job_list *list)
-{
-  list->head = NULL;
-  list->tail = &list->head;
-}
-
-static void
-list_add (struct job_list *list, struct job *job)
-{
-  job->next = NULL;
-  *list->tail = job;
-  list->tail = &job->next;
-}
-
-/* All of `from' to the end of `to'. */
-static void
-list_move (struct job_list *to, struct job_list *from)
-{
-  if (from->head == NULL)
-    return;
-  *to->tail = from->head;
-  to->tail = from->tail;
-  list_init (from);
-}
-
+/* The first, taken out; NULL: there is none. */
 static struct job *
-list_take (struct job_list *list)
+take_job (struct job_list *list)
 {
-  struct job *job = list->head;
+  struct job *job = STAILQ_FIRST (list);
 
-  if (job == NULL)
-    return NULL;
-  list->head = job->next;
-  if (list->head == NULL)
-    list->tail = &list->head;
+  if (job)
+    STAILQ_REMOVE_HEAD (list, link);
   return job;
 }
 
@@ -162,7 +131,7 @@ take_idle (struct pool *pool)
 {
   struct worker *worker = pool->idle;
 
-  if (pool->todo.head == NULL || worker == NULL || pool->waking)
+  if (STAILQ_EMPTY (&pool->todo) || worker == NULL || pool->waking)
     return NULL;
   pool->idle = worker->next;
   pool->waking = true;
@@ -222,7 +191,7 @@ next_job (struct worker *worker)
   struct job *job;
 
   pthread_mutex_lock (&pool->lock);
-  while ((job = list_take (&pool->todo)) == NULL && !pool->stop)
+  while ((job = take_job (&pool->todo)) == NULL && !pool->stop)
     worker_idle (worker);
   other = take_idle (pool);
   pthread_mutex_unlock (&pool->lock);
@@ -237,8 +206,8 @@ hand_in (struct pool *pool, struct job *job)
   bool first;
 
   pthread_mutex_lock (&pool->lock);
-  first = pool->done.head == NULL;
-  list_add (&pool->done, job);
+  first = STAILQ_EMPTY (&pool->done);
+  STAILQ_INSERT_TAIL (&pool->done, job, link);
   pthread_mutex_unlock (&pool->lock);
   if (first)
     file_wake_loop (pool->file);
@@ -315,19 +284,18 @@ pool_new (struct file_store *file, unsigned depth)
     return NULL;
   pool->file = file;
   pthread_mutex_init (&pool->lock, NULL);
-  list_init (&pool->added);
-  list_init (&pool->todo);
-  list_init (&pool->done);
+  STAILQ_INIT (&pool->unused);
+  STAILQ_INIT (&pool->added);
+  STAILQ_INIT (&pool->todo);
+  STAILQ_INIT (&pool->done);
   pool->jobs = calloc (depth, sizeof *pool->jobs);
   pool->workers = calloc (depth, sizeof *pool->workers);
   if (pool->jobs == NULL || pool->workers == NULL) {
     pool_free (pool);
     return NULL;
   }
-  for (i = 0; i < depth; i++) {
-    pool->jobs[i].next = pool->unused;
-    pool->unused = &pool->jobs[i];
-  }
+  for (i = 0; i < depth; i++)
+    STAILQ_INSERT_HEAD (&pool->unused, &pool->jobs[i], link);
   return pool;
 }
 
@@ -363,12 +331,11 @@ threads_add (struct file_store *file, struct store_req *req,
              const struct file_call *call)
 {
   struct pool *pool = file->backend;
-  struct job *job = pool->unused;
+  struct job *job = take_job (&pool->unused);
 
-  pool->unused = job->next;
   job->call = *call;
   job->req = req;
-  list_add (&pool->added, job);
+  STAILQ_INSERT_TAIL (&pool->added, job, link);
 }
 
 static void
@@ -377,10 +344,10 @@ threads_kick (struct file_store *file)
   struct pool *pool = file->backend;
   struct worker *worker;
 
-  if (pool->added.head == NULL)
+  if (STAILQ_EMPTY (&pool->added))
     return;
   pthread_mutex_lock (&pool->lock);
-  list_move (&pool->todo, &pool->added);
+  STAILQ_CONCAT (&pool->todo, &pool->added);
   worker = take_idle (pool);
   pthread_mutex_unlock (&pool->lock);
   worker_go (worker);
@@ -395,10 +362,9 @@ threads_reap (struct file_store *file, struct file_result *results,
   unsigned n;
 
   pthread_mutex_lock (&pool->lock);
-  for (n = 0; n < max && (job = list_take (&pool->done)) != NULL; n++) {
+  for (n = 0; n < max && (job = take_job (&pool->done)) != NULL; n++) {
     results[n] = (struct file_result) { job->req, job->res };
-    job->next = pool->unused;
-    pool->unused = job;
+    STAILQ_INSERT_HEAD (&pool->unused, job, link);
   }
   pthread_mutex_unlock (&pool->lock);
   return n;
@@ -411,7 +377,7 @@ threads_ready (struct file_store *file)
   bool yes;
 
   pthread_mutex_lock (&pool->lock);
-  yes = pool->done.head != NULL;
+  yes = !STAILQ_EMPTY (&pool->done);
   pthread_mutex_unlock (&pool->lock);
   return yes;
 }
