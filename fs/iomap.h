@@ -281,6 +281,14 @@ fs_ring (struct fs *fs)
   bell_ring (fs->bell);
 }
 
+/* fs->changes moves, for who waits for something to be settled.  Any thread. */
+static inline void
+fs_changed (struct fs *fs)
+{
+  atomic_fetch_add (&fs->changes, 1);
+  fs->store->env->wake (fs->store->env, &fs->changes);
+}
+
 /* Attach the store to the loop, and the fs to both.  Returns 0; or a negative
  * errno, with nothing attached.
  */

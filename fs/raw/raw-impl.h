@@ -52,12 +52,14 @@ struct lookahead {
 struct raw_send {
   struct store_req req; /* first */
   struct raw *raw;
-  struct raw_send *next;
+  STAILQ_ENTRY (raw_send) link;
   bool keep;
   unsigned doubts; /* when it was sent, */
   uint64_t since;  /* ns: which is when */
   int error;
 };
+
+STAILQ_HEAD (raw_sends, raw_send);
 
 struct raw_flush {
   struct store_req req; /* first */
@@ -71,10 +73,10 @@ struct raw_zeroes {
   _Atomic size_t count;    /* of the ranges that are pending */
   _Atomic uint64_t cookie; /* counts ranges that were added, or made way */
   struct pending pending;
-  struct raw_send sends[RAW_SENDS], *idle;
-  struct raw_send *finished, **finished_tail; /* not looked at since */
-  unsigned in_flight;                         /* of sends */
-  struct zero_size size;                      /* of those to be sent */
+  struct raw_send sends[RAW_SENDS];
+  struct raw_sends idle, finished; /* and not looked at since */
+  unsigned in_flight;              /* of sends */
+  struct zero_size size;           /* of those to be sent */
   struct raw_flush flush;
   uint32_t losses; /* of the store, as far as told */
 
@@ -98,6 +100,16 @@ static inline struct raw *
 raw_of (struct fs *fs)
 {
   return (struct raw *) fs; /* its first member */
+}
+
+/* What the store makes of a zero. */
+static inline enum iomap_type
+raw_zero_type (const struct raw *raw, bool keep)
+{
+  const struct store_geometry *geo = &raw->fs.store->geo;
+
+  return !keep && geo->can_trim && geo->can_extents ? IOMAP_HOLE
+                                                    : IOMAP_UNWRITTEN;
 }
 
 /* ---- zeroes.c */

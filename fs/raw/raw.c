@@ -199,16 +199,6 @@ is_direct_write (unsigned flags)
   return (flags & IOMAP_WRITE) && (flags & IOMAP_DIRECT);
 }
 
-/* What reads as zero, though the store may not have it so. */
-static enum iomap_type
-pending_type (const struct raw *raw, bool keep)
-{
-  const struct store_geometry *geo = &raw->fs.store->geo;
-
-  return !keep && geo->can_trim && geo->can_extents ? IOMAP_HOLE
-                                                    : IOMAP_UNWRITTEN;
-}
-
 static int
 raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
            struct iomap *iomap)
@@ -227,7 +217,7 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
   iomap->cookie = cookie_now (raw);
   if (raw_zeroes_at (raw, pos, &length, &keep)) {
     iomap->type =
-      flags & IOMAP_WRITE ? IOMAP_UNWRITTEN : pending_type (raw, keep);
+      flags & IOMAP_WRITE ? IOMAP_UNWRITTEN : raw_zero_type (raw, keep);
     iomap->length = length;
   }
   else if (flags & IOMAP_WRITE)

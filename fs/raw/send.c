@@ -34,9 +34,7 @@ send_done (struct store_req *req, int error)
 
   pthread_mutex_lock (&z->lock);
   send->error = error;
-  send->next = NULL;
-  *z->finished_tail = send;
-  z->finished_tail = &send->next;
+  STAILQ_INSERT_TAIL (&z->finished, send, link);
   pthread_mutex_unlock (&z->lock);
   fs_ring (&raw->fs);
 }
@@ -70,12 +68,10 @@ note_failure (struct raw *raw, const struct raw_send *send, uint64_t now)
 static void
 note_success (struct raw *raw, const struct raw_send *send)
 {
-  const struct store_geometry *geo = &raw->fs.store->geo;
   struct raw_zeroes *z = &raw->zeroes;
-  bool hole = !send->keep && geo->can_trim && geo->can_extents;
 
   extents_set (raw->extents, send->req.offset, send->req.length,
-               hole ? IOMAP_HOLE : IOMAP_UNWRITTEN);
+               raw_zero_type (raw, send->keep));
   atomic_store (&raw->fs.unflushed, true);
   z->failed_in_row = 0;
   if (!TAILQ_EMPTY (&z->pending.failed))
@@ -104,8 +100,7 @@ finish (struct raw *raw, struct raw_send *send, uint64_t now)
   }
   else if (send->error != -EAGAIN && !(send->error == -ENOSPC && send->keep))
     note_failure (raw, send, now);
-  send->next = z->idle;
-  z->idle = send;
+  STAILQ_INSERT_HEAD (&z->idle, send, link);
   z->in_flight--;
 }
 
@@ -114,13 +109,12 @@ reap (struct raw *raw, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
   struct raw_send *send;
-  bool any = z->finished != NULL;
+  bool any = !STAILQ_EMPTY (&z->finished);
 
-  while ((send = z->finished) != NULL) {
-    z->finished = send->next;
+  while ((send = STAILQ_FIRST (&z->finished)) != NULL) {
+    STAILQ_REMOVE_HEAD (&z->finished, link);
     finish (raw, send, now);
   }
-  z->finished_tail = &z->finished;
   return any;
 }
 
@@ -149,14 +143,14 @@ static struct raw_send *
 next_send (struct raw *raw, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
-  struct raw_send *send = z->idle;
+  struct raw_send *send = STAILQ_FIRST (&z->idle);
   uint64_t most = raw->fs.can_fast_zero ? z->size.bytes : MAX_WRITTEN;
   uint64_t start, end;
 
   if (send == NULL ||
       !pending_next (&z->pending, most, &start, &end, &send->keep))
     return NULL;
-  z->idle = send->next;
+  STAILQ_REMOVE_HEAD (&z->idle, link);
   z->in_flight++;
   send->doubts = z->pending.doubts;
   send->since = now;
@@ -189,10 +183,8 @@ raw_step (struct fs *fs, uint64_t now)
   z->armed = pending_since (&z->pending) != UINT64_MAX;
   raw_zeroes_changed (raw);
   pthread_mutex_unlock (&z->lock);
-  if (any) {
-    atomic_fetch_add (&fs->changes, 1);
-    fs->store->env->wake (fs->store->env, &fs->changes);
-  }
+  if (any)
+    fs_changed (fs);
   if (n > 0)
     fs->store->ops->submit (fs->store, reqs, n);
   return any;

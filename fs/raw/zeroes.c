@@ -22,13 +22,13 @@ raw_zeroes_init (struct raw *raw)
   unsigned i;
 
   pthread_mutex_init (&z->lock, NULL);
-  z->finished_tail = &z->finished;
+  STAILQ_INIT (&z->idle);
+  STAILQ_INIT (&z->finished);
   z->expire = ENV_FOREVER;
   z->size = (struct zero_size) ZERO_SIZE_INIT;
   for (i = 0; i < RAW_SENDS; i++) {
     z->sends[i].raw = raw;
-    z->sends[i].next = z->idle;
-    z->idle = &z->sends[i];
+    STAILQ_INSERT_TAIL (&z->idle, &z->sends[i], link);
   }
   return pending_init (&z->pending, MAX_PENDING);
 }
@@ -148,7 +148,6 @@ bool
 raw_zeroes_written (struct raw *raw, uint64_t start, uint64_t end, int error)
 {
   struct raw_zeroes *z = &raw->zeroes;
-  struct env *env = raw->fs.store->env;
   bool any, again;
 
   extents_set (raw->extents, start, end - start, IOMAP_MAPPED);
@@ -162,8 +161,7 @@ raw_zeroes_written (struct raw *raw, uint64_t start, uint64_t end, int error)
   raw_zeroes_changed (raw);
   pthread_mutex_unlock (&z->lock);
   if (any) {
-    atomic_fetch_add (&raw->fs.changes, 1);
-    env->wake (env, &raw->fs.changes);
+    fs_changed (&raw->fs);
     fs_ring (&raw->fs);
   }
   return again;
