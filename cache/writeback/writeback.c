@@ -315,7 +315,8 @@ writeback_deadline (struct writeback *wb)
     next = min_u64 (next, wb->sync.flush_at);
   if (sync_settling (&wb->sync) || (nothing && wb->passes.next == ENV_FOREVER))
     return next;
-  now = wb->env->now (wb->env);
+  /* What has become due since the last step is still to be done. */
+  now = wb->throttle->balance.last_step;
   if (wb->failing.retry_at > now)
     return min_u64 (next, wb->failing.retry_at);
   next = min_u64 (next, wb->passes.next);

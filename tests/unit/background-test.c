@@ -152,4 +152,31 @@ CACHE_TEST (not_woken_for_each, .no_loop = true, .fake_clock = true)
   assert_true (writeback_deadline (wb) == ENV_FOREVER);
 }
 
+/* What became due since the last step is due still, not forgotten. */
+static void
+due_between_steps (int error)
+{
+  struct fixture *f = start ();
+  struct writeback *wb = &f->mapping->wb;
+  uint64_t due;
+
+  fake_store_fail_next (f->fake, STORE_WRITE, UINT32_MAX, error);
+  put (f, 0, 2 * BACKGROUND * PAGE, 1);
+  step_until_idle (f);
+  due = writeback_deadline (wb);
+  assert_true (due > atomic_load (&f->clock));
+  assert_true (due < atomic_load (&f->clock) + wb->config.interval);
+  atomic_store (&f->clock, due + 1);
+  assert_true (writeback_deadline (wb) == due);
+  fake_store_heal (f->fake);
+  step_until_idle (f);
+  fixture_stop (f);
+}
+
+TEST (due_between_steps)
+{
+  due_between_steps (-EHOSTDOWN);
+  due_between_steps (-EIO);
+}
+
 RUN_TESTS ()
