@@ -106,7 +106,7 @@ help_loop (struct flusher *flusher, bool again, struct store_req **own)
     wake = help (wb, flusher->alarm, own);
   flusher->helped = true;
   pthread_mutex_unlock (&flusher->lock);
-  return wake || atomic_load (&flusher->stopping);
+  return wake;
 }
 
 /* See bell.h. */

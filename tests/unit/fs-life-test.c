@@ -19,6 +19,7 @@ struct life {
   const struct iomap_ops *raw;
   _Atomic unsigned steps, losses, retries, detached;
   _Atomic uint64_t due;
+  uint64_t lost; /* what it was told last */
   _Atomic bool busy;
   uint64_t expire;
   pthread_t attached_by;
@@ -142,8 +143,8 @@ static void
 lost (struct fs *fs, uint64_t losses)
 {
   (void) fs;
-  (void) losses;
   enter ();
+  life.lost = losses;
   atomic_fetch_add (&life.losses, 1);
   leave ();
 }
@@ -266,6 +267,16 @@ LIFE_TEST (lost)
   fake_store_lose (f->fake, 0);
   flush_ok (f, 0);
   assert_int_equal (atomic_load (&life.losses), 2);
+}
+
+/* A flush that fails is one, of all that was not flushed. */
+LIFE_TEST (lost_by_failure)
+{
+  put (f, 0, 8192, 1);
+  fake_store_fail_next (f->fake, STORE_FLUSH, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  assert_int_equal (atomic_load (&life.losses), 1);
+  assert_true (life.lost == LOST_ALL);
 }
 
 LIFE_TEST (retry)

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+#include "cache/writeback/help.h"
+#include "cache/writeback/writeback.h"
 #include "cache-fixture.h"
 
 #define PAGE ((uint64_t) PAGE_SIZE)
@@ -141,6 +143,111 @@ TEST (rest_is_left)
     UNTIL (atomic_load (&f->mapping->folios.nr_dirty) == 0);
     fixture_stop (f);
   } while (!helped);
+}
+
+static void
+count_ring (void *opaque)
+{
+  _Atomic unsigned *rings = opaque;
+
+  atomic_fetch_add (rings, 1);
+}
+
+static void
+tick (struct fixture *fixture)
+{
+  atomic_fetch_add (&fixture->clock, NSEC_PER_MSEC);
+}
+
+/* Whoever helps does so for a moment, and has the loop thread woken for what is left;
+ * and for what is to be done before it wakes by itself.
+ */
+TEST (loop_is_woken)
+{
+  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
+  struct store_req *own;
+  struct writeback *wb;
+  uint64_t deadline;
+  _Atomic unsigned rings = 0;
+  unsigned moments = 0;
+  bool more;
+
+  f = fixture_start (&(struct fixture_config) {
+    .no_loop = true, .fake_clock = true, .tick = tick });
+  wb = &f->mapping->wb;
+  f->mapping->bell = (struct bell) { .ring = count_ring, .opaque = &rings };
+  put (f, 0, PAGE, 1);
+  inbox_queue (&f->mapping->inbox, &req);
+  do {
+    atomic_store (&rings, 0);
+    more = help (wb, 0, &own);
+    moments++;
+  } while ((own && help_wait (wb, own)) || more || atomic_load (&rings));
+  assert_true (moments > 2);
+  assert_int_equal (atomic_load (&f->mapping->folios.nr_unsaved), 0);
+  deadline = writeback_deadline (wb);
+  assert_true (deadline < ENV_FOREVER);
+  assert_true (help (wb, deadline + 1, &own));
+  assert_false (help (wb, deadline, &own));
+  f->mapping->bell = (struct bell) { 0 };
+  fixture_stop (f);
+}
+
+/* A store may not wait, though it could: the loop thread sees to what it ends. */
+TEST (store_does_not_wait)
+{
+  struct sync_req req = { .end = UINT64_MAX, .kind = SYNC_FLUSH };
+  _Atomic unsigned rings = 0;
+  struct store_req *own;
+  struct writeback *wb;
+
+  f = fixture_start (&(struct fixture_config) { .no_loop = true });
+  wb = &f->mapping->wb;
+  f->mapping->bell = (struct bell) { .ring = count_ring, .opaque = &rings };
+  put (f, 0, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  inbox_queue (&f->mapping->inbox, &req);
+  help (wb, 0, &own);
+  assert_non_null (own);
+  assert_false (help_wait (wb, own));
+  atomic_store (&rings, 0);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  assert_int_equal (atomic_load (&rings), 1);
+  while (writeback_step (wb) || !writeback_idle (wb))
+    ;
+  assert_int_equal (req.error, 0);
+  f->mapping->bell = (struct bell) { 0 };
+  fixture_stop (f);
+}
+
+/* Or it is awake, but has looked already. */
+static uint64_t
+look_too_early (struct fs *fs)
+{
+  struct gate *here = atomic_exchange (&gate, NULL);
+
+  if (here) {
+    atomic_store (&here->arrived, 1);
+    UNTIL (atomic_load (&f->asleep) == 1);
+  }
+  return f->raw_ops->deadline (fs);
+}
+
+TEST (about_to_sleep)
+{
+  struct job flush = { .op = JOB_FLUSH };
+  struct gate here = { 0 };
+
+  start ();
+  put (f, 0, PAGE, 2);
+  f->ops.deadline = look_too_early;
+  atomic_store (&gate, &here);
+  fs_ring (f->fs);
+  gate_await (&here);
+  job_start (f, 1, &flush);
+  assert_int_equal (job_join (&flush), 0);
+  store_expect (f, 0, PAGE, 2);
+  fixture_stop (f);
 }
 
 /* Where several come together they share flushes, which takes the loop thread. */
