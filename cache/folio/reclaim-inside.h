@@ -38,6 +38,20 @@ struct reclaim {
   _Atomic uint32_t kicked; /* futex word: the reclaimer has work */
 };
 
+static inline void
+queue_lock (struct reclaim *reclaim)
+{
+  lock_order_took (RANK_QUEUE);
+  pthread_mutex_lock (&reclaim->lock);
+}
+
+static inline void
+queue_unlock (struct reclaim *reclaim)
+{
+  pthread_mutex_unlock (&reclaim->lock);
+  lock_order_gave (RANK_QUEUE);
+}
+
 static inline uint32_t
 reclaim_free_pages (const struct reclaim *reclaim)
 {

@@ -28,22 +28,18 @@
 void
 reclaim_add (struct reclaim *reclaim, struct folio *folio, bool cold)
 {
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   if (folio_mapped (folio))
     policy_add (&reclaim->policy, folio, cold);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
 }
 
 void
 reclaim_remove (struct reclaim *reclaim, struct folio *folio)
 {
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   policy_remove (&reclaim->policy, folio);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
 }
 
 void
@@ -60,11 +56,9 @@ reclaim_wake_sleepers (struct reclaim *reclaim)
 void
 reclaim_rotate (struct reclaim *reclaim, struct folio *folio)
 {
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   policy_rotate (&reclaim->policy, folio);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
   reclaim_wake_sleepers (reclaim);
 }
 
@@ -83,13 +77,11 @@ choose (struct reclaim *reclaim, unsigned refused, struct victim *victim)
   for (looked = 0; !found && !force; looked += LOCK_STEPS) {
     steps = LOCK_STEPS;
     force = looked >= MAX_STEPS;
-    lock_order_took (RANK_QUEUE);
-    pthread_mutex_lock (&reclaim->lock);
+    queue_lock (reclaim);
     found = policy_choose (&reclaim->policy, &steps, force, other, victim);
     if (found)
       folio_get (victim->folio); /* its index has one while it is queued */
-    pthread_mutex_unlock (&reclaim->lock);
-    lock_order_gave (RANK_QUEUE);
+    queue_unlock (reclaim);
     if (!found && steps > 0)
       return false;
   }
@@ -105,8 +97,7 @@ put_back (struct reclaim *reclaim, const struct victim *victim, bool marked)
   struct folio *folio = victim->folio;
   bool next;
 
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   if (folio_mapped (folio)) {
     /* A mark that is gone again: it has become clean, and reclaim_rotate did
      * not find it in a queue (or is still to come).
@@ -114,8 +105,7 @@ put_back (struct reclaim *reclaim, const struct victim *victim, bool marked)
     next = marked && !(atomic_load (&folio->flags) & FOLIO_RECLAIM);
     policy_put_back (&reclaim->policy, victim, next);
   }
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
   folio_put (reclaim->arena, folio);
 }
 
@@ -124,11 +114,9 @@ free_victim (struct reclaim *reclaim, const struct victim *victim)
 {
   struct folio *folio = victim->folio;
 
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   policy_evicted (&reclaim->policy, victim);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
 
   atomic_fetch_add (&reclaim->evicted, 1u << victim->order);
   if (atomic_load (&folio->flags) & FOLIO_UNREAD)
@@ -203,13 +191,11 @@ take (struct reclaim *reclaim, struct folio *folio, struct victim *victim)
 {
   bool queued;
 
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   queued = folio->queue != QUEUE_NONE;
   if (queued)
     policy_take (&reclaim->policy, folio, victim);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
   return queued;
 }
 
@@ -247,13 +233,11 @@ reclaim_begin_move (struct reclaim *reclaim, struct folio *from)
 {
   uint32_t refs = 1; /* the index's */
 
-  lock_order_took (RANK_QUEUE);
-  pthread_mutex_lock (&reclaim->lock);
+  queue_lock (reclaim);
   if (from->queue != QUEUE_NONE &&
       atomic_compare_exchange_strong (&from->refs, &refs, 0))
     return true;
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
   return false;
 }
 
@@ -261,8 +245,7 @@ void
 reclaim_end_move (struct reclaim *reclaim, struct folio *from, struct folio *to)
 {
   policy_replace (&reclaim->policy, from, to);
-  pthread_mutex_unlock (&reclaim->lock);
-  lock_order_gave (RANK_QUEUE);
+  queue_unlock (reclaim);
 }
 
 /* If a kick is lost to one who goes to sleep just then, the next allocation
