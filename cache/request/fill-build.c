@@ -16,8 +16,6 @@
 #include "cache/request/fill-build.h"
 #include "cache/request/grab.h"
 
-#define POOL_FILLS 32
-
 /* --- the pool --- */
 
 int
@@ -28,11 +26,6 @@ fill_pool_create (struct env *env, struct fill_pool **ret)
 
   if (pool == NULL)
     return -ENOMEM;
-  pool->all = calloc (POOL_FILLS, sizeof *pool->all);
-  if (pool->all == NULL) {
-    free (pool);
-    return -ENOMEM;
-  }
   pool->env = env;
   pthread_mutex_init (&pool->lock, NULL);
   for (i = 0; i < POOL_FILLS; i++) {
@@ -49,7 +42,6 @@ fill_pool_destroy (struct fill_pool *pool)
   if (pool == NULL)
     return;
   pthread_mutex_destroy (&pool->lock);
-  free (pool->all);
   free (pool);
 }
 

@@ -15,6 +15,7 @@
 
 #define FILL_RUNS 256 /* 1 MiB, if all folios are single pages */
 #define FILL_REQS 16
+#define POOL_FILLS 32
 
 /* A run of missing sectors of one folio. */
 struct fill_run {
@@ -46,6 +47,14 @@ struct fill {
     struct fill *fill;
     int error;
   } reqs[FILL_REQS];
+};
+
+struct fill_pool {
+  pthread_mutex_t lock; /* a leaf */
+  struct env *env;
+  struct fill *free;
+  _Atomic uint32_t busy; /* futex word: fills of the pool in flight */
+  struct fill all[POOL_FILLS];
 };
 
 /* A fill of the mapping's pool, NULL if none is free. */

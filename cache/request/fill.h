@@ -8,28 +8,17 @@
 #ifndef FOLIO_FILL_H
 #define FOLIO_FILL_H
 
-#include <pthread.h>
 #include <stdint.h>
 
-#include "fs/store.h"
-
-struct conn;
-struct fill;
+struct env;
+struct fill_pool;
 struct folio;
 struct iomap_iter;
 struct mapping;
 
-/* Fills of readahead come from this pool, and those of requests for which one
- * is not enough.
+/* Fills of readahead come from a pool, and those of requests for which one is not
+ * enough.
  */
-struct fill_pool {
-  pthread_mutex_t lock; /* a leaf */
-  struct env *env;
-  struct fill *free;
-  struct fill *all;
-  _Atomic uint32_t busy; /* futex word: fills of the pool in flight */
-};
-
 extern int fill_pool_create (struct env *env, struct fill_pool **pool);
 
 /* No fill of the pool is in flight any more.  pool may be NULL. */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "cache/request/fill-build.h"
 #include "cache-fixture.h"
 
 static uint32_t
