@@ -23,6 +23,7 @@
 #define FOLIO_NBD_STATE_H
 
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/queue.h>
 
 #include <ev.h>
@@ -196,11 +197,21 @@ nbd_store_of (struct store *store)
 #define ZEROES_SIZE (UINT32_C (1) << 20)
 
 /* Have the loop thread look at everything.  Any thread. */
-extern void nbd_store_wake (struct nbd_store *nbd);
+static inline void
+nbd_store_wake (struct nbd_store *nbd)
+{
+  ev_async_send (nbd->loop, &nbd->wake);
+}
 
 /* The session, if there is one, is of no use any more.  The lock is held, by
  * any thread.  why may be NULL; the first reason is the one that is told.
  */
-extern void session_lose (struct session *session, const char *why);
+static inline void
+session_lose (struct session *session, const char *why)
+{
+  session->lost = true;
+  if (why && session->why[0] == '\0')
+    snprintf (session->why, WHY_MAX, "%s", why);
+}
 
 #endif /* FOLIO_NBD_STATE_H */
