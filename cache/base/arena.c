@@ -18,16 +18,9 @@
 #include "cache/base/arena.h"
 #include "cache/base/lazy-map.h"
 #include "cache/base/lock-order.h"
+#include "cache/base/sanitizer.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POISON_FREE 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define POISON_FREE 1
-#endif
-
-#ifdef POISON_FREE
+#ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(start, size) ((void) (start), (void) (size))

@@ -25,20 +25,9 @@
 #include <urcu-bp.h>
 #include <urcu/static/urcu-bp.h>
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RCU_TSAN 1
-#endif
-#if __has_feature(address_sanitizer)
-#define RCU_ASAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define RCU_TSAN 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define RCU_ASAN 1
-#endif
+#include "cache/base/sanitizer.h"
 
-#if defined(RCU_TSAN) || defined(RCU_ASAN)
+#if defined(WITH_TSAN) || defined(WITH_ASAN)
 #define RCU_READ_LOCK urcu_bp_read_lock
 #define RCU_READ_UNLOCK urcu_bp_read_unlock
 #else
@@ -46,7 +35,7 @@
 #define RCU_READ_UNLOCK _urcu_bp_read_unlock
 #endif
 
-#ifdef RCU_TSAN
+#ifdef WITH_TSAN
 #include <sanitizer/tsan_interface.h>
 #else
 /* Only an address is needed of what is synchronised with. */
@@ -111,7 +100,7 @@ rcu_called (struct rcu_head *head)
 
 #undef RCU_READ_LOCK
 #undef RCU_READ_UNLOCK
-#ifndef RCU_TSAN
+#ifndef WITH_TSAN
 #undef __tsan_release
 #undef __tsan_acquire
 #endif

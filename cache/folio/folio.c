@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cache/base/num.h"
+#include "cache/base/sanitizer.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 
@@ -361,15 +362,7 @@ folio_unsaved (const struct arena *arena, const struct folio *folio)
   return (any_state (arena, folio) & STATE_UNSAVED) != 0;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define RACE_FREE_COPIES 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RACE_FREE_COPIES 1
-#endif
-#endif
-
-#ifdef RACE_FREE_COPIES
+#ifdef WITH_TSAN
 
 /* The same, by words where they are aligned in the folio, in a way that tells the
  * sanitizer that the race is meant, so that it can look for others.

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "cache/base/sanitizer.h"
 #include "cache/index/index.h"
 #include "tests/unit/invariants.h"
 #include "tests/unit/seed.h"
@@ -30,14 +31,9 @@
 #define PAGES 300 /* of memory */
 #define NODES 150
 
-#if defined(__SANITIZE_THREAD__)
+#ifdef WITH_TSAN
 #define SLOWDOWN 4
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SLOWDOWN 4
-#endif
-#endif
-#ifndef SLOWDOWN
+#else
 #define SLOWDOWN 1
 #endif
 
