@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "fs/extents-impl.h"
+#include "fs/num.h"
 
 /* For each range that is forgotten, others that are spared at most. */
 #define SPARED 16
@@ -125,10 +126,8 @@ spoil (struct extents_question *q, uint64_t start, uint64_t end)
     q->forgotten_until = end;
     return;
   }
-  if (start < q->forgotten)
-    q->forgotten = start;
-  if (end > q->forgotten_until)
-    q->forgotten_until = end;
+  q->forgotten = min_u64 (q->forgotten, start);
+  q->forgotten_until = max_u64 (q->forgotten_until, end);
 }
 
 void

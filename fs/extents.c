@@ -9,6 +9,7 @@
 
 #include "fs/extents-impl.h"
 #include "fs/extents.h"
+#include "fs/num.h"
 
 #define MIN_EXTENTS 8
 
@@ -147,7 +148,7 @@ extents_lookup (struct extents *e, uint64_t offset, uint64_t *length,
   }
   left = found.end - offset;
   if (found.type == UNKNOWN) {
-    *length = left < *length ? left : *length;
+    *length = min_u64 (*length, left);
     return false;
   }
   *length = left;
@@ -200,8 +201,8 @@ extents_reserve (struct extents *e, uint64_t offset, uint64_t length)
 
   pthread_mutex_lock (&e->lock);
   while (offset < end && (x = extents_reaching (e, offset)) && x->start < end) {
-    from = x->start > offset ? x->start : offset;
-    to = x->end < end ? x->end : end;
+    from = max_u64 (x->start, offset);
+    to = min_u64 (x->end, end);
     offset = to;
     if (x->type == IOMAP_HOLE || x->type == IOMAP_UNWRITTEN)
       set_locked (e, from, to, IOMAP_DELALLOC);
@@ -238,8 +239,8 @@ extents_learn (struct extents *e, struct extents_question *q, uint64_t offset,
   uint64_t end = offset + length, start, gap_end;
 
   pthread_mutex_lock (&e->lock);
-  start = offset > q->start ? offset : q->start;
-  end = end < q->end ? end : q->end;
+  start = max_u64 (offset, q->start);
+  end = min_u64 (end, q->end);
   while (start < end) {
     extents_make_room (e, EDIT_NODES, start, start);
     gap_end = end;

@@ -6,7 +6,7 @@
  */
 
 #include "cache/base/bounce.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 
 /* The largest, as an order of pages. */
 #define BOUNCE_ORDER 8

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "cache/base/lazy-map.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23

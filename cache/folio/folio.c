@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/base/sanitizer.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"

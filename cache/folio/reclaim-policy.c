@@ -31,7 +31,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/folio.h"
 #include "cache/folio/reclaim-policy.h"
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "cache/base/arena.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 
 static inline uint64_t
 folio_pages (const struct folio *folio)

@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/watch.h"
 
 void

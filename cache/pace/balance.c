@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "cache/pace/balance.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/base/origin.h"
 #include "cache/base/stats.h"
 #include "cache/pace/throttle.h"

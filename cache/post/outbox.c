@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/post/outbox.h"
 
 /* Has one that waits since then waited for long enough, with a store of which

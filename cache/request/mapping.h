@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 #include "cache/base/arena.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/base/origin.h"
 #include "cache/base/stats.h"
 #include "cache/cache.h"

@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/request/readahead.h"
 
 #define NR_STREAMS 16

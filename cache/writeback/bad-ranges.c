@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/writeback/bad-ranges.h"
 
 uint64_t

@@ -17,7 +17,7 @@
 
 #include "cache/writeback/flusher.h"
 #include "cache/writeback/help.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "fs/bell.h"
 #include "cache/writeback/writeback.h"
 #include "fs/iomap.h"

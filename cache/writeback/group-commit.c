@@ -5,7 +5,7 @@
  * Group commit.
  */
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/writeback/group-commit.h"
 #include "fs/env.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "cache/base/arena.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/writeback/ioend-pool.h"
 #include "fs/iomap.h"
 

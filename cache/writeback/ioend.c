@@ -12,7 +12,7 @@
 #include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/folio.h"
 #include "cache/folio/range-ops.h"
 #include "cache/index/index.h"

@@ -9,7 +9,7 @@
 
 #include "cache/writeback/failing.h"
 #include "cache/writeback/ioend.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/base/store-io.h"

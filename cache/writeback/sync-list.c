@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/folio.h"
 #include "cache/folio/reclaim.h"
 #include "cache/post/inbox.h"

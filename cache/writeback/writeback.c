@@ -10,7 +10,7 @@
 #include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
-#include "cache/base/num.h"
+#include "fs/num.h"
 #include "cache/folio/folio.h"
 #include "cache/index/index.h"
 #include "cache/pace/balance.h"

@@ -12,6 +12,7 @@
 
 #include "fs/file/cut.h"
 #include "fs/file/io.h"
+#include "fs/num.h"
 
 #define MAX_IOV 1024 /* as many as the kernel takes: IOV_MAX */
 
@@ -119,10 +120,9 @@ void
 file_write_zeroes_prepare (struct file_store *file, struct store_req *req,
                            struct file_call *call)
 {
-  uint64_t left = bytes_left (file, req);
   struct piece piece = {
     .base = file->zeroes,
-    .length = left < ZEROES_SIZE ? left : ZEROES_SIZE,
+    .length = min_u64 (bytes_left (file, req), ZEROES_SIZE),
   };
 
   prepare_piece (file, req, true, &piece, call);

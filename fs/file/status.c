@@ -18,6 +18,7 @@
 
 #include "fs/file/cut.h"
 #include "fs/file/status.h"
+#include "fs/num.h"
 
 #define FIEMAP_BATCH 128 /* extents asked for at once */
 #define MAX_RUNS 256     /* reported by one call, about */
@@ -33,8 +34,7 @@ struct status {
 static void
 report (struct status *s, uint64_t to, enum store_extent type)
 {
-  if (to > s->end)
-    to = s->end;
+  to = min_u64 (to, s->end);
   if (to <= s->pos)
     return;
   s->fn (s->opaque, s->pos, to - s->pos, type);
@@ -52,10 +52,10 @@ report_extent (struct status *s, const struct fiemap_extent *fe, uint64_t end)
                             FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED;
   bool unwritten =
     (fe->fe_flags & FIEMAP_EXTENT_UNWRITTEN) && !(fe->fe_flags & ~harmless);
-  uint64_t to = fe->fe_logical + fe->fe_length;
 
-  report (s, fe->fe_logical < end ? fe->fe_logical : end, STORE_HOLE);
-  report (s, to < end ? to : end, unwritten ? STORE_UNWRITTEN : STORE_DATA);
+  report (s, min_u64 (fe->fe_logical, end), STORE_HOLE);
+  report (s, min_u64 (fe->fe_logical + fe->fe_length, end),
+          unwritten ? STORE_UNWRITTEN : STORE_DATA);
 }
 
 /* Report from s->pos on, by one question; up to `end' if that answers it. */
@@ -117,13 +117,11 @@ static int64_t
 file_end (const struct status *s)
 {
   struct stat st;
-  uint64_t end;
 
   if (fstat (s->file->fd, &st) < 0)
     return -errno;
   file_note_end (s->file, (uint64_t) st.st_size);
-  end = atomic_load (&s->file->end);
-  return (int64_t) (end < s->end ? end : s->end);
+  return (int64_t) min_u64 (atomic_load (&s->file->end), s->end);
 }
 
 /* The hole from s->pos up to where the data at `data' begins, or the file ends.

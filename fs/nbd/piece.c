@@ -23,6 +23,7 @@
 #include "fs/nbd/handle.h"
 #include "fs/nbd/piece.h"
 #include "fs/nbd/status.h"
+#include "fs/num.h"
 
 /* Of a command that zeroes, bytes: a server that has to write them is to answer
  * in time.
@@ -41,8 +42,7 @@ enum { WORK, SYNC };
 static void
 limit (struct command *cmd, uint64_t most)
 {
-  if (cmd->length > most)
-    cmd->length = most;
+  cmd->length = min_u64 (cmd->length, most);
 }
 
 /* ------------------------------------------------------- memory of requests */

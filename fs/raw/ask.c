@@ -7,6 +7,7 @@
  * follows what the answers hold.
  */
 
+#include "fs/num.h"
 #include "fs/raw/raw-impl.h"
 
 /* Of one question, bytes: what NBD's 32 bits hold. */
@@ -50,8 +51,8 @@ take_run (void *opaque, uint64_t offset, uint64_t length,
   struct raw_found *found = answer->found;
   const struct fs *fs = &answer->raw->fs;
   uint64_t bs = fs->block_size, end = offset + length;
-  uint64_t first = (offset + bs - 1) & ~(bs - 1);
-  uint64_t last = end == fs->size ? end : end & ~(bs - 1);
+  uint64_t first = round_up (offset, bs);
+  uint64_t last = end == fs->size ? end : round_down (end, bs);
 
   found->end = end;
   found->runs++;
@@ -68,12 +69,6 @@ take_run (void *opaque, uint64_t offset, uint64_t length,
   }
 }
 
-static uint64_t
-clamp (uint64_t x, uint64_t least, uint64_t most)
-{
-  return x < least ? least : x > most ? most : x;
-}
-
 /* Set the window for the next question after an answer to one of so many bytes. */
 static void
 set_window (struct raw_asker *asker, uint64_t window, uint64_t asked,
@@ -86,13 +81,13 @@ set_window (struct raw_asker *asker, uint64_t window, uint64_t asked,
   if (!whole)
     atomic_store (&asker->cautious, true);
   if (whole && found->runs <= asker->wanted)
-    wanted = clamp (
-      wanted, window,
+    wanted = min_u64 (
+      max_u64 (wanted, window),
       window * (atomic_load (&asker->cautious) ? CAUTIOUS_GROWTH : GROWTH));
-  else if (wanted > bytes)
-    wanted = bytes;
-  atomic_store (&asker->window, clamp (wanted & ~(RAW_MIN_WINDOW - 1),
-                                       RAW_MIN_WINDOW, MAX_WINDOW));
+  else
+    wanted = min_u64 (wanted, bytes);
+  wanted = max_u64 (round_down (wanted, RAW_MIN_WINDOW), RAW_MIN_WINDOW);
+  atomic_store (&asker->window, min_u64 (wanted, MAX_WINDOW));
 }
 
 void
@@ -101,10 +96,9 @@ raw_ask (struct raw *raw, struct raw_asker *asker, uint64_t pos,
 {
   struct store *store = raw->fs.store;
   struct answer answer = { .raw = raw, .pos = pos, .found = found };
-  uint64_t start = pos & ~((uint64_t) raw->fs.block_size - 1);
+  uint64_t start = round_down (pos, raw->fs.block_size);
   uint64_t window = atomic_load (&asker->window);
-  uint64_t length =
-    window < raw->fs.size - start ? window : raw->fs.size - start;
+  uint64_t length = min_u64 (window, raw->fs.size - start);
 
   *found = (struct raw_found) { .start = start, .end = start };
   extents_ask (raw->extents, &answer.question, start, length);

@@ -8,6 +8,7 @@
 #ifndef FOLIO_PENDING_IMPL_H
 #define FOLIO_PENDING_IMPL_H
 
+#include "fs/num.h"
 #include "fs/raw/pending.h"
 
 /* --- queues; a range is in one, or about to be --- */
@@ -69,12 +70,6 @@ static inline bool
 pending_is_wanted (const struct pending *p, const struct pending_zero *x)
 {
   return x->state == PENDING_UNSENT && x->error == 0 && x->order <= p->wanted;
-}
-
-static inline uint64_t
-pending_min (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
 }
 
 #endif /* FOLIO_PENDING_IMPL_H */

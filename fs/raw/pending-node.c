@@ -156,7 +156,7 @@ pending_join (struct pending *p, struct pending_zero *left,
   struct pending_zero *goes = older ? right : left;
   uint64_t start = left->start, end = right->end;
 
-  stays->since = pending_min (stays->since, goes->since);
+  stays->since = min_u64 (stays->since, goes->since);
   pending_drop (p, goes);
   pending_count (p, stays, end - start - (stays->end - stays->start));
   stays->start = start;

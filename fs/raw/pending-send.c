@@ -114,7 +114,7 @@ find_quiet (struct pending *p, const struct pending_zero *x, uint64_t *start,
   *end = x->end;
   for (w = p->writing; w; w = w->next)
     if (w->start > *start)
-      *end = pending_min (*end, w->start);
+      *end = min_u64 (*end, w->start);
   return *start < *end;
 }
 
@@ -130,7 +130,7 @@ pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
     if (x->state != PENDING_UNSENT || !find_quiet (p, x, start, end))
       continue;
     if (pending_has_nodes (p))
-      *end = pending_min (*end, *start + most);
+      *end = min_u64 (*end, *start + most);
     else if (*start > x->start || *end < x->end)
       continue;
     x = pending_split_off (p, x, *start, *end);

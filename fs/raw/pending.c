@@ -224,7 +224,7 @@ pending_at (struct pending *p, uint64_t pos, uint64_t *length, bool *keep)
     *length = x->start - pos;
     return false;
   }
-  *length = pending_min (*length, x->end - pos);
+  *length = min_u64 (*length, x->end - pos);
   *keep = x->keep;
   return true;
 }

@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fs/num.h"
 #include "fs/raw/raw-impl.h"
 #include "fs/raw/raw.h"
 
@@ -68,7 +69,7 @@ begin_report (struct raw *raw, uint64_t pos, uint64_t length,
     /* Should pos still be unknown, it is of no use to ask again before n. */
     raw_ask (raw, &raw->reports, pos, &found);
     n = found.pos_end > pos ? found.pos_end - pos : length;
-    iomap->length = n < length ? n : length;
+    iomap->length = min_u64 (n, length);
     known = extents_lookup (raw->extents, pos, &iomap->length, &iomap->type);
   }
   if (!known)
@@ -146,7 +147,7 @@ end_with_block (const struct raw *raw, uint64_t pos, uint64_t length,
                 struct iomap *iomap)
 {
   uint64_t bs = raw->fs.block_size, end = pos + iomap->length;
-  uint64_t block = end & ~(bs - 1);
+  uint64_t block = round_down (end, bs);
 
   if (iomap->length == length || block == end)
     return;
@@ -154,7 +155,7 @@ end_with_block (const struct raw *raw, uint64_t pos, uint64_t length,
     iomap->length = block - pos;
     return;
   }
-  iomap->length = block + bs - pos < length ? block + bs - pos : length;
+  iomap->length = min_u64 (block + bs - pos, length);
   iomap->type = IOMAP_MAPPED;
   extents_reserve (raw->extents, pos, iomap->length);
 }
@@ -166,8 +167,7 @@ begin_write (struct raw *raw, uint64_t pos, uint64_t length,
   iomap->length = length;
   if (!extents_lookup (raw->extents, pos, &iomap->length, &iomap->type))
     iomap->type = IOMAP_MAPPED;
-  if (iomap->length > length)
-    iomap->length = length;
+  iomap->length = min_u64 (iomap->length, length);
   end_with_block (raw, pos, length, iomap);
   if (iomap->type == IOMAP_HOLE) {
     extents_reserve (raw->extents, pos, iomap->length);
@@ -208,8 +208,7 @@ raw_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
 
   if (pos >= fs->size || length == 0)
     return -EINVAL;
-  if (length > fs->size - pos)
-    length = fs->size - pos;
+  length = min_u64 (length, fs->size - pos);
   if (is_direct_write (flags))
     return begin_direct_write (raw, pos, length, iomap);
 
@@ -269,7 +268,7 @@ still_zero (struct raw *raw, uint64_t pos, uint64_t *length)
   most = *length;
   if (!extents_lookup (raw->extents, pos, length, &type))
     return false;
-  *length = *length < most ? *length : most;
+  *length = min_u64 (*length, most);
   return type != IOMAP_MAPPED;
 }
 

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "fs/num.h"
 #include "fs/raw/raw-impl.h"
 
 /* Bytes of one request where all of them are written. */
@@ -45,7 +46,6 @@ static void
 note_failure (struct raw *raw, const struct raw_send *send, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
-  uint64_t twice = z->backoff * 2;
 
   if (!z->logged)
     env_log (raw->fs.store->env, LOG_ERROR,
@@ -55,9 +55,7 @@ note_failure (struct raw *raw, const struct raw_send *send, uint64_t now)
              strerror (-send->error));
   z->logged = true;
   if (now >= z->retry_at) {
-    z->backoff = twice < BACKOFF_MIN   ? BACKOFF_MIN
-                 : twice > BACKOFF_MAX ? BACKOFF_MAX
-                                       : twice;
+    z->backoff = max_u64 (min_u64 (z->backoff * 2, BACKOFF_MAX), BACKOFF_MIN);
     z->retry_at = now + z->backoff;
   }
   if (++z->failed_in_row >= ALL_FAILING || send->error == -EHOSTDOWN ||
@@ -198,8 +196,8 @@ raw_deadline (struct fs *fs)
 
   pthread_mutex_lock (&z->lock);
   when = when_expired (z, pending_since (&z->pending));
-  if (!TAILQ_EMPTY (&z->pending.failed) && z->retry_at < when)
-    when = z->retry_at;
+  if (!TAILQ_EMPTY (&z->pending.failed))
+    when = min_u64 (when, z->retry_at);
   pthread_mutex_unlock (&z->lock);
   return when;
 }

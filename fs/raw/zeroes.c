@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "fs/num.h"
 #include "fs/raw/raw-impl.h"
 
 /* Zeroes that are not durable: that many ranges. */
@@ -49,7 +50,7 @@ cost_of (const struct raw *raw, size_t count, uint64_t bytes)
 
   if (raw->fs.can_fast_zero)
     return (uint32_t) count;
-  return pages < INT32_MAX ? (uint32_t) pages : INT32_MAX;
+  return (uint32_t) min_u64 (pages, INT32_MAX);
 }
 
 void
@@ -183,8 +184,8 @@ round_out (const struct fs *fs, uint64_t *start, uint64_t *end)
 {
   uint64_t bs = fs->block_size;
 
-  *start &= ~(bs - 1);
-  *end = *end > fs->size - bs ? UINT64_MAX : (*end + bs - 1) & ~(bs - 1);
+  *start = round_down (*start, bs);
+  *end = *end > fs->size - bs ? UINT64_MAX : round_up (*end, bs);
 }
 
 uint64_t
@@ -252,7 +253,7 @@ raw_unsaved (struct fs *fs, iomap_range_fn *fn, void *opaque)
     x = pending_from (&z->pending, pos);
     any = x != NULL;
     if (any) {
-      start = x->start > pos ? x->start : pos;
+      start = max_u64 (x->start, pos);
       pos = x->end;
     }
     pthread_mutex_unlock (&z->lock);
