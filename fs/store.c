@@ -45,19 +45,11 @@ store_submit_wait (struct store *store, struct store_req *req)
 void
 store_req_clear_rest (const struct store_req *req)
 {
-  uint64_t skip = req->progress;
-  int i;
+  uint64_t skip;
+  const struct iovec *iov = store_req_iov (req, &skip);
 
-  for (i = 0; i < req->niov; i++) {
-    const struct iovec *iov = &req->iov[i];
-
-    if (skip >= iov->iov_len) {
-      skip -= iov->iov_len;
-      continue;
-    }
+  for (; iov < req->iov + req->niov; iov++, skip = 0)
     memset ((char *) iov->iov_base + skip, 0, iov->iov_len - skip);
-    skip = 0;
-  }
 }
 
 void *

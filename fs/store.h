@@ -168,6 +168,19 @@ store_req_end (const struct store *store, const struct store_req *req)
   return req->length < size - req->offset ? req->offset + req->length : size;
 }
 
+/* The element of the request's memory in which its byte req->progress is, and in *skip
+ * where in there; the end if there is none left.
+ */
+static inline const struct iovec *
+store_req_iov (const struct store_req *req, uint64_t *skip)
+{
+  const struct iovec *iov = req->iov, *end = iov + req->niov;
+
+  for (*skip = req->progress; iov < end && *skip >= iov->iov_len; iov++)
+    *skip -= iov->iov_len;
+  return iov;
+}
+
 /* A READ is done but for what lies past the store's end: its memory behind the
  * first req->progress bytes becomes zero.
  */

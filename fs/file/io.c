@@ -42,17 +42,14 @@ static void
 next_piece (const struct file_store *file, const struct store_req *req,
             struct piece *piece)
 {
-  uint64_t left = bytes_left (file, req);
-  uint64_t skip = req->progress;
-  const struct iovec *iov = req->iov;
+  uint64_t left = bytes_left (file, req), skip;
+  const struct iovec *iov = store_req_iov (req, &skip);
   const struct iovec *end = req->iov + req->niov;
 
-  while (skip >= iov->iov_len)
-    skip -= iov++->iov_len;
   *piece = (struct piece) { .iov = iov };
   if (skip > 0 || iov->iov_len > left) {
     piece->base = (char *) iov->iov_base + skip;
-    piece->length = iov->iov_len - skip < left ? iov->iov_len - skip : left;
+    piece->length = min_u64 (iov->iov_len - skip, left);
     return;
   }
   for (; iov < end && piece->n < MAX_IOV; iov++, piece->n++) {

@@ -49,27 +49,22 @@ limit (struct command *cmd, uint64_t most)
 
 enum direction { GATHER, SCATTER };
 
-/* Copy length bytes from skip on between a request's memory and buf. */
+/* Copy length bytes from req->progress on between the request's memory and buf. */
 static void
-copy (const struct store_req *req, uint64_t skip, char *buf, uint64_t length,
+copy (const struct store_req *req, char *buf, uint64_t length,
       enum direction direction)
 {
-  const struct iovec *iov = req->iov;
-  uint64_t n;
+  uint64_t skip, n;
+  const struct iovec *iov = store_req_iov (req, &skip);
 
-  for (; length > 0 && iov < req->iov + req->niov; iov++) {
-    if (skip >= iov->iov_len) {
-      skip -= iov->iov_len;
-      continue;
-    }
-    n = iov->iov_len - skip < length ? iov->iov_len - skip : length;
+  for (; length > 0 && iov < req->iov + req->niov; iov++, skip = 0) {
+    n = min_u64 (iov->iov_len - skip, length);
     if (direction == GATHER)
       memcpy (buf, (char *) iov->iov_base + skip, n);
     else
       memcpy ((char *) iov->iov_base + skip, buf, n);
     buf += n;
     length -= n;
-    skip = 0;
   }
 }
 
@@ -82,11 +77,9 @@ prepare_memory (struct command *cmd)
 {
   const struct nbd_store *nbd = cmd->nbd;
   const struct store_req *req = cmd->req;
-  const struct iovec *iov = req->iov;
-  uint64_t skip = req->progress, here;
+  uint64_t skip, here;
+  const struct iovec *iov = store_req_iov (req, &skip);
 
-  while (skip >= iov->iov_len)
-    skip -= iov++->iov_len;
   here = (iov->iov_len - skip) / nbd->store.geo.min_io * nbd->store.geo.min_io;
   cmd->buf = (char *) iov->iov_base + skip;
   if (iov->iov_len - skip >= cmd->length)
@@ -98,7 +91,7 @@ prepare_memory (struct command *cmd)
   limit (cmd, nbd->bounce_size);
   cmd->buf = cmd->bounce;
   if (cmd->kind == COMMAND_WRITE)
-    copy (req, req->progress, cmd->buf, cmd->length, GATHER);
+    copy (req, cmd->buf, cmd->length, GATHER);
   return PIECE_AGAIN;
 }
 
@@ -307,7 +300,7 @@ piece_advance (struct command *cmd)
   if (cmd->error)
     return -cmd->error;
   if (cmd->kind == COMMAND_READ && cmd->buf == cmd->bounce)
-    copy (req, req->progress, cmd->buf, cmd->length, SCATTER);
+    copy (req, cmd->buf, cmd->length, SCATTER);
   if (cmd->kind == COMMAND_FLUSH || cmd->kind == COMMAND_STATUS)
     return 0;
   req->progress += cmd->length;
