@@ -10,14 +10,6 @@
 #include "fs/num.h"
 #include "cache/writeback/bad-ranges.h"
 
-uint64_t
-backoff_next (uint64_t backoff)
-{
-  if (backoff == 0)
-    return BACKOFF_MIN;
-  return backoff < BACKOFF_MAX / 2 ? backoff * 2 : BACKOFF_MAX;
-}
-
 /* The number of the first that ends behind pos; n if none does. */
 static unsigned
 search (const struct bad_ranges *list, uint64_t pos)

@@ -24,17 +24,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/backoff.h"
+
 #define MAX_BAD_RANGES 256
 
 /* Failures without a success among the retries, after which they pause. */
 #define BAD_RANGES_PATIENCE 128
-
-/* ns; the shortest and the longest backoff, of a range and of all. */
-#define BACKOFF_MIN UINT64_C (100000000)
-#define BACKOFF_MAX UINT64_C (10000000000)
-
-/* The backoff that follows on this one; 0: the first. */
-extern uint64_t backoff_next (uint64_t backoff);
 
 struct bad_range {
   uint64_t start, end; /* bytes, whole blocks */

@@ -66,19 +66,13 @@ look_if_over (struct writeback *wb)
 static void
 back_off (struct writeback *wb)
 {
-  uint64_t now = wb->env->now (wb->env);
-
-  if (now < wb->failing.retry_at)
-    return;
-  wb->failing.backoff = backoff_next (wb->failing.backoff);
-  wb->failing.retry_at = now + wb->failing.backoff;
+  backoff_begin (&wb->failing.backoff, wb->env->now (wb->env));
 }
 
 static void
 hurry (struct writeback *wb)
 {
-  wb->failing.backoff = 0;
-  wb->failing.retry_at = 0;
+  wb->failing.backoff = (struct backoff) { 0 };
 }
 
 /* Does the error say nothing of the range, as in store.h? */

@@ -37,10 +37,9 @@ struct range;
 #define ALL_FAILING 16
 
 struct failing {
-  struct bad_ranges bad; /* what could not be written */
-  uint64_t retry_at;     /* ns; background work waits when everything fails */
-  uint64_t backoff;      /* ns */
-  unsigned in_row;       /* writes that failed since the last success */
+  struct bad_ranges bad;  /* what could not be written */
+  struct backoff backoff; /* of background work, when everything fails */
+  unsigned in_row;        /* writes that failed since the last success */
   bool full, other;   /* failures for lack of space, and others, were logged */
   bool flush;         /* the last store flush failed, and was logged */
   unsigned nr_logged; /* bad ranges that were */

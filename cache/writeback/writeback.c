@@ -208,7 +208,7 @@ queue_own_sync (struct writeback *wb, uint64_t now)
 {
   bool unsaved = throttle_unsaved (wb->throttle) > 0;
 
-  if (wb->sync.own_pending || (unsaved && now < wb->failing.retry_at) ||
+  if (wb->sync.own_pending || (unsaved && now < wb->failing.backoff.until) ||
       !atomic_exchange (&wb->inbox->want_clean, false))
     return;
   if (!unsaved && !atomic_load (&wb->inbox->unflushed))
@@ -294,7 +294,7 @@ writeback_step (struct writeback *wb)
   if (sync_step (wb, now))
     more = true;
   flush_unstable (wb, now);
-  if (now >= wb->failing.retry_at && !sync_settling (&wb->sync)) {
+  if (now >= wb->failing.backoff.until && !sync_settling (&wb->sync)) {
     if (periodic_step (wb, now))
       more = true;
     if (retry_step (wb, now))
@@ -317,8 +317,8 @@ writeback_deadline (struct writeback *wb)
     return next;
   /* What has become due since the last step is still to be done. */
   now = wb->throttle->balance.last_step;
-  if (wb->failing.retry_at > now)
-    return min_u64 (next, wb->failing.retry_at);
+  if (wb->failing.backoff.until > now)
+    return min_u64 (next, wb->failing.backoff.until);
   next = min_u64 (next, wb->passes.next);
   if (nothing)
     return next;

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "fs/backoff.h"
 #include "fs/extents.h"
 #include "fs/raw/pending.h"
 #include "fs/raw/raw.h"
@@ -82,8 +83,7 @@ struct raw_zeroes {
 
   bool armed;             /* the loop thread knows when the first will be old */
   uint64_t expire;        /* ns: until they are sent though nobody waits */
-  uint64_t retry_at;      /* ns: what has failed is tried again */
-  uint64_t backoff;       /* ns */
+  struct backoff backoff; /* until what has failed is tried again */
   unsigned failed_in_row; /* since one succeeded, or somebody came to wait */
   bool logged;
 };

@@ -20,10 +20,6 @@
 /* Bytes of one request where all of them are written. */
 #define MAX_WRITTEN (UINT64_C (8) << 20)
 
-/* ns */
-#define BACKOFF_MIN (100 * NSEC_PER_MSEC)
-#define BACKOFF_MAX (10 * NSEC_PER_SEC)
-
 #define ALL_FAILING 16
 
 static void
@@ -54,10 +50,7 @@ note_failure (struct raw *raw, const struct raw_send *send, uint64_t now)
              send->req.offset, send->req.offset + send->req.length,
              strerror (-send->error));
   z->logged = true;
-  if (now >= z->retry_at) {
-    z->backoff = max_u64 (min_u64 (z->backoff * 2, BACKOFF_MAX), BACKOFF_MIN);
-    z->retry_at = now + z->backoff;
-  }
+  backoff_begin (&z->backoff, now);
   if (++z->failed_in_row >= ALL_FAILING || send->error == -EHOSTDOWN ||
       send->error == -ESHUTDOWN)
     pending_fail (&z->pending, send->error);
@@ -74,8 +67,7 @@ note_success (struct raw *raw, const struct raw_send *send)
   z->failed_in_row = 0;
   if (!TAILQ_EMPTY (&z->pending.failed))
     return;
-  z->backoff = 0;
-  z->retry_at = 0;
+  z->backoff = (struct backoff) { 0 };
   if (z->logged) {
     z->logged = false;
     env_log (raw->fs.store->env, LOG_ERROR, "zeroing works again");
@@ -128,7 +120,7 @@ see_clock (struct raw_zeroes *z, uint64_t now)
 {
   struct pending *p = &z->pending;
 
-  if (!TAILQ_EMPTY (&p->failed) && now >= z->retry_at) {
+  if (!TAILQ_EMPTY (&p->failed) && now >= z->backoff.until) {
     z->failed_in_row = 0;
     pending_retry (p);
   }
@@ -197,7 +189,7 @@ raw_deadline (struct fs *fs)
   pthread_mutex_lock (&z->lock);
   when = when_expired (z, pending_since (&z->pending));
   if (!TAILQ_EMPTY (&z->pending.failed))
-    when = min_u64 (when, z->retry_at);
+    when = min_u64 (when, z->backoff.until);
   pthread_mutex_unlock (&z->lock);
   return when;
 }
@@ -241,7 +233,7 @@ raw_retry (struct fs *fs)
   struct raw_zeroes *z = &raw_of (fs)->zeroes;
 
   pthread_mutex_lock (&z->lock);
-  z->retry_at = z->backoff = 0;
+  z->backoff = (struct backoff) { 0 };
   z->failed_in_row = 0;
   pending_retry (&z->pending);
   pthread_mutex_unlock (&z->lock);
