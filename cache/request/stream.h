@@ -2,7 +2,9 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Long sequential streams of a connection, which may bypass the cache.
+ * Long sequential streams of a connection, which may bypass the cache.  Readahead has
+ * others: it sees what misses alone, and takes what is near for the same stream.
+ * Here all requests count, and each byte.
  */
 
 #ifndef FOLIO_STREAM_H
