@@ -35,6 +35,7 @@ static struct {
   pthread_t loop;          /* the loop thread; valid while armed */
   unsigned left;           /* until the next loss; 0: none */
   moment_fn *moments[2];   /* and in turn when these are so, until NULL */
+  bool held;               /* the first flush, until something is lost */
   unsigned gap;            /* between this and one more, if not 0 */
   uint64_t seed;           /* of what is lost */
   _Atomic unsigned losses; /* so far */
@@ -115,8 +116,15 @@ run (struct fixture *f, int error)
   if (error)
     fake_store_fail_next (f->fake, STORE_FLUSH, 1, error);
   for (i = 0; i < 3; i++) {
-    job_start (f, i, &flushes[i]);
+    if (i == 0 && plan.held)
+      job_start_held (f, i, &flushes[i], STORE_FLUSH);
+    else
+      job_start (f, i, &flushes[i]);
     put (f, MORE + i * PAGE, PAGE, 1);
+  }
+  if (plan.held) {
+    UNTIL (plan.losses > 0);
+    fake_store_unhold (f->fake, STORE_FLUSH);
   }
   for (i = 0; i < 3; i++)
     assert_in_range (-job_join (&flushes[i]), 0, -error);
@@ -225,6 +233,7 @@ lose_at (moment_fn *moment, moment_fn *then)
 
   plan.moments[0] = moment;
   plan.moments[1] = then;
+  plan.held = moment == ready;
   f = start (0, 0, 0);
   run (f, 0);
   check (f);
@@ -243,6 +252,7 @@ TEST (at_each_moment)
   lose_at (flushing, NULL);
   lose_at (sweeping, NULL);
   lose_at (draining, sweeping);
+  plan.held = false;
 }
 
 /* A flush fails besides. */
