@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 
+#include "fs/num.h"
 #include "fs/store-queue.h"
 
 #define MAX_DEPTH 4096u
@@ -57,9 +58,9 @@ store_done_call (struct store_list *done)
 void
 store_queue_init (struct store_queue *queue, unsigned depth)
 {
-  if (depth > MAX_DEPTH)
-    depth = MAX_DEPTH;
-  *queue = (struct store_queue) { .depth = depth < 1 ? 1 : depth };
+  *queue = (struct store_queue) {
+    .depth = (unsigned) max_u64 (min_u64 (depth, MAX_DEPTH), 1),
+  };
 }
 
 /* The background's share of the depth.  With a depth of 1 nobody has a share,

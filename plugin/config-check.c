@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "cache/base/arena.h"
+#include "fs/num.h"
 #include "plugin/config.h"
 #include "plugin/parse.h"
 
@@ -25,7 +26,7 @@ dirty_limit (const struct config *config)
 
   if (config_given (config, "dirty-bytes"))
     limit = config->dirty_bytes;
-  return limit < PAGE_SIZE ? PAGE_SIZE : limit;
+  return max_u64 (limit, PAGE_SIZE);
 }
 
 /* As asked for; or by default, but then below the limit. */
@@ -136,14 +137,6 @@ config_check (const struct config *config, char *err)
   return r < 0 ? r : check_dirty (config, err);
 }
 
-static uint64_t
-readahead (const struct config *config)
-{
-  uint64_t max = config->cache_size / MIN_WINDOWS;
-
-  return config->readahead < max ? config->readahead : max;
-}
-
 void
 config_mapping (const struct config *config, struct mapping_config *mapping)
 {
@@ -156,7 +149,7 @@ config_mapping (const struct config *config, struct mapping_config *mapping)
     .dirty_expire = config->dirty_expire,
     .writeback_interval = config->writeback_interval,
     .flush_target = config->flush_target,
-    .readahead = readahead (config),
+    .readahead = min_u64 (config->readahead, config->cache_size / MIN_WINDOWS),
     .sequential_cutoff = config->sequential_cutoff,
     .io_depth = config->io_depth,
   };

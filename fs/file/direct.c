@@ -20,6 +20,7 @@
 
 #include "fs/file/direct.h"
 #include "fs/file/open.h"
+#include "fs/num.h"
 
 #define MIN_ALIGN 512u
 #define MAX_ALIGN 4096u
@@ -123,7 +124,7 @@ learn_alignment (struct file_store *file, int fd, const struct stat *st)
             : file_alignment (fd, st->st_dev, &mem_align, &file->vouched);
   if (align == 0 || align > MAX_ALIGN || (align & (align - 1)))
     return false;
-  align = test_read (fd, align < MIN_ALIGN ? MIN_ALIGN : align);
+  align = test_read (fd, (uint32_t) max_u64 (align, MIN_ALIGN));
   if (align == 0)
     return false;
   file->align = align;
@@ -159,9 +160,7 @@ find_min_io (const struct file_store *file)
   if (file->direct_fd >= 0)
     return file->align;
   sector = file->block_device ? device_alignment (file->fd) : 0;
-  if (sector < MIN_ALIGN)
-    return MIN_ALIGN;
-  return sector < MAX_ALIGN ? sector : MAX_ALIGN;
+  return (uint32_t) max_u64 (min_u64 (sector, MAX_ALIGN), MIN_ALIGN);
 }
 
 int
@@ -186,7 +185,7 @@ file_open_direct (struct file_store *file, enum direct_mode mode,
    */
   file->direct_end = size;
   if (size % file->store.geo.min_io != 0)
-    file->direct_end = size & ~(uint64_t) (MAX_ALIGN - 1);
+    file->direct_end = round_down (size, MAX_ALIGN);
   return 0;
 }
 

@@ -27,6 +27,7 @@
 #include "fs/nbd/connector.h"
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
+#include "fs/num.h"
 
 #define MIN_BACKOFF (100 * NSEC_PER_MSEC)
 #define MAX_BACKOFF (3200 * NSEC_PER_MSEC)
@@ -46,10 +47,7 @@ connector_want (struct nbd_store *nbd, bool pause)
   if (pause && nbd->backoff == 0)
     nbd->backoff = MIN_BACKOFF;
   nbd->connect_at = env->now (env) + nbd->backoff;
-  if (nbd->backoff == 0)
-    nbd->backoff = MIN_BACKOFF;
-  else if (nbd->backoff < MAX_BACKOFF)
-    nbd->backoff *= 2;
+  nbd->backoff = max_u64 (min_u64 (nbd->backoff * 2, MAX_BACKOFF), MIN_BACKOFF);
   atomic_fetch_add (&nbd->connect_now, 1);
   env->wake (env, &nbd->connect_now);
 }
@@ -150,12 +148,9 @@ say_fewer (struct nbd_store *nbd, unsigned have, unsigned wished,
 static uint64_t
 further_deadline (const struct nbd_store *nbd, uint64_t deadline)
 {
-  uint64_t patience = nbd->took * FURTHER_TIMES;
-  uint64_t now = nbd->store.env->now (nbd->store.env);
+  uint64_t patience = max_u64 (nbd->took * FURTHER_TIMES, MIN_FURTHER);
 
-  if (patience < MIN_FURTHER)
-    patience = MIN_FURTHER;
-  return deadline < now + patience ? deadline : now + patience;
+  return min_u64 (deadline, nbd->store.env->now (nbd->store.env) + patience);
 }
 
 /* A server that takes no more clients need not say so: it may leave them waiting.
@@ -165,7 +160,7 @@ further_deadline (const struct nbd_store *nbd, uint64_t deadline)
 static void
 settle_with (struct nbd_store *nbd, unsigned have)
 {
-  nbd->connections = have > nbd->most ? have : nbd->most;
+  nbd->connections = (unsigned) max_u64 (have, nbd->most);
   env_log (nbd->store.env, LOG_DEBUG, "%s: from now on %u connections are made",
            nbd->uri, nbd->connections);
 }
@@ -193,8 +188,7 @@ add_others (struct nbd_store *nbd, struct session *session, unsigned wished,
         (r = check_facts (nbd, session, why)) < 0)
       return r;
   }
-  if (nbd->most < session->n)
-    nbd->most = session->n;
+  nbd->most = (unsigned) max_u64 (nbd->most, session->n);
   return 0;
 }
 

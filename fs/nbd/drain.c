@@ -37,6 +37,7 @@
 
 #include "fs/nbd/drain.h"
 #include "fs/nbd/io.h"
+#include "fs/num.h"
 
 #define DRAIN_BUFFER 16384u /* bytes */
 #define DRAIN_READS 64      /* at once, before other watchers get their turn */
@@ -150,10 +151,10 @@ take_over (struct nbd_store *nbd)
 void
 drain_begin (struct nbd_store *nbd, struct session *session)
 {
-  uint64_t patience = nbd->retry < NSEC_PER_SEC ? NSEC_PER_SEC : nbd->retry;
   unsigned i;
 
-  session->drain_until = nbd->store.env->now (nbd->store.env) + patience;
+  session->drain_until =
+    nbd->store.env->now (nbd->store.env) + max_u64 (nbd->retry, NSEC_PER_SEC);
   session->next = nbd->draining;
   nbd->draining = session;
   pthread_mutex_lock (&nbd->lock);

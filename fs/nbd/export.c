@@ -10,6 +10,7 @@
 
 #include "fs/nbd/export.h"
 #include "fs/nbd/handle.h"
+#include "fs/num.h"
 
 /* The size of blocks that the server named, or def. */
 static uint32_t
@@ -17,9 +18,7 @@ block_size (struct nbd_handle *h, int which, uint32_t def)
 {
   int64_t n = nbd_get_block_size (h, which);
 
-  if (n <= 0)
-    return def;
-  return n < UINT32_MAX ? (uint32_t) n : UINT32_MAX;
+  return n <= 0 ? def : (uint32_t) min_u64 ((uint64_t) n, UINT32_MAX);
 }
 
 int
@@ -33,7 +32,8 @@ export_learn (struct nbd_handle *h, struct export_facts *facts, char *why)
   }
   *facts = (struct export_facts) {
     .min_block = block_size (h, LIBNBD_SIZE_MINIMUM, 1),
-    .max_block = block_size (h, LIBNBD_SIZE_MAXIMUM, MAX_PAYLOAD),
+    .max_block = (uint32_t) min_u64 (
+      block_size (h, LIBNBD_SIZE_MAXIMUM, MAX_PAYLOAD), MAX_PAYLOAD),
     .readonly = nbd_is_read_only (h) > 0,
     .flush = nbd_can_flush (h) > 0,
     .fua = nbd_can_fua (h) > 0,
@@ -42,8 +42,6 @@ export_learn (struct nbd_handle *h, struct export_facts *facts, char *why)
     .rotational = nbd_is_rotational (h) > 0,
     .extents = nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
   };
-  if (facts->max_block > MAX_PAYLOAD)
-    facts->max_block = MAX_PAYLOAD;
   facts->tail = (uint32_t) ((uint64_t) size % facts->min_block);
   facts->size = (uint64_t) size - facts->tail;
   return 0;
@@ -120,12 +118,6 @@ export_fits (const struct export_facts *was, bool readonly,
          (readonly || still_written_to (was, is, why));
 }
 
-static uint32_t
-smaller (uint32_t a, uint32_t b)
-{
-  return a < b ? a : b;
-}
-
 void
 export_join (struct export_facts *facts, const struct export_facts *other)
 {
@@ -133,9 +125,8 @@ export_join (struct export_facts *facts, const struct export_facts *other)
     facts->size = other->size;
     facts->tail = other->tail;
   }
-  if (facts->min_block < other->min_block)
-    facts->min_block = other->min_block;
-  facts->max_block = smaller (facts->max_block, other->max_block);
+  facts->min_block = (uint32_t) max_u64 (facts->min_block, other->min_block);
+  facts->max_block = (uint32_t) min_u64 (facts->max_block, other->max_block);
   facts->readonly |= other->readonly;
   facts->flush &= other->flush;
   facts->fua &= other->fua;

@@ -14,6 +14,7 @@
 #include "fs/nbd/io.h"
 #include "fs/nbd/piece.h"
 #include "fs/nbd/status.h"
+#include "fs/num.h"
 
 /* What a command weighs beside its data, in bytes: it takes some time too. */
 #define COMMAND_WEIGHT 4096u
@@ -72,7 +73,7 @@ next_cmd (struct nbd_store *nbd, struct session *session)
     }
     cmd = command_take (nbd, req);
     if (req->op == STORE_READ || req->op == STORE_WRITE)
-      bytes = req->length < max_io ? req->length : max_io;
+      bytes = min_u64 (req->length, max_io);
     choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
     return cmd;
   }
@@ -259,7 +260,7 @@ static void
 answered (struct nbd_store *nbd, struct command *cmd)
 {
   uint64_t now = nbd->store.env->now (nbd->store.env);
-  uint64_t *answered_sent = &cmd->conn->answered_sent[line_of (cmd->req)];
+  uint64_t *newest = &cmd->conn->answered_sent[line_of (cmd->req)];
 
   cmd->conn->weight -= cmd->weight;
   cmd->weight = 0;
@@ -272,8 +273,7 @@ answered (struct nbd_store *nbd, struct command *cmd)
   else {
     nbd->said = 0;
     nbd->quiet_since = cmd->conn->quiet_since = now;
-    if (*answered_sent < cmd->sent)
-      *answered_sent = cmd->sent;
+    *newest = max_u64 (*newest, cmd->sent);
     if (cmd->slow && now - cmd->sent >= nbd->retry)
       nbd->slow_end = now;
     nbd->backoff = 0;

@@ -33,6 +33,7 @@
 #include "fs/nbd/state.h"
 #include "fs/nbd/status.h"
 #include "fs/nbd/uri.h"
+#include "fs/num.h"
 
 /* Neighbouring data is gathered up to this, bytes. */
 #define BEST_IO (2u << 20)
@@ -76,14 +77,6 @@ static const struct store_ops nbd_store_ops = {
   .close = nbd_store_close,
 };
 
-static unsigned
-connections_of (unsigned wished)
-{
-  if (wished < 1)
-    return 1;
-  return wished < MAX_CONNECTIONS ? wished : MAX_CONNECTIONS;
-}
-
 static void
 make_slots (struct nbd_store *nbd, unsigned depth)
 {
@@ -106,7 +99,8 @@ new_store (struct env *env, const struct nbd_store_options *options)
     return NULL;
   nbd->store.ops = &nbd_store_ops;
   nbd->store.env = env;
-  nbd->connections = connections_of (options->connections);
+  nbd->connections =
+    (unsigned) max_u64 (min_u64 (options->connections, MAX_CONNECTIONS), 1);
   nbd->retry = options->retry;
   TAILQ_INIT (&nbd->in_flight);
   TAILQ_INIT (&nbd->unused);
@@ -172,11 +166,11 @@ static void
 fill_geometry (struct nbd_store *nbd, bool readonly)
 {
   const struct export_facts *facts = &nbd->facts;
-  struct store_geometry *geo = &nbd->store.geo;
 
-  *geo = (struct store_geometry) {
+  nbd->store.geo = (struct store_geometry) {
     .size = facts->size,
-    .min_io = facts->min_block < MIN_IO ? MIN_IO : facts->min_block,
+    .min_io = (uint32_t) max_u64 (facts->min_block, MIN_IO),
+    .best_io = (uint32_t) min_u64 (export_max_io (facts), BEST_IO),
     .max_io = export_max_io (facts),
     .readonly = readonly,
     .rotational = facts->rotational,
@@ -185,7 +179,6 @@ fill_geometry (struct nbd_store *nbd, bool readonly)
     .can_trim = !readonly && facts->zero,
     .can_extents = facts->extents,
   };
-  geo->best_io = geo->max_io < BEST_IO ? geo->max_io : BEST_IO;
 }
 
 static int
@@ -206,7 +199,7 @@ connect_at_start (struct nbd_store *nbd, uint64_t patience, char *why)
 {
   struct env *env = nbd->store.env;
   uint64_t begun = env->now (env), until = begun + patience;
-  uint64_t pause = MIN_PAUSE, next;
+  uint64_t pause = MIN_PAUSE;
   int r = try_to_connect (nbd, why);
 
   if (r == 0 || patience == 0)
@@ -215,10 +208,8 @@ connect_at_start (struct nbd_store *nbd, uint64_t patience, char *why)
            "%s: cannot connect: %s; trying again for %g seconds", nbd->uri, why,
            (double) patience / NSEC_PER_SEC);
   while (r < 0 && env->now (env) < until) {
-    next = env->now (env) + pause;
-    env_sleep (env, next < until ? next : until);
-    if (pause < MAX_PAUSE)
-      pause *= 2;
+    env_sleep (env, min_u64 (env->now (env) + pause, until));
+    pause = min_u64 (pause * 2, MAX_PAUSE);
     r = try_to_connect (nbd, why);
   }
   if (r == 0)

@@ -25,6 +25,7 @@
 #include "fs/nbd/outage.h"
 #include "fs/nbd/piece.h"
 #include "fs/nbd/requests.h"
+#include "fs/num.h"
 
 /* In units of `retry': see lose_if_passed_over. */
 #define PASSED_PATIENCE SLOW_PATIENCE
@@ -78,9 +79,7 @@ give_up (struct nbd_store *nbd, uint64_t silent, struct store_list *done)
 static void
 blame (struct command *cmd, uint64_t waited)
 {
-  uint64_t late = waited / cmd->nbd->retry;
-
-  cmd->late = late < MOST_LATE ? (unsigned) late : MOST_LATE;
+  cmd->late = (unsigned) min_u64 (waited / cmd->nbd->retry, MOST_LATE);
 }
 
 /* All that the connection does not answer, or what is slow of it, behind which the
@@ -98,7 +97,7 @@ blame_all (const struct connection *conn, uint64_t now)
   TAILQ_FOREACH (cmd, in_flight, link)
     slow |= cmd->conn == conn && cmd->weight > 0 && cmd->slow;
   TAILQ_FOREACH (cmd, in_flight, link) {
-    since = cmd->sent > conn->quiet_since ? cmd->sent : conn->quiet_since;
+    since = max_u64 (cmd->sent, conn->quiet_since);
     if (cmd->conn == conn && cmd->weight > 0 && cmd->slow == slow &&
         now > since)
       blame (cmd, now - since);
@@ -191,8 +190,8 @@ outage_check (struct nbd_store *nbd, uint64_t now)
   uint64_t silent;
   bool up;
 
-  if (!nbd->was_up && patience < CONNECT_TIMEOUT)
-    patience = CONNECT_TIMEOUT;
+  if (!nbd->was_up)
+    patience = max_u64 (patience, CONNECT_TIMEOUT);
   pthread_mutex_lock (&nbd->lock);
   up = nbd->session && !nbd->session->lost;
   if (up) {

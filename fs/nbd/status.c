@@ -13,12 +13,13 @@
 #include <libnbd.h>
 
 #include "fs/nbd/status.h"
+#include "fs/num.h"
 
 /* Runs of one answer that are kept, at most; whatever a server says. */
 #define MAX_RUNS ((size_t) 16384)
 
 /* A question that has cost so many sessions is not asked again. */
-#define MAX_LOSSES 3
+#define MAX_COST 3
 
 /* Room for so many more runs, as far as there is memory, and no more than is
  * kept of an answer.  Returns how many there is room for.
@@ -26,7 +27,7 @@
 static size_t
 make_room (struct status_answer *status, size_t more)
 {
-  size_t room = MAX_RUNS - status->n < more ? MAX_RUNS : status->n + more;
+  size_t room = min_u64 (status->n + more, MAX_RUNS);
   struct status_run *run;
 
   if (room > status->room &&
@@ -34,8 +35,7 @@ make_room (struct status_answer *status, size_t more)
     status->run = run;
     status->room = room;
   }
-  room = status->room - status->n;
-  return room < more ? room : more;
+  return min_u64 (status->room - status->n, more);
 }
 
 int
@@ -75,9 +75,7 @@ report (const struct status_answer *status, uint64_t from, uint64_t offset,
   size_t i;
 
   for (i = 0; i < status->n && status->run[i].length > 0 && to < end; i++) {
-    to += status->run[i].length;
-    if (to > end)
-      to = end;
+    to = min_u64 (to + status->run[i].length, end);
     if (to <= pos)
       continue;
     fn (opaque, pos, to - pos, type_of (status->run[i].state));
@@ -85,15 +83,6 @@ report (const struct status_answer *status, uint64_t from, uint64_t offset,
   }
   if (pos == offset)
     fn (opaque, offset, end - offset, STORE_DATA);
-}
-
-/* The end of the block that ends at end or holds it. */
-static uint64_t
-whole_blocks (const struct store *store, uint64_t end)
-{
-  uint64_t min_io = store->geo.min_io;
-
-  return (end + min_io - 1) / min_io * min_io;
 }
 
 bool
@@ -105,7 +94,7 @@ status_hopeless (struct store_req *req)
     return false;
   status = req->iov->iov_base;
   status->n = 0;
-  return ++status->losses == MAX_LOSSES;
+  return ++status->losses == MAX_COST;
 }
 
 int
@@ -117,7 +106,7 @@ nbd_store_block_status (struct store *store, uint64_t offset, uint64_t length,
   struct store_req req = {
     .op = STORE_READ,
     .flags = STATUS_QUESTION,
-    .offset = offset - offset % store->geo.min_io,
+    .offset = round_down (offset, store->geo.min_io),
     .iov = &iov,
     .niov = 1,
   };
@@ -126,8 +115,8 @@ nbd_store_block_status (struct store *store, uint64_t offset, uint64_t length,
 
   if (offset >= store->geo.size || length == 0)
     return -EINVAL;
-  end = length < store->geo.size - offset ? offset + length : store->geo.size;
-  req.length = whole_blocks (store, end) - req.offset;
+  end = offset + min_u64 (length, store->geo.size - offset);
+  req.length = round_up (end, store->geo.min_io) - req.offset;
   if (store->geo.can_extents)
     r = store_submit_wait (store, &req);
   if (r == 0)
