@@ -190,27 +190,6 @@ TEST (bad_sizes)
   assert_int_equal (arena_create (&counting.env, SIZE_MAX, &arena), -EINVAL);
 }
 
-/* Every page can be had singly, and then there is nothing. */
-TEST (all_pages)
-{
-  const uint32_t pages = 1021;
-  struct arena *arena = make_arena (pages);
-
-  for (uint32_t i = 0; i < pages; i++) {
-    struct folio *folio = arena_alloc (arena, 0);
-
-    assert_non_null (folio);
-    memset (arena_data (arena, folio), 0xa5, PAGE_SIZE);
-  }
-  assert_null (arena_alloc (arena, 0));
-  assert_int_equal (atomic_load (&arena->nr_free), 0);
-  arena_check (arena);
-  for (uint32_t pfn = 0; pfn < pages; pfn++)
-    folio_put (arena, arena_folio (arena, pfn));
-  arena_check (arena);
-  arena_destroy (arena);
-}
-
 /* What was given back last is taken first, and large blocks stay whole while
  * smaller ones will do.
  */
@@ -340,24 +319,6 @@ TEST (wakes)
   folio_put (arena, folio);
   assert_int_equal (counting.wakes, 1);
   assert_int_not_equal (atomic_load (&arena->freed), freed);
-  arena_destroy (arena);
-}
-
-TEST (references)
-{
-  struct arena *arena = make_arena (1);
-  struct folio *folio = arena_alloc (arena, 0);
-
-  assert_true (folio_try_get (folio));
-  folio_get (folio);
-  assert_int_equal (atomic_load (&folio->refs), 3);
-  folio_put (arena, folio);
-  folio_put (arena, folio);
-  assert_int_equal (atomic_load (&arena->nr_free), 0);
-  folio_put (arena, folio);
-  assert_int_equal (atomic_load (&arena->nr_free), 1);
-  assert_false (folio_try_get (folio));
-  assert_int_equal (atomic_load (&folio->refs), 0);
   arena_destroy (arena);
 }
 

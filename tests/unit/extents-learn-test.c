@@ -25,25 +25,6 @@ TEST (cookie_changes_when_holes_are_forgotten_for_room)
   extents_destroy (e);
 }
 
-TEST (learning_fills_in_only_the_unknown)
-{
-  struct extents *e = extents_create (100);
-  struct extents_question q;
-
-  extents_ask (e, &q, 50, 1000);
-  extents_set (e, 100, 100, IOMAP_MAPPED);
-  extents_set (e, 300, 100, IOMAP_DELALLOC);
-  extents_learn (e, &q, 50, 1000, IOMAP_HOLE);
-  extents_answered (e, &q);
-  expect (e, 0, UNKNOWN, 50);
-  expect (e, 50, IOMAP_HOLE, 50);
-  expect (e, 100, IOMAP_MAPPED, 100);
-  expect (e, 200, IOMAP_HOLE, 100);
-  expect (e, 300, IOMAP_DELALLOC, 100);
-  expect (e, 400, IOMAP_HOLE, 650);
-  extents_destroy (e);
-}
-
 TEST (only_what_was_asked_for_is_learned)
 {
   struct extents *e = extents_create (100);

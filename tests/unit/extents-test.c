@@ -18,40 +18,6 @@
 #define UNITS 512
 #define UNIT 4096u
 
-TEST (nothing_is_known_at_first)
-{
-  struct extents *e = extents_create (100);
-
-  expect (e, 0, UNKNOWN, 1000);
-  expect (e, UINT64_C (1) << 62, UNKNOWN, 1000);
-  assert_int_equal (extents_count (e), 0);
-  extents_destroy (e);
-}
-
-TEST (neighbours_are_merged)
-{
-  struct extents *e = extents_create (100);
-
-  extents_set (e, 100, 100, IOMAP_MAPPED);
-  extents_set (e, 300, 100, IOMAP_MAPPED);
-  expect (e, 0, UNKNOWN, 100);
-  expect (e, 150, IOMAP_MAPPED, 50);
-  expect (e, 200, UNKNOWN, 100);
-  extents_set (e, 200, 100, IOMAP_MAPPED);
-  expect (e, 100, IOMAP_MAPPED, 300);
-  assert_int_equal (extents_count (e), 1);
-
-  extents_set (e, 200, 100, IOMAP_HOLE);
-  assert_int_equal (extents_count (e), 3);
-  expect (e, 199, IOMAP_MAPPED, 1);
-  expect (e, 200, IOMAP_HOLE, 100);
-  expect (e, 300, IOMAP_MAPPED, 100);
-  extents_set (e, 0, 1000, IOMAP_UNWRITTEN);
-  expect (e, 0, IOMAP_UNWRITTEN, 1000);
-  assert_int_equal (extents_count (e), 1);
-  extents_destroy (e);
-}
-
 TEST (cookie_changes_when_a_mapping_may_be_wrong)
 {
   struct extents *e = extents_create (100);
@@ -81,22 +47,6 @@ TEST (cookie_changes_when_a_mapping_may_be_wrong)
   assert_true (bumped (e, &cookie));
   extents_forget (e, 3000, 1);
   assert_true (bumped (e, &cookie));
-  extents_destroy (e);
-}
-
-TEST (reserving_leaves_data_and_the_unknown_alone)
-{
-  struct extents *e = extents_create (100);
-
-  extents_set (e, 100, 100, IOMAP_HOLE);
-  extents_set (e, 300, 100, IOMAP_UNWRITTEN);
-  extents_set (e, 400, 100, IOMAP_MAPPED);
-  extents_reserve (e, 150, 300);
-  expect (e, 100, IOMAP_HOLE, 50);
-  expect (e, 150, IOMAP_DELALLOC, 50);
-  expect (e, 200, UNKNOWN, 100);
-  expect (e, 300, IOMAP_DELALLOC, 100);
-  expect (e, 400, IOMAP_MAPPED, 100);
   extents_destroy (e);
 }
 

@@ -448,40 +448,4 @@ TEST (node_count)
   small_destroy (&small);
 }
 
-/* --- cases --- */
-
-TEST (wide_entries)
-{
-  struct small small;
-  struct folio *folio;
-
-  small_create (&small, 2048, 16);
-  assert_int_equal (small_insert (&small, 512, 9), 0);
-  assert_int_equal (small_insert (&small, 768, 8), -EEXIST);
-  assert_int_equal (small_insert (&small, 1023, 0), -EEXIST);
-  assert_int_equal (small_insert (&small, 0, 3), 0);
-  assert_int_equal (small_insert (&small, 0, 9), -EEXIST);
-  assert_int_equal (small_insert (&small, 1024, 0), 0);
-
-  folio = index_get (small.index, 900);
-  assert_non_null (folio);
-  index_lock (small.index);
-  index_set_tag (small.index, folio, TAG_DIRTY);
-  index_unlock (small.index);
-  /* From its middle on it still counts; past its end it does not. */
-  assert_ptr_equal (index_get_tagged (small.index, 700, 800, TAG_DIRTY), folio);
-  assert_ptr_equal (index_get_next (small.index, 1023, 1023), folio);
-  assert_null (index_get_tagged (small.index, 1024, UINT64_MAX, TAG_DIRTY));
-  assert_null (index_get_tagged (small.index, 0, 511, TAG_DIRTY));
-  for (unsigned i = 0; i < 3; i++)
-    folio_put (small.arena, folio);
-
-  small_remove (&small, 512);
-  assert_null (index_get_tagged (small.index, 0, UINT64_MAX, TAG_DIRTY));
-  assert_false (small_has (&small, 900));
-  small_remove (&small, 3);
-  small_remove (&small, 1024);
-  small_destroy (&small);
-}
-
 RUN_TESTS ()

@@ -153,16 +153,6 @@ TEST (an_error_of_begin_is_returned_with_nothing_open)
   assert_int_equal (iter.pos, 100);
 }
 
-TEST (an_empty_range_has_no_mappings)
-{
-  struct test_fs t = { .fs.ops = &test_ops };
-  struct iomap_iter iter;
-
-  iomap_iter_init (&iter, &t.fs, 100, 0, 0);
-  assert_int_equal (iomap_iter_next (&iter), 0);
-  assert_int_equal (t.begins, 0);
-}
-
 TEST (end_is_optional)
 {
   const struct iomap_ops no_end = { .begin = test_begin };
