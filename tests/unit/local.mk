@@ -166,6 +166,7 @@ libtests_a_SOURCES += \
 	unit/extents-expect.h \
 	unit/fake-mapping.c unit/fake-mapping.h \
 	unit/file-rig.c unit/file-rig.h \
+	unit/fixture-state.c \
 	unit/gone-world.c unit/gone-world.h \
 	unit/index-model.c unit/index-model.h \
 	unit/invariants.c unit/invariants.h \
