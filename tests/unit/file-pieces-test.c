@@ -323,12 +323,6 @@ prepare (struct model *m, struct piece *p)
   assert_int_equal (call.flags, fua ? RWF_DSYNC : 0);
 }
 
-static int
-advance (struct model *m, int res)
-{
-  return file_advance (&m->store, &m->req, res);
-}
-
 /* As the driver begins it.  Returns whether it goes to the kernel. */
 static bool
 begin (struct model *m)
@@ -361,22 +355,20 @@ run (struct model *m, uint64_t first)
   bool more = begin (m);
   enum outcome outcome;
   struct piece p;
+  uint64_t part;
   int r, res;
 
   while (more) {
     prepare (m, &p);
     check_piece (m, &p);
     outcome = first == 0 ? random_outcome (m) : m->pieces == 0 ? PART : ALL;
-    if (first == 0)
-      res = complete (m, &p, outcome, 1 + rng_below (&m->rng, p.length), &more);
-    else
-      res = complete (m, &p, outcome, first, &more);
+    part = first == 0 ? 1 + rng_below (&m->rng, p.length) : first;
+    res = complete (m, &p, outcome, part, &more);
     m->pieces++;
     m->buffered |= p.fd == BUFFERED_FD || res == -EINVAL;
-    r = advance (m, res);
-    if (r == FILE_LATER)
-      r = FILE_AGAIN;
-    assert_int_equal (r, more ? FILE_AGAIN : m->error);
+    r = file_advance (&m->store, &m->req, res);
+    assert_int_equal (r == FILE_LATER ? FILE_AGAIN : r,
+                      more ? FILE_AGAIN : m->error);
   }
   check_content (m);
 }
