@@ -49,8 +49,7 @@ op_name (enum store_op op)
 static bool
 changes (const struct store_req *req)
 {
-  return req->op == STORE_WRITE || req->op == STORE_ZERO ||
-         req->op == STORE_TRIM;
+  return req->op != STORE_READ && req->op != STORE_FLUSH;
 }
 
 static void
