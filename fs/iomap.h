@@ -65,6 +65,9 @@ enum { IOMAP_HERE, IOMAP_ANYWHERE };
 /* For lost. */
 #define LOST_ALL UINT64_MAX
 
+/* Bytes: it matters from here on whether they are zeroed fast.  A power of two. */
+#define IOMAP_FAST_ZERO (UINT64_C (1) << 20)
+
 /* The most runs of one store write. */
 #define IOMAP_MAX_RUNS 256
 
@@ -254,14 +257,21 @@ struct fs {
   /* What its clients are told, fixed. */
   bool readonly;
   bool rotational;
-  bool can_trim;      /* space is given back, and costs not as much as writing
+  bool can_trim; /* space is given back, and costs not as much as writing
                        * zeroes */
-  bool can_fast_zero; /* what a zero costs does not grow with its length */
+
+  /* What a zero costs does not grow with its length, as far as is known; and when
+   * one of IOMAP_FAST_ZERO bytes is done, more is.  (In that order.)
+   */
+  _Atomic bool can_fast_zero, doubt_fast_zero;
 
   /* What the fs has left to be done for what was acknowledged, or has not flushed,
    * in pages that would cost as much to write; and of that, the latter.
    */
   _Atomic uint32_t unsaved, unstable;
+  uint32_t
+    written; /* pages that the store had to write for that, and did, since it
+                     * was last looked at; the loop thread's */
   _Atomic bool
     unflushed; /* some of that was done since it was last looked at */
   _Atomic bool wants_flush; /* there is no room for more before a flush */

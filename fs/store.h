@@ -34,6 +34,8 @@ enum store_op {
 #define STORE_AWAITED                                                          \
   0x4u /* READ, WRITE: the thread that submits it, alone,
                                * has nothing else to do until it is done */
+#define STORE_FAST_ZERO                                                        \
+  0x8u /* ZERO, TRIM: -ENOTSUP if it would take as long as writing zeroes */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.
@@ -85,7 +87,8 @@ struct store_geometry {
   bool rotational;
   bool can_fua;     /* WRITE with STORE_FUA is cheaper than a flush of its own,
                      * and fails for nothing but its own bytes */
-  bool can_zero;    /* STORE_ZERO is more than writing zeroes */
+  bool can_zero;    /* STORE_ZERO is more than writing zeroes; */
+  bool doubt_zero;  /* but may not be, which STORE_FAST_ZERO finds out */
   bool can_trim;    /* STORE_TRIM gives back space */
   bool can_extents; /* block_status knows more than "all is data" */
 };

@@ -25,7 +25,7 @@
 static bool
 has_room (const struct mapping *mapping)
 {
-  return !mapping->fs->can_fast_zero ||
+  return !atomic_load (&mapping->fs->can_fast_zero) ||
          atomic_load (&mapping->fs->unsaved) <
            atomic_load (&mapping->throttle.balance.limits.limit);
 }
@@ -187,7 +187,7 @@ zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
 
   if (first >= last)
     return write_buffered (mapping, origin, NULL, count, offset);
-  if (mapping->fs->can_fast_zero)
+  if (atomic_load (&mapping->fs->can_fast_zero))
     r = zero_blocks (mapping, origin, first, last, keep);
   else
     r = zero_paced (mapping, origin, first, last, keep);
@@ -196,6 +196,27 @@ zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
   if (r == 0 && last < end)
     r = write_buffered (mapping, origin, NULL, end - last, last);
   return r;
+}
+
+/* Is it done fast, or so little that it does not matter?  Where that is in doubt a
+ * part of it tells.
+ */
+static bool
+is_fast (struct mapping *mapping, struct origin *origin, uint64_t offset,
+         uint64_t count, bool keep)
+{
+  struct fs *fs = mapping->fs;
+  uint64_t start = round_up (offset, IOMAP_FAST_ZERO);
+  uint64_t end = start + IOMAP_FAST_ZERO;
+
+  if (atomic_load (&fs->can_fast_zero))
+    return true;
+  if (!atomic_load (&fs->doubt_fast_zero))
+    return atomic_load (&fs->can_fast_zero);
+  return end > offset + count ||
+         (zero_blocks (mapping, origin, start, end, keep) == 0 &&
+          fs_settle_wait (fs, start, end) == 0 &&
+          atomic_load (&fs->can_fast_zero));
 }
 
 /* What is to be done before it is acknowledged. */
@@ -232,7 +253,8 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   r = write_allowed (mapping);
   if (r < 0 || count == 0)
     return r;
-  if ((flags & CACHE_FAST_ZERO) && !mapping->fs->can_fast_zero)
+  if ((flags & CACHE_FAST_ZERO) &&
+      !is_fast (mapping, &origin, offset, count, keep))
     return -ENOTSUP;
   r = zero_range (mapping, &origin, offset, count, keep);
   return r < 0 ? r : zero_sync (mapping, lost, offset, count, flags);

@@ -252,6 +252,8 @@ step_fs (struct writeback *wb, uint64_t now)
   if (fs_should_hurry (wb))
     wb->fs->ops->hurry (wb->fs);
   more = fs_step (wb->fs, now);
+  balance_written (wb->throttle, wb->fs->written);
+  wb->fs->written = 0;
   if (atomic_exchange (&wb->fs->unflushed, false))
     inbox_note_unflushed (wb->inbox);
   /* (What had failed may also have made way for data since.) */
@@ -269,7 +271,10 @@ step_fs (struct writeback *wb, uint64_t now)
 static bool
 at_work (const struct writeback *wb)
 {
-  return wb->ioends.in_flight > 0 || wb->sync.flush_state == FLUSH_SENT ||
+  bool zeroes = !atomic_load (&wb->fs->can_fast_zero) && !fs_idle (wb->fs);
+
+  return zeroes || wb->ioends.in_flight > 0 ||
+         wb->sync.flush_state == FLUSH_SENT ||
          wb->sync.flush_state == FLUSH_VOID;
 }
 

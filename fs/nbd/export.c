@@ -38,6 +38,7 @@ export_learn (struct nbd_handle *h, struct export_facts *facts, char *why)
     .flush = nbd_can_flush (h) > 0,
     .fua = nbd_can_fua (h) > 0,
     .zero = nbd_can_zero (h) > 0,
+    .fast_zero = nbd_can_fast_zero (h) > 0,
     .multi_conn = nbd_can_multi_conn (h) > 0,
     .rotational = nbd_is_rotational (h) > 0,
     .extents = nbd_can_meta_context (h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0,
@@ -131,6 +132,7 @@ export_join (struct export_facts *facts, const struct export_facts *other)
   facts->flush &= other->flush;
   facts->fua &= other->fua;
   facts->zero &= other->zero;
+  facts->fast_zero &= other->fast_zero;
   facts->multi_conn &= other->multi_conn;
   facts->extents &= other->extents;
 }

@@ -26,7 +26,7 @@ struct export_facts {
   uint32_t tail;      /* bytes behind them, which no request can reach */
   uint32_t min_block; /* bytes, 1 or more */
   uint32_t max_block; /* bytes */
-  bool readonly, flush, fua, zero, multi_conn;
+  bool readonly, flush, fua, zero, fast_zero, multi_conn;
   bool rotational;
   bool extents; /* base:allocation was granted */
 };

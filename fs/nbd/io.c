@@ -240,6 +240,8 @@ log_error (struct nbd_store *nbd, const struct command *cmd)
   uint64_t now = env->now (env);
   char more[48] = "";
 
+  if (cmd->error == ENOTSUP && (cmd->flags & LIBNBD_CMD_FLAG_FAST_ZERO))
+    return; /* that was the question */
   if (nbd->logged && now - nbd->logged < NSEC_PER_SEC) {
     nbd->unlogged++;
     return;

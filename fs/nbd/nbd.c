@@ -175,7 +175,8 @@ fill_geometry (struct nbd_store *nbd, bool readonly)
     .readonly = readonly,
     .rotational = facts->rotational,
     .can_fua = !readonly && facts->fua,
-    .can_zero = !readonly && facts->zero,
+    .can_zero = !readonly && facts->zero && facts->fast_zero,
+    .doubt_zero = true,
     .can_trim = !readonly && facts->zero,
     .can_extents = facts->extents,
   };

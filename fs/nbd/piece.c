@@ -127,7 +127,10 @@ static int
 prepare_zero (struct command *cmd)
 {
   const struct export_facts *facts = facts_of (cmd);
+  bool fast = cmd->req->flags & STORE_FAST_ZERO;
 
+  if (fast && !(facts->zero && facts->fast_zero))
+    return -ENOTSUP;
   cmd->flags = fua_flag (cmd);
   if (!facts->zero) {
     cmd->kind = COMMAND_WRITE;
@@ -139,6 +142,8 @@ prepare_zero (struct command *cmd)
   cmd->kind = COMMAND_ZERO;
   if (cmd->req->op == STORE_ZERO)
     cmd->flags |= LIBNBD_CMD_FLAG_NO_HOLE;
+  if (fast)
+    cmd->flags |= LIBNBD_CMD_FLAG_FAST_ZERO;
   limit (cmd, MAX_ZERO);
   return PIECE_AGAIN;
 }

@@ -118,6 +118,15 @@ find_quiet (struct pending *p, const struct pending_zero *x, uint64_t *start,
   return *start < *end;
 }
 
+/* Where a part ends: in line with those of the store, as far as that is worth it. */
+static uint64_t
+part_end (uint64_t start, uint64_t most)
+{
+  uint64_t end = start + most;
+
+  return most >= IOMAP_FAST_ZERO ? end & ~(IOMAP_FAST_ZERO - 1) : end;
+}
+
 bool
 pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
               bool *keep)
@@ -130,7 +139,7 @@ pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
     if (x->state != PENDING_UNSENT || !find_quiet (p, x, start, end))
       continue;
     if (pending_has_nodes (p))
-      *end = min_u64 (*end, *start + most);
+      *end = min_u64 (*end, part_end (*start, most));
     else if (*start > x->start || *end < x->end)
       continue;
     x = pending_split_off (p, x, *start, *end);

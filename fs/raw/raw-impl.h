@@ -76,6 +76,7 @@ struct raw_zeroes {
   struct pending pending;
   struct raw_send sends[RAW_SENDS];
   struct raw_sends idle, finished; /* and not looked at since */
+  struct raw_sends again;          /* the store would not do these fast */
   unsigned in_flight;              /* of sends */
   struct zero_size size;           /* of those to be sent */
   struct raw_flush flush;
@@ -126,6 +127,9 @@ extern int raw_zeroes_map (struct raw *raw, uint64_t start, uint64_t end,
                            bool direct);
 extern bool raw_zeroes_written (struct raw *raw, uint64_t start, uint64_t end,
                                 int error);
+
+/* The pages that so many bytes are, rounded up. */
+extern uint32_t raw_pages (uint64_t bytes);
 
 /* Something of what is pending has changed.  The lock is held. */
 extern void raw_zeroes_changed (struct raw *raw);

@@ -74,17 +74,50 @@ note_success (struct raw *raw, const struct raw_send *send)
   }
 }
 
+/* A store may say that zeroing some bytes would take it as long as writing them.
+ * Each large request asks that, as what it can may depend on the place, or change.
+ */
+static bool
+asks (const struct raw *raw, uint64_t length)
+{
+  const struct store_geometry *geo = &raw->fs.store->geo;
+
+  return geo->can_zero && geo->doubt_zero &&
+         (length >= IOMAP_FAST_ZERO || atomic_load (&raw->fs.can_fast_zero));
+}
+
+/* What it said.  Returns whether it is to be zeroed all the same. */
+static bool
+see_answer (struct raw *raw, const struct raw_send *send)
+{
+  bool slow = send->error == -ENOTSUP;
+
+  if (!(send->req.flags & STORE_FAST_ZERO) || (send->error && !slow))
+    return false;
+  if (!slow || send->req.length >= IOMAP_FAST_ZERO) {
+    atomic_store (&raw->fs.can_fast_zero, !slow);
+    atomic_store (&raw->fs.doubt_fast_zero, false);
+  }
+  return slow;
+}
+
 static void
 finish (struct raw *raw, struct raw_send *send, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
   uint64_t start = send->req.offset, end = start + send->req.length;
 
+  if (see_answer (raw, send)) {
+    STAILQ_INSERT_TAIL (&z->again, send, link);
+    return;
+  }
   /* A loss, or a flush that failed, since it was sent: it may be undone. */
   if (send->error == 0 && send->doubts != z->pending.doubts)
     send->error = -EAGAIN;
   pending_sent (&z->pending, start, end, send->keep, send->error);
   if (send->error == 0) {
+    if (!atomic_load (&raw->fs.can_fast_zero))
+      raw->fs.written += raw_pages (end - start);
     zero_size_took (&z->size, end - start, now - send->since);
     note_success (raw, send);
   }
@@ -133,10 +166,17 @@ static struct raw_send *
 next_send (struct raw *raw, uint64_t now)
 {
   struct raw_zeroes *z = &raw->zeroes;
-  struct raw_send *send = STAILQ_FIRST (&z->idle);
-  uint64_t most = raw->fs.can_fast_zero ? z->size.bytes : MAX_WRITTEN;
+  struct raw_send *send = STAILQ_FIRST (&z->again);
+  bool fast = atomic_load (&raw->fs.can_fast_zero);
+  uint64_t most = fast ? z->size.bytes : MAX_WRITTEN;
   uint64_t start, end;
 
+  if (send) {
+    STAILQ_REMOVE_HEAD (&z->again, link);
+    send->req.flags = 0;
+    return send;
+  }
+  send = STAILQ_FIRST (&z->idle);
   if (send == NULL ||
       !pending_next (&z->pending, most, &start, &end, &send->keep))
     return NULL;
@@ -146,6 +186,7 @@ next_send (struct raw *raw, uint64_t now)
   send->since = now;
   send->req = (struct store_req) {
     .op = send->keep ? STORE_ZERO : STORE_TRIM,
+    .flags = asks (raw, end - start) ? STORE_FAST_ZERO : 0,
     .offset = start,
     .length = end - start,
     .done = send_done,

@@ -25,6 +25,7 @@ raw_zeroes_init (struct raw *raw)
   pthread_mutex_init (&z->lock, NULL);
   STAILQ_INIT (&z->idle);
   STAILQ_INIT (&z->finished);
+  STAILQ_INIT (&z->again);
   z->expire = ENV_FOREVER;
   z->size = (struct zero_size) ZERO_SIZE_INIT;
   for (i = 0; i < RAW_SENDS; i++) {
@@ -41,16 +42,21 @@ raw_zeroes_destroy (struct raw *raw)
   pthread_mutex_destroy (&raw->zeroes.lock);
 }
 
+uint32_t
+raw_pages (uint64_t bytes)
+{
+  uint64_t pages = (bytes + PAGE_BYTES - 1) / PAGE_BYTES;
+
+  return (uint32_t) min_u64 (pages, INT32_MAX);
+}
+
 /* ------------------------------ below this line: the lock is held ---------- */
 
 static uint32_t
 cost_of (const struct raw *raw, size_t count, uint64_t bytes)
 {
-  uint64_t pages = (bytes + PAGE_BYTES - 1) / PAGE_BYTES;
-
-  if (raw->fs.can_fast_zero)
-    return (uint32_t) count;
-  return (uint32_t) min_u64 (pages, INT32_MAX);
+  return atomic_load (&raw->fs.can_fast_zero) ? (uint32_t) count
+                                              : raw_pages (bytes);
 }
 
 void

@@ -92,8 +92,29 @@ h.flush()
 EOT
 }
 
+# The server says so when it is asked, by the first that is worth it.
+finds_slow_zero ()
+{
+  client "$remote_uri" <<'EOT' || fail "a slow zero, $lacks"
+h, remote = connect(), connect(sys.argv[1])
+h.pwrite(b"x" * 8 * MiB, 0)
+refused("the first", lambda: h.zero(2 * MiB, 0, FAST_ZERO),
+        "EOPNOTSUPP", "ENOTSUP")
+h.pwrite(b"x" * 2 * MiB, 0)
+refused("a large one", lambda: h.zero(4 * MiB, 0, FAST_ZERO),
+        "EOPNOTSUPP", "ENOTSUP")
+refused("a small one", lambda: h.zero(512, 0, FAST_ZERO),
+        "EOPNOTSUPP", "ENOTSUP")
+same(h.pread(8 * MiB, 0), b"x" * 8 * MiB, 0, "what was there")
+h.zero(8 * MiB, 0)
+h.flush()
+same(remote.pread(8 * MiB, 0), bytes(8 * MiB), 0, "on the store")
+EOT
+}
+
 lacking "anything missing" memory 16M
 can trim
+takes_fast_zero
 grep -q ': 4 connections' "$log" || fail "not 4 connections"
 random_requests
 kill_remote
@@ -107,7 +128,14 @@ kill_remote
 lacking "fast zero" --filter=nozero memory 16M zeromode=plugin \
         fastzeromode=none
 can trim
-takes_fast_zero
+declines_fast_zero
+random_requests
+kill_remote
+
+lacking "zeroes that are fast" --filter=nozero memory 16M zeromode=plugin \
+        fastzeromode=slow
+can trim
+finds_slow_zero
 random_requests
 kill_remote
 

@@ -129,6 +129,8 @@ try_to (struct model_store *s, const struct model_job *job)
     return -EHOSTDOWN;
   if (job->spent)
     return 0;
+  if ((job->req->flags & STORE_FAST_ZERO) && world_chance (s->world, 20))
+    return -ENOTSUP;
   error = faults_strike (&s->faults, s->world, job->req);
   if (error == 0)
     take_effect (s, job);

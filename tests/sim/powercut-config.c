@@ -53,6 +53,7 @@ choose_store (struct model_store_config *s, struct rng *rng)
     .max_io = (2u << 20) >> rng_below (rng, 4),
     .can_fua = one_in (rng, 2),
     .can_zero = !one_in (rng, 5),
+    .doubt_zero = one_in (rng, 2),
     .can_trim = !one_in (rng, 4),
     .can_extents = !one_in (rng, 4),
   };

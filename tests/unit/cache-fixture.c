@@ -173,6 +173,7 @@ start_store (struct fixture *f)
   f->fake->store.geo.readonly = c->readonly;
   f->fake->store.geo.can_fua = c->fua;
   f->fake->store.geo.can_zero = !c->no_zero;
+  f->fake->store.geo.doubt_zero = c->doubt_zero;
   assert_int_equal (raw_open (&f->fake->store, &f->fs), 0);
   f->fs->max_runs = c->max_runs;
   f->raw_ops = f->fs->ops;

@@ -61,6 +61,7 @@ struct fixture_config {
   bool readonly;
   bool fua;              /* the store has it */
   bool no_zero;          /* the store can only write them */
+  bool doubt_zero;       /* or that is to be found out */
   bool no_loop;          /* no loop thread: the test makes write-back's steps */
   uint64_t flush_target; /* [off] */
   void (*tick) (struct fixture *f); /* called whenever the clock is read */

@@ -206,6 +206,8 @@ refusal (const struct fake_store *fake, const struct store_req *req)
 
   if (geo->readonly && req->op != STORE_READ && req->op != STORE_FLUSH)
     return -EROFS;
+  if ((req->flags & STORE_FAST_ZERO) && atomic_load (&fake->slow_zero))
+    return -ENOTSUP;
   if (req->op == STORE_FLUSH &&
       req->losses != (uint8_t) atomic_load (&fake->store.losses))
     return -ECONNRESET;

@@ -52,7 +52,8 @@ struct fake_store {
   void (*status_hook) (struct fake_store *fake, void *opaque);
   void *status_opaque;
 
-  _Atomic uint32_t lost; /* counts how often something may have been lost */
+  _Atomic bool slow_zero; /* STORE_FAST_ZERO fails */
+  _Atomic uint32_t lost;  /* counts how often something may have been lost */
   struct fake_state *state;
 };
 

@@ -86,6 +86,7 @@ UNIT_TESTS = \
 	unit/use-test \
 	unit/write-mapping-test \
 	unit/write-test \
+	unit/zero-fast-test \
 	unit/zero-race-test \
 	unit/zero-room-test \
 	unit/zero-size-test \
