@@ -39,6 +39,10 @@ struct flusher {
   pthread_mutex_t lock; /* protects what follows, and is outside all others */
   uint64_t alarm;       /* ns, until when the thread sleeps */
   bool helped;          /* since it last looked */
+
+  _Atomic pthread_t self; /* the thread, once it runs */
+  bool rung;              /* since its last turn began, by itself */
+  bool turned;            /* it has taken that, and falls asleep */
 };
 
 static void
@@ -79,15 +83,22 @@ awake (struct ev_loop *loop) EV_NOEXCEPT
   struct flusher *flusher = ev_userdata (loop);
 
   pthread_mutex_lock (&flusher->lock);
+  flusher->turned = false;
 }
 
-/* Have the thread look for work, if it has not been stopped.  Any thread. */
+/* Have the thread look for work, if it has not been stopped.  Any thread; its own,
+ * which has heard of a completion, takes a turn before it sleeps anyway.
+ */
 static void
 ring (void *opaque)
 {
   struct flusher *flusher = opaque;
 
-  ev_async_send (flusher->loop, &flusher->wake);
+  if (pthread_equal (pthread_self (), atomic_load (&flusher->self)) &&
+      !flusher->turned)
+    flusher->rung = true;
+  else
+    ev_async_send (flusher->loop, &flusher->wake);
 }
 
 /* Take steps in the loop thread's place, if it sleeps.  Returns whether it is to be
@@ -166,11 +177,13 @@ on_turn (struct ev_loop *loop, ev_prepare *watcher, int events)
   struct flusher *flusher = watcher->data;
 
   (void) events;
-  if (take_turn (flusher)) {
+  flusher->rung = false;
+  if (take_turn (flusher) || flusher->rung) {
     ev_idle_start (loop, &flusher->busy);
     return;
   }
   ev_idle_stop (loop, &flusher->busy);
+  flusher->turned = true;
   if (atomic_load (&flusher->stopping) && writeback_idle (flusher->wb))
     ev_break (loop, EVBREAK_ALL);
   ev_now_update (loop);
@@ -182,6 +195,7 @@ run (void *arg)
 {
   struct flusher *flusher = arg;
 
+  atomic_store (&flusher->self, pthread_self ());
   pthread_mutex_lock (&flusher->lock);
   ev_run (flusher->loop, 0);
   pthread_mutex_unlock (&flusher->lock);
