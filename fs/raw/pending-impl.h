@@ -43,8 +43,9 @@ extern struct pending_zero *pending_split_off (struct pending *p,
                                                uint64_t start, uint64_t end);
 
 /* The two, and what is between them, become one: the older. */
-extern void pending_join (struct pending *p, struct pending_zero *left,
-                          struct pending_zero *right);
+extern struct pending_zero *pending_join (struct pending *p,
+                                          struct pending_zero *left,
+                                          struct pending_zero *right);
 
 /* The first with a byte at pos or after it; the neighbours of one; and the first,
  * or the next, with a byte in [start, end).  NULL: there is none.

@@ -146,8 +146,7 @@ pending_split_off (struct pending *p, struct pending_zero *x, uint64_t start,
   return x;
 }
 
-/* The gap [start, end) is between two that can grow: they become one. */
-void
+struct pending_zero *
 pending_join (struct pending *p, struct pending_zero *left,
               struct pending_zero *right)
 {
@@ -161,4 +160,5 @@ pending_join (struct pending *p, struct pending_zero *left,
   pending_count (p, stays, end - start - (stays->end - stays->start));
   stays->start = start;
   stays->end = end;
+  return stays;
 }

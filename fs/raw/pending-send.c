@@ -127,6 +127,33 @@ part_end (uint64_t start, uint64_t most)
   return most >= IOMAP_FAST_ZERO ? end & ~(IOMAP_FAST_ZERO - 1) : end;
 }
 
+/* May both be sent as one?  Not what has failed, lest it take others along. */
+static bool
+go_together (const struct pending *p, const struct pending_zero *left,
+             const struct pending_zero *right)
+{
+  return left->end == right->start && left->keep == right->keep &&
+         pending_is_wanted (p, right) && pending_is_wanted (p, left) &&
+         left->failed == 0 && right->failed == 0;
+}
+
+/* They came in any order, and when they were wanted already: make x one with what
+ * adjoins it, as far as it can be sent at once.
+ */
+static struct pending_zero *
+gather (struct pending *p, struct pending_zero *x, uint64_t most)
+{
+  struct pending_zero *y;
+
+  while (x->end - x->start < most && (y = pending_before (x)) != NULL &&
+         go_together (p, y, x))
+    x = pending_join (p, y, x);
+  while (x->end - x->start < most && (y = pending_after (x)) != NULL &&
+         go_together (p, x, y))
+    x = pending_join (p, x, y);
+  return x;
+}
+
 bool
 pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
               bool *keep)
@@ -136,7 +163,10 @@ pending_next (struct pending *p, uint64_t most, uint64_t *start, uint64_t *end,
   TAILQ_FOREACH (x, &p->active, entry) {
     if (x->order > p->wanted)
       break;
-    if (x->state != PENDING_UNSENT || !find_quiet (p, x, start, end))
+    if (x->state != PENDING_UNSENT)
+      continue;
+    x = gather (p, x, most);
+    if (!find_quiet (p, x, start, end))
       continue;
     if (pending_has_nodes (p))
       *end = min_u64 (*end, part_end (*start, most));

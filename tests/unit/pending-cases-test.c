@@ -45,6 +45,40 @@ TEST (merge)
   pending_destroy (&p);
 }
 
+/* In any order, and though each was wanted as it came: they are sent as one. */
+TEST (merge_late)
+{
+  static const unsigned order[] = { 3, 0, 2, 5, 1, 6 };
+  uint64_t start, end;
+  struct pending p;
+  unsigned i;
+  bool keep;
+
+  assert_true (pending_init (&p, 1000));
+  for (i = 0; i < sizeof order / sizeof order[0]; i++) {
+    add (&p, order[i] * 10, order[i] * 10 + 10, false);
+    pending_want_all (&p);
+  }
+  add (&p, 70, 80, false); /* nobody wants it */
+  assert_true (pending_next (&p, 30, &start, &end, &keep));
+  assert_int_equal (end - start, 30);
+  pending_sent (&p, start, end, keep, 0);
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_int_equal (start, 50);
+  assert_int_equal (end, 70);
+  assert_false (pending_next (&p, 1000, &start, &end, &keep));
+
+  /* What has failed goes alone. */
+  pending_sent (&p, 50, 70, false, -EIO);
+  pending_retry (&p);
+  pending_want_all (&p);
+  assert_true (pending_next (&p, 1000, &start, &end, &keep));
+  assert_int_equal (start, 50);
+  assert_int_equal (end, 70);
+  pending_destroy (&p);
+}
+
 /* What is sent while others come is done without them: nobody waits for ever. */
 TEST (ticket)
 {
