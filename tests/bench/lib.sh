@@ -157,7 +157,7 @@ fio_load ()
   server=$(server_ticks)
   begun=$(date +%s%N)
   fio_value "$@" >"$tmp/value" &
-  sleep "$(awk -v s="$seconds" 'BEGIN { print 0.3 + s / 6 }')"
+  sleep "$(awk -v s="$seconds" 'BEGIN { print 0.4 + s / 8 }')"
   before="$(server_switches) $(date +%s%N)"
   sleep "$(awk -v s="$seconds" 'BEGIN { print s / 2 }')"
   after="$(server_switches) $(date +%s%N)"
@@ -177,7 +177,7 @@ fio_load ()
         split (before, b, " "); split (after, a, " ")
         during = rate * (a[2] - b[2]) / 1e9
         printf "%.3f %.3f %.1f\n", server / hz * 1e6 / all,
-               a[1] > b[1] ? (a[1] - b[1]) / during : 0,
+               (a[1] > b[1] ? (a[1] - b[1]) / during : 0),
                others / hz / (seconds / 1000) / processors * 100
       }' "$tmp/terse")
 }
