@@ -46,35 +46,45 @@ next_clipped (struct folios *folios, uint64_t page, uint64_t start,
 }
 
 /* Call fn for each folio in the range, locked and in the index, with its
- * sectors there; or gone, from where on the origin's client is.
+ * sectors there; or gone, from where on the origin's client is.  -ESTALE: not for
+ * all, see folios_drop_range.
  */
-static void
-for_each_folio_of (struct folios *folios, struct origin *origin, uint64_t start,
-                   uint64_t end, folio_fn *fn, folio_fn *gone)
+static int
+for_each_folio_of (struct folios *folios, struct origin *origin,
+                   const struct undone *undone, uint64_t start, uint64_t end,
+                   folio_fn *fn, folio_fn *gone)
 {
   uint64_t page = start >> PAGE_SHIFT, last = (end - 1) >> PAGE_SHIFT;
   unsigned from, to;
   struct folio *folio;
+  int r = 0;
 
-  while (page <= last && (folio = next_clipped (folios, page, start, end, &from,
-                                                &to)) != NULL) {
+  while (r == 0 && page <= last &&
+         (folio = next_clipped (folios, page, start, end, &from, &to)) !=
+           NULL) {
     if (folio_lock (folios->env, folio))
       origin_waited (origin);
     if (folio_mapped (folio)) {
       page = folio_index (folio) + folio_pages (folio);
-      (origin_gone (origin) ? gone : fn) (folios, folio, from, to);
+      if (origin_gone (origin))
+        gone (folios, folio, from, to);
+      else if (undone && undone_since (undone))
+        r = -ESTALE;
+      else
+        fn (folios, folio, from, to);
     }
     folio_unlock (folios, folio);
     folio_put (folios->arena, folio);
     origin_progress (origin, sector_bytes (to - from));
   }
+  return r;
 }
 
 static void
 for_each_folio (struct folios *folios, uint64_t start, uint64_t end,
                 folio_fn *fn)
 {
-  for_each_folio_of (folios, NULL, start, end, fn, fn);
+  for_each_folio_of (folios, NULL, NULL, start, end, fn, fn);
 }
 
 static void
@@ -115,12 +125,14 @@ distrust (struct folios *folios, struct folio *folio, unsigned first,
 }
 
 int
-folios_drop_range (struct folios *folios, struct origin *origin, uint64_t start,
-                   uint64_t end)
+folios_drop_range (struct folios *folios, struct origin *origin,
+                   const struct undone *undone, uint64_t start, uint64_t end)
 {
-  for_each_folio_of (folios, origin, start, end, drop, distrust);
+  int r =
+    for_each_folio_of (folios, origin, undone, start, end, drop, distrust);
+
   /* Once it is known, it is for good. */
-  return origin_gone (origin) ? -ECONNABORTED : 0;
+  return r == 0 && origin_gone (origin) ? -ECONNABORTED : r;
 }
 
 /* Drop sectors of the folio, and the folio if it is all of it and not in use.

@@ -8,6 +8,8 @@
 #ifndef FOLIO_RANGE_OPS_H
 #define FOLIO_RANGE_OPS_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cache/folio/folio.h"
@@ -19,15 +21,34 @@ struct origin;
  */
 extern void folios_remove (struct folios *folios, struct folio *folio);
 
+/* What the store has done, and not flushed, may be undone when the sum of these is
+ * not what it was any more.
+ */
+struct undone {
+  const _Atomic uint32_t *losses, *flush_failures;
+  uint32_t was;
+};
+
+static inline bool
+undone_since (const struct undone *undone)
+{
+  return atomic_load (undone->losses) + atomic_load (undone->flush_failures) !=
+         undone->was;
+}
+
 /* Drop what is cached of the byte range, which the store has replaced.  It
  * begins and ends at blocks or at the disk's end, and the caller holds it in
  * folios->ranges.  If the origin's client is gone, what is unsaved may be newer
  * and of others: it stays, and is written over what the store has.  Returns 0 or
  * then, lest one that can still be told take it for done, -ECONNABORTED.  There may
  * be room for more that is dirty now: of that the caller tells who waits.
+ *
+ * undone: or NULL, if what replaces it is durable.  What may have been undone
+ * replaces nothing: -ESTALE, with the rest as it was.
  */
 extern int folios_drop_range (struct folios *folios, struct origin *origin,
-                              uint64_t start, uint64_t end);
+                              const struct undone *undone, uint64_t start,
+                              uint64_t end);
 
 /* Drop what is in memory of the byte range, as above, which its iomap says is zero
  * by now.  Waits for nobody: neither for folio locks nor for write-back, of which

@@ -90,21 +90,25 @@ direct_read (struct conn *conn, void *buf, size_t count, uint64_t offset)
 
 /* --- writing --- */
 
-/* How often the store may have undone what was not flushed. */
-static uint32_t
-nr_undone (struct mapping *mapping)
-{
-  return store_losses (mapping->fs->store) +
-         atomic_load (&mapping->outbox.flush_failures);
-}
-
 /* A write that holds its range. */
 struct past_write {
   const struct range *range;
   struct folio *buffer;
   bool fua;
-  uint32_t losses, undone; /* before it began */
+  uint32_t losses; /* before it began */
+  struct undone undone;
 };
+
+static void
+note_undone (struct mapping *mapping, struct past_write *w)
+{
+  struct undone *undone = &w->undone;
+
+  undone->losses = &mapping->fs->store->losses;
+  undone->flush_failures = &mapping->outbox.flush_failures;
+  w->losses = atomic_load (undone->losses);
+  undone->was = w->losses + atomic_load (undone->flush_failures);
+}
 
 /* Is what was written since then kept: with FUA for good, else until it is flushed, or
  * clients are told?
@@ -114,13 +118,13 @@ is_kept (struct mapping *mapping, const struct past_write *w)
 {
   uint64_t none = 0;
 
-  if (w->fua || nr_undone (mapping) != w->undone)
-    return nr_undone (mapping) == w->undone;
+  if (w->fua || undone_since (&w->undone))
+    return !undone_since (&w->undone);
   atomic_compare_exchange_strong (&mapping->inbox.direct_unflushed, &none,
                                   (uint64_t) w->losses + 1);
   inbox_note_unflushed (&mapping->inbox);
   /* Once more: what has not seen the flag was before this. */
-  return nr_undone (mapping) == w->undone;
+  return !undone_since (&w->undone);
 }
 
 /* Write from the buffer, iomap by iomap.  -ESTALE: the store may have lost it.  The fs
@@ -159,29 +163,50 @@ write_held (struct mapping *mapping, const struct past_write *w)
  * has lost something meanwhile, or failed to flush.  *through: they can't be done.
  */
 static int
-write_kept (struct mapping *mapping, const struct range *range,
-            struct folio *buffer, bool fua, bool *through)
+write_kept (struct mapping *mapping, struct past_write *w, bool *through)
 {
   struct env *env = mapping->env;
   struct fs *fs = mapping->fs;
-  struct past_write w = { .range = range, .buffer = buffer, .fua = fua };
   uint32_t seen;
   int r;
 
   do {
     seen = atomic_load (&fs->changes);
-    w.losses = store_losses (fs->store);
-    w.undone = nr_undone (mapping);
-    r = fs_settle_wait (fs, range->start, range->end);
+    note_undone (mapping, w);
+    r = fs_settle_wait (fs, w->range->start, w->range->end);
     *through = r < 0;
     if (r == 0)
-      r = write_held (mapping, &w);
+      r = write_held (mapping, w);
     /* More is to be done first, or there is no room to note it. */
     if (r == -EAGAIN)
       env->wait (env, &fs->changes, seen, env->now (env) + NSEC_PER_MSEC);
   } while (r == -EAGAIN || r == -ESTALE);
   if (r < 0)
     inbox_note_unflushed (&mapping->inbox);
+  return r;
+}
+
+/* Write the held range, and drop what is cached of it: not any more when that write may
+ * be lost, since what is dirty there may be newer than the loss, and durable would be
+ * neither.
+ */
+static int
+replace_held (struct mapping *mapping, struct origin *origin,
+              struct past_write *w, bool *through)
+{
+  const struct range *range = w->range;
+  int r;
+
+  do {
+    r = write_kept (mapping, w, through);
+    origin_waited (origin);
+    if (r < 0)
+      folios_distrust_range (&mapping->folios, range->start, range->end);
+    else
+      r =
+        folios_drop_range (&mapping->folios, origin, w->fua ? NULL : &w->undone,
+                           range->start, range->end);
+  } while (r == -ESTALE);
   return r;
 }
 
@@ -194,6 +219,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
 {
   struct folio *buffer = bounce_get (mapping->cache->bounce, n);
   struct range range = { .start = pos }, zeroes;
+  struct past_write w = { .range = &range, .buffer = buffer, .fua = fua };
   int r;
 
   n = min_u64 (n, bounce_size (buffer));
@@ -206,12 +232,7 @@ write_store (struct mapping *mapping, struct origin *origin, const void *buf,
   if (origin_gone (origin))
     r = -ECONNABORTED;
   else {
-    r = write_kept (mapping, &range, buffer, fua, through);
-    origin_waited (origin);
-    if (r < 0)
-      folios_distrust_range (&mapping->folios, range.start, range.end);
-    else
-      r = folios_drop_range (&mapping->folios, origin, range.start, range.end);
+    r = replace_held (mapping, origin, &w, through);
     throttle_wake (&mapping->throttle);
   }
   folios_end_range (&mapping->folios, &range);

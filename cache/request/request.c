@@ -81,8 +81,8 @@ write_direct (struct conn *conn, const void *buf, uint32_t count,
       r = write_and_flush (conn, buf, count, offset, &again);
     else {
       r = direct_write (conn, buf, count, offset, by_store);
-      again = by_store ? inbox_lost_fua (&mapping->inbox, r)
-                       : r == 0 && lost_count (&mapping->outbox) != lost;
+      again = (by_store && inbox_lost_fua (&mapping->inbox, r)) ||
+              (r == 0 && lost_count (&mapping->outbox) != lost);
     }
   } while (again);
   if (r == 0 && !fua)

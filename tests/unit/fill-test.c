@@ -320,7 +320,7 @@ filling_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
     put (hook.f, 0, 1 * MiB, 1);
     assert_int_equal (cache_flush (hook.f->conn), 0);
     UNTIL (atomic_load (&hook.f->mapping->folios.nr_unsaved) == 0);
-    folios_drop_range (&hook.f->mapping->folios, NULL, 0, 1 * MiB);
+    folios_drop_range (&hook.f->mapping->folios, NULL, NULL, 0, 1 * MiB);
   }
   return r;
 }

@@ -244,4 +244,71 @@ UNBOTHERED_TEST (direct_in_flight, .mode = CACHE_NONE)
   store_expect (f, 0, sizeof buf, 1);
 }
 
+#define SMALL 300
+
+/* A write to a few bytes of what is cached, to be durable. */
+static struct job
+small_fua (void *buf)
+{
+  return (struct job) { .op = JOB_WRITE,
+                        .buf = buf,
+                        .count = SMALL,
+                        .offset = PAGE + 100,
+                        .flags = CACHE_FUA };
+}
+
+/* What it has replaced in the store, and is lost before it has in memory: then newer
+ * data in memory is not dropped for it.
+ */
+VOLATILE_TEST (direct_lost_before_drop, .mode = CACHE_NONE,
+               .small_folios = true)
+{
+  static uint8_t buf[16 * PAGE_SIZE], few[3], small[SMALL];
+  struct job fill = { .op = JOB_WRITE, .buf = few, .count = 3, .offset = 100 };
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  struct job fua = small_fua (small);
+
+  expect (f, PAGE + 100, 10, 0);
+  fill_pattern (buf, sizeof buf, 0, 1);
+  fill_pattern (small, SMALL, PAGE + 100, 2);
+  job_start_held (f, 0, &fill, STORE_READ);
+  job_start (f, 1, &write); /* which waits for that folio's lock */
+  UNTIL (fake_store_count (f->fake, STORE_WRITE) == 1);
+  fixture_until_asleep (f, 2);
+  lose (f);
+  UNTIL (atomic_load (&f->errors) == 1);
+  job_start (f, 2, &fua);
+  fixture_until_asleep (f, 3);
+  fake_store_fail_next (f->fake, STORE_WRITE, 1, -EIO);
+  fake_store_unhold (f->fake, STORE_READ);
+  assert_int_equal (job_join (&write), -EIO);
+  assert_int_equal (job_join (&fua), 0);
+  job_join (&fill);
+  power_cut (f);
+  store_expect (f, PAGE + 100, SMALL, 2);
+}
+
+/* If it is lost later, those that it took along are written again. */
+VOLATILE_TEST (direct_lost_after_drop, .mode = CACHE_NONE, .small_folios = true,
+               .fua = true)
+{
+  static uint8_t buf[16 * PAGE_SIZE], small[SMALL];
+  struct job write = { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  struct job fua = small_fua (small);
+
+  expect (f, PAGE + 100, 10, 0);
+  fill_pattern (small, SMALL, PAGE + 100, 2);
+  job_start_held (f, 1, &write, STORE_WRITE);
+  job_start (f, 2, &fua);
+  fixture_until_asleep (f, 2);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  job_let_go (f, &write, STORE_WRITE);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  lose (f);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&fua), 0);
+  power_cut (f);
+  store_expect (f, PAGE + 100, SMALL, 2);
+}
+
 RUN_TESTS ()

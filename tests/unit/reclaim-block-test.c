@@ -61,7 +61,7 @@ static void
 drop_odd (struct fixture *f, uint64_t used)
 {
   for (uint64_t page = 1; page < used; page += 2)
-    folios_drop_range (&f->mapping->folios, NULL, page * STEP * PAGE,
+    folios_drop_range (&f->mapping->folios, NULL, NULL, page * STEP * PAGE,
                        (page * STEP + 1) * PAGE);
 }
 
