@@ -18,18 +18,18 @@
 
 /* --- when what was sent is over --- */
 
-/* Has nothing of the range become anything but durable? */
+/* Has nothing of the range become anything but durable?  First it is asked what there
+ * is: what is written past the cache is noted before it is dropped for it.
+ */
 static bool
 is_durable (struct writeback *wb, const struct sync_req *req)
 {
   struct wb_sync *sync = &wb->sync;
-  uint64_t pos = sync_first_byte (wb, req), end = sync_last_byte (wb, req);
+  uint64_t start = sync_first_byte (wb, req), end = sync_last_byte (wb, req);
+  uint64_t pos = start;
   struct folio *folio;
   bool left = false;
 
-  if (atomic_load (&wb->inbox->direct_unflushed) || sync->flush_direct ||
-      fs_unsettled (wb->fs, pos, end))
-    return false;
   while (!left && pos < end) {
     folio = index_get_next (wb->folios->index, pos >> PAGE_SHIFT,
                             (end - 1) >> PAGE_SHIFT);
@@ -39,7 +39,8 @@ is_durable (struct writeback *wb, const struct sync_req *req)
     pos = folio_end (folio);
     folio_put (wb->folios->arena, folio);
   }
-  return !left;
+  return !left && !atomic_load (&wb->inbox->direct_unflushed) &&
+         !sync->flush_direct && !fs_unsettled (wb->fs, start, end);
 }
 
 /* What becomes of a sync of which nothing is in flight, or that is READY. */
@@ -154,8 +155,9 @@ flush_ready (struct writeback *wb, uint64_t now)
 
   if (sync->flush_state != FLUSH_IDLE)
     return false;
-  if (!atomic_load (&wb->inbox->unflushed) &&
-      throttle_unstable (wb->throttle) == 0)
+  /* In this order, as above. */
+  if (throttle_unstable (wb->throttle) == 0 &&
+      !atomic_load (&wb->inbox->unflushed))
     pass_on (sync, SYNC_OVER);
   else if (flush_held (wb, now))
     return false;

@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <stddef.h>
 
 #include "volatile-fixture.h"
 
@@ -309,6 +310,39 @@ VOLATILE_TEST (direct_lost_after_drop, .mode = CACHE_NONE, .small_folios = true,
   assert_int_equal (job_join (&fua), 0);
   power_cut (f);
   store_expect (f, PAGE + 100, SMALL, 2);
+}
+
+static struct job over;
+
+/* In the place of fs's, once: should a sync ask this while what it wrote is unstable,
+ * another writes over it past the cache, before the sync looks at that.
+ */
+static bool
+overwritten_unsettled (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct fixture *f =
+    (struct fixture *) ((char *) fs->ops - offsetof (struct fixture, ops));
+
+  if (f->mapping->wb.sync.nr[SYNC_DRAINING] > 0 &&
+      atomic_load (&f->mapping->folios.nr_unsaved) > 0) {
+    f->ops.unsettled = f->raw_ops->unsettled;
+    job_start (f, 1, &over);
+    assert_int_equal (job_join (&over), 0);
+  }
+  return f->raw_ops->unsettled (fs, start, end);
+}
+
+/* It must not take the one for durable since the other has dropped it. */
+VOLATILE_TEST (direct_over_unstable, .sequential_cutoff = 64 * KiB)
+{
+  static uint8_t buf[64 * KiB];
+
+  fill_pattern (buf, sizeof buf, 0, 1);
+  over = (struct job) { .op = JOB_WRITE, .buf = buf, .count = sizeof buf };
+  f->ops.unsettled = overwritten_unsettled;
+  assert_int_equal (put_flags (f, 0, 0, PAGE, 2, CACHE_FUA), 0);
+  power_cut (f);
+  store_expect (f, 0, PAGE, 2);
 }
 
 RUN_TESTS ()
