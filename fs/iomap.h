@@ -65,9 +65,6 @@ enum { IOMAP_HERE, IOMAP_ANYWHERE };
 /* For lost. */
 #define LOST_ALL UINT64_MAX
 
-/* Bytes: it matters from here on whether they are zeroed fast.  A power of two. */
-#define IOMAP_FAST_ZERO (UINT64_C (1) << 20)
-
 /* The most runs of one store write. */
 #define IOMAP_MAX_RUNS 256
 
@@ -260,10 +257,8 @@ struct fs {
   bool can_trim; /* space is given back, and costs not as much as writing
                        * zeroes */
 
-  /* What a zero costs does not grow with its length, as far as is known; and when
-   * one of IOMAP_FAST_ZERO bytes is done, more is.  (In that order.)
-   */
-  _Atomic bool can_fast_zero, doubt_fast_zero;
+  /* What a zero costs does not grow with its length, as far as is known. */
+  _Atomic bool can_fast_zero;
 
   /* What the fs has left to be done for what was acknowledged, or has not flushed,
    * in pages that would cost as much to write; and of that, the latter.

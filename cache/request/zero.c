@@ -198,27 +198,6 @@ zero_range (struct mapping *mapping, struct origin *origin, uint64_t offset,
   return r;
 }
 
-/* Is it done fast, or so little that it does not matter?  Where that is in doubt a
- * part of it tells.
- */
-static bool
-is_fast (struct mapping *mapping, struct origin *origin, uint64_t offset,
-         uint64_t count, bool keep)
-{
-  struct fs *fs = mapping->fs;
-  uint64_t start = round_up (offset, IOMAP_FAST_ZERO);
-  uint64_t end = start + IOMAP_FAST_ZERO;
-
-  if (atomic_load (&fs->can_fast_zero))
-    return true;
-  if (!atomic_load (&fs->doubt_fast_zero))
-    return atomic_load (&fs->can_fast_zero);
-  return end > offset + count ||
-         (zero_blocks (mapping, origin, start, end, keep) == 0 &&
-          fs_settle_wait (fs, start, end) == 0 &&
-          atomic_load (&fs->can_fast_zero));
-}
-
 /* What is to be done before it is acknowledged. */
 static int
 zero_sync (struct mapping *mapping, uint32_t lost, uint64_t offset,
@@ -253,8 +232,7 @@ zero_or_trim (struct conn *conn, uint64_t count, uint64_t offset,
   r = write_allowed (mapping);
   if (r < 0 || count == 0)
     return r;
-  if ((flags & CACHE_FAST_ZERO) &&
-      !is_fast (mapping, &origin, offset, count, keep))
+  if ((flags & CACHE_FAST_ZERO) && !atomic_load (&mapping->fs->can_fast_zero))
     return -ENOTSUP;
   r = zero_range (mapping, &origin, offset, count, keep);
   return r < 0 ? r : zero_sync (mapping, lost, offset, count, flags);

@@ -124,7 +124,7 @@ part_end (uint64_t start, uint64_t most)
 {
   uint64_t end = start + most;
 
-  return most >= IOMAP_FAST_ZERO ? end & ~(IOMAP_FAST_ZERO - 1) : end;
+  return most >= PENDING_LARGE ? end & ~(PENDING_LARGE - 1) : end;
 }
 
 /* May both be sent as one?  Not what has failed, lest it take others along. */

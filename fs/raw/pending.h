@@ -73,6 +73,9 @@ struct pending_write {
   struct pending_write *next;
 };
 
+/* Bytes: it matters from here on whether they are zeroed fast.  A power of two. */
+#define PENDING_LARGE (UINT64_C (1) << 20)
+
 #define PENDING_ADDED 32
 
 RB_HEAD (pending_tree, pending_zero);

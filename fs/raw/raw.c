@@ -386,8 +386,7 @@ raw_open (struct store *store, struct fs **fs)
   raw->fs.rotational = store->geo.rotational;
   raw->fs.can_fua = store->geo.can_fua;
   raw->fs.can_trim = store->geo.can_trim;
-  raw->fs.doubt_fast_zero = store->geo.can_zero && store->geo.doubt_zero;
-  raw->fs.can_fast_zero = store->geo.can_zero && !store->geo.doubt_zero;
+  raw->fs.can_fast_zero = store->geo.can_zero;
   raw->extents = extents_create (MAX_EXTENTS);
   if (!raw_zeroes_init (raw) || raw->extents == NULL) {
     raw_close (&raw->fs);

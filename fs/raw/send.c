@@ -83,7 +83,7 @@ asks (const struct raw *raw, uint64_t length)
   const struct store_geometry *geo = &raw->fs.store->geo;
 
   return geo->can_zero && geo->doubt_zero &&
-         (length >= IOMAP_FAST_ZERO || atomic_load (&raw->fs.can_fast_zero));
+         (length >= PENDING_LARGE || atomic_load (&raw->fs.can_fast_zero));
 }
 
 /* What it said.  Returns whether it is to be zeroed all the same. */
@@ -94,10 +94,8 @@ see_answer (struct raw *raw, const struct raw_send *send)
 
   if (!(send->req.flags & STORE_FAST_ZERO) || (send->error && !slow))
     return false;
-  if (!slow || send->req.length >= IOMAP_FAST_ZERO) {
+  if (!slow || send->req.length >= PENDING_LARGE)
     atomic_store (&raw->fs.can_fast_zero, !slow);
-    atomic_store (&raw->fs.doubt_fast_zero, false);
-  }
   return slow;
 }
 

@@ -27,11 +27,11 @@ unsaved (struct fixture *f)
   return atomic_load (&f->fs->unsaved);
 }
 
-/* By bytes until one is done, and by ranges then. */
+/* It is taken for fast until it says no: by ranges. */
 DOUBT_TEST (it_is)
 {
-  assert_int_equal (cache_zero (f->conn, 8 * MiB, 0, 0), 0);
-  assert_int_equal (unsaved (f), 8 * MiB / PAGE);
+  assert_int_equal (fast_zero (f, 8 * MiB, 0), 0);
+  assert_int_equal (unsaved (f), 1);
   flush_ok (f, 0);
   assert_true (nth_request (f, STORE_ZERO, 0).flags & STORE_FAST_ZERO);
   assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), 8 * MiB);
@@ -39,6 +39,7 @@ DOUBT_TEST (it_is)
   assert_int_equal (unsaved (f), 1);
 }
 
+/* Then by bytes, and who wants it fast is refused, with nothing changed. */
 DOUBT_TEST (it_is_not)
 {
   atomic_store (&f->fake->slow_zero, true);
@@ -48,24 +49,13 @@ DOUBT_TEST (it_is_not)
   assert_int_equal (nth_request (f, STORE_ZERO, 1).flags, 0);
   assert_int_equal (nth_request (f, STORE_ZERO, 1).length, 8 * MiB);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 2);
-  assert_int_equal (cache_zero (f->conn, 8 * MiB, 0, 0), 0);
+  assert_int_equal (cache_zero (f->conn, 8 * MiB, 8 * MiB, 0), 0);
   assert_int_equal (unsaved (f), 8 * MiB / PAGE);
-  assert_int_equal (fast_zero (f, MiB, 0), -ENOTSUP);
-}
-
-/* A client that wants to know is told when it is known, by a part of what it wants
- * to have zeroed; and the next at once.
- */
-DOUBT_TEST (asked)
-{
-  atomic_store (&f->fake->slow_zero, true);
+  flush_ok (f, 0);
+  fake_store_clear (f->fake);
   put (f, 0, 4 * MiB, 1);
   assert_int_equal (fast_zero (f, 8 * MiB, PAGE), -ENOTSUP);
-  expect (f, 0, MiB, 1);
-  expect (f, 2 * MiB, 2 * MiB, 1);
-  assert_int_equal (fake_store_bytes (f->fake, STORE_ZERO), 2 * MiB);
-  fake_store_clear (f->fake);
-  assert_int_equal (fast_zero (f, 8 * MiB, PAGE), -ENOTSUP);
+  expect (f, 0, 4 * MiB, 1);
   assert_int_equal (fake_store_count (f->fake, STORE_ZERO), 0);
 
   /* It may be fast elsewhere. */
