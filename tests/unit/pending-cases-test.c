@@ -147,6 +147,23 @@ TEST (full)
   pending_destroy (&p);
 }
 
+/* Who has no room waits for a flush, or fails as that did; but not for a loss, after
+ * which the next will do.
+ */
+TEST (stuck)
+{
+  struct pending p;
+
+  assert_true (pending_init (&p, 10));
+  pending_flush_begin (&p);
+  pending_flush_end (&p, -EIO);
+  assert_int_equal (pending_stuck (&p), -EIO);
+  pending_flush_begin (&p);
+  pending_flush_end (&p, -ECONNRESET);
+  assert_int_equal (pending_stuck (&p), 0);
+  pending_destroy (&p);
+}
+
 /* All room is taken, but none is needed: data goes where no zero is, and where it
  * takes the place of whole ones.
  */
