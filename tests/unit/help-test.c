@@ -21,7 +21,7 @@ static pthread_t tester;
 static _Atomic unsigned others_steps;
 static struct store_ops ops;
 static const struct store_ops *fake_ops;
-static struct gate *_Atomic gate;
+static struct gate *_Atomic gate, *_Atomic looked;
 
 static bool
 count_step (struct fs *fs, uint64_t now)
@@ -45,11 +45,25 @@ submit (struct store *store, struct store_req **reqs, unsigned n)
   fake_ops->submit (store, reqs, n);
 }
 
+/* The loop thread looks when to wake, and then is slow to sleep. */
+static uint64_t
+look_too_early (struct fs *fs)
+{
+  struct gate *here = atomic_exchange (&looked, NULL);
+
+  if (here) {
+    atomic_store (&here->arrived, 1);
+    UNTIL (atomic_load (&f->asleep) == 1);
+  }
+  return f->raw_ops->deadline (fs);
+}
+
 static void
 start (void)
 {
   f = fixture_start (&(struct fixture_config) { .fua = true, .no_loop = true });
   f->ops.step = count_step;
+  f->ops.deadline = look_too_early;
   tester = pthread_self ();
   fake_ops = f->fake->store.ops;
   ops = *fake_ops;
@@ -201,7 +215,8 @@ TEST (store_does_not_wait)
   struct store_req *own;
   struct writeback *wb;
 
-  f = fixture_start (&(struct fixture_config) { .no_loop = true });
+  f = fixture_start (
+    &(struct fixture_config) { .no_loop = true, .fake_clock = true });
   wb = &f->mapping->wb;
   f->mapping->bell = (struct bell) { .ring = count_ring, .opaque = &rings };
   put (f, 0, PAGE, 1);
@@ -221,18 +236,6 @@ TEST (store_does_not_wait)
 }
 
 /* Or it is awake, but has looked already. */
-static uint64_t
-look_too_early (struct fs *fs)
-{
-  struct gate *here = atomic_exchange (&gate, NULL);
-
-  if (here) {
-    atomic_store (&here->arrived, 1);
-    UNTIL (atomic_load (&f->asleep) == 1);
-  }
-  return f->raw_ops->deadline (fs);
-}
-
 TEST (about_to_sleep)
 {
   struct job flush = { .op = JOB_FLUSH };
@@ -240,8 +243,7 @@ TEST (about_to_sleep)
 
   start ();
   put (f, 0, PAGE, 2);
-  f->ops.deadline = look_too_early;
-  atomic_store (&gate, &here);
+  atomic_store (&looked, &here);
   fs_ring (f->fs);
   gate_await (&here);
   job_start (f, 1, &flush);
