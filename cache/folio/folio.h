@@ -100,6 +100,9 @@ struct folios {
    * something else there.
    */
   _Atomic uint32_t overwritten;
+
+  /* How often folios_zero_range was called: before it drops anything. */
+  _Atomic uint32_t zeroes;
 };
 
 /* folio->flags */

@@ -163,6 +163,7 @@ folios_zero_range (struct folios *folios, struct origin *origin, uint64_t start,
   unsigned from, to;
   struct folio *folio;
 
+  atomic_fetch_add (&folios->zeroes, 1);
   watches_zero (&folios->watches, start, end);
   while (page <= last && (folio = next_clipped (folios, page, start, end, &from,
                                                 &to)) != NULL) {

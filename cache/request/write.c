@@ -416,8 +416,9 @@ send_all (struct mapping *mapping, uint64_t start, uint64_t end)
 
 /* What is zeroed comes first, so that all of it shares the flush; but before data with
  * FUA only if need be, since that goes in a zero's place as well.  Once more if
- * something has been zeroed that nobody has waited for, or may be undone.  If a zero
- * fails the data is made durable all the same.
+ * something has been zeroed that nobody has waited for, or may be undone.  (It need not
+ * be there any more: newer data may have gone in its place, and not be durable.)  If a
+ * zero fails the data is made durable all the same.
  */
 int
 write_sync_durable (struct mapping *mapping, uint64_t start, uint64_t end,
@@ -425,17 +426,19 @@ write_sync_durable (struct mapping *mapping, uint64_t start, uint64_t end,
 {
   struct fs *fs = mapping->fs;
   bool sent = kind == SYNC_FLUSH && fs_unsettled (fs, start, end);
-  uint32_t undone;
+  uint32_t undone, zeroes;
   int r, zeroed;
 
   for (;; sent = true) {
     undone = atomic_load (&fs->undone);
+    zeroes = atomic_load (&mapping->folios.zeroes);
     zeroed = sent ? send_all (mapping, start, end) : 0;
     r = inbox_sync (&mapping->inbox, start, end, kind);
     if (zeroed < 0 || r < 0)
       return zeroed ? zeroed : r;
     /* In this order: what is undone may not be known of any more. */
-    if ((sent || !fs_unsettled (fs, start, end)) &&
+    if ((sent || (!fs_unsettled (fs, start, end) &&
+                  atomic_load (&mapping->folios.zeroes) == zeroes)) &&
         atomic_load (&fs->undone) == undone)
       return 0;
   }

@@ -52,6 +52,41 @@ during_writeback (int error, bool lost)
   fixture_stop (f);
 }
 
+/* Data that is to be durable is zeroed before it is sent, and newer data goes in the
+ * place of the zero, after the flush has been: that proves nothing of the three.
+ */
+TEST (zeroed_while_synced)
+{
+  static uint8_t buf[PAGE_SIZE];
+  struct fixture *f = fixture_start (&(struct fixture_config) { 0 });
+  struct job write = { .op = JOB_WRITE,
+                       .buf = buf,
+                       .count = PAGE,
+                       .offset = PAGE,
+                       .flags = CACHE_FUA };
+  struct sync_req sent = { .start = PAGE, .end = 2 * PAGE, .kind = SYNC_WRITE };
+
+  put (f, PAGE, PAGE, 1);
+  fake_store_hold (f->fake, STORE_WRITE);
+  inbox_queue (&f->mapping->inbox, &sent);
+  fake_store_wait_held (f->fake, STORE_WRITE, 1);
+  fill_pattern (buf, PAGE, PAGE, 2);
+  job_start (f, 1, &write);
+  fixture_until_asleep (f, 1);
+  assert_int_equal (cache_zero (f->conn, PAGE, PAGE, 0), 0);
+  put (f, PAGE, PAGE, 3);
+  fake_store_hold (f->fake, STORE_FLUSH);
+  fake_store_unhold (f->fake, STORE_WRITE);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  assert_int_equal (inbox_sync (&f->mapping->inbox, PAGE, 2 * PAGE, SYNC_WRITE),
+                    0);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  assert_int_equal (job_join (&write), 0);
+  assert_in_range (fake_store_count (f->fake, STORE_FLUSH), 2, 3);
+  completion_wait (&f->env, &sent.done);
+  fixture_stop (f);
+}
+
 TEST (during_writeback)
 {
   during_writeback (0, false);
