@@ -73,6 +73,9 @@ TEST (zeroed_while_synced)
   fill_pattern (buf, PAGE, PAGE, 2);
   job_start (f, 1, &write);
   fixture_until_asleep (f, 1);
+  /* Behind it: so it has been looked at what is dirty now. */
+  assert_int_equal (
+    inbox_sync (&f->mapping->inbox, 64 * PAGE, 128 * PAGE, SYNC_WRITE), 0);
   assert_int_equal (cache_zero (f->conn, PAGE, PAGE, 0), 0);
   put (f, PAGE, PAGE, 3);
   fake_store_hold (f->fake, STORE_FLUSH);
