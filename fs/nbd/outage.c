@@ -11,8 +11,9 @@
  *   up            one           0         are sent  of patience_of: given up, and lost; of a
  *                                                   part of it: lost, so down; never, if
  *                                                   `retry' is 0
- *   down          none or lost  0         wait      of `retry': given up
- *   given up      none or lost  an error  fail      stays so
+ *   ending        lost          as above  wait      stays so, until session_end: down
+ *   down          none          0         wait      of `retry': given up
+ *   given up      none          an error  fail      stays so
  *
  * From any of them session_install makes it up.  For a while after that nbd->holding
  * has all but reads wait, until drain_sweep.
@@ -179,7 +180,8 @@ lose_if_passed_over (struct session *session)
  * Before there was ever a session, there is time to make one, and then to answer.
  * That another session was made is no answer; but it is silent only if it was
  * asked something, and while all is held until sockets are drained, that is not
- * so.  One that was asked for much may be silent for longer.
+ * so.  One that was asked for much may be silent for longer.  For how long after it
+ * was lost, session_end says.
  */
 void
 outage_check (struct nbd_store *nbd, uint64_t now)
@@ -193,7 +195,11 @@ outage_check (struct nbd_store *nbd, uint64_t now)
   if (!nbd->was_up)
     patience = max_u64 (patience, CONNECT_TIMEOUT);
   pthread_mutex_lock (&nbd->lock);
-  up = nbd->session && !nbd->session->lost;
+  if (nbd->session && nbd->session->lost) {
+    pthread_mutex_unlock (&nbd->lock);
+    return;
+  }
+  up = nbd->session != NULL;
   if (up) {
     patience = patience_of (nbd, now);
     if (TAILQ_EMPTY (&nbd->in_flight))

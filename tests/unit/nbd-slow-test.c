@@ -208,6 +208,35 @@ NBD_TEST (a_loss_in_a_long_zero_is_no_outage_yet)
   assert_int_equal (rig->store->losses, 1);
 }
 
+/* Nor before the session has ended, for a thread is still about to send something. */
+NBD_TEST (while_the_loss_is_not_seen_to_it_is_none_either)
+{
+  struct nbd_store *nbd;
+  struct session *session;
+  struct pending zero;
+  uint8_t byte;
+
+  start (rig, slow_args, 4);
+  assert_int_equal (nbd_rig_read_start (rig, &byte), 0);
+  pending_start (rig, &zero, STORE_ZERO, 0, 0, 0);
+  UNTIL (exists (rig, "begun"));
+  ticks (rig, 2 * RETRY);
+  nbd = nbd_store_of (rig->store);
+  pthread_mutex_lock (&nbd->lock);
+  session = nbd->session;
+  session->users++;
+  session_lose (session, "for a test");
+  pthread_mutex_unlock (&nbd->lock);
+  ticks (rig, 1);
+  pthread_mutex_lock (&nbd->lock);
+  session->users--;
+  pthread_mutex_unlock (&nbd->lock);
+  nbd_store_wake (nbd);
+  make (rig, "go");
+  assert_int_equal (pending_wait (&zero), 0);
+  assert_int_equal (rig->store->losses, 1);
+}
+
 NBD_TEST (what_a_long_flush_held_up_has_its_time_after_it)
 {
   static const char *const args[] = {
