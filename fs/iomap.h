@@ -81,8 +81,9 @@ struct iomap_ops {
    * ends with a block or where it was asked to.  With IOMAP_DIRECT besides, whole
    * blocks are about to be written to the store: the iomap is MAPPED, and reads
    * as before until end is told that it was written.  May ask the store, and so
-   * block, unless IOMAP_NOWAIT.  Returns 0 or a negative errno (-ENOSPC, -EIO,
-   * -EAGAIN; IOMAP_DIRECT: that before there is something to settle).
+   * block, unless IOMAP_NOWAIT.  Returns 0 or a negative errno (-ENOSPC, -EIO; for
+   * IOMAP_NOWAIT, -EAGAIN; for direct writes, -EAGAIN: something is to be done
+   * first, and fs->changes moves when it is worth asking again).
    */
   int (*begin) (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
                 struct iomap *iomap);
@@ -270,7 +271,7 @@ struct fs {
   _Atomic bool
     unflushed; /* some of that was done since it was last looked at */
   _Atomic bool wants_flush; /* there is no room for more before a flush */
-  _Atomic uint32_t changes; /* futex word, see settled */
+  _Atomic uint32_t changes; /* futex word, see begin and settled */
   _Atomic uint32_t undone;  /* counts what may have undone what was settled */
 
   /* By which the loop thread takes a step soon.  Set before attach by whoever uses
@@ -286,7 +287,9 @@ fs_ring (struct fs *fs)
   bell_ring (fs->bell);
 }
 
-/* fs->changes moves, for who waits for something to be settled.  Any thread. */
+/* fs->changes moves, for who waits for something to be settled, or for room.  Any
+ * thread.
+ */
 static inline void
 fs_changed (struct fs *fs)
 {

@@ -179,7 +179,7 @@ write_kept (struct mapping *mapping, struct past_write *w, bool *through)
       r = write_held (mapping, w);
     /* More is to be done first, or there is no room to note it. */
     if (r == -EAGAIN)
-      env->wait (env, &fs->changes, seen, env->now (env) + NSEC_PER_MSEC);
+      env->wait (env, &fs->changes, seen, ENV_FOREVER);
   } while (r == -EAGAIN || r == -ESTALE);
   if (r < 0)
     inbox_note_unflushed (&mapping->inbox);

@@ -105,6 +105,7 @@ sync_start_flush (struct writeback *wb)
   /* What becomes unstable from here on is for the next flush. */
   sync->gen++;
   atomic_store (&wb->inbox->unflushed, false);
+  atomic_store (&wb->fs->wants_flush, false);
   sync->flush_direct = atomic_exchange (&wb->inbox->direct_unflushed, 0);
   sync->flush_req = (struct store_req) {
     .op = STORE_FLUSH,

@@ -195,7 +195,7 @@ flush_unstable (struct writeback *wb, uint64_t now)
 {
   if (sync_awaits_flush (wb))
     return; /* that flush does it */
-  if (atomic_exchange (&wb->fs->wants_flush, false) ||
+  if (atomic_load (&wb->fs->wants_flush) ||
       balance_wants_flush (wb->throttle) || flush_for_waiters (wb, now))
     sync_start_flush (wb);
 }

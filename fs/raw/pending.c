@@ -349,7 +349,7 @@ pending_map (struct pending *p, uint64_t start, uint64_t end, bool taken)
 {
   struct pending_write *write;
 
-  p->overtaken = p->full = false;
+  p->overtaken = p->full = p->starved = false;
   if ((taken && is_overtaken (p, start, end)) || is_firm (p, start, end, taken))
     return false;
   if (!has_nodes (p, nr_cuts (p, start, end))) {
@@ -359,7 +359,8 @@ pending_map (struct pending *p, uint64_t start, uint64_t end, bool taken)
     return false;
   }
   write = get_write (p);
-  if (write == NULL)
+  p->starved = write == NULL;
+  if (p->starved)
     return false;
   *write = (struct pending_write) {
     .start = start,

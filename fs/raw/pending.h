@@ -109,6 +109,7 @@ struct pending {
   bool refused; /* pending_map, for what is in zeroing */
   bool full;    /* pending_map, for lack of room: when some is flushed, or as in
                    * pending_stuck */
+  bool starved; /* pending_map, for lack of memory */
   bool
     overtaken; /* pending_map, by what is zeroed by now, or for that, and more can be
                    * done now: try again */
@@ -156,7 +157,8 @@ extern void pending_take (struct pending *p);
 /* The store is about to write [start, end), and what is pending there makes way.
  * False, with nothing done, if it can't now: some of it is SENT or wanted; or, of
  * what was taken, is being zeroed, or was zeroed since pending_take; or, `full', there
- * is no room to tell it apart.  taken: it was; else nothing may be UNSENT there.
+ * is no room to tell it apart; or `starved'.  taken: it was; else nothing may be
+ * UNSENT there.
  */
 extern bool pending_map (struct pending *p, uint64_t start, uint64_t end,
                          bool taken);

@@ -119,7 +119,8 @@ extern bool raw_zeroes_init (struct raw *raw);
 extern void raw_zeroes_destroy (struct raw *raw);
 
 /* As pending_at and pending_map.  Cheap if there are none.  raw_zeroes_map returns 0;
- * -EAGAIN; or, if there is no room, why that is so.
+ * -EAGAIN, and what is direct is told by fs->changes; -ENOMEM; or, if there is no room,
+ * why that is so.
  */
 extern bool raw_zeroes_at (struct raw *raw, uint64_t pos, uint64_t *length,
                            bool *keep);

@@ -295,6 +295,7 @@ flush_done (struct store_req *req, int error)
   atomic_fetch_add (&z->cookie, 1);
   raw_zeroes_changed (raw);
   pthread_mutex_unlock (&z->lock);
+  fs_changed (&raw->fs);
   flush->caller->done (flush->caller, error);
 }
 

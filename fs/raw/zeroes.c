@@ -134,13 +134,15 @@ raw_zeroes_map (struct raw *raw, uint64_t start, uint64_t end, bool direct)
 
   pthread_mutex_lock (&z->lock);
   ok = pending_map (&z->pending, start, end, !direct);
-  r = ok ? 0 : -EAGAIN;
+  r = ok ? 0 : z->pending.starved ? -ENOMEM : -EAGAIN;
   if (ok) {
     extents_set (raw->extents, start, end - start, IOMAP_MAPPED);
     raw_zeroes_changed (raw);
     atomic_fetch_add (&z->cookie, 1);
   }
-  again = z->pending.overtaken || (direct && z->pending.full);
+  else if (direct)
+    pending_want (&z->pending, start, end);
+  again = z->pending.overtaken || (direct && !ok);
   if (z->pending.full && z->pending.nr_done > 0)
     atomic_store (&raw->fs.wants_flush, true);
   if (z->pending.full && pending_stuck (&z->pending))

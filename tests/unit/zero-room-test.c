@@ -116,4 +116,55 @@ FIXTURE_TEST (direct, start_with_room (8, &(struct fixture_config) {
   flush_ok (f, 0);
 }
 
+static _Atomic unsigned looks;
+
+static bool
+note_look (struct fixture *f, _Atomic uint32_t *word, uint32_t value,
+           uint64_t deadline)
+{
+  (void) value;
+  if (word == &f->fs->changes && deadline != ENV_FOREVER)
+    atomic_fetch_add (&looks, 1);
+  return false;
+}
+
+#define NR_PAST 16
+
+/* Who waits for room then is told of it, and looks for it no sooner; if a flush is on
+ * already that began too soon, it takes another.
+ */
+FIXTURE_TEST (direct_is_told,
+              start_with_room (8, &(struct fixture_config) {
+                                    .mode = CACHE_NONE, .wait = note_look }))
+{
+  static uint8_t buf[NR_PAST][PAGE_SIZE];
+  struct job jobs[NR_PAST], flush = { .op = JOB_FLUSH };
+  unsigned i;
+
+  looks = 0;
+  put (f, 4 * MiB, PAGE, 1);
+  job_start_held (f, 0, &flush, STORE_FLUSH);
+  assert_int_equal (cache_zero (f->conn, 2 * MiB, 0, 0), 0);
+  for (i = 0; i < NR_PAST; i++) {
+    fill_pattern (buf[i], PAGE, i * 4 * PAGE, 1);
+    jobs[i] = (struct job) {
+      .op = JOB_WRITE, .buf = buf[i], .count = PAGE, .offset = i * 4 * PAGE
+    };
+    job_start (f, i % NR_CONNS, &jobs[i]);
+  }
+  UNTIL (atomic_load (&f->fs->wants_flush));
+  fake_store_release (f->fake, STORE_FLUSH, 1);
+  fake_store_wait_held (f->fake, STORE_FLUSH, 1);
+  fake_store_unhold (f->fake, STORE_FLUSH);
+  for (i = 0; i < NR_PAST; i++)
+    assert_int_equal (job_join (&jobs[i]), 0);
+  assert_int_equal (job_join (&flush), 0);
+  assert_int_equal (looks, 0);
+  flush_ok (f, 0);
+  for (i = 0; i < NR_PAST; i++) {
+    store_expect (f, i * 4 * PAGE, PAGE, 1);
+    store_expect_zero (f, (i * 4 + 1) * PAGE, 3 * PAGE);
+  }
+}
+
 RUN_TESTS ()
