@@ -14,6 +14,7 @@
 #include "plugin/config.h"
 #include "plugin/format.h"
 #include "plugin/parse.h"
+#include "plugin/store-name.h"
 
 #define KIB UINT64_C (1024)
 #define MIB (1024 * KIB)
@@ -179,13 +180,6 @@ print_sizes (FILE *fp, const struct param *param)
   fprintf (fp, " to %s", buf);
 }
 
-static const char allowed_stores[] = "PATH or file:PATH"
-#ifdef HAVE_LIBNBD
-                                     ", nbd://..., nbds://..., "
-                                     "nbd+unix://... or nbds+unix://..."
-#endif
-  ;
-
 static void
 print_allowed (FILE *fp, const struct param *param)
 {
@@ -217,7 +211,7 @@ print_allowed (FILE *fp, const struct param *param)
     fprintf (fp, "%s to %s (seconds, or with ms after it)", min, max);
     break;
   case CHOICE: print_list (fp, param->choices, ", "); break;
-  case STORE: fputs (allowed_stores, fp);
+  case STORE: fputs (store_name_allowed, fp);
   }
 }
 
@@ -329,55 +323,16 @@ parse_choice (const struct param *param, const char *value, uint64_t *number)
                                         : "unknown value";
 }
 
-static bool
-has_prefix (const char *str, const char *prefix)
-{
-  return strncmp (str, prefix, strlen (prefix)) == 0;
-}
-
-static const char *
-check_nbd (void)
-{
-#ifdef HAVE_LIBNBD
-  return NULL;
-#else
-  return "NBD stores are not in this build (libnbd was missing)";
-#endif
-}
-
-/* What is wrong with the store's name, NULL if nothing: a driver that is not
- * here, or one that nobody knows.  (A file may have any of these names: as
- * file:nbd://x, or ./rbd:x.)
- */
-static const char *
-check_store (const char *value)
-{
-  const char *colon = strstr (value, "://");
-
-  if (has_prefix (value, "file:"))
-    return value[5] ? NULL : "no path given";
-  if (nbd_store_is_uri (value))
-    return check_nbd ();
-  if (has_prefix (value, "nbd:"))
-    return "that is QEMU's name for an NBD server";
-  if (has_prefix (value, "rbd:"))
-    return "RBD stores are not in this build";
-  if (colon && colon == value + strcspn (value, "/:"))
-    return "no such kind of store";
-  return value[0] ? NULL : "no path given";
-}
-
 static int
 set_store (struct config *config, const struct param *param, const char *value,
            char *err)
 {
-  const char *wrong = check_store (value);
+  const char *wrong = store_name_wrong (value);
 
   if (wrong)
     return refuse (err, param, value, wrong);
   config->nbd = nbd_store_is_uri (value);
-  if (has_prefix (value, "file:"))
-    value += 5;
+  value = store_name_rest (value);
   config->store = strdup (value);
   if (config->store == NULL) {
     snprintf (err, CONFIG_ERROR_MAX, "%s: out of memory", param->key);
