@@ -145,6 +145,11 @@ struct store {
    */
   _Atomic uint32_t losses;
 
+  /* Out of reach now, as far as the driver knows, which tries to reach it again.
+   * For who looks on: nothing is concluded from it.
+   */
+  _Atomic bool away;
+
   /* Called on the loop thread when losses has changed, and when a store that
    * had been failing requests because it was out of reach is back.  Set before
    * attach by whoever uses the store, or NULL.

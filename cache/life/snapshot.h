@@ -8,6 +8,7 @@
 #ifndef FOLIO_SNAPSHOT_H
 #define FOLIO_SNAPSHOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cache/base/stats.h"
@@ -30,7 +31,21 @@ struct stats_snapshot {
   uint64_t setpoint;                   /* what pacing aims at */
   uint64_t bandwidth;                  /* a second, of the store; 0: unknown */
   uint64_t cache_size, cache_free;     /* folio memory */
+  uint64_t disk_size;
+  uint64_t conns;
+  uint64_t throttled; /* writes that wait for the store now */
+  uint64_t
+    oldest_dirty; /* ns, the age of the oldest that a periodic pass has seen
+                          * and that may still be dirty; 0: nothing */
+  uint64_t flush_target; /* ns; 0: off */
+  int error;             /* why something cannot be written back, an errno; 0 */
+  bool away;             /* the store is out of reach */
 };
+
+/* How long (seconds) a flush would take now, by what is known of the store: NAN if
+ * that is nothing.
+ */
+extern double stats_flush_seconds (const struct stats_snapshot *snapshot);
 
 /* What has been counted so far, and what there is now. */
 extern void stats_read (struct mapping *mapping,

@@ -24,6 +24,11 @@ struct outbox {
   _Atomic int fs_error;   /* the same of what the fs has to do; see settled */
   _Atomic uint64_t cleaned_at; /* ns, when a folio last became clean */
 
+  /* ns, since when the oldest is dirty of what the periodic passes have seen; 0:
+   * nothing is.
+   */
+  _Atomic uint64_t oldest_dirty;
+
   struct lost lost; /* what clients are told of */
 
   _Atomic uint32_t flush_failures; /* counts them */

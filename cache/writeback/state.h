@@ -59,6 +59,7 @@ struct wb_passes {
   struct wb_pass expire;     /* over DIRTY: the old ones */
   struct wb_pass retry;      /* over a bad range */
   uint64_t next;             /* ns, when the next one over what is old is due */
+  uint32_t most;             /* that expire has seen so far: see expired */
 };
 
 /* One store write in flight: runs of what was dirty, one behind the other in the

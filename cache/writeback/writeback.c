@@ -41,14 +41,44 @@ writeback_destroy (struct writeback *wb)
 
 /* --- background work --- */
 
-/* Has it been dirty for long enough?  (Units of 10 ms, which wrap.) */
+/* What folio_clock counts in (ns). */
+#define TICK (10 * NSEC_PER_MSEC)
+
+/* Of all that is dirty, something is so for that many ticks. */
+static void
+note_oldest (struct writeback *wb, uint32_t age)
+{
+  atomic_store (&wb->outbox->oldest_dirty, wb->env->now (wb->env) - age * TICK);
+}
+
+/* Has it been dirty for long enough?  (Ticks, which wrap.)  A pass that does not come
+ * to its end, because the store hangs, tells of what is older than was known too.
+ */
 static bool
 expired (struct writeback *wb, const struct folio *folio)
 {
-  uint32_t now = folio_clock (wb->env);
-  uint64_t age = wb->config.dirty_expire / (10 * NSEC_PER_MSEC);
+  uint32_t age = (uint32_t) (folio_clock (wb->env) - folio->dirtied);
 
-  return (uint32_t) (now - folio->dirtied) >= age;
+  if (age > wb->passes.most) {
+    wb->passes.most = age;
+    if (atomic_load (&wb->outbox->oldest_dirty) == 0)
+      note_oldest (wb, age);
+  }
+  return age >= wb->config.dirty_expire / TICK;
+}
+
+/* Look for what is old.  Returns true if there is more to do at once. */
+static bool
+expire_step (struct writeback *wb)
+{
+  struct wb_pass *pass = &wb->passes.expire;
+  bool more = pass_run (wb, pass, expired);
+
+  if (!pass->active && wb->passes.most)
+    note_oldest (wb, wb->passes.most);
+  else if (!pass->active)
+    atomic_store (&wb->outbox->oldest_dirty, 0);
+  return more;
 }
 
 /* Send what is dirty, going round the disk, until there is little enough; or
@@ -109,10 +139,11 @@ periodic_step (struct writeback *wb, uint64_t now)
     wb->passes.next = now + wb->config.interval;
     wb->passes.expire =
       (struct wb_pass) { .active = true, .kind = PASS_BACKGROUND };
+    wb->passes.most = 0;
     if (throttle_unstable (wb->throttle) && !sync_awaits_flush (wb))
       sync_start_flush (wb);
   }
-  return wb->passes.expire.active && pass_run (wb, &wb->passes.expire, expired);
+  return wb->passes.expire.active && expire_step (wb);
 }
 
 /* Is something still being written where the pass has been? */

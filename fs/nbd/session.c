@@ -76,6 +76,7 @@ session_install (struct nbd_store *nbd)
   pthread_mutex_unlock (&nbd->lock);
   if (session == NULL)
     return false;
+  atomic_store (&nbd->store.away, false);
   say_up (nbd, session);
   if (was_given_up)
     tell_changed (nbd);
@@ -133,6 +134,7 @@ session_end (struct nbd_store *nbd)
 
   if (session == NULL)
     return;
+  atomic_store (&nbd->store.away, true);
   say_lost (nbd, session);
   requests_collect (nbd);
   drain_begin (nbd, session);
