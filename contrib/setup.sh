@@ -19,6 +19,7 @@ build_packages=(
   nbdkit nbdkit-plugin-dev
   libbsd-dev libev-dev liburing-dev liburcu-dev
   libnbd-dev                      # stores over NBD
+  libmicrohttpd-dev               # metrics
 )
 
 die ()

@@ -13,6 +13,7 @@
 #include "fs/nbd/uri.h"
 #include "plugin/config.h"
 #include "plugin/format.h"
+#include "plugin/listen.h"
 #include "plugin/parse.h"
 #include "plugin/store-name.h"
 
@@ -24,7 +25,7 @@
 #define CACHE_SIZE_MAX (8 * TIB - GIB)
 #define DAY (86400 * NSEC_PER_SEC)
 
-enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE };
+enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE, ADDRESS };
 
 static const char *const stores[] = { "file",
 #ifdef HAVE_LIBNBD
@@ -104,7 +105,11 @@ static const char *const off_or_on[] = { "off", "on", NULL };
   X (shutdown_timeout, "shutdown-timeout", "SECONDS", "60", TIME, 0, DAY,      \
      NULL,                                                                     \
      "at the end, what the store does not take for so long is lost;\n"         \
-     "    0: wait for ever")
+     "    0: wait for ever")                                                   \
+  X (metrics, "metrics", "[ADDRESS:]PORT|unix:PATH", NONE, ADDRESS, 0, 0,      \
+     NULL,                                                                     \
+     "serve counters for Prometheus at http://ADDRESS:PORT/metrics, by\n"      \
+     "    default on 127.0.0.1, or on a socket in the file system")
 
 struct param {
   const char *key, *fallback;
@@ -211,6 +216,7 @@ print_allowed (FILE *fp, const struct param *param)
     fprintf (fp, "%s to %s (seconds, or with ms after it)", min, max);
     break;
   case CHOICE: print_list (fp, param->choices, ", "); break;
+  case ADDRESS: fputs ("[ADDRESS:]PORT or unix:PATH", fp); break;
   case STORE: fputs (store_name_allowed, fp);
   }
 }
@@ -324,6 +330,21 @@ parse_choice (const struct param *param, const char *value, uint64_t *number)
 }
 
 static int
+set_text (struct config *config, const struct param *param, const char *value,
+          char *err)
+{
+  char *copy = strdup (value);
+
+  if (copy == NULL) {
+    snprintf (err, CONFIG_ERROR_MAX, "%s: out of memory", param->key);
+    return -ENOMEM;
+  }
+  *(char **) ((char *) config + param->field) = copy;
+  config->given |= bit_of (param);
+  return 0;
+}
+
+static int
 set_store (struct config *config, const struct param *param, const char *value,
            char *err)
 {
@@ -332,14 +353,21 @@ set_store (struct config *config, const struct param *param, const char *value,
   if (wrong)
     return refuse (err, param, value, wrong);
   config->nbd = nbd_store_is_uri (value);
-  value = store_name_rest (value);
-  config->store = strdup (value);
-  if (config->store == NULL) {
-    snprintf (err, CONFIG_ERROR_MAX, "%s: out of memory", param->key);
-    return -ENOMEM;
-  }
-  config->given |= bit_of (param);
-  return 0;
+  return set_text (config, param, store_name_rest (value), err);
+}
+
+static int
+set_address (struct config *config, const struct param *param,
+             const char *value, char *err)
+{
+#ifdef HAVE_MICROHTTPD
+  const char *wrong = listen_wrong (value);
+#else
+  const char *wrong = "not in this build (libmicrohttpd was missing)";
+#endif
+
+  return wrong ? refuse (err, param, value, wrong)
+               : set_text (config, param, value, err);
 }
 
 /* Which of two values was meant is not to be guessed. */
@@ -361,6 +389,8 @@ set_param (struct config *config, const struct param *param, const char *value,
 
   if (param->kind == STORE)
     return set_store (config, param, value, err);
+  if (param->kind == ADDRESS)
+    return set_address (config, param, value, err);
   wrong = param->kind == CHOICE ? parse_choice (param, value, &number)
                                 : parse_value (param, value, &number);
   if (wrong)
@@ -407,7 +437,8 @@ void
 config_free (struct config *config)
 {
   free (config->store);
-  config->store = NULL;
+  free (config->metrics);
+  config->store = config->metrics = NULL;
 }
 
 void

@@ -292,3 +292,9 @@ disk_fs (const struct disk *disk)
 {
   return disk->fs;
 }
+
+struct mapping *
+disk_mapping (const struct disk *disk)
+{
+  return disk->mapping;
+}

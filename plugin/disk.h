@@ -17,6 +17,9 @@
 #include "plugin/cmdline.h"
 #include "plugin/config.h"
 
+/* What it is called where disks are told apart by name. */
+#define DISK_NAME "default"
+
 struct disk;
 
 /* Open and lock the store and make all that is needed, but no threads: this is
@@ -54,6 +57,9 @@ extern void disk_disconnect (struct disk *disk, struct conn *conn);
 
 /* Has the server been told to stop?  Of a disk that was started. */
 extern bool disk_stopping (const struct disk *disk);
+
+/* Its mapping, for who looks on; until it is closed. */
+extern struct mapping *disk_mapping (const struct disk *disk);
 
 /* What it is and can do. */
 extern const struct fs *disk_fs (const struct disk *disk);

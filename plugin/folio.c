@@ -25,6 +25,7 @@
 #include "plugin/exit.h"
 #include "plugin/log.h"
 #include "plugin/memory.h"
+#include "plugin/services.h"
 #include "plugin/signals.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -36,6 +37,7 @@
 static struct config config;
 static struct cmdline cmdline;
 static struct disk *disk;
+static struct services *services;
 
 /* --- start and end --- */
 
@@ -102,6 +104,19 @@ folio_dump_plugin (void)
   config_dump (stdout);
 }
 
+/* Undo what was made.  Returns as disk_close. */
+static int
+undo (void)
+{
+  int r = disk_save (disk);
+
+  services_close (services);
+  services = NULL;
+  disk_close (disk);
+  disk = NULL;
+  return r;
+}
+
 /* nbdkit refuses to start, as when its port is in use, and tells no plugin: what
  * was made for the start is undone.  Not when it has forked and leaves the disk to
  * its child.
@@ -112,7 +127,7 @@ undo_at_exit (void)
   ABORT_INSIDE;
 
   if (!signals_is_parent ())
-    disk_close (disk);
+    undo ();
 }
 
 static int
@@ -127,6 +142,11 @@ folio_get_ready (void)
     nbdkit_error ("%s", err);
     return -1;
   }
+  if (services_open (&config, &services, err) < 0) {
+    nbdkit_error ("%s", err);
+    undo ();
+    return -1;
+  }
   r = signals_prepare ();
   if (r == 0)
     r = exit_prepare ();
@@ -134,8 +154,7 @@ folio_get_ready (void)
     exit_call (undo_at_exit);
     return 0;
   }
-  disk_close (disk);
-  disk = NULL;
+  undo ();
   errno = -r;
   nbdkit_error ("cannot start: %m");
   return -1;
@@ -162,6 +181,8 @@ start (char *err)
   if (r < 0)
     return r;
   r = disk_start (disk);
+  if (r == 0)
+    r = services_start (services, disk);
   errno = -r;
   if (r < 0)
     snprintf (err, CONFIG_ERROR_MAX, "cannot start: %m");
@@ -183,8 +204,7 @@ folio_after_fork (void)
   }
   exit_call (NULL);
   signals_stop ();
-  disk_close (disk);
-  disk = NULL;
+  undo ();
   nbdkit_error ("%s", err);
   return -1;
 }
@@ -194,9 +214,8 @@ folio_cleanup (void)
 {
   ABORT_INSIDE;
   exit_call (NULL);
-  if (disk && disk_close (disk) < 0)
+  if (disk && undo () < 0)
     exit_data_lost ();
-  disk = NULL;
   abort_stop ();
   signals_stop ();
 }

@@ -36,6 +36,8 @@ INTEGRATION_TESTS = \
 	integration/late-writes.sh \
 	integration/loop-device.sh \
 	integration/memory-bound.sh \
+	integration/metrics.sh \
+	integration/metrics-promtool.sh \
 	integration/preallocate.sh \
 	integration/qemu-img-convert.sh \
 	integration/quickstart.sh \
@@ -85,6 +87,7 @@ EXTRA_DIST += \
 	integration/helpers.sh \
 	integration/hostile-lib.sh \
 	integration/late-writes.py \
+	integration/metrics.py \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
 	vm/lib.sh \
@@ -129,6 +132,7 @@ TSAN_TESTS += \
 	integration/connections.sh \
 	integration/fio-verify.sh \
 	integration/last-client-leaves.sh \
+	integration/metrics.sh \
 	integration/random-ops-crowd.sh \
 	integration/random-ops-small-cache.sh \
 	integration/random-ops-threads.sh \

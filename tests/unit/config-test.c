@@ -394,6 +394,8 @@ some_value (const char *key, const char *fallback)
 {
   if (strcmp (key, "store") == 0)
     return "a";
+  if (strcmp (key, "metrics") == 0)
+    return "9200";
   return strcmp (fallback, "none") == 0 ? "1M" : fallback;
 }
 

@@ -56,6 +56,7 @@ UNIT_TESTS = \
 	unit/loss-zero-test \
 	unit/nbd-uri-test \
 	unit/map-writeback-test \
+	unit/metrics-test \
 	unit/nowait-test \
 	unit/parse-test \
 	unit/pending-cases-test \
