@@ -20,6 +20,7 @@ build_packages=(
   libbsd-dev libev-dev liburing-dev liburcu-dev
   libnbd-dev                      # stores over NBD
   libmicrohttpd-dev               # metrics
+  libjansson-dev                  # the control socket
 )
 
 die ()

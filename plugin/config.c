@@ -25,7 +25,17 @@
 #define CACHE_SIZE_MAX (8 * TIB - GIB)
 #define DAY (86400 * NSEC_PER_SEC)
 
-enum kind { STORE, SIZE, SIZE_OR_0, POWER_OF_2, NUMBER, TIME, CHOICE, ADDRESS };
+enum kind {
+  STORE,
+  SIZE,
+  SIZE_OR_0,
+  POWER_OF_2,
+  NUMBER,
+  TIME,
+  CHOICE,
+  ADDRESS,
+  PATH
+};
 
 static const char *const stores[] = { "file",
 #ifdef HAVE_LIBNBD
@@ -109,7 +119,10 @@ static const char *const off_or_on[] = { "off", "on", NULL };
   X (metrics, "metrics", "[ADDRESS:]PORT|unix:PATH", NONE, ADDRESS, 0, 0,      \
      NULL,                                                                     \
      "serve counters for Prometheus at http://ADDRESS:PORT/metrics, by\n"      \
-     "    default on 127.0.0.1, or on a socket in the file system")
+     "    default on 127.0.0.1, or on a socket in the file system")            \
+  X (control, "control", "PATH", NONE, PATH, 0, 0, NULL,                       \
+     "a socket by which the running server is asked and told things, see\n"    \
+     "    folioctl(1)")
 
 struct param {
   const char *key, *fallback;
@@ -217,6 +230,7 @@ print_allowed (FILE *fp, const struct param *param)
     break;
   case CHOICE: print_list (fp, param->choices, ", "); break;
   case ADDRESS: fputs ("[ADDRESS:]PORT or unix:PATH", fp); break;
+  case PATH: fputs ("a path in a folder that there is", fp); break;
   case STORE: fputs (store_name_allowed, fp);
   }
 }
@@ -370,6 +384,20 @@ set_address (struct config *config, const struct param *param,
                : set_text (config, param, value, err);
 }
 
+static int
+set_path (struct config *config, const struct param *param, const char *value,
+          char *err)
+{
+#ifdef HAVE_JANSSON
+  const char *wrong = value[0] ? NULL : "no path given";
+#else
+  const char *wrong = "not in this build (jansson was missing)";
+#endif
+
+  return wrong ? refuse (err, param, value, wrong)
+               : set_text (config, param, value, err);
+}
+
 /* Which of two values was meant is not to be guessed. */
 static int
 refuse_twice (char *err, const struct param *param, const char *value)
@@ -391,6 +419,8 @@ set_param (struct config *config, const struct param *param, const char *value,
     return set_store (config, param, value, err);
   if (param->kind == ADDRESS)
     return set_address (config, param, value, err);
+  if (param->kind == PATH)
+    return set_path (config, param, value, err);
   wrong = param->kind == CHOICE ? parse_choice (param, value, &number)
                                 : parse_value (param, value, &number);
   if (wrong)
@@ -438,7 +468,8 @@ config_free (struct config *config)
 {
   free (config->store);
   free (config->metrics);
-  config->store = config->metrics = NULL;
+  free (config->control);
+  config->store = config->metrics = config->control = NULL;
 }
 
 void

@@ -40,6 +40,7 @@ struct config {
   uint64_t flush_target;       /* ns; 0: off */
   uint64_t shutdown_timeout;   /* ns; 0: none */
   char *metrics;               /* where they are served; or NULL; owned */
+  char *control;               /* path of the socket; or NULL; owned */
   uint64_t preallocate;        /* bool */
   uint64_t folio_max;          /* bytes, a power of two */
   uint64_t readahead;          /* bytes; 0: off */

@@ -298,3 +298,9 @@ disk_mapping (const struct disk *disk)
 {
   return disk->mapping;
 }
+
+struct env *
+disk_env (struct disk *disk)
+{
+  return &disk->env;
+}

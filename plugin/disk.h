@@ -61,6 +61,9 @@ extern bool disk_stopping (const struct disk *disk);
 /* Its mapping, for who looks on; until it is closed. */
 extern struct mapping *disk_mapping (const struct disk *disk);
 
+/* Its environment. */
+extern struct env *disk_env (struct disk *disk);
+
 /* What it is and can do. */
 extern const struct fs *disk_fs (const struct disk *disk);
 

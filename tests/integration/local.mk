@@ -15,6 +15,8 @@ INTEGRATION_TESTS = \
 	integration/cache-smaller-than-data.sh \
 	integration/clients.sh \
 	integration/connections.sh \
+	integration/control.sh \
+	integration/control-fuzz.sh \
 	integration/crash.sh \
 	integration/create.sh \
 	integration/direct-modes.sh \
@@ -83,6 +85,8 @@ INTEGRATION_TESTS = \
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
+	integration/control-fuzz.py \
+	integration/control.py \
 	integration/disk.py \
 	integration/helpers.sh \
 	integration/hostile-lib.sh \
@@ -130,6 +134,8 @@ WAITING_TESTS += \
 TSAN_TESTS += \
 	integration/cache-smaller-than-data.sh \
 	integration/connections.sh \
+	integration/control.sh \
+	integration/control-fuzz.sh \
 	integration/fio-verify.sh \
 	integration/last-client-leaves.sh \
 	integration/metrics.sh \
@@ -157,3 +163,10 @@ fuzz-long: check-programs
 	$(AM_TESTS_ENVIRONMENT) REQUESTS=100000 \
 	  bash $(srcdir)/integration/fuzz.sh
 .PHONY: fuzz-long
+
+# 10,000 random requests to the control socket: make -C tests control-fuzz-long.
+# SEED= sets the seed.
+control-fuzz-long: check-programs
+	$(AM_TESTS_ENVIRONMENT) REQUESTS=10000 \
+	  bash $(srcdir)/integration/control-fuzz.sh
+.PHONY: control-fuzz-long

@@ -396,6 +396,8 @@ some_value (const char *key, const char *fallback)
     return "a";
   if (strcmp (key, "metrics") == 0)
     return "9200";
+  if (strcmp (key, "control") == 0)
+    return "socket";
   return strcmp (fallback, "none") == 0 ? "1M" : fallback;
 }
 
