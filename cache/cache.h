@@ -78,6 +78,24 @@ extern int mapping_create (struct cache *cache, struct fs *fs,
 /* Start the loop thread, attach the store: from here on requests are taken. */
 extern int mapping_start (struct mapping *mapping);
 
+/* Have another configuration in force, while requests go on: all of it but mode and
+ * folio_max_order, which stay; io_depth at most what it was when the mapping was made.
+ */
+extern void mapping_configure (struct mapping *mapping,
+                               const struct mapping_config *config);
+
+/* Have write-back pause: nothing of what is in memory is sent to the store, nor is
+ * that flushed, and who waits for that waits on; requests past the cache go on.  Or have
+ * it go on.  mapping_shutdown ends a pause.
+ */
+extern void mapping_pause (struct mapping *mapping, bool paused);
+extern bool mapping_is_paused (const struct mapping *mapping);
+
+/* Drop from memory what is clean and not in use, so that it is read from the store
+ * again.  Returns how many bytes that were, about.
+ */
+extern uint64_t mapping_drop_clean (struct mapping *mapping);
+
 /* How far a sync has come. */
 struct sync_progress {
   uint64_t done_bytes, total_bytes; /* total: what was dirty at the start */

@@ -193,6 +193,9 @@ struct iomap_ops {
    */
   int (*attach) (struct fs *fs, uint64_t expire);
 
+  /* That age is another one from now on.  Loop thread; NULL: it stays. */
+  void (*expire) (struct fs *fs, uint64_t expire);
+
   /* Do a bounded amount of what there is to do; now is env's time.  Returns true if
    * there is more that can be done at once; else it is called again after
    * fs_ring, at the deadline (ns, or ENV_FOREVER), and now and then besides.

@@ -134,6 +134,16 @@ init_throttle (struct mapping *m)
   balance_init (&m->throttle, m->config.flush_target);
 }
 
+static void
+set_settings (struct mapping *mapping, const struct mapping_config *config)
+{
+  struct mapping_settings *settings = &mapping->settings;
+
+  atomic_store (&settings->readahead, config->readahead);
+  atomic_store (&settings->sequential_cutoff, config->sequential_cutoff);
+  atomic_store (&settings->flush_target, config->flush_target);
+}
+
 int
 mapping_create (struct cache *cache, struct fs *fs,
                 const struct mapping_config *config, struct mapping **ret)
@@ -149,6 +159,7 @@ mapping_create (struct cache *cache, struct fs *fs,
   m->config = *config;
   m->config.folio_max_order = cache_fit_order (
     (uint64_t) cache->arena->nr_pages << PAGE_SHIFT, config->folio_max_order);
+  set_settings (m, config);
   m->hooks.alloc = default_alloc;
   m->hooks.copy_in = default_copy_in;
   m->readonly = fs->readonly;
@@ -263,6 +274,34 @@ mapping_destroy (struct mapping *mapping)
 }
 
 void
+mapping_configure (struct mapping *mapping, const struct mapping_config *config)
+{
+  const struct inbox_settings settings = {
+    .limit = config->dirty_limit,
+    .background = config->dirty_background,
+    .flush_target = config->flush_target,
+    .dirty_expire = config->dirty_expire,
+    .interval = config->writeback_interval,
+    .io_depth = config->io_depth,
+  };
+
+  set_settings (mapping, config);
+  inbox_configure (&mapping->inbox, &settings);
+}
+
+void
+mapping_pause (struct mapping *mapping, bool paused)
+{
+  inbox_pause (&mapping->inbox, paused);
+}
+
+bool
+mapping_is_paused (const struct mapping *mapping)
+{
+  return atomic_load (&mapping->inbox.paused) && !mapping_is_shutdown (mapping);
+}
+
+void
 mapping_kick (struct mapping *mapping)
 {
   inbox_kick (&mapping->inbox);
@@ -273,6 +312,7 @@ mapping_shutdown (struct mapping *mapping)
 {
   atomic_store (&mapping->outbox.shutdown, true);
   throttle_wake (&mapping->throttle);
+  bell_ring (&mapping->bell); /* a pause is over */
 }
 
 bool

@@ -30,7 +30,8 @@ read_state (struct mapping *mapping, struct stats_snapshot *s)
   s->conns = atomic_load (&throttle->nr_conns);
   s->throttled = (uint64_t) atomic_load (&throttle->waiters) +
                  atomic_load (&throttle->balance.pausing);
-  s->flush_target = mapping->config.flush_target;
+  s->flush_target = atomic_load (&mapping->settings.flush_target);
+  s->paused = mapping_is_paused (mapping);
   s->disk_size = mapping->folios.size;
   s->error = -outbox_error (outbox);
   s->away = atomic_load (&mapping->fs->store->away);

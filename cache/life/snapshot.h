@@ -40,6 +40,7 @@ struct stats_snapshot {
   uint64_t flush_target; /* ns; 0: off */
   int error;             /* why something cannot be written back, an errno; 0 */
   bool away;             /* the store is out of reach */
+  bool paused;           /* write-back is */
 };
 
 /* How long (seconds) a flush would take now, by what is known of the store: NAN if

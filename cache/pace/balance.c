@@ -156,6 +156,32 @@ report (struct throttle *throttle, bool was_bound)
              law->bandwidth * page);
 }
 
+/* What the law says is in force.  While its limit comes down to one that was
+ * configured anew, so does the hard one: writers are slowed down, not stopped.
+ */
+static void
+enforce (struct throttle *throttle)
+{
+  const struct throttle_law *law = &throttle->balance.law;
+
+  law_limits (law, &throttle->balance.limits);
+  atomic_store (
+    &throttle->limit,
+    (uint32_t) (law->limit > law->max_limit ? law->limit : law->max_limit));
+  throttle_wake (throttle);
+}
+
+void
+balance_configure (struct throttle *throttle, uint64_t limit,
+                   uint64_t background, uint64_t flush_target)
+{
+  throttle_init (throttle, limit, background);
+  law_configure (&throttle->balance.law, atomic_load (&throttle->limit),
+                 throttle->background, flush_target,
+                 throttle_unsaved (throttle));
+  enforce (throttle);
+}
+
 static void
 update (struct throttle *throttle)
 {
@@ -168,9 +194,8 @@ update (struct throttle *throttle)
   sample->conns = atomic_load (&throttle->nr_conns);
   law_update (&balance->law, sample);
   *sample = (struct law_sample) { .saturated = true };
-  law_limits (&balance->law, &balance->limits);
+  enforce (throttle);
   report (throttle, was_bound);
-  throttle_wake (throttle);
 }
 
 /* Is there enough for the first measurement?  It begins when the first writes are

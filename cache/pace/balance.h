@@ -55,6 +55,10 @@ extern void balance_dirtied (struct throttle *throttle, struct pacing *pacing,
 
 /* --- loop thread --- */
 
+/* Have another configuration in force: bytes as for throttle_init, ns. */
+extern void balance_configure (struct throttle *throttle, uint64_t limit,
+                               uint64_t background, uint64_t flush_target);
+
 /* A step of write-back begins at time now.  at_work: since the last one the store
  * has been.
  */

@@ -296,11 +296,36 @@ lower_limit (struct throttle_law *law, const struct law_sample *sample,
   law->falling = max (0, near - law->limit) / elapsed;
 }
 
+/* The limit, and where writers begin to be paced with it, that are wished for. */
+static double
+wanted_limit (struct throttle_law *law, double *freerun)
+{
+  double wanted = min (law->max_limit, flush_limit (law));
+
+  *freerun = wanted * (2 * setpoint_share (law) - 1);
+  return wanted;
+}
+
+void
+law_configure (struct throttle_law *law, uint32_t limit, uint32_t background,
+               uint64_t flush_target, uint32_t unsaved)
+{
+  double wanted, freerun;
+
+  law->max_limit = limit;
+  law->max_background = background;
+  law->flush_target = seconds (flush_target);
+  if (flush_target == 0)
+    law->bound = false;
+  wanted = wanted_limit (law, &freerun);
+  if (unsaved <= freerun)
+    law->limit = wanted; /* nobody notices */
+}
+
 static void
 move_limit (struct throttle_law *law, const struct law_sample *sample)
 {
-  double wanted = min (law->max_limit, flush_limit (law));
-  double freerun = wanted * (2 * setpoint_share (law) - 1);
+  double freerun, wanted = wanted_limit (law, &freerun);
 
   law->falling = 0;
   if (wanted > law->limit)

@@ -76,7 +76,7 @@ struct law_sample {
 };
 
 struct throttle_law {
-  double max_limit, max_background; /* pages; as configured */
+  double max_limit, max_background; /* pages; as configured last */
   double flush_target;              /* seconds; 0: off */
 
   double limit;     /* pages; moves */
@@ -93,6 +93,14 @@ struct throttle_law {
 /* limit, background: pages, limit > background. */
 extern void law_init (struct throttle_law *law, uint32_t limit,
                       uint32_t background, uint64_t flush_target);
+
+/* Another configuration is in force; what has been learnt stays.  A limit that falls
+ * while so many pages are unsaved that writers are paced moves with the updates that
+ * follow, and so does what is unsaved.
+ */
+extern void law_configure (struct throttle_law *law, uint32_t limit,
+                           uint32_t background, uint64_t flush_target,
+                           uint32_t unsaved);
 
 /* Learn from a sample. */
 extern void law_update (struct throttle_law *law,

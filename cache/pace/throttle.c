@@ -32,8 +32,9 @@ throttle_init (struct throttle *throttle, uint64_t limit, uint64_t background)
 
   limit = min_u64 (limit >> PAGE_SHIFT, max);
   background = min_u64 (background >> PAGE_SHIFT, max);
-  throttle->limit = (uint32_t) max_u64 (limit, LIMIT_MIN);
-  throttle->background = (uint32_t) min_u64 (background, throttle->limit / 2);
+  limit = max_u64 (limit, LIMIT_MIN);
+  atomic_store (&throttle->limit, (uint32_t) limit);
+  throttle->background = (uint32_t) min_u64 (background, limit / 2);
 }
 
 /* What the flush target makes of the limit.  Relaxed: any value will do. */
@@ -69,12 +70,14 @@ static uint32_t
 limit_for (const struct throttle *throttle, uint32_t pages)
 {
   uint64_t limit = soft_limit (throttle);
+  /* Relaxed, as in soft_limit. */
+  uint32_t most = atomic_load_explicit (&throttle->limit, memory_order_relaxed);
 
   if (outbox_error (throttle->outbox))
-    return throttle->limit;
+    return most;
 
   return (uint32_t) min_u64 (
-    throttle->limit, max_u64 (limit, (uint64_t) pages * CHUNKS_IN_LIMIT));
+    most, max_u64 (limit, (uint64_t) pages * CHUNKS_IN_LIMIT));
 }
 
 static bool

@@ -51,9 +51,13 @@ struct throttle {
   struct fs *fs; /* what it has to do is counted, too */
   struct stats *stats;
 
-  uint32_t limit;            /* pages: dirty, writeback and unstable together */
+  /* Pages: dirty, writeback and unstable together; changed by the loop thread if it
+   * is configured anew.
+   */
+  _Atomic uint32_t limit;
   uint32_t background;       /* pages above which write-back begins, unless the
-                              * law (balance.h) has lowered it */
+                              * law (balance.h) has lowered it; the loop
+                              * thread's */
   _Atomic uint32_t reserved; /* pages promised to writers under way */
   _Atomic uint32_t word;     /* futex word: changes when room was made while
                               * waiters is not 0 */
@@ -67,6 +71,7 @@ struct throttle {
   _Atomic bool armed;    /* it comes back by itself: there is unsaved data */
 };
 
+/* Bytes, of which it is made pages that a throttle can live with. */
 extern void throttle_init (struct throttle *throttle, uint64_t limit,
                            uint64_t background);
 

@@ -38,6 +38,23 @@ inbox_store_changed (struct inbox *inbox)
 }
 
 void
+inbox_configure (struct inbox *inbox, const struct inbox_settings *settings)
+{
+  pthread_mutex_lock (&inbox->lock);
+  inbox->settings = *settings;
+  atomic_store (&inbox->configured, true);
+  pthread_mutex_unlock (&inbox->lock);
+  bell_ring (inbox->bell);
+}
+
+void
+inbox_pause (struct inbox *inbox, bool paused)
+{
+  atomic_store (&inbox->paused, paused);
+  bell_ring (inbox->bell);
+}
+
+void
 inbox_note_unflushed (struct inbox *inbox)
 {
   atomic_store (&inbox->unflushed, true);

@@ -19,11 +19,20 @@
 
 struct ioend;
 
+/* What of the configuration is the loop thread's, and may change while it runs. */
+struct inbox_settings {
+  uint64_t limit, background; /* bytes; see throttle.h */
+  uint64_t flush_target;      /* ns; 0: off */
+  uint64_t dirty_expire;      /* ns after which dirty data is written back */
+  uint64_t interval;          /* ns between periodic passes */
+  unsigned io_depth;          /* store writes in flight at most */
+};
+
 struct inbox {
   struct env *env;
   const struct bell *bell;
 
-  pthread_mutex_t lock;   /* protects queue, done, held; a leaf */
+  pthread_mutex_t lock;   /* protects queue, done, held, settings; a leaf */
   struct sync_list queue; /* syncs that are asked for */
   struct ioend *done;     /* store writes that are over, not yet noticed */
   struct ioend *held;     /* that one a thread is about to wait for, in the
@@ -42,6 +51,12 @@ struct inbox {
    */
   _Atomic uint64_t direct_unflushed;
   _Atomic bool no_fua; /* the store can't do it, though it said so */
+
+  struct inbox_settings settings; /* new ones, if */
+  _Atomic bool configured;        /* they have been left here */
+
+  /* Nothing is to be sent to the store, but for the last save. */
+  _Atomic bool paused;
 };
 
 extern void inbox_init (struct inbox *inbox, struct env *env,
@@ -55,6 +70,13 @@ extern void inbox_kick (struct inbox *inbox);
  * and what it failed to write is to be tried again, at once.
  */
 extern void inbox_store_changed (struct inbox *inbox);
+
+/* From the next step on other settings are in force. */
+extern void inbox_configure (struct inbox *inbox,
+                             const struct inbox_settings *settings);
+
+/* Have write-back pause, or go on. */
+extern void inbox_pause (struct inbox *inbox, bool paused);
 
 /* The store has done something that only a flush makes durable. */
 extern void inbox_note_unflushed (struct inbox *inbox);

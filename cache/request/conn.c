@@ -21,9 +21,7 @@ conn_create (struct mapping *mapping, struct conn **ret)
   conn->mapping = mapping;
   conn->client.env = mapping->env;
   conn->client.shutdown = &mapping->outbox.shutdown;
-  conn->ra = readahead_create (mapping->config.mode == CACHE_NONE
-                                 ? 0
-                                 : mapping->config.readahead >> PAGE_SHIFT);
+  conn->ra = readahead_create (mapping_readahead (mapping));
   if (conn->ra == NULL) {
     free (conn);
     return -ENOMEM;

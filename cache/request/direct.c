@@ -22,13 +22,15 @@
 bool
 direct_wanted (struct conn *conn, uint64_t offset, size_t count)
 {
-  const struct mapping_config *config = &conn->mapping->config;
+  const struct mapping *mapping = conn->mapping;
+  uint64_t cutoff;
 
-  if (config->mode == CACHE_NONE)
+  if (mapping->config.mode == CACHE_NONE)
     return true;
-  return config->sequential_cutoff &&
-         streams_note (&conn->streams, offset, count) >=
-           config->sequential_cutoff;
+  /* Relaxed: a number, from which nothing else is concluded. */
+  cutoff = atomic_load_explicit (&mapping->settings.sequential_cutoff,
+                                 memory_order_relaxed);
+  return cutoff && streams_note (&conn->streams, offset, count) >= cutoff;
 }
 
 /* --- reading --- */

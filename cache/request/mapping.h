@@ -58,6 +58,13 @@ struct mapping_hooks {
                      size_t n);
 };
 
+/* What of the configuration requests look at, and may change. */
+struct mapping_settings {
+  _Atomic uint64_t readahead;         /* bytes, largest window; 0: off */
+  _Atomic uint64_t sequential_cutoff; /* bytes; longer streams bypass; 0: off */
+  _Atomic uint64_t flush_target;      /* ns; 0: off */
+};
+
 struct mapping {
   struct cache *cache;
   struct env *env;
@@ -65,7 +72,8 @@ struct mapping {
   struct fs *fs;
   struct bell bell; /* wakes the loop thread */
   struct folios folios;
-  struct mapping_config config;
+  struct mapping_config config; /* as it was made */
+  struct mapping_settings settings;
   struct mapping_hooks hooks;
   uint16_t id;
   bool readonly; /* the fs's: here a hit finds it without a miss */
@@ -95,6 +103,18 @@ mapping_in_range (const struct mapping *mapping, uint64_t offset,
 {
   return offset <= mapping->folios.size &&
          count <= mapping->folios.size - offset;
+}
+
+/* The largest readahead window now, in pages. */
+static inline uint64_t
+mapping_readahead (const struct mapping *mapping)
+{
+  if (mapping->config.mode == CACHE_NONE)
+    return 0;
+  /* Relaxed: a number, from which nothing else is concluded. */
+  return atomic_load_explicit (&mapping->settings.readahead,
+                               memory_order_relaxed) >>
+         PAGE_SHIFT;
 }
 
 #endif /* FOLIO_MAPPING_H */

@@ -32,6 +32,7 @@ hit_flagged (struct conn *conn, struct folio *folio)
     stats_add (mapping->stats, STAT_READAHEAD_USED, folio_pages (folio));
   }
   if (flags & FOLIO_READAHEAD) {
+    readahead_set_max (conn->ra, mapping_readahead (mapping));
     readahead_marker (conn->ra, folio_index (folio), mapping->folios.nr_pages,
                       &window);
     if (window.count)
@@ -182,6 +183,7 @@ look_ahead (struct conn *conn, uint64_t first, uint64_t behind, uint64_t last)
   struct ra_window window;
 
   pass_on_waste (conn);
+  readahead_set_max (conn->ra, mapping_readahead (mapping));
   readahead_miss (conn->ra, first, last - first + 1, mapping->folios.nr_pages,
                   &window);
   if (behind <= last)

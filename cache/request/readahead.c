@@ -222,6 +222,15 @@ stream_miss (struct readahead *ra, struct stream *s, uint64_t first,
 }
 
 void
+readahead_set_max (struct readahead *ra, uint64_t max_pages)
+{
+  pthread_mutex_lock (&ra->lock);
+  if (ra->max_pages != max_pages)
+    ra->max_pages = ra->limit = max_pages;
+  pthread_mutex_unlock (&ra->lock);
+}
+
+void
 readahead_miss (struct readahead *ra, uint64_t first, uint64_t count,
                 uint64_t end, struct ra_window *window)
 {

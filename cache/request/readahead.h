@@ -27,6 +27,9 @@ struct ra_window {
 extern struct readahead *readahead_create (uint64_t max_pages);
 extern void readahead_destroy (struct readahead *ra);
 
+/* The largest window is another one from now on, perhaps. */
+extern void readahead_set_max (struct readahead *ra, uint64_t max_pages);
+
 /* A request missed: it reads pages [first, first+count), end: pages on the
  * disk.  Says what to read beyond the request.
  */

@@ -36,6 +36,7 @@ ioends_init (struct writeback *wb)
   struct range *ranges;
   struct iomap_run *runs;
 
+  ioends->nr = (unsigned) n;
   ioends->max_io = choose_max_io (wb);
   ioends->all = calloc (
     n, sizeof *ioends->all + max_runs * (sizeof *ranges + sizeof *runs));

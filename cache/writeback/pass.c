@@ -63,7 +63,7 @@ may_send (const struct writeback *wb, const struct wb_pass *pass)
   const struct arena *bounce = wb->bounce;
   unsigned retries = wb->ioends.sent[PASS_RETRY];
 
-  if (wb->ioends.free == NULL)
+  if (wb->ioends.free == NULL || wb->ioends.in_flight >= wb->config.io_depth)
     return false;
   if (pass_is_urgent (pass->kind))
     return is_small (wb, pass) ||

@@ -86,7 +86,8 @@ struct ioend {
 
 /* All ioends, and those that are in flight. */
 struct ioends {
-  struct ioend *all; /* config.io_depth of them */
+  struct ioend *all; /* nr of them: the first config.io_depth */
+  unsigned nr;
   struct ioend *free;
   unsigned in_flight;
   unsigned sent[NR_PASS_KINDS]; /* the same, by who sent them */
@@ -137,7 +138,9 @@ struct writeback_config {
 };
 
 struct writeback {
-  /* Set before writeback_init, and fixed. */
+  /* Set before writeback_init, and fixed, but for the config, which is the loop
+   * thread's to change.
+   */
   struct env *env;
   struct folios *folios;
   struct fs *fs;
@@ -156,6 +159,7 @@ struct writeback {
   uint64_t trim_ticket;
   struct failing failing;
   struct wb_helper helper;
+  bool told_paused; /* that somebody waits for the end of a pause */
 };
 
 /* Has the ioend anything of bytes [start, end)? */

@@ -116,7 +116,7 @@ sync_count_awaited (struct writeback *wb, struct sync_req *req)
 
   req->fence = wb->ioends.nr_sent;
   req->awaited = 0;
-  for (i = 0; wb->ioends.in_flight > 0 && i < wb->config.io_depth; i++)
+  for (i = 0; wb->ioends.in_flight > 0 && i < wb->ioends.nr; i++)
     req->awaited +=
       wb->ioends.all[i].in_flight && waits_for (req, &wb->ioends.all[i]);
 }

@@ -309,18 +309,95 @@ at_work (const struct writeback *wb)
          wb->sync.flush_state == FLUSH_VOID;
 }
 
+/* --- steps --- */
+
+static void
+take_settings (struct writeback *wb)
+{
+  struct inbox *inbox = wb->inbox;
+  struct inbox_settings s;
+
+  if (!atomic_load (&inbox->configured))
+    return;
+  pthread_mutex_lock (&inbox->lock);
+  atomic_store (&inbox->configured, false);
+  s = inbox->settings;
+  pthread_mutex_unlock (&inbox->lock);
+  balance_configure (wb->throttle, s.limit, s.background, s.flush_target);
+  wb->config = (struct writeback_config) {
+    .dirty_expire = s.dirty_expire,
+    .interval = s.interval,
+    .io_depth = s.io_depth < wb->ioends.nr ? s.io_depth : wb->ioends.nr,
+  };
+  if (wb->fs->ops->expire)
+    wb->fs->ops->expire (wb->fs, s.dirty_expire);
+  if (wb->passes.next != ENV_FOREVER)
+    wb->passes.next =
+      min_u64 (wb->passes.next, wb->env->now (wb->env) + s.interval);
+}
+
+/* Is nothing to be sent now?  The last save ends a pause. */
+static bool
+is_paused (const struct writeback *wb)
+{
+  return atomic_load (&wb->inbox->paused) &&
+         !atomic_load (&wb->outbox->shutdown);
+}
+
+/* Say so once if somebody waits for the end of the pause. */
+static void
+tell_paused (struct writeback *wb)
+{
+  struct inbox *inbox = wb->inbox;
+  bool waiting = wb->sync.list != NULL;
+
+  if (wb->told_paused)
+    return;
+  pthread_mutex_lock (&inbox->lock);
+  waiting |= inbox->queue.head != NULL;
+  pthread_mutex_unlock (&inbox->lock);
+  if (!waiting)
+    return;
+  wb->told_paused = true;
+  env_log (wb->env, LOG_INFO,
+           "write-back is paused, and a flush waits for its end");
+}
+
+/* What comes to its end, and begins nothing. */
+static bool
+reap (struct writeback *wb)
+{
+  bool more = ioend_reap (wb);
+
+  if (sync_flush_step (wb))
+    more = true;
+  return more;
+}
+
+static bool
+step_paused (struct writeback *wb)
+{
+  bool more = reap (wb);
+
+  sync_complete (wb);
+  tell_paused (wb);
+  return more;
+}
+
 bool
 writeback_step (struct writeback *wb)
 {
   uint64_t now = wb->env->now (wb->env);
   bool more;
 
+  take_settings (wb);
   balance_step (wb->throttle, now, at_work (wb));
   see_change (wb);
+  if (is_paused (wb))
+    return step_paused (wb);
+  wb->told_paused = false;
   more = step_fs (wb, now);
-  if (ioend_reap (wb))
-    more = true;
-  if (sync_flush_step (wb))
+  if (reap (wb))
     more = true;
   queue_own_sync (wb, now);
   if (sync_drain_step (wb, now))
@@ -345,8 +422,11 @@ uint64_t
 writeback_deadline (struct writeback *wb)
 {
   bool nothing = !throttle_unsaved (wb->throttle) && wb->failing.bad.n == 0;
-  uint64_t next = fs_deadline (wb->fs), now;
+  uint64_t next, now;
 
+  if (is_paused (wb))
+    return ENV_FOREVER; /* its end rings the bell */
+  next = fs_deadline (wb->fs);
   if (sync_awaits_flush (wb))
     next = min_u64 (next, wb->sync.flush_at);
   if (sync_settling (&wb->sync) || (nothing && wb->passes.next == ENV_FOREVER))

@@ -147,6 +147,7 @@ extern void raw_unsaved (struct fs *fs, iomap_range_fn *fn, void *opaque);
 extern void raw_take (struct fs *fs);
 extern void raw_flush (struct fs *fs, struct store_req *req);
 extern int raw_attach (struct fs *fs, uint64_t expire);
+extern void raw_expire (struct fs *fs, uint64_t expire);
 extern bool raw_step (struct fs *fs, uint64_t now);
 extern uint64_t raw_deadline (struct fs *fs);
 extern bool raw_idle (struct fs *fs);

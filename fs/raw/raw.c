@@ -360,6 +360,7 @@ static const struct iomap_ops raw_ops = {
   .unsaved = raw_unsaved,
   .flush = raw_flush,
   .attach = raw_attach,
+  .expire = raw_expire,
   .step = raw_step,
   .deadline = raw_deadline,
   .idle = raw_idle,

@@ -254,6 +254,12 @@ raw_attach (struct fs *fs, uint64_t expire)
 }
 
 void
+raw_expire (struct fs *fs, uint64_t expire)
+{
+  raw_of (fs)->zeroes.expire = expire;
+}
+
+void
 raw_lost (struct fs *fs, uint64_t losses)
 {
   struct raw *raw = raw_of (fs);

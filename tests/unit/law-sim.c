@@ -101,6 +101,13 @@ step_law (struct sim *sim)
   memset (&sim->sample, 0, sizeof sim->sample);
 }
 
+/* As in balance.c. */
+static uint32_t
+hard_limit (const struct throttle_law *law)
+{
+  return (uint32_t) (law->limit > law->max_limit ? law->limit : law->max_limit);
+}
+
 /* Has the request to wait? */
 static bool
 must_wait (struct sim *sim, struct writer *w, unsigned slot)
@@ -112,7 +119,7 @@ must_wait (struct sim *sim, struct writer *w, unsigned slot)
     if (sim->now < w->awake[slot])
       return true;
   }
-  if (sim_unsaved (sim) + w->pages <= (uint32_t) sim->law.max_limit)
+  if (sim_unsaved (sim) + w->pages <= hard_limit (&sim->law))
     return false;
   sim->stuck = true;
   return true;

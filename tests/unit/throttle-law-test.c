@@ -378,4 +378,32 @@ TEST (small_limits)
   free (sim);
 }
 
+/* Another limit is configured under load: writers are slowed down until what is
+ * unsaved is below it, but not stopped; and one that nobody notices is there at once.
+ */
+TEST (configured)
+{
+  struct sim sim;
+  struct writer *w;
+
+  sim_init (&sim, LIMIT, BACKGROUND, 0, 5000);
+  w = sim_add_writer (&sim, 0, 8, 0, 1);
+  sim_run (&sim, 20);
+  law_configure (&sim.law, LIMIT / 4, BACKGROUND / 4, 0, sim_unsaved (&sim));
+  law_limits (&sim.law, &sim.limits);
+  assert_true (sim.limits.limit > sim_unsaved (&sim));
+  sim_forget (&sim);
+  sim_run (&sim, 30);
+  assert_true (sim.limits.limit == LIMIT / 4);
+  assert_true (sim_unsaved (&sim) <= LIMIT / 4);
+  assert_true (w->longest <= 250 * NSEC_PER_MSEC);
+  assert_true (w->written > 30 * 5000 / 4);
+  assert_true (sim.law.bandwidth > 4000); /* what was learnt is kept */
+
+  law_configure (&sim.law, LIMIT, BACKGROUND, 0, sim_unsaved (&sim));
+  assert_true (sim.law.limit == LIMIT);
+  law_configure (&sim.law, LIMIT, BACKGROUND, NSEC_PER_SEC, 0);
+  assert_true (sim.law.limit < 6000);
+}
+
 RUN_TESTS ()
