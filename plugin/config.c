@@ -172,6 +172,12 @@ config_given (const struct config *config, const char *key)
   return (config->given & bit_of (find (key))) != 0;
 }
 
+void
+config_forget (struct config *config, const char *key)
+{
+  config->given &= ~bit_of (find (key));
+}
+
 /* --- what is wrong with a value --- */
 
 static void

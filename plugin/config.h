@@ -73,6 +73,23 @@ extern int config_check (const struct config *config, char *err);
 /* Was this key (one that exists) in the configuration? */
 extern bool config_given (const struct config *config, const char *key);
 
+/* Change a value while the server runs: as config_set, but the key may have been
+ * given, and only some can be changed.  Neither do the others of a pair count then.
+ * To be checked again when all are changed.
+ */
+extern int config_change (struct config *config, const char *key,
+                          const char *value, char *err);
+
+/* Call fn for each key that can be changed, with what is in force, as config_set
+ * takes it.
+ */
+typedef void config_value_fn (void *opaque, const char *key, const char *value);
+extern void config_each_changeable (const struct config *config,
+                                    config_value_fn *fn, void *opaque);
+
+/* This key (one that exists) was not given; its value stays. */
+extern void config_forget (struct config *config, const char *key);
+
 /* What follows from a checked configuration for the cache and the store, which
  * is a file unless config->nbd.
  * Values that are too large for the cache size, but were not wrong to ask for,

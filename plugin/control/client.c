@@ -174,7 +174,8 @@ bool
 client_is_over (const struct client *client, uint64_t now)
 {
   return client->broken || now >= client_deadline (client) ||
-         (client->ended && client->out_size == 0 && !line_waits (client));
+         (client->ended && client->waits == 0 && client->out_size == 0 &&
+          !line_waits (client));
 }
 
 uint64_t

@@ -30,6 +30,7 @@ struct client {
   size_t out_size;    /* bytes of it */
   bool ended;         /* no more is read; to be closed when all is sent */
   bool broken;        /* to be closed at once */
+  unsigned waits;     /* for so many long commands */
   uint64_t last_line; /* ns: the last one was complete */
   uint64_t since;     /* ns: the one that comes has begun; 0: none */
 };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "plugin/control/jobs.h"
 #include "plugin/control/server.h"
 
 #define MAX_ARGUMENTS 4
@@ -24,6 +25,13 @@ static const struct command {
   { "query-status", query_status, { NULL } },
   { "query-disks", query_disks, { "disk" } },
   { "query-stats", query_stats, { "disk" } },
+  { "flush", job_flush, { "disk" } },
+  { "prefetch", job_prefetch, { "disk", "offset", "length" } },
+  { "drop-clean", job_drop_clean, { "disk" } },
+  { "cancel", job_cancel, { "job" } },
+  { "set", settings_set, { "disk", "values" } },
+  { "pause-writeback", pause_begin, { "disk", "seconds" } },
+  { "resume-writeback", pause_end, { "disk" } },
 };
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -54,6 +62,24 @@ call_refuse (struct call *call, const char *class, const char *fmt, ...)
   if (call->error == NULL)
     call->error = client_error (class, "not what was expected");
   return NULL;
+}
+
+bool
+call_number (struct call *call, const char *name, uint64_t min, uint64_t max,
+             uint64_t *number)
+{
+  const json_t *value = json_object_get (call->arguments, name);
+  json_int_t n = json_integer_value (value);
+
+  if (json_is_integer (value) && n >= 0 && (uint64_t) n >= min &&
+      (uint64_t) n <= max) {
+    *number = (uint64_t) n;
+    return true;
+  }
+  call_refuse (call, "GenericError",
+               "'%s' is no whole number from %llu to %llu", name,
+               (unsigned long long) min, (unsigned long long) max);
+  return false;
 }
 
 static const struct command *
@@ -159,6 +185,7 @@ command_line (struct control *control, struct client *client, const char *line,
     call_refuse (&call, "GenericError", "that is no object");
   else
     call_refuse (&call, "GenericError", "that is no JSON: %.200s", wrong.text);
-  answer (&call, result);
+  if (!call.later)
+    answer (&call, result);
   json_decref (request);
 }

@@ -38,6 +38,8 @@ seconds (uint64_t ns)
 static const char *
 state_of (const struct stats_snapshot *s)
 {
+  if (s->paused)
+    return "paused";
   if (s->away)
     return "away";
   return s->error ? "failing" : "ok";
@@ -96,6 +98,7 @@ query_disks (struct call *call)
   json_object_set_new (
     disk, "error", s.error ? json_string (strerror (s.error)) : json_null ());
   add_levels (disk, &s);
+  json_object_set_new (disk, "settings", settings_now (config));
   return json_pack ("[o]", disk);
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/num.h"
+#include "plugin/control/jobs.h"
 #include "plugin/control/server.h"
 
 /* Of JSON, objects within objects are parsed by recursion. */
@@ -86,6 +87,8 @@ drop_client (struct control *control, unsigned i)
 {
   struct client *client = control->clients[i];
 
+  jobs_forget (control, client);
+  pause_forget (control, client);
   control->clients[i] = control->clients[--control->n];
   client_destroy (client);
 }
@@ -116,6 +119,9 @@ timeout_of (struct control *control)
 {
   uint64_t now = now_of (control), next = now + 60 * NSEC_PER_SEC;
   unsigned i;
+
+  if (control->pause.client)
+    next = min_u64 (control->pause.until, now + NSEC_PER_SEC);
 
   for (i = 0; i < control->n; i++)
     next = min_u64 (next, client_deadline (control->clients[i]));
@@ -149,6 +155,8 @@ turn (struct control *control)
   for (i = 0; i < n; i++)
     if (fds[2 + i].revents)
       serve (control, control->clients[i], fds[2 + i].revents);
+  jobs_look (control);
+  pause_look (control);
   for (i = control->n; i-- > 0;)
     if (client_is_over (control->clients[i], now_of (control)))
       drop_client (control, i);
@@ -165,6 +173,7 @@ run (void *opaque)
     turn (control);
   while (control->n > 0)
     drop_client (control, control->n - 1);
+  jobs_end (control);
   return NULL;
 }
 
@@ -195,6 +204,7 @@ control_start (int fd, struct env *env, struct config *config,
   control->config = config;
   control->disk = disk;
   control->started = now_of (control);
+  control->io_depth = config->io_depth;
   control->wake = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   r = control->wake == -1 ? -errno : 0;
   if (r == 0)

@@ -250,6 +250,7 @@ write_histograms (struct writer *w)
   X ("throttled_writes", s->throttled, "Writes that wait for the store now")   \
   X ("writeback_failing", s->error != 0,                                       \
      "1 if something cannot be written back, or not be flushed")               \
+  X ("writeback_paused", s->paused, "1 while write-back is paused")            \
   X ("store_away", s->away, "1 if the store is out of reach")
 
 static double

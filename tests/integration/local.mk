@@ -17,6 +17,8 @@ INTEGRATION_TESTS = \
 	integration/connections.sh \
 	integration/control.sh \
 	integration/control-fuzz.sh \
+	integration/control-pause.sh \
+	integration/control-set.sh \
 	integration/crash.sh \
 	integration/create.sh \
 	integration/direct-modes.sh \
@@ -136,6 +138,8 @@ TSAN_TESTS += \
 	integration/connections.sh \
 	integration/control.sh \
 	integration/control-fuzz.sh \
+	integration/control-pause.sh \
+	integration/control-set.sh \
 	integration/fio-verify.sh \
 	integration/last-client-leaves.sh \
 	integration/metrics.sh \
