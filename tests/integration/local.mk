@@ -29,6 +29,7 @@ INTEGRATION_TESTS = \
 	integration/extents-show-unflushed-data.sh \
 	integration/file-shrinks.sh \
 	integration/fio-verify.sh \
+	integration/folioctl.sh \
 	integration/fuzz.sh \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
