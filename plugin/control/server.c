@@ -62,8 +62,12 @@ take_client (struct control *control)
   int fd = accept4 (control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   struct client *client;
 
-  if (fd == -1)
+  if (fd == -1) {
+    /* Without descriptors poll would tell of the same again, at once. */
+    if (errno != EAGAIN)
+      control->accept_at = now_of (control) + NSEC_PER_SEC;
     return;
+  }
   if (!is_allowed (fd)) {
     turn_away (fd, "not the user of the server");
     return;
@@ -120,17 +124,16 @@ timeout_of (struct control *control)
   uint64_t now = now_of (control), next = now + 60 * NSEC_PER_SEC;
   unsigned i;
 
+  if (control->accept_at > now)
+    next = control->accept_at;
   if (control->pause.client)
-    next = min_u64 (control->pause.until, now + NSEC_PER_SEC);
+    next = min_u64 (next, min_u64 (control->pause.until, now + NSEC_PER_SEC));
 
   for (i = 0; i < control->n; i++)
     next = min_u64 (next, client_deadline (control->clients[i]));
   return next > now ? (int) ((next - now) / NSEC_PER_MSEC) + 1 : 0;
 }
 
-/* When there are no more descriptors accept fails, and poll does not wait: then it
- * is left for a moment.
- */
 static void
 turn (struct control *control)
 {
@@ -140,7 +143,9 @@ turn (struct control *control)
   ssize_t r;
 
   fds[0] = (struct pollfd) { .fd = control->wake, .events = POLLIN };
-  fds[1] = (struct pollfd) { .fd = control->fd, .events = POLLIN };
+  fds[1] = (struct pollfd) { .fd = control->fd };
+  if (now_of (control) >= control->accept_at)
+    fds[1].events = POLLIN;
   for (i = 0; i < n; i++)
     fds[2 + i] = (struct pollfd) {
       .fd = control->clients[i]->fd,

@@ -39,6 +39,7 @@ struct control {
   struct client *clients[MAX_CLIENTS]; /* the first n */
   unsigned n;
   uint64_t started;           /* ns */
+  uint64_t accept_at;         /* ns, not before then */
   struct job *jobs[MAX_JOBS]; /* or NULL */
   struct pause pause;
   uint64_t io_depth; /* that the server was started with */
