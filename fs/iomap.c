@@ -39,6 +39,30 @@ iomap_iter_stop (struct iomap_iter *iter)
   return r;
 }
 
+/* What the store has lost since was perhaps never durable where it is, and what is read
+ * there is something else: wait until the format knows of it.
+ */
+static int
+see_losses (struct iomap_iter *iter)
+{
+  struct fs *fs = iter->fs;
+  struct env *env = fs->store->env;
+  uint64_t told;
+  uint32_t seen;
+
+  for (;;) {
+    seen = atomic_load (&fs->changes);
+    iter->losses = store_losses (fs->store);
+    told = atomic_load (&fs->told);
+    if (told == 0 || told == (uint64_t) iter->losses + 1)
+      return 0;
+    if (iter->flags & IOMAP_NOWAIT)
+      return -EAGAIN;
+    fs_ring (fs);
+    env->wait (env, &fs->changes, seen, ENV_FOREVER);
+  }
+}
+
 int
 iomap_iter_next (struct iomap_iter *iter)
 {
@@ -55,6 +79,8 @@ iomap_iter_next (struct iomap_iter *iter)
   }
   if (iter->len == 0)
     return 0;
+  if (iter->fs->moves && (r = see_losses (iter)) < 0)
+    return r;
   if (iter->fs->moves)
     iter->counted = readers_begin (iter->fs);
   r = iter->fs->ops->begin (iter->fs, iter->pos, iter->len, iter->flags,
@@ -75,8 +101,11 @@ fs_attach (struct fs *fs, struct ev_loop *loop, uint64_t expire)
   struct store *store = fs->store;
   int r = store->ops->attach (store, loop);
 
-  if (r < 0 || fs->ops->attach == NULL)
+  if (r < 0)
     return r;
+  atomic_store (&fs->told, (uint64_t) store_losses (store) + 1);
+  if (fs->ops->attach == NULL)
+    return 0;
   r = fs->ops->attach (fs, expire);
   if (r < 0)
     store->ops->detach (store);
@@ -150,6 +179,10 @@ fs_lost (struct fs *fs, uint64_t losses)
 {
   if (fs->ops->lost)
     fs->ops->lost (fs, losses);
+  if (losses == LOST_ALL)
+    return;
+  atomic_store (&fs->told, losses + 1);
+  fs_changed (fs);
 }
 
 void

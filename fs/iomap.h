@@ -276,6 +276,7 @@ struct fs {
   _Atomic bool wants_flush; /* there is no room for more before a flush */
   _Atomic uint32_t changes; /* futex word, see begin and settled */
   _Atomic uint32_t undone;  /* counts what may have undone what was settled */
+  _Atomic uint64_t told;    /* of the store's losses, and 1; 0: not attached */
 
   /* By which the loop thread takes a step soon.  Set before attach by whoever uses
    * the fs, or NULL.
@@ -345,6 +346,7 @@ struct iomap_iter {
   unsigned flags;
   bool active;      /* begin was called without its end */
   unsigned counted; /* of fs->readers, if it is */
+  uint32_t losses;  /* of the store when begin was called, if data moves */
   struct iomap iomap;
 };
 
@@ -391,6 +393,15 @@ static inline bool
 iomap_iter_valid (const struct iomap_iter *iter)
 {
   return iter->fs->ops->valid (iter->fs, &iter->iomap);
+}
+
+/* Has the store, if data moves on it, lost something since then?  Where it was lost there
+ * may be what another place of the disk had.
+ */
+static inline bool
+iomap_lost (const struct fs *fs, uint32_t losses)
+{
+  return fs->moves && store_losses (fs->store) != losses;
 }
 
 /* What has left the cache since the iomap was given out may be elsewhere. */

@@ -121,6 +121,7 @@ fill_start (struct fill *fill, struct mapping *mapping,
   fill->pool = pool;
   fill->group = group;
   fill->counted = iomap_read_begin (iter);
+  fill->losses = iter->losses;
   fill->nr_runs = fill->nr_reqs = 0;
   atomic_store (&fill->pending, 1);
   if (group)
@@ -140,12 +141,13 @@ fill_finish (struct fill *fill)
 {
   struct mapping *mapping = fill->mapping;
   struct fill_group *group = fill->group;
+  bool lost = iomap_lost (mapping->fs, fill->losses);
   unsigned i;
 
   for (i = 0; i < fill->nr_runs; i++) {
     struct fill_run *run = &fill->runs[i];
 
-    if (fill->reqs[run->req].error == 0)
+    if (fill->reqs[run->req].error == 0 && !lost)
       folio_filled (&mapping->folios, run->folio, run->first, run->last,
                     &fill->watch);
     if (last_of_folio (fill, i)) {

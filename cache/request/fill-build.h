@@ -38,6 +38,7 @@ struct fill {
   struct fill *next;
   _Atomic unsigned pending; /* requests, and one while being built */
   unsigned counted;         /* of fs->readers */
+  uint32_t losses;          /* the iomap's */
   struct watch watch;       /* of what it reads */
   unsigned nr_runs, nr_reqs;
   struct fill_run runs[FILL_RUNS]; /* those of a folio stand together */

@@ -115,6 +115,8 @@ fill_sectors (struct mapping *mapping, const struct iomap_iter *iter,
     r = store_io_wait (mapping->stats, mapping->fs->store, STORE_READ,
                        STORE_AWAITED, iomap_iter_addr (iter, pos),
                        sector_data (mapping->folios.arena, folio, first), n);
+  if (r == 0 && iomap_lost (mapping->fs, iter->losses))
+    r = -ESTALE;
   if (r == 0)
     folio_filled (&mapping->folios, folio, first, last, &watch);
   watch_end (&mapping->folios.watches, &watch);

@@ -53,7 +53,8 @@ read_past_cache (struct mapping *mapping, const struct iomap_iter *iter,
   watch_begin (watches, &watch, pos, pos + n);
   if (iomap_iter_valid (iter) && !iomap_iter_moved (iter))
     r = read_bounced (mapping, iter, buf, pos, n);
-  if (r > 0 && watch_zeroed (&watch, pos, pos + (uint64_t) r))
+  if (r > 0 && (watch_zeroed (&watch, pos, pos + (uint64_t) r) ||
+                iomap_lost (mapping->fs, iter->losses)))
     r = 0;
   watch_end (watches, &watch);
   return r;

@@ -52,6 +52,7 @@ UNIT_TESTS = \
 	unit/loss-direct-test \
 	unit/loss-direct-zero-test \
 	unit/loss-moments-test \
+	unit/loss-moved-test \
 	unit/loss-test \
 	unit/loss-zero-test \
 	unit/nbd-uri-test \
