@@ -54,6 +54,7 @@ sim_race_SOURCES = \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-world.c sim/model-world.h \
 	sim/race.c \
+	$(SHUFFLE) \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 

@@ -73,7 +73,7 @@ shuffle_revert (struct shuffle *s, uint64_t losses)
   uint32_t b;
 
   for (b = 0; b < s->places; b++)
-    s->place[b].dead |= s->place[b].flying && s->place[b].began != losses;
+    s->place[b].dead |= s->place[b].flying && s->place[b].takeoff != losses;
   for (b = 0; b < s->blocks; b++) {
     p = s->map[b] == SHUFFLE_NONE ? NULL : &s->place[s->map[b]];
     if (p && !p->solid && p->began != losses)

@@ -75,7 +75,7 @@ fly (struct shuffle *s, uint32_t b, uint32_t place, bool ok)
   s->flying[b] = place;
   s->place[place].flying = true;
   s->place[place].dead = false;
-  s->place[place].began = store_losses (s->fs.store);
+  s->place[place].takeoff = store_losses (s->fs.store);
 }
 
 /* A direct write goes where the block is, or to a new place that counts when it
@@ -137,8 +137,10 @@ land (struct shuffle *s, uint32_t b, uint32_t place, bool ok)
   assert (s->flying[b] == place);
   s->flying[b] = SHUFFLE_NONE;
   s->place[place].flying = false;
-  if (ok)
+  if (ok) {
+    s->place[place].began = s->place[place].takeoff;
     shuffle_set (s, b, place);
+  }
   shuffle_release (s, place);
 }
 

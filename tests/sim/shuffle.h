@@ -37,10 +37,11 @@
 
 struct shuffle_place {
   bool mapped, durable, pinned, snapped, flying, solid;
-  bool dead;      /* what is flying there may be lost */
-  uint64_t began; /* the store's losses when what is there began to fly */
-  bool used;      /* it was mapped or flying ever */
-  uint64_t era;   /* when the last of these was taken away */
+  bool dead;        /* what is flying there may be lost */
+  uint64_t takeoff; /* the store's losses when that began */
+  uint64_t began;   /* the same of what has landed there last */
+  bool used;        /* it was mapped or flying ever */
+  uint64_t era;     /* when the last of these was taken away */
 };
 
 enum shuffle_flush {
