@@ -165,6 +165,9 @@ disk_open (const struct config *config, const struct cmdline *cmdline,
     disk_close (disk);
     return r;
   }
+  nbdkit_debug ("folio: %s: %s on a store of kind %s, %" PRIu64 " bytes",
+                config->store, disk->fs->ops->name, disk->store->ops->name,
+                disk->fs->size);
   *diskp = disk;
   return 0;
 }
