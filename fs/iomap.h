@@ -271,6 +271,9 @@ struct fs {
   uint32_t
     written; /* pages that the store had to write for that, and did, since it
                      * was last looked at; the loop thread's */
+  struct fs_zeroes { /* that the store is through with, trims too, since that */
+    uint64_t requests, bytes, errors;
+  } zeroes;
   _Atomic bool
     unflushed; /* some of that was done since it was last looked at */
   _Atomic bool wants_flush; /* there is no room for more before a flush */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "cache/base/stats.h"
 #include "cache/writeback/ioend-pool.h"
 #include "cache/writeback/ioend.h"
 #include "fs/bell.h"
@@ -273,6 +274,19 @@ fs_should_hurry (const struct writeback *wb)
                                 throttle_fs_over_background (wb->throttle));
 }
 
+static void
+count_zeroes (struct writeback *wb)
+{
+  struct fs_zeroes *zeroes = &wb->fs->zeroes;
+
+  if (zeroes->requests == 0)
+    return;
+  stats_add (wb->stats, STAT_STORE_ZEROES, zeroes->requests);
+  stats_add (wb->stats, STAT_STORE_ZERO_BYTES, zeroes->bytes);
+  stats_add (wb->stats, STAT_STORE_ZERO_ERRORS, zeroes->errors);
+  *zeroes = (struct fs_zeroes) { 0 };
+}
+
 /* The fs's own work, and what others know of it. */
 static bool
 step_fs (struct writeback *wb, uint64_t now)
@@ -285,6 +299,7 @@ step_fs (struct writeback *wb, uint64_t now)
   more = fs_step (wb->fs, now);
   balance_written (wb->throttle, wb->fs->written);
   wb->fs->written = 0;
+  count_zeroes (wb);
   if (atomic_exchange (&wb->fs->unflushed, false))
     inbox_note_unflushed (wb->inbox);
   /* (What had failed may also have made way for data since.) */

@@ -109,6 +109,9 @@ finish (struct raw *raw, struct raw_send *send, uint64_t now)
     STAILQ_INSERT_TAIL (&z->again, send, link);
     return;
   }
+  raw->fs.zeroes.requests++;
+  raw->fs.zeroes.bytes += end - start;
+  raw->fs.zeroes.errors += send->error != 0;
   /* A loss, or a flush that failed, since it was sent: it may be undone. */
   if (send->error == 0 && send->doubts != z->pending.doubts)
     send->error = -EAGAIN;

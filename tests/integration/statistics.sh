@@ -58,4 +58,7 @@ is cache misses 0
 is now dirty 0
 is now unsaved 0
 is flush count 1
+is store store-zeroes 1
+is store store-zero-bytes 65536
+is store store-zero-errors 0
 [ "$(last store store-flushes)" -ge 1 ] || fail "no flush of the store"

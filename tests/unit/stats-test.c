@@ -351,6 +351,26 @@ CACHE_TEST (merges, .small_folios = true)
   assert_int_equal (moved (f, STAT_RETRIES), 0);
 }
 
+/* What the store is told of zeroes, once it has been. */
+CACHE_TEST (zeroes)
+{
+  mark (f);
+  assert_int_equal (cache_zero (f->conn, 4 * PAGE, 0, 0), 0);
+  assert_int_equal (cache_trim (f->conn, 2 * PAGE, 1 * MiB, 0), 0);
+  assert_int_equal (moved (f, STAT_STORE_ZEROES), 0);
+  flush_ok (f, 0);
+  expect_moved (f, STAT_STORE_ZEROES, 2, 6 * PAGE);
+  assert_int_equal (moved (f, STAT_STORE_ZERO_ERRORS), 0);
+
+  assert_int_equal (cache_zero (f->conn, PAGE, 2 * MiB, 0), 0);
+  fake_store_fail_next (f->fake, STORE_ZERO, 1, -EIO);
+  assert_int_equal (cache_flush (f->conn), -EIO);
+  expect_moved (f, STAT_STORE_ZEROES, 3, 7 * PAGE);
+  assert_int_equal (moved (f, STAT_STORE_ZERO_ERRORS), 1);
+  while (cache_flush (f->conn) < 0)
+    ;
+}
+
 /* A write that fails, and one in flight while a flush fails. */
 CACHE_TEST (retries)
 {
