@@ -23,6 +23,7 @@ sim_stress_SOURCES = \
 	$(SHUFFLE) \
 	$(NULL)
 MODEL = \
+	sim/model-effect.c \
 	sim/model-faults.c sim/model-faults.h \
 	sim/model-fiber.c sim/model-fiber.h \
 	sim/model-flusher.c \
@@ -30,7 +31,7 @@ MODEL = \
 	sim/model-medium.c sim/model-medium.h \
 	sim/model-oracle-impl.h \
 	sim/model-oracle.c sim/model-oracle.h \
-	sim/model-store.c sim/model-store.h \
+	sim/model-store.c sim/model-store.h sim/model-store-impl.h \
 	sim/model-world.c sim/model-world.h \
 	$(NULL)
 SHUFFLE = \

@@ -8,23 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "model-store.h"
+#include "model-store-impl.h"
 
 #define MAX_RUNS 32 /* reported by one block_status */
-
-/* A request with the store. */
-struct model_job {
-  struct model_job *next;
-  struct model_store *store;
-  struct store_req *req;
-  struct model_timer timer;
-  uint64_t seq; /* of the medium, when it was submitted */
-  bool spent;   /* it has had its effect, though it is not over */
-
-  bool awaited; /* in submit; then it ends there: */
-  _Atomic uint32_t over;
-  int error;
-};
 
 static struct model_store *
 model_store_of (struct store *store)
@@ -42,112 +28,6 @@ op_name (enum store_op op)
   };
 
   return names[op];
-}
-
-/* --- what a request does --- */
-
-static bool
-changes (const struct store_req *req)
-{
-  return req->op != STORE_READ && req->op != STORE_FLUSH;
-}
-
-static void
-read_medium (struct model_store *s, const struct store_req *req)
-{
-  uint64_t pos = req->offset;
-  int i;
-
-  for (i = 0; i < req->niov; i++) {
-    medium_read (s->medium, pos, req->iov[i].iov_base, req->iov[i].iov_len);
-    pos += req->iov[i].iov_len;
-  }
-}
-
-static void
-take_effect (struct model_store *s, const struct model_job *job)
-{
-  const struct store_req *req = job->req;
-
-  if (req->op == STORE_READ)
-    read_medium (s, req);
-  else if (req->op == STORE_FLUSH)
-    medium_flush (s->medium, job->seq, 0, UINT64_MAX);
-  else {
-    medium_apply (s->medium, req, 100);
-    if (req->flags & STORE_FUA)
-      medium_flush (s->medium, UINT64_MAX, req->offset, req->length);
-  }
-}
-
-/* It fails, or power is cut: some of it may be done all the same. */
-static void
-take_some_effect (struct model_store *s, const struct store_req *req)
-{
-  static const unsigned percents[] = { 0, 10, 50, 90, 100 };
-
-  if (changes (req))
-    medium_apply (s->medium, req, percents[world_below (s->world, 5)]);
-}
-
-/* Of what is under way, some is done, though not yet told to be: what happens
- * to the medium now happens to it, too; but with FUA it is durable when it is done.
- */
-static void
-do_early (struct model_store *s)
-{
-  struct model_job *job;
-
-  for (job = s->running; job; job = job->next)
-    if (changes (job->req) && !(job->req->flags & STORE_FUA) &&
-        world_chance (s->world, 50)) {
-      medium_apply (s->medium, job->req, 100);
-      job->spent = true;
-    }
-}
-
-static void
-fail_flush (struct model_store *s)
-{
-  if (s->config.flush_failure == MODEL_KEEPS)
-    return;
-  do_early (s);
-  if (s->config.flush_failure == MODEL_DOOMS)
-    medium_doom (s->medium);
-  else
-    medium_cut (s->medium);
-}
-
-static int
-try_to (struct model_store *s, const struct model_job *job)
-{
-  int error;
-
-  if (s->medium == NULL)
-    return -EIO;
-  if (s->given_up)
-    return -EHOSTDOWN;
-  if (job->spent)
-    return 0;
-  if ((job->req->flags & STORE_FAST_ZERO) && world_chance (s->world, 20))
-    return -ENOTSUP;
-  error = faults_strike (&s->faults, s->world, job->req);
-  if (error == 0)
-    take_effect (s, job);
-  else if (job->req->op == STORE_FLUSH)
-    fail_flush (s);
-  else
-    take_some_effect (s, job->req);
-  return error;
-}
-
-static int
-carry_out (struct model_store *s, const struct model_job *job)
-{
-  int error = try_to (s, job);
-
-  s->lost += error && s->config.losing & 1u << job->req->op;
-  return error;
 }
 
 /* --- queue --- */
@@ -194,7 +74,7 @@ job_due (void *opaque)
 {
   struct model_job *job = opaque;
   struct model_store *s = job->store;
-  int error = carry_out (s, job);
+  int error = model_carry_out (s, job);
 
   take_out (&s->running, job);
   s->nr_running--;
@@ -280,7 +160,7 @@ accept (struct model_store *s, struct store_req *req)
 
   if (!s->down && s->queue == NULL && s->nr_running < s->config.depth &&
       world_chance (w, s->config.instant)) {
-    complete (job, carry_out (s, job));
+    complete (job, model_carry_out (s, job));
     return;
   }
   append (&s->queue, job);
@@ -412,7 +292,7 @@ interrupt_jobs (struct model_store *s)
 
   for (job = s->running; job; job = job->next)
     if (world_chance (s->world, 80))
-      take_some_effect (s, job->req);
+      model_take_some_effect (s, job->req);
   medium_cut (s->medium);
 }
 
