@@ -17,7 +17,7 @@ build_packages=(
   autoconf automake libtool       # from git, there is no ./configure yet
   pkg-config perl                 # perl: pod2man
   nbdkit nbdkit-plugin-dev
-  libbsd-dev libev-dev liburing-dev liburcu-dev
+  libbsd-dev libev-dev liburing-dev liburcu-dev libxxhash-dev
   libnbd-dev                      # stores over NBD
   libmicrohttpd-dev               # metrics
   libjansson-dev                  # the control socket

@@ -38,11 +38,12 @@ forbidden fs '(\.\./)?plugin/|(\.\./)?cache/|nbdkit'
 
 # --- fs/
 
-forbidden fs/file '(fs|\.\.)/(nbd|raw)/'
-forbidden fs/nbd '(fs|\.\.)/(file|raw)/'
-forbidden fs/raw '(fs|\.\.)/(file|nbd)/'
+forbidden fs/file '(fs|\.\.)/(nbd|raw|thin)/'
+forbidden fs/nbd '(fs|\.\.)/(file|raw|thin)/'
+forbidden fs/raw '(fs|\.\.)/(file|nbd|thin)/'
+forbidden fs/thin '(fs|\.\.)/(file|nbd|raw)/'
 for source in fs/*.[ch]; do
-  forbidden "$source" '(fs/)?(file|nbd|raw)/'
+  forbidden "$source" '(fs/)?(file|nbd|raw|thin)/'
 done
 
 # --- cache/
