@@ -15,7 +15,7 @@
 
 struct waited {
   struct store_req req;
-  struct env *env;
+  struct store *store;
   struct completion completion;
   int error;
 };
@@ -27,18 +27,19 @@ wake_waiter (struct store_req *req, int error)
     (struct waited *) ((char *) req - offsetof (struct waited, req));
 
   w->error = error;
-  completion_signal (w->env, &w->completion);
+  store_note_flush (w->store, req->op, error);
+  completion_signal (w->store->env, &w->completion);
 }
 
 int
 store_submit_wait (struct store *store, struct store_req *req)
 {
-  struct waited w = { .req = *req, .env = store->env };
+  struct waited w = { .req = *req, .store = store };
   struct store_req *reqs[1] = { &w.req };
 
   w.req.done = wake_waiter;
   store->ops->submit (store, reqs, 1);
-  completion_wait (w.env, &w.completion);
+  completion_wait (store->env, &w.completion);
   return w.error;
 }
 

@@ -9,6 +9,7 @@
 #ifndef FOLIO_STORE_H
 #define FOLIO_STORE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -150,6 +151,12 @@ struct store {
    */
   _Atomic bool away;
 
+  /* How often a flush has failed otherwise, which may have undone all that was not
+   * flushed, whoever had written it and whoever flushed.  Counted in done of the
+   * flush, by who has submitted it, where others than the cache write to the store.
+   */
+  _Atomic uint32_t failed_flushes;
+
   /* Called on the loop thread when losses has changed, and when a store that
    * had been failing requests because it was out of reach is back.  Set before
    * attach by whoever uses the store, or NULL.
@@ -163,6 +170,24 @@ static inline uint32_t
 store_losses (const struct store *store)
 {
   return atomic_load (&store->losses);
+}
+
+/* How often the store may have undone what was not flushed.  Any thread. */
+static inline uint32_t
+store_undone (const struct store *store)
+{
+  /* Both only grow, so the sum is the same only if both are. */
+  return atomic_load (&store->losses) + atomic_load (&store->failed_flushes);
+}
+
+/* Such a request has ended with that: count it if it is a flush that failed, and not
+ * by a loss, which is counted already.
+ */
+static inline void
+store_note_flush (struct store *store, enum store_op op, int error)
+{
+  if (op == STORE_FLUSH && error && error != -ECONNRESET)
+    atomic_fetch_add (&store->failed_flushes, 1);
 }
 
 /* Where the request ends, but not past the store's end. */
