@@ -64,6 +64,7 @@ UNIT_TESTS = \
 	unit/pending-test \
 	unit/priority-test \
 	unit/progress-test \
+	unit/range-map-test \
 	unit/ranges-test \
 	unit/raw-ask-test \
 	unit/raw-lookahead-test \
@@ -123,6 +124,7 @@ NO_THREADS = \
 	unit/pending-cases-test \
 	unit/pending-test \
 	unit/progress-test \
+	unit/range-map-test \
 	unit/ranges-test \
 	unit/signals-test \
 	unit/store-queue-test \
@@ -185,3 +187,100 @@ libtests_a_SOURCES += \
 	$(NULL)
 endif
 endif
+unit_nbd_change_test_SOURCES = unit/nbd-change-test.c $(NBD_RIG)
+unit_nbd_connect_test_SOURCES = unit/nbd-connect-test.c $(NBD_RIG)
+unit_nbd_drain_test_SOURCES = unit/nbd-drain-test.c $(NBD_RIG)
+unit_nbd_durable_test_SOURCES = unit/nbd-durable-test.c $(NBD_RIG)
+unit_nbd_loss_test_SOURCES = unit/nbd-loss-test.c $(NBD_RIG)
+unit_nbd_slow_test_SOURCES = unit/nbd-slow-test.c $(NBD_RIG)
+unit_nbd_test_SOURCES = unit/nbd-test.c $(NBD_RIG)
+
+CACHE_FIXTURE = \
+	unit/cache-fixture.c unit/cache-fixture.h \
+	unit/invariants.c unit/invariants.h \
+	unit/seed.h \
+	$(FAKE_STORE) \
+	tools/util.c tools/util.h \
+	$(NULL)
+DISK_MODEL = unit/disk-model.c unit/disk-model.h
+GONE_WORLD = unit/gone-world.c unit/gone-world.h $(CACHE_FIXTURE)
+unit_gone_test_SOURCES = unit/gone-test.c $(GONE_WORLD)
+unit_gone_zero_test_SOURCES = unit/gone-zero-test.c $(GONE_WORLD)
+unit_index_room_test_SOURCES = unit/index-room-test.c $(CACHE_FIXTURE)
+unit_sync_steps_test_SOURCES = unit/sync-steps-test.c $(VOLATILE_FIXTURE)
+unit_sync_test_SOURCES = unit/sync-test.c $(CACHE_FIXTURE)
+unit_use_test_SOURCES = unit/use-test.c $(CACHE_FIXTURE)
+unit_write_test_SOURCES = unit/write-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
+unit_zero_race_test_SOURCES = unit/zero-race-test.c $(CACHE_FIXTURE)
+unit_zero_room_test_SOURCES = unit/zero-room-test.c $(CACHE_FIXTURE)
+unit_zero_size_test_SOURCES = unit/zero-size-test.c
+unit_zero_test_SOURCES = unit/zero-test.c $(CACHE_FIXTURE)
+unit_readahead_test_SOURCES = \
+	unit/readahead-test.c \
+	unit/seed.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+FAKE_MAPPING = \
+	unit/fake-mapping.c unit/fake-mapping.h \
+	unit/invariants.c unit/invariants.h \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_reclaim_stress_test_SOURCES = \
+	unit/reclaim-stress-test.c \
+	unit/seed.h \
+	$(FAKE_MAPPING) \
+	$(NULL)
+unit_reclaim_test_SOURCES = unit/reclaim-test.c $(FAKE_MAPPING)
+unit_map_writeback_test_SOURCES = unit/map-writeback-test.c $(CACHE_FIXTURE)
+unit_folio_test_SOURCES = unit/folio-test.c $(CACHE_FIXTURE)
+unit_range_map_test_SOURCES = \
+	unit/range-map-test.c unit/seed.h tools/util.c tools/util.h
+unit_ranges_test_SOURCES = unit/ranges-test.c unit/seed.h tools/util.c tools/util.h
+unit_write_mapping_test_SOURCES = \
+	unit/map-run.h \
+	unit/write-mapping-test.c \
+	$(CACHE_FIXTURE) \
+	$(NULL)
+unit_fill_length_test_SOURCES = unit/fill-length-test.c $(CACHE_FIXTURE)
+unit_reclaim_block_test_SOURCES = unit/reclaim-block-test.c $(CACHE_FIXTURE)
+unit_fill_test_SOURCES = unit/fill-test.c $(CACHE_FIXTURE)
+unit_nowait_test_SOURCES = unit/nowait-test.c $(CACHE_FIXTURE)
+unit_priority_test_SOURCES = unit/priority-test.c $(CACHE_FIXTURE)
+unit_failure_split_test_SOURCES = unit/failure-split-test.c $(CACHE_FIXTURE)
+VOLATILE_FIXTURE = \
+	unit/volatile-fixture.c unit/volatile-fixture.h \
+	$(CACHE_FIXTURE) \
+	$(NULL)
+unit_failure_test_SOURCES = unit/failure-test.c $(VOLATILE_FIXTURE)
+unit_failure_zero_test_SOURCES = unit/failure-zero-test.c $(DISK_MODEL) $(VOLATILE_FIXTURE)
+unit_destroy_test_SOURCES = unit/destroy-test.c $(CACHE_FIXTURE)
+unit_fs_life_test_SOURCES = unit/fs-life-test.c $(CACHE_FIXTURE)
+unit_gather_test_SOURCES = unit/gather-test.c $(CACHE_FIXTURE)
+unit_readers_test_SOURCES = unit/readers-test.c $(CACHE_FIXTURE)
+unit_fua_test_SOURCES = unit/fua-test.c $(CACHE_FIXTURE)
+unit_full_store_test_SOURCES = unit/full-store-test.c $(CACHE_FIXTURE)
+unit_loss_direct_test_SOURCES = unit/loss-direct-test.c $(VOLATILE_FIXTURE)
+unit_loss_direct_zero_test_SOURCES = \
+	unit/loss-direct-zero-test.c \
+	$(VOLATILE_FIXTURE) \
+	$(NULL)
+unit_loss_moments_test_SOURCES = unit/loss-moments-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
+unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
+unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
+unit_direct_test_SOURCES = unit/direct-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
+unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
+unit_throttle_law_test_SOURCES = \
+	unit/seed.h \
+	unit/law-sim.c unit/law-sim.h \
+	unit/throttle-law-test.c \
+	tools/util.c tools/util.h \
+	$(NULL)
+unit_background_test_SOURCES = unit/background-test.c $(CACHE_FIXTURE)
+unit_group_commit_test_SOURCES = unit/group-commit-test.c $(CACHE_FIXTURE)
+unit_help_test_SOURCES = unit/help-test.c $(CACHE_FIXTURE)
+BALANCE_WORLD = unit/balance-world.c unit/balance-world.h $(CACHE_FIXTURE)
+unit_balance_settle_test_SOURCES = unit/balance-settle-test.c $(BALANCE_WORLD)
+unit_balance_test_SOURCES = unit/balance-test.c $(BALANCE_WORLD)
+unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
+unit_stats_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
+unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)
