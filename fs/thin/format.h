@@ -81,8 +81,9 @@ thin_put16 (uint16_t x)
   return (thin_le16) { htole16 (x) };
 }
 
-/* Every block of metadata begins with this.  The checksum is XXH3 (64 bits, seed 0)
- * of the whole block, or record of the log, with the checksum's bytes zero.
+/* Every block of metadata, and record of the log, begins with this.  The checksum is
+ * XXH3 (64 bits) of what follows the header, its seed that of the bytes before the
+ * checksum (with seed 0).
  */
 struct thin_block_header {
   thin_le32 magic;
@@ -106,20 +107,20 @@ static_assert (sizeof (struct thin_block_header) == 64, "as FORMAT.md says");
 
 enum thin_tree { THIN_EXTENTS = 1, THIN_FREE, THIN_REFS };
 
-/* An entry of a node: 24 bytes in all trees and levels.  In an interior node the key
- * is that of the child's first entry.
+/* An entry of a node: 24 bytes in all trees and levels, in order of keys.  In an
+ * interior node the key is that of the child's first entry.
  */
 struct thin_entry {
-  thin_le64 key; /* logical (extents), or start on the store (free, refs) */
+  thin_le64
+    key; /* leaf: where the range starts, on the disk (extents) or store */
   union {
-    thin_le64 address;  /* interior: of the child */
-    thin_le64 physical; /* extents: with flags in the high bits */
-    thin_le64 length;   /* free, refs */
+    thin_le64 address; /* interior: of the child */
+    thin_le64 length;  /* leaf: of the range */
   };
   union {
     thin_le64 generation; /* interior: of the child */
-    thin_le64 blocks;     /* extents: length */
-    thin_le64 count;      /* refs: references, at least 2; free: 0 */
+    thin_le64 value;      /* extents: physical, with flags in the high bits;
+                           * refs: how many references, at least 2; free: 0 */
   };
 };
 static_assert (sizeof (struct thin_entry) == 24, "as FORMAT.md says");

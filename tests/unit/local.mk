@@ -84,6 +84,7 @@ UNIT_TESTS = \
 	unit/store-queue-test \
 	unit/sync-steps-test \
 	unit/sync-test \
+	unit/thin-meta-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/use-test \
@@ -284,3 +285,10 @@ unit_balance_test_SOURCES = unit/balance-test.c $(BALANCE_WORLD)
 unit_throttle_test_SOURCES = unit/throttle-test.c $(CACHE_FIXTURE)
 unit_stats_log_test_LDADD = $(FOLIO_PLUGIN_LIB) $(LDADD)
 unit_stats_test_SOURCES = unit/stats-test.c $(CACHE_FIXTURE)
+THIN_WORLD = \
+	unit/seed.h \
+	unit/thin-world.c unit/thin-world.h \
+	tools/util.c tools/util.h \
+	$(FAKE_STORE) \
+	$(NULL)
+unit_thin_meta_test_SOURCES = unit/thin-meta-test.c $(THIN_WORLD)

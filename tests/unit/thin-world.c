@@ -1,0 +1,315 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Thin images and the arrays they are held against.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/thin/meta-impl.h"
+#include "tests/unit/test.h"
+#include "tests/unit/thin-world.h"
+
+static void
+log_it (struct env *env, enum log_level level, const char *message)
+{
+  struct world *w = (struct world *) env;
+
+  if (level == LOG_ERROR && !w->quiet)
+    fprintf (stderr, "%s\n", message);
+}
+
+/* --- models */
+
+static void
+model_init (struct world_model *model, uint64_t blocks)
+{
+  int i;
+
+  memset (model, 0, sizeof *model);
+  model->blocks = blocks;
+  model->disk = calloc (blocks, sizeof *model->disk);
+  for (i = 0; i < WORLD_SNAPSHOTS; i++)
+    model->snapshots[i] = calloc (blocks, sizeof *model->disk);
+}
+
+static void
+model_free (struct world_model *model)
+{
+  int i;
+
+  free (model->disk);
+  for (i = 0; i < WORLD_SNAPSHOTS; i++)
+    free (model->snapshots[i]);
+}
+
+static void
+model_copy (struct world_model *to, const struct world_model *from)
+{
+  size_t size = from->blocks * sizeof *from->disk;
+  int i;
+
+  memcpy (to->disk, from->disk, size);
+  memcpy (to->names, from->names, sizeof to->names);
+  for (i = 0; i < WORLD_SNAPSHOTS; i++)
+    memcpy (to->snapshots[i], from->snapshots[i], size);
+}
+
+/* Blocks of the store by their use: bit 0 the disk's, bit 1 + i snapshot i's. */
+static uint8_t *
+model_uses (const struct world_model *model, uint64_t store_blocks)
+{
+  uint8_t *uses = calloc (store_blocks, 1);
+  uint64_t b;
+  int i;
+
+  for (i = -1; i < WORLD_SNAPSHOTS; i++) {
+    const struct world_block *map = i < 0 ? model->disk : model->snapshots[i];
+
+    for (b = 0; b < model->blocks; b++)
+      if (map[b].type != IOMAP_HOLE && (i < 0 || model->names[i][0]))
+        uses[map[b].physical] |= 1u << (i + 1);
+  }
+  return uses;
+}
+
+/* --- the world */
+
+static int
+open_it (struct world *w)
+{
+  char text[200] = "";
+  struct store_message why = { text, sizeof text };
+  struct thin_open how = { .cache_nodes = w->nodes };
+  int r = thin_meta_open (&w->fake->store, &how, &w->m, &why);
+
+  if (r < 0) {
+    if (!w->quiet)
+      fprintf (stderr, "%s\n", text);
+    w->m = NULL;
+    return r;
+  }
+  w->m->fan = w->fan;
+  return 0;
+}
+
+void
+world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
+             uint64_t disk_blocks, unsigned fan)
+{
+  struct thin_create what = { .disk_bytes = disk_blocks * THIN_BLOCK };
+  char text[200];
+  struct store_message why = { text, sizeof text };
+
+  memset (w, 0, sizeof *w);
+  env_init (&w->env);
+  w->env.log = log_it;
+  w->fake = fake_store_create (&w->env, store_blocks * THIN_BLOCK);
+  fake_store_volatile (w->fake);
+  w->rng = (struct rng) { seed };
+  w->blocks = disk_blocks;
+  w->fan = fan;
+  w->nodes = 64;
+  model_init (&w->now, disk_blocks);
+  model_init (&w->next, disk_blocks);
+  assert_int_equal (thin_create (&w->fake->store, &what, &why), 0);
+  assert_int_equal (open_it (w), 0);
+}
+
+void
+world_stop (struct world *w)
+{
+  if (w->m)
+    thin_meta_close (w->m);
+  model_free (&w->now);
+  model_free (&w->next);
+  w->fake->store.ops->close (&w->fake->store);
+}
+
+int
+world_reopen (struct world *w)
+{
+  if (w->m)
+    thin_meta_close (w->m);
+  return open_it (w);
+}
+
+/* --- transactions */
+
+static int
+random_map (struct world *w, struct thin_txn *t, uint64_t start,
+            uint64_t length)
+{
+  bool unwritten = rng_chance (&w->rng, 30);
+  struct thin_range range;
+  uint64_t i;
+  int r = thin_meta_take (w->m, length, &range);
+
+  if (r < 0)
+    return r;
+  assert_true (range.length <= length);
+  for (i = 0; i < range.length; i++)
+    w->next.disk[start + i] = (struct world_block) {
+      .type = unwritten ? IOMAP_UNWRITTEN : IOMAP_MAPPED,
+      .physical = range.start + i,
+    };
+  return thin_txn_map (t, start, range.length, range.start, unwritten);
+}
+
+static int
+random_zero (struct world *w, struct thin_txn *t, const uint8_t *uses,
+             uint64_t start, uint64_t length, bool keep)
+{
+  uint64_t i;
+
+  for (i = start; i < start + length; i++) {
+    struct world_block *b = &w->next.disk[i];
+
+    if (b->type == IOMAP_HOLE)
+      continue;
+    if (keep && !(uses[b->physical] & ~1u))
+      b->type = IOMAP_UNWRITTEN;
+    else
+      *b = (struct world_block) { .type = IOMAP_HOLE };
+  }
+  return keep ? thin_txn_zero_keep (t, start, length)
+              : thin_txn_hole (t, start, length);
+}
+
+/* What is UNWRITTEN has been written in place. */
+static int
+random_convert (struct world *w, struct thin_txn *t, const uint8_t *uses,
+                uint64_t start, uint64_t length)
+{
+  uint64_t i;
+  int r = 0;
+
+  for (i = start; i < start + length && r == 0; i++) {
+    struct world_block *b = &w->next.disk[i];
+
+    if (b->type != IOMAP_UNWRITTEN || (uses[b->physical] & ~1u))
+      continue;
+    b->type = IOMAP_MAPPED;
+    r = thin_txn_map (t, i, 1, b->physical, false);
+  }
+  return r;
+}
+
+static int
+random_op (struct world *w, struct thin_txn *t, const uint8_t *uses)
+{
+  uint64_t length = 1 + rng_below (&w->rng, rng_chance (&w->rng, 20) ? 64 : 4);
+  uint64_t start = rng_below (&w->rng, w->blocks);
+
+  if (length > w->blocks - start)
+    length = w->blocks - start;
+  switch (rng_below (&w->rng, 8)) {
+  case 0:
+  case 1: return random_zero (w, t, uses, start, length, false);
+  case 2: return random_zero (w, t, uses, start, length, true);
+  case 3: return random_convert (w, t, uses, start, length);
+  default: return random_map (w, t, start, length);
+  }
+}
+
+int
+world_transaction (struct world *w, unsigned n)
+{
+  uint8_t *uses = model_uses (&w->now, w->fake->store.geo.size / THIN_BLOCK);
+  struct thin_txn *t;
+  int r = thin_txn_begin (w->m, &t);
+
+  model_copy (&w->next, &w->now);
+  if (r < 0) {
+    free (uses);
+    return r;
+  }
+  for (n = rng_below (&w->rng, n + 1); n > 0 && r == 0; n--)
+    r = random_op (w, t, uses);
+  free (uses);
+  if (r < 0) {
+    thin_txn_abort (t);
+    return r == -ENOSPC ? 0 : r;
+  }
+  r = thin_txn_commit (t, NULL, NULL, NULL);
+  if (r == 0)
+    model_copy (&w->now, &w->next);
+  return r == -ENOSPC ? 0 : r;
+}
+
+/* --- verifying */
+
+static bool
+extents_are (struct world *w, const struct thin_root *root,
+             const struct world_block *map, const uint8_t *uses)
+{
+  struct thin_extent e;
+  uint64_t b, i;
+
+  for (b = 0; b < w->blocks; b += e.length) {
+    if (thin_meta_lookup (w->m, root, b, w->blocks - b, false, &e) < 0)
+      return false;
+    assert_true (e.logical == b && e.length > 0 && e.length <= w->blocks - b);
+    for (i = 0; i < e.length; i++) {
+      if (e.type != map[b + i].type)
+        return false;
+      if (e.type == IOMAP_HOLE)
+        continue;
+      if (e.physical + i != map[b + i].physical)
+        return false;
+      if (!root && e.shared != ((uses[e.physical + i] & ~1u) != 0))
+        return false;
+    }
+  }
+  return true;
+}
+
+/* What is found free is not used, and all the rest is; but for metadata. */
+static bool
+free_is (struct world *w, const uint8_t *uses)
+{
+  struct thin_range ranges[7];
+  struct thin_super super;
+  uint64_t next = 0, sum = 0, used = 0, i;
+  int j, n;
+
+  thin_meta_super (w->m, &super);
+  while (next != UINT64_MAX) {
+    n = thin_meta_find_free (w->m, next, 1, ranges, 7, &next);
+    if (n < 0)
+      return false;
+    for (j = 0; j < n; j++) {
+      sum += ranges[j].length;
+      for (i = 0; i < ranges[j].length; i++)
+        if (uses[ranges[j].start + i])
+          return false;
+    }
+  }
+  for (i = 0; i < super.store_blocks; i++)
+    used += uses[i] != 0;
+  return sum <= super.free_blocks && super.free_blocks + used +
+                                         super.metadata_blocks + 3 +
+                                         super.log_blocks ==
+                                       super.store_blocks;
+}
+
+bool
+world_is (struct world *w, const struct world_model *model)
+{
+  uint8_t *uses = model_uses (model, w->fake->store.geo.size / THIN_BLOCK);
+  bool ok = extents_are (w, NULL, model->disk, uses) && free_is (w, uses);
+
+  free (uses);
+  return ok;
+}
+
+void
+world_verify (struct world *w)
+{
+  assert_true (world_is (w, &w->now));
+}
