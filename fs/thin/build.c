@@ -88,6 +88,20 @@ thin_build_node (struct thin_txn *t, enum thin_tree tree, unsigned level,
   return 0;
 }
 
+int
+thin_build_places (struct thin_txn *t, struct thin_places *places, uint64_t n)
+{
+  uint64_t block;
+  int r = 0;
+
+  while (r == 0 && places->n < n) {
+    r = thin_chunks_alloc (t->m, &block);
+    if (r == 0)
+      r = thin_places_add (places, block);
+  }
+  return r;
+}
+
 /* One block of a table. */
 static int
 table_block (struct thin_txn *t, enum thin_table kind, unsigned level,

@@ -17,6 +17,10 @@ extern int thin_build_node (struct thin_txn *t, enum thin_tree tree,
                             unsigned level, const struct thin_item *items,
                             unsigned n, struct thin_item *ref);
 
+/* Have at least n blocks in places. */
+extern int thin_build_places (struct thin_txn *t, struct thin_places *places,
+                              uint64_t n);
+
 /* Write a table of n entries on blocks, which are as many as it takes, or more. */
 extern int thin_build_table (struct thin_txn *t, enum thin_table kind,
                              const void *entries, size_t n, size_t size,

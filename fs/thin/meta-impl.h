@@ -4,6 +4,7 @@
  *
  * The inside of the metadata.  Files, each over those before it:
  *
+ *   lists       of places and ranges
  *   io          blocking I/O
  *   super       headers of blocks, superblocks
  *   node-cache  nodes in memory
@@ -24,6 +25,7 @@
 
 #include <pthread.h>
 
+#include "fs/thin/lists.h"
 #include "fs/thin/meta.h"
 #include "fs/thin/node-cache.h"
 
@@ -46,14 +48,11 @@ struct thin_chunk {
 struct thin_chunks {
   struct thin_chunk *list; /* in order */
   size_t n, room;
-  size_t hand;        /* where to look for a block first */
-  uint64_t available; /* blocks that can be taken */
-  uint64_t blocks;    /* of all chunks, in what is being made */
-  uint64_t in_use;    /* of these */
-  struct thin_places {
-    uint64_t *list;
-    size_t n, room;
-  } table; /* the blocks of the table committed last */
+  size_t hand;              /* where to look for a block first */
+  uint64_t available;       /* blocks that can be taken */
+  uint64_t blocks;          /* of all chunks, in what is being made */
+  uint64_t in_use;          /* of these */
+  struct thin_places table; /* the blocks of the table committed last */
   bool loaded;
 };
 

@@ -192,6 +192,18 @@ thin_node_prefetch (struct thin_meta *m, const struct thin_ref *refs,
   free (bufs);
 }
 
+void
+thin_node_prefetch_children (struct thin_meta *m, const struct thin_node *node,
+                             const struct thin_ref *ref, unsigned i)
+{
+  struct thin_ref refs[THIN_PREFETCH];
+  unsigned k;
+
+  for (k = 0; k < THIN_PREFETCH && i < thin_get16 (node->h.count); i++)
+    refs[k++] = thin_child_ref (node, ref, i);
+  thin_node_prefetch (m, refs, k);
+}
+
 int
 thin_leaf_read (struct thin_meta *m, enum thin_tree tree,
                 const struct thin_root *root, uint64_t key,

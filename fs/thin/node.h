@@ -64,6 +64,12 @@ extern int thin_node_read (struct thin_meta *m, const struct thin_ref *ref,
 extern void thin_node_prefetch (struct thin_meta *m,
                                 const struct thin_ref *refs, unsigned n);
 
+/* The same of the children of a node from the i-th on. */
+extern void thin_node_prefetch_children (struct thin_meta *m,
+                                         const struct thin_node *node,
+                                         const struct thin_ref *ref,
+                                         unsigned i);
+
 /* A copy of the leaf in which key is, or would be; *ref says what it is: from where to
  * where.  The tree is not empty.  As thin_node_read; of an error *ref says where.
  */

@@ -22,22 +22,6 @@ struct reading {
   size_t n, room;
 };
 
-int
-thin_places_add (struct thin_places *places, uint64_t place)
-{
-  if (places->n == places->room) {
-    size_t room = places->room ? 2 * places->room : 16;
-    uint64_t *list = realloc (places->list, room * sizeof *list);
-
-    if (list == NULL)
-      return -ENOMEM;
-    places->list = list;
-    places->room = room;
-  }
-  places->list[places->n++] = place;
-  return 0;
-}
-
 uint64_t
 thin_table_blocks (size_t n, size_t entry_size, unsigned *level)
 {

@@ -10,6 +10,7 @@
 #ifndef FOLIO_THIN_TABLE_H
 #define FOLIO_THIN_TABLE_H
 
+#include "fs/thin/lists.h"
 #include "fs/thin/meta-impl.h"
 
 /* Bytes of a block for entries. */
@@ -17,9 +18,6 @@
 
 /* No table has more blocks. */
 #define THIN_TABLE_MAX 65536
-
-/* Add a place to a list.  -ENOMEM. */
-extern int thin_places_add (struct thin_places *places, uint64_t place);
 
 /* How many blocks a table of n entries takes, and its level. */
 extern uint64_t thin_table_blocks (size_t n, size_t entry_size,

@@ -15,13 +15,9 @@
 #ifndef FOLIO_THIN_TXN_IMPL_H
 #define FOLIO_THIN_TXN_IMPL_H
 
+#include "fs/thin/lists.h"
 #include "fs/thin/meta-impl.h"
 #include "fs/thin/range-map.h"
-
-struct thin_ranges {
-  struct thin_range *list;
-  size_t n, room;
-};
 
 /* From `at' on there are so many references more, or less. */
 struct thin_event {
@@ -70,9 +66,5 @@ struct thin_txn {
   struct thin_ranges freed;        /* all of them, if to be reported */
   struct thin_places table;        /* blocks of the new table of chunks */
 };
-
-/* Add a range; to the last one if it is its neighbour.  -ENOMEM. */
-extern int thin_ranges_add (struct thin_ranges *ranges, uint64_t start,
-                            uint64_t length);
 
 #endif /* FOLIO_THIN_TXN_IMPL_H */

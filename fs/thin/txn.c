@@ -19,28 +19,6 @@
 /* How often what the store may have undone is begun anew. */
 #define MOST_ATTEMPTS 8
 
-int
-thin_ranges_add (struct thin_ranges *ranges, uint64_t start, uint64_t length)
-{
-  struct thin_range *last = ranges->list + ranges->n - 1;
-
-  if (ranges->n > 0 && last->start + last->length == start) {
-    last->length += length;
-    return 0;
-  }
-  if (ranges->n == ranges->room) {
-    size_t room = ranges->room ? 2 * ranges->room : 64;
-    struct thin_range *list = realloc (ranges->list, room * sizeof *list);
-
-    if (list == NULL)
-      return -ENOMEM;
-    ranges->list = list;
-    ranges->room = room;
-  }
-  ranges->list[ranges->n++] = (struct thin_range) { start, length };
-  return 0;
-}
-
 /* --- its ranges */
 
 static int
@@ -286,19 +264,19 @@ write_chunks (struct thin_txn *t)
 {
   struct thin_meta *m = t->m;
   struct thin_chunk_entry *entries;
-  uint64_t block, owed;
+  uint64_t owed, n;
   unsigned level;
   size_t i;
   int r = 0;
 
   for (i = 0; i < m->chunks.table.n && r == 0; i++)
     r = thin_chunks_release (m, m->chunks.table.list[i]);
-  while (r == 0 && t->table.n < thin_table_blocks (count_chunks (t, &owed),
-                                                   sizeof *entries, &level)) {
-    r = thin_chunks_alloc (m, &block);
+  do {
+    n = thin_table_blocks (count_chunks (t, &owed), sizeof *entries, &level);
     if (r == 0)
-      r = thin_places_add (&t->table, block);
-  }
+      r = thin_build_places (t, &t->table, n);
+  } while (r == 0 && n < thin_table_blocks (count_chunks (t, &owed),
+                                            sizeof *entries, &level));
   if (r < 0)
     return r;
   entries = thin_chunks_encode (&m->chunks);

@@ -21,7 +21,7 @@ rounds (unsigned usual)
 
 /* Small nodes make deep trees. */
 static void
-random_life (uint64_t seed)
+random_life (uint64_t seed, bool snapshots)
 {
   struct rng rng = { seed };
   struct world w;
@@ -32,6 +32,10 @@ random_life (uint64_t seed)
   for (i = 0; i < 12; i++) {
     assert_int_equal (world_transaction (&w, 60), 0);
     world_verify (&w);
+    if (snapshots && rng_chance (&rng, 50)) {
+      assert_int_equal (world_snapshot (&w), 0);
+      world_verify (&w);
+    }
     if (rng_chance (&rng, 30)) {
       assert_int_equal (world_reopen (&w), 0);
       world_verify (&w);
@@ -40,19 +44,30 @@ random_life (uint64_t seed)
   world_stop (&w);
 }
 
-TEST (random_transactions_are_what_an_array_says)
+static void
+random_lives (const char *test, bool snapshots)
 {
-  struct rng rng = test_rng (__func__);
-  unsigned i, n = rounds (50);
+  struct rng rng = test_rng (test);
+  const char *one = getenv ("ONE");
+  unsigned i, n = one ? 1 : rounds (30);
 
   for (i = 0; i < n; i++) {
-    uint64_t seed =
-      getenv ("ONE") ? strtoull (getenv ("ONE"), NULL, 0) : rng_next (&rng);
+    uint64_t seed = one ? strtoull (one, NULL, 0) : rng_next (&rng);
 
-    if (n > 1)
-      printf ("ONE=%" PRIu64 "\n", seed), fflush (stdout);
-    random_life (seed);
+    printf ("ONE=%" PRIu64 "\n", seed);
+    fflush (stdout);
+    random_life (seed, snapshots);
   }
+}
+
+TEST (random_transactions_are_what_an_array_says)
+{
+  random_lives (__func__, false);
+}
+
+TEST (random_snapshots_are_what_arrays_say)
+{
+  random_lives (__func__, true);
 }
 
 RUN_TESTS ()

@@ -242,6 +242,41 @@ world_transaction (struct world *w, unsigned n)
   return r == -ENOSPC ? 0 : r;
 }
 
+static int
+create_snapshot (struct world *w, int i)
+{
+  snprintf (w->next.names[i], sizeof w->next.names[i], "s%d", i);
+  memcpy (w->next.snapshots[i], w->next.disk, w->blocks * sizeof *w->next.disk);
+  return thin_snapshot_create (w->m, w->next.names[i], 1);
+}
+
+static int
+change_snapshot (struct world *w, int i, bool revert)
+{
+  if (revert) {
+    memcpy (w->next.disk, w->next.snapshots[i],
+            w->blocks * sizeof *w->next.disk);
+    return thin_snapshot_revert (w->m, w->next.names[i]);
+  }
+  w->next.names[i][0] = '\0';
+  return thin_snapshot_delete (w->m, w->now.names[i]);
+}
+
+int
+world_snapshot (struct world *w)
+{
+  int i = rng_below (&w->rng, WORLD_SNAPSHOTS), r;
+
+  model_copy (&w->next, &w->now);
+  if (w->next.names[i][0] == '\0')
+    r = create_snapshot (w, i);
+  else
+    r = change_snapshot (w, i, rng_chance (&w->rng, 50));
+  if (r == 0)
+    model_copy (&w->now, &w->next);
+  return r == -ENOSPC ? 0 : r;
+}
+
 /* --- verifying */
 
 static bool
@@ -298,11 +333,32 @@ free_is (struct world *w, const uint8_t *uses)
                                        super.store_blocks;
 }
 
+static bool
+snapshots_are (struct world *w, const struct world_model *model,
+               const uint8_t *uses)
+{
+  struct thin_snapshot s;
+  int i, r;
+
+  for (i = 0; i < WORLD_SNAPSHOTS; i++) {
+    char name[8];
+
+    snprintf (name, sizeof name, "s%d", i);
+    r = thin_snapshot_find (w->m, name, &s);
+    if (r != (model->names[i][0] ? 0 : -ENOENT))
+      return false;
+    if (r == 0 && !extents_are (w, &s.root, model->snapshots[i], uses))
+      return false;
+  }
+  return true;
+}
+
 bool
 world_is (struct world *w, const struct world_model *model)
 {
   uint8_t *uses = model_uses (model, w->fake->store.geo.size / THIN_BLOCK);
-  bool ok = extents_are (w, NULL, model->disk, uses) && free_is (w, uses);
+  bool ok = extents_are (w, NULL, model->disk, uses) &&
+            snapshots_are (w, model, uses) && free_is (w, uses);
 
   free (uses);
   return ok;
