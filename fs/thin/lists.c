@@ -47,3 +47,34 @@ thin_ranges_add (struct thin_ranges *ranges, uint64_t start, uint64_t length)
   ranges->list[ranges->n++] = (struct thin_range) { start, length };
   return 0;
 }
+
+int
+thin_events_add (struct thin_events *events, uint64_t at, int64_t change)
+{
+  if (events->n == events->room) {
+    size_t room = events->room ? 2 * events->room : 256;
+    struct thin_event *list = realloc (events->list, room * sizeof *list);
+
+    if (list == NULL)
+      return -ENOMEM;
+    events->list = list;
+    events->room = room;
+  }
+  events->list[events->n++] = (struct thin_event) { at, change };
+  return 0;
+}
+
+static int
+by_place (const void *a, const void *b)
+{
+  const struct thin_event *x = a, *y = b;
+
+  return x->at < y->at ? -1 : x->at > y->at;
+}
+
+void
+thin_events_sort (struct thin_events *events)
+{
+  if (events->n > 0)
+    qsort (events->list, events->n, sizeof *events->list, by_place);
+}

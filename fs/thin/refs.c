@@ -76,14 +76,6 @@ static const struct thin_merge_ops refs_ops = {
   .over = over,
 };
 
-static int
-by_place (const void *a, const void *b)
-{
-  const struct thin_event *x = a, *y = b;
-
-  return x->at < y->at ? -1 : x->at > y->at;
-}
-
 /* Ranges with a change, of sorted events: at most as many. */
 static size_t
 sum_up (const struct thin_events *events, struct thin_op *ops)
@@ -120,7 +112,7 @@ thin_refs_apply (struct thin_txn *t)
   ops = malloc (events->n * sizeof *ops);
   if (ops == NULL)
     return -ENOMEM;
-  qsort (events->list, events->n, sizeof *events->list, by_place);
+  thin_events_sort (events);
   r =
     thin_merge (t, &refs_ops, &t->super.refs, ops, sum_up (events, ops), NULL);
   events->n = 0;
@@ -130,29 +122,13 @@ thin_refs_apply (struct thin_txn *t)
   return r;
 }
 
-static int
-add_event (struct thin_events *events, uint64_t at, int64_t by)
-{
-  if (events->n == events->room) {
-    size_t room = events->room ? 2 * events->room : 256;
-    struct thin_event *list = realloc (events->list, room * sizeof *list);
-
-    if (list == NULL)
-      return -ENOMEM;
-    events->list = list;
-    events->room = room;
-  }
-  events->list[events->n++] = (struct thin_event) { at, by };
-  return 0;
-}
-
 int
 thin_refs_add (struct thin_txn *t, uint64_t start, uint64_t length, int by)
 {
-  int r = add_event (&t->events, start, by);
+  int r = thin_events_add (&t->events, start, by);
 
   if (r == 0)
-    r = add_event (&t->events, start + length, -by);
+    r = thin_events_add (&t->events, start + length, -by);
   if (r == 0 && t->events.n >= THIN_MAX_EVENTS)
     r = thin_refs_apply (t);
   return r;

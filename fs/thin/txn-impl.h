@@ -19,17 +19,6 @@
 #include "fs/thin/meta-impl.h"
 #include "fs/thin/range-map.h"
 
-/* From `at' on there are so many references more, or less. */
-struct thin_event {
-  uint64_t at;
-  int64_t change;
-};
-
-struct thin_events {
-  struct thin_event *list;
-  size_t n, room;
-};
-
 /* What is kept of each at most before it is applied. */
 #define THIN_MAX_EVENTS (1u << 19)
 #define THIN_MAX_FREES (1u << 18)

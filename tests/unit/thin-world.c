@@ -364,8 +364,25 @@ world_is (struct world *w, const struct world_model *model)
   return ok;
 }
 
+static void
+problem (void *opaque, const char *message)
+{
+  (void) opaque;
+  fprintf (stderr, "check: %s\n", message);
+}
+
+void
+world_check (struct world *w)
+{
+  struct thin_check check = { .problem = problem };
+
+  assert_int_equal (thin_check (w->m, &check), 0);
+  assert_int_equal (check.problems, 0);
+}
+
 void
 world_verify (struct world *w)
 {
+  world_check (w);
   assert_true (world_is (w, &w->now));
 }

@@ -58,6 +58,9 @@ extern int world_transaction (struct world *w, unsigned n);
 /* Something done with snapshots; as above. */
 extern int world_snapshot (struct world *w);
 
+/* Nothing is wrong with the image, or the test ends. */
+extern void world_check (struct world *w);
+
 /* Is everything as `model' says: each block, who shares it, and what is free?  Ends the
  * test if not, or returns false.
  */
