@@ -56,11 +56,23 @@ keep_child (struct thin_merge *mg, uint64_t address)
   refer (mg, address, 1, 1);
 }
 
+/* Of an item in the leaf that is being merged: what its copy has to say, since the new
+ * leaf is too young to be suspected.
+ */
+static uint64_t
+shared_flag (struct thin_merge *mg, uint64_t value)
+{
+  return mg->shared || thin_refs_maybe (mg->t, mg->generation)
+           ? THIN_SHARED
+           : value & THIN_SHARED;
+}
+
 static void
 keep_item (struct thin_merge *mg, struct thin_item *x)
 {
-  refer (mg, x->value & THIN_PHYSICAL, x->length, 1);
-  x->value |= THIN_SHARED;
+  if (mg->shared)
+    refer (mg, x->value & THIN_PHYSICAL, x->length, 1);
+  x->value |= shared_flag (mg, x->value);
 }
 
 /* --- operations */
@@ -117,8 +129,7 @@ static void
 zero_keep (struct thin_merge *mg, const struct thin_item *old)
 {
   uint64_t at = old->value & THIN_PHYSICAL, end = at + old->length;
-  bool maybe =
-    thin_refs_maybe (mg->t, mg->generation) || (old->value & THIN_SHARED);
+  uint64_t maybe = shared_flag (mg, old->value);
 
   if (mg->shared)
     return;
@@ -132,7 +143,7 @@ zero_keep (struct thin_merge *mg, const struct thin_item *old)
       refer (mg, at, until - at, -1);
     else
       push (mg, old->start + (at - (old->value & THIN_PHYSICAL)), until - at,
-            at | THIN_UNWRITTEN | (old->value & THIN_SHARED));
+            at | THIN_UNWRITTEN | maybe);
     at = until;
   }
 }
@@ -160,7 +171,7 @@ over (struct thin_merge *mg, const struct thin_op *op,
   }
   if (mg->shared) /* it is not the disk's alone to change */
     thin_merge_error (mg, -EINVAL);
-  push (mg, old->start, old->length, value | (old->value & THIN_SHARED));
+  push (mg, old->start, old->length, value | shared_flag (mg, old->value));
 }
 
 static const struct thin_merge_ops extents_ops = {

@@ -185,7 +185,7 @@ keep (struct thin_merge *mg, const struct thin_item *x, uint64_t a, uint64_t b)
   if (a == b)
     return;
   kept = part (mg, x, a, b);
-  if (mg->shared)
+  if (mg->ops->keep_item)
     mg->ops->keep_item (mg, &kept);
   thin_merge_push (mg, kept.start, kept.length, kept.value);
 }

@@ -41,10 +41,12 @@ struct thin_merge_ops {
    */
   bool (*open) (struct thin_merge *mg, const struct thin_ref *ref, bool shared);
 
-  /* In a node that stays: this child, or item, becomes the new tree's as well.  May
-   * change the item.
-   */
+  /* In a node that stays: this child becomes the new tree's as well. */
   void (*keep_child) (struct thin_merge *mg, uint64_t address);
+
+  /* This item, or part of one, becomes the new tree's.  May change its value.
+   * Optional.
+   */
   void (*keep_item) (struct thin_merge *mg, struct thin_item *item);
 };
 

@@ -280,6 +280,14 @@ world_snapshot (struct world *w)
 /* --- verifying */
 
 static bool
+differs (struct world *w, const char *what, uint64_t block)
+{
+  if (!w->quiet)
+    fprintf (stderr, "the %s of block %" PRIu64 " is wrong\n", what, block);
+  return false;
+}
+
+static bool
 extents_are (struct world *w, const struct thin_root *root,
              const struct world_block *map, const uint8_t *uses)
 {
@@ -291,14 +299,16 @@ extents_are (struct world *w, const struct thin_root *root,
       return false;
     assert_true (e.logical == b && e.length > 0 && e.length <= w->blocks - b);
     for (i = 0; i < e.length; i++) {
-      if (e.type != map[b + i].type)
-        return false;
+      const struct world_block *x = &map[b + i];
+
+      if (e.type != x->type)
+        return differs (w, "type", b + i);
       if (e.type == IOMAP_HOLE)
         continue;
-      if (e.physical + i != map[b + i].physical)
-        return false;
-      if (!root && e.shared != ((uses[e.physical + i] & ~1u) != 0))
-        return false;
+      if (e.physical + i != x->physical)
+        return differs (w, "place", b + i);
+      if (!root && e.shared != ((uses[x->physical] & ~1u) != 0))
+        return differs (w, "sharing", b + i);
     }
   }
   return true;
@@ -322,7 +332,7 @@ free_is (struct world *w, const uint8_t *uses)
       sum += ranges[j].length;
       for (i = 0; i < ranges[j].length; i++)
         if (uses[ranges[j].start + i])
-          return false;
+          return differs (w, "freedom", ranges[j].start + i);
     }
   }
   for (i = 0; i < super.store_blocks; i++)
