@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,20 +195,27 @@ check_snapshots (struct checking *c)
 
 /* --- all of it */
 
+/* A power cut may leave one of them behind as it was, or torn: then the other counts. */
 static void
 check_super (struct checking *c, uint64_t address, const char *which)
 {
+  struct thin_check *check = c->check;
   void *block = thin_io_alloc (1);
+  char text[100] = "";
   struct thin_super super;
   int r = block ? thin_io_read (c->m->store, address, block, 1) : -ENOMEM;
 
   if (r == 0)
     r = thin_super_decode (block, address, &super);
-  if (r < 0)
-    thin_check_problem (c, "the %s superblock is damaged", which);
-  else if (super.generation != c->m->super.generation)
-    thin_check_problem (c, "the %s superblock is an older one", which);
   free (block);
+  if (r == 0 && super.generation == c->m->super.generation)
+    return;
+  snprintf (text, sizeof text,
+            "the %s superblock is %s; the next change mends it", which,
+            r < 0 ? "damaged" : "of another commit");
+  check->notes++;
+  if (check->note)
+    check->note (check->opaque, text);
 }
 
 static int
@@ -237,7 +245,7 @@ thin_check (struct thin_meta *m, struct thin_check *check)
   struct checking c = { .m = m, .check = check };
   int r = thin_chunks_load (m);
 
-  check->problems = check->nodes = check->extents = 0;
+  check->problems = check->notes = check->nodes = check->extents = 0;
   if (r == -EIO) { /* nothing can be said without */
     thin_check_problem (&c, "the table of chunks is damaged");
     return 0;

@@ -45,8 +45,9 @@ free_bits (const struct thin_chunk *chunk, unsigned word)
 
 /* Count everything anew. */
 static void
-count (struct thin_chunks *c)
+count (struct thin_meta *m)
 {
+  struct thin_chunks *c = &m->chunks;
   size_t i;
   unsigned j;
 
@@ -60,6 +61,10 @@ count (struct thin_chunks *c)
       c->available += __builtin_popcountll (free_bits (&c->list[i], j));
   }
   c->hand = 0;
+  pthread_mutex_lock (&m->lock);
+  m->in_use = c->in_use;
+  m->available = c->available;
+  pthread_mutex_unlock (&m->lock);
 }
 
 /* --- finding */
@@ -159,7 +164,7 @@ thin_chunks_load (struct thin_meta *m)
     thin_chunks_free (m);
     return r;
   }
-  count (c);
+  count (m);
   c->loaded = true;
   return 0;
 }
@@ -265,6 +270,23 @@ thin_chunks_release (struct thin_meta *m, uint64_t block)
 
 /* --- the end of a transaction */
 
+/* All nodes but the last of each level are at least half full.  So a tree that is
+ * written anew as a whole takes twice as many as it has, at most; what its ranges free,
+ * or are referenced by, is an entry each in another tree; and a range is a few entries.
+ */
+uint64_t
+thin_meta_cost (struct thin_meta *m, uint64_t ops)
+{
+  uint64_t cost;
+
+  pthread_mutex_lock (&m->lock);
+  cost = (m->super.snapshot_count ? 6 : 4) * m->in_use +
+         ops / (THIN_MAX_ENTRIES / 8) + 4 * THIN_MAX_LEVEL;
+  cost -= thin_min (cost, m->available);
+  pthread_mutex_unlock (&m->lock);
+  return cost;
+}
+
 bool
 thin_chunks_shrink (struct thin_meta *m, struct thin_range *range, bool *owed)
 {
@@ -307,7 +329,7 @@ thin_chunks_committed (struct thin_meta *m)
     c->list[n++] = *chunk;
   }
   c->n = n;
-  count (c);
+  count (m);
 }
 
 void
@@ -325,7 +347,7 @@ thin_chunks_rollback (struct thin_meta *m, bool sure)
     chunk->owed = chunk->committed_owed;
     chunk->gone = false;
   }
-  count (c);
+  count (m);
 }
 
 struct thin_chunk_entry *

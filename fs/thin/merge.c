@@ -29,7 +29,7 @@ full (const struct thin_merge *mg)
 static unsigned
 enough (const struct thin_merge *mg)
 {
-  return full (mg) / 4;
+  return full (mg) / 2;
 }
 
 /* --- the new tree */

@@ -67,6 +67,7 @@ struct thin_meta {
 
   pthread_mutex_t lock;    /* leaf; of what follows */
   struct thin_super super; /* committed; changed by the transaction's thread */
+  uint64_t in_use, available; /* blocks of metadata, as of chunks */
 
   /* Of the transaction's thread. */
   bool mend_a, mend_b; /* these superblocks are to be written before all else */

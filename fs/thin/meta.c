@@ -122,6 +122,7 @@ thin_meta_open (struct store *store, const struct thin_open *how,
     r = check_super (m, why);
   if (r == 0) {
     memcpy (m->uuid, m->super.uuid, sizeof m->uuid);
+    m->in_use = m->super.metadata_blocks; /* not known yet */
     m->last_generation = m->super.generation | GENERATIONS_AHEAD;
     m->cache =
       thin_cache_create (how->cache_nodes ? how->cache_nodes : DEFAULT_NODES);

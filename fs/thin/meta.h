@@ -254,6 +254,10 @@ extern int thin_snapshot_usage (struct thin_meta *m, const char *name,
 struct thin_check {
   /* One thing that is wrong, as a line for people. */
   void (*problem) (void *opaque, const char *message);
+  /* One that is not as it should be, but was to be expected after a power cut, or is
+   * made good by its copy.  Optional.
+   */
+  void (*note) (void *opaque, const char *message);
   /* So many blocks of metadata of so many have been looked at, now and then.
    * Optional.  Not 0: stop with -ECANCELED.
    */
@@ -261,7 +265,7 @@ struct thin_check {
   void *opaque;
 
   /* Results. */
-  uint64_t problems;
+  uint64_t problems, notes;
   uint64_t nodes; /* distinct ones, of all trees */
   uint64_t extents;
 };

@@ -84,6 +84,7 @@ UNIT_TESTS = \
 	unit/store-queue-test \
 	unit/sync-steps-test \
 	unit/sync-test \
+	unit/thin-crash-test \
 	unit/thin-meta-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
@@ -291,4 +292,5 @@ THIN_WORLD = \
 	tools/util.c tools/util.h \
 	$(FAKE_STORE) \
 	$(NULL)
+unit_thin_crash_test_SOURCES = unit/thin-crash-test.c $(THIN_WORLD)
 unit_thin_meta_test_SOURCES = unit/thin-meta-test.c $(THIN_WORLD)

@@ -78,6 +78,36 @@ model_uses (const struct world_model *model, uint64_t store_blocks)
   return uses;
 }
 
+/* --- the store */
+
+/* Submit one after the other, with what happens between them. */
+static void
+submit (struct store *store, struct store_req **reqs, unsigned n)
+{
+  struct world *w = (struct world *) store->env;
+  unsigned i;
+
+  for (i = 0; i < n; i++) {
+    if (w->strike > 0 && --w->strike == 0) {
+      w->dead = w->cut;
+      if (!w->cut)
+        fake_store_lose (w->fake, 1 + rng_next (&w->rng));
+    }
+    if (w->dead)
+      reqs[i]->done (reqs[i], -EIO);
+    else
+      w->real->submit (store, &reqs[i], 1);
+  }
+}
+
+void
+world_crash (struct world *w)
+{
+  fake_store_crash (w->fake, 1 + rng_next (&w->rng));
+  w->dead = false;
+  w->strike = 0;
+}
+
 /* --- the world */
 
 static int
@@ -111,6 +141,10 @@ world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
   w->env.log = log_it;
   w->fake = fake_store_create (&w->env, store_blocks * THIN_BLOCK);
   fake_store_volatile (w->fake);
+  w->real = w->fake->store.ops;
+  w->ops = *w->real;
+  w->ops.submit = submit;
+  w->fake->store.ops = &w->ops;
   w->rng = (struct rng) { seed };
   w->blocks = disk_blocks;
   w->fan = fan;
@@ -275,6 +309,21 @@ world_snapshot (struct world *w)
   if (r == 0)
     model_copy (&w->now, &w->next);
   return r == -ENOSPC ? 0 : r;
+}
+
+void
+world_take_next (struct world *w)
+{
+  model_copy (&w->now, &w->next);
+}
+
+void
+world_settle (struct world *w)
+{
+  struct thin_txn *t;
+
+  assert_int_equal (thin_txn_begin (w->m, &t), 0);
+  assert_int_equal (thin_txn_commit (t, NULL, NULL, NULL), 0);
 }
 
 /* --- verifying */

@@ -40,6 +40,14 @@ struct world {
   struct world_model next; /* with the transaction under way */
   struct rng rng;
   bool quiet; /* expected errors are not logged */
+
+  /* At the strike-th request from now on (0: none) the store loses what is not
+   * flushed; or all of them fail from that on (cut), until world_crash.
+   */
+  unsigned strike;
+  bool cut, dead;
+  struct store_ops ops;
+  const struct store_ops *real;
 };
 
 extern void world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
@@ -48,6 +56,15 @@ extern void world_stop (struct world *w);
 
 /* Close, and open again.  Returns what opening did. */
 extern int world_reopen (struct world *w);
+
+/* Power is lost; the store works again. */
+extern void world_crash (struct world *w);
+
+/* What failed was done after all. */
+extern void world_take_next (struct world *w);
+
+/* A commit without changes: after it nothing is in doubt. */
+extern void world_settle (struct world *w);
 
 /* A transaction of up to n random ranges.  Returns what commit did; the model is as
  * before if it failed.  -ENOSPC where there is no room is as good as 0: then it is not
