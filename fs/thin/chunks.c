@@ -14,6 +14,8 @@
 #include "fs/thin/table.h"
 
 #define WORDS 4
+#define LEAST_BLOCKS 8 /* of a chunk, if there is a range of so many */
+#define SHARE_OF_FREE 64
 #define WORTH_KEEPING 1024 /* free blocks, besides as many as are in use */
 
 /* Which bits of a word stand for blocks of a chunk of this length. */
@@ -179,6 +181,15 @@ thin_chunks_free (struct thin_meta *m)
 
 /* --- blocks */
 
+/* Blocks of a chunk that is taken: less where there is not much space. */
+static uint64_t
+chunk_size (const struct thin_meta *m)
+{
+  uint64_t blocks = m->super.free_blocks / SHARE_OF_FREE;
+
+  return thin_min (thin_max (blocks, LEAST_BLOCKS), THIN_CHUNK_BLOCKS);
+}
+
 /* Take another chunk from data's space. */
 static int
 grow (struct thin_meta *m)
@@ -186,7 +197,7 @@ grow (struct thin_meta *m)
   struct thin_chunks *c = &m->chunks;
   struct thin_range range;
   size_t at;
-  int r = m->space.take (m->space.opaque, THIN_CHUNK_BLOCKS, &range);
+  int r = m->space.take (m->space.opaque, chunk_size (m), &range);
 
   if (r < 0)
     return r;
@@ -281,7 +292,7 @@ thin_meta_cost (struct thin_meta *m, uint64_t ops)
 
   pthread_mutex_lock (&m->lock);
   cost = (m->super.snapshot_count ? 6 : 4) * m->in_use +
-         ops / (THIN_MAX_ENTRIES / 8) + 4 * THIN_MAX_LEVEL;
+         ops / (THIN_MAX_ENTRIES / 8) + 4 * THIN_MAX_LEVEL + chunk_size (m);
   cost -= thin_min (cost, m->available);
   pthread_mutex_unlock (&m->lock);
   return cost;

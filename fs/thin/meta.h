@@ -153,8 +153,8 @@ extern int thin_meta_find_free (struct thin_meta *m, uint64_t from,
  */
 
 /* Where space for metadata comes from: asked during commit for a range of free data
- * space, on its thread, as long as there is up to `want' blocks: 256, so long ranges
- * are worth more, though 1 will do.  It is the metadata's from then on, whatever
+ * space, on its thread, of up to `want' blocks, 256 at most: long ranges are worth more,
+ * though 1 will do.  It is the metadata's from then on, whatever
  * comes of the transaction.  Returns 0 or -ENOSPC.  The ranges must be free in the
  * committed tree, and neither handed out before since nor freed since.
  */

@@ -24,7 +24,26 @@ EXTRA_PROGRAMS = \
 	bench/engines \
 	bench/hit \
 	bench/index-bench \
+	bench/thin-bench \
 	bench/trace-replay \
+	$(NULL)
+bench_engines_SOURCES = \
+	bench/engines.c \
+	$(FILE_RIG) \
+	tools/util.c tools/util.h \
+	$(NULL)
+bench_hit_SOURCES = \
+	bench/hit.c \
+	$(FAKE_STORE) \
+	$(NULL)
+bench_thin_bench_SOURCES = \
+	bench/thin-bench.c \
+	tools/util.c tools/util.h \
+	$(FAKE_STORE) \
+	$(NULL)
+bench_index_bench_SOURCES = \
+	bench/index-bench.c \
+	tools/util.c tools/util.h \
 	$(NULL)
 bench_trace_replay_SOURCES = \
 	bench/counting-store.c bench/counting-store.h \

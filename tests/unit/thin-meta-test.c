@@ -27,8 +27,9 @@ random_life (uint64_t seed, bool snapshots)
   struct world w;
   int i;
 
-  world_start (&w, seed, 2048 + rng_below (&rng, 2048),
-               256 + rng_below (&rng, 1024), 4 + rng_below (&rng, 12));
+  world_start (
+    &w, seed, 2048 + rng_below (&rng, 2048), 256 + rng_below (&rng, 1024),
+    rng_chance (&rng, 20) ? THIN_MAX_ENTRIES : 4 + rng_below (&rng, 12));
   for (i = 0; i < 12; i++) {
     assert_int_equal (world_transaction (&w, 60), 0);
     world_verify (&w);

@@ -251,9 +251,22 @@ random_op (struct world *w, struct thin_txn *t, const uint8_t *uses)
   }
 }
 
+/* The most that a commit of n ranges may take, and what it has taken. */
+static void
+check_cost (struct world *w, uint64_t cost, uint64_t had)
+{
+  struct thin_super super;
+
+  thin_meta_super (w->m, &super);
+  if (super.metadata_blocks > had)
+    assert_in_range (super.metadata_blocks - had, 0, cost);
+}
+
 int
 world_transaction (struct world *w, unsigned n)
 {
+  struct thin_super super;
+  uint64_t cost = thin_meta_cost (w->m, n);
   uint8_t *uses = model_uses (&w->now, w->fake->store.geo.size / THIN_BLOCK);
   struct thin_txn *t;
   int r = thin_txn_begin (w->m, &t);
@@ -270,9 +283,13 @@ world_transaction (struct world *w, unsigned n)
     thin_txn_abort (t);
     return r == -ENOSPC ? 0 : r;
   }
+  thin_meta_super (w->m, &super);
   r = thin_txn_commit (t, NULL, NULL, NULL);
-  if (r == 0)
+  if (r == 0) {
     model_copy (&w->now, &w->next);
+    if (w->fan == THIN_MAX_ENTRIES)
+      check_cost (w, cost, super.metadata_blocks);
+  }
   return r == -ENOSPC ? 0 : r;
 }
 
