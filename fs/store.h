@@ -86,6 +86,8 @@ struct store_geometry {
   uint32_t max_io;  /* largest read or write request, bytes */
   bool readonly;
   bool rotational;
+  bool exclusive;   /* nobody else on this machine who asks can open it to
+                     * write */
   bool can_fua;     /* WRITE with STORE_FUA is cheaper than a flush of its own,
                      * and fails for nothing but its own bytes */
   bool can_zero;    /* STORE_ZERO is more than writing zeroes; */
@@ -102,6 +104,12 @@ typedef void store_extent_fn (void *opaque, uint64_t offset, uint64_t length,
 
 struct store_ops {
   const char *name;
+
+  /* Read n bytes at offset, before attach: of a disk that says what it is, say.  What lies
+   * past the store's end reads as zero.  Blocks.  Returns 0 or a negative errno.  NULL:
+   * the store can be asked before it is attached.
+   */
+  int (*peek) (struct store *store, uint64_t offset, void *buf, size_t n);
 
   /* Begin I/O: to be called once, after any fork.  The driver adds its own
    * watchers to loop, whose thread then calls requests' done.  Returns 0 or a

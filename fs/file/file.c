@@ -56,8 +56,31 @@ file_close (struct store *store)
   free (file);
 }
 
+static int
+file_peek (struct store *store, uint64_t offset, void *buf, size_t n)
+{
+  const struct file_store *file = file_store_of (store);
+  ssize_t r;
+
+  while (n > 0) {
+    r = pread (file->sync_fd, buf, n, (off_t) offset);
+    if (r < 0 && errno != EINTR)
+      return -errno;
+    if (r == 0) {
+      memset (buf, 0, n);
+      break;
+    }
+    r = r < 0 ? 0 : r;
+    buf = (char *) buf + r;
+    offset += (uint64_t) r;
+    n -= (size_t) r;
+  }
+  return 0;
+}
+
 static const struct store_ops file_ops = {
   .name = "file",
+  .peek = file_peek,
   .attach = file_attach,
   .detach = file_detach,
   .submit = file_submit,
@@ -99,6 +122,7 @@ fill_geometry (struct file_store *file, const struct stat *st)
   geo->best_io = BEST_IO;
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;
+  geo->exclusive = !geo->readonly;
   geo->can_fua = !geo->readonly && file_fua_is_sound (file);
   geo->can_extents = file_status_probe (file);
   file_zero_probe (file, st);

@@ -68,8 +68,27 @@ nbd_store_close (struct store *store)
   free (nbd);
 }
 
+/* By the connection by which the size was asked for. */
+static int
+nbd_store_peek (struct store *store, uint64_t offset, void *buf, size_t n)
+{
+  struct nbd_store *nbd = nbd_store_of (store);
+  uint64_t size = store->geo.size;
+  size_t there = offset >= size      ? 0
+                 : n < size - offset ? n
+                                     : (size_t) (size - offset);
+
+  memset ((char *) buf + there, 0, n - there);
+  if (nbd->probe == NULL)
+    return -ENOTCONN;
+  if (there > 0 && nbd_pread (nbd->probe, buf, there, offset, 0) < 0)
+    return handle_errno ();
+  return 0;
+}
+
 static const struct store_ops nbd_store_ops = {
   .name = "nbd",
+  .peek = nbd_store_peek,
   .attach = nbd_store_attach,
   .detach = nbd_store_detach,
   .submit = nbd_store_submit,
