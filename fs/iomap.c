@@ -63,6 +63,38 @@ see_losses (struct iomap_iter *iter)
   }
 }
 
+static int
+begin (struct iomap_iter *iter)
+{
+  struct fs *fs = iter->fs;
+  int r = fs->moves ? see_losses (iter) : 0;
+
+  if (r < 0)
+    return r;
+  if (fs->moves)
+    iter->counted = readers_begin (fs);
+  r = fs->ops->begin (fs, iter->pos, iter->len, iter->flags, &iter->iomap);
+  if (r < 0)
+    iomap_read_end (fs, iter->counted);
+  return r;
+}
+
+/* What keeps room from being made may be a reader: so not as one. */
+static int
+begin_with_room (struct iomap_iter *iter)
+{
+  struct fs *fs = iter->fs;
+  uint64_t since;
+  int r = -ENOSPC;
+
+  if (fs->ops->make_room == NULL || iter->flags & IOMAP_NOWAIT)
+    return r;
+  since = fs->store->env->now (fs->store->env);
+  while (r == -ENOSPC && fs->ops->make_room (fs, since) == 0)
+    r = begin (iter);
+  return r;
+}
+
 int
 iomap_iter_next (struct iomap_iter *iter)
 {
@@ -79,16 +111,11 @@ iomap_iter_next (struct iomap_iter *iter)
   }
   if (iter->len == 0)
     return 0;
-  if (iter->fs->moves && (r = see_losses (iter)) < 0)
+  r = begin (iter);
+  if (r == -ENOSPC)
+    r = begin_with_room (iter);
+  if (r < 0)
     return r;
-  if (iter->fs->moves)
-    iter->counted = readers_begin (iter->fs);
-  r = iter->fs->ops->begin (iter->fs, iter->pos, iter->len, iter->flags,
-                            &iter->iomap);
-  if (r < 0) {
-    iomap_read_end (iter->fs, iter->counted);
-    return r;
-  }
   assert (iter->iomap.offset <= iter->pos &&
           iter->pos - iter->iomap.offset < iter->iomap.length);
   iter->active = true;
@@ -118,6 +145,12 @@ fs_detach (struct fs *fs)
   if (fs->ops->detach)
     fs->ops->detach (fs);
   fs->store->ops->detach (fs->store);
+}
+
+int
+fs_ready (struct fs *fs)
+{
+  return fs->ops->ready ? fs->ops->ready (fs) : 0;
 }
 
 uint64_t

@@ -39,6 +39,7 @@ struct iomap {
   uint64_t length; /* bytes */
   uint64_t addr;   /* byte on the store where offset is, if MAPPED */
   uint64_t cookie; /* for the validity check */
+  void *private;   /* the fs's own, from begin to end */
 };
 
 /* Bytes that something is being done to.  The caller's; what is in it is not. */
@@ -97,6 +98,12 @@ struct iomap_ops {
    */
   int (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
               unsigned flags, const struct iomap *iomap);
+
+  /* begin has said -ENOSPC, for a caller who may wait, the first time at `since' (ns):
+   * wait, not counted among the readers, until there may be room.  Returns 0, if it is
+   * worth another begin, or -ENOSPC.  Optional.
+   */
+  int (*make_room) (struct fs *fs, uint64_t since);
 
   /* Is what the iomap says still true, or again?  Cheap, and no lock but a leaf;
    * called under folio locks.
@@ -195,6 +202,11 @@ struct iomap_ops {
 
   /* That age is another one from now on.  Loop thread; NULL: it stays. */
   void (*expire) (struct fs *fs, uint64_t expire);
+
+  /* Wait until all of it can be used, work having begun.  Returns 0; or why it can't be,
+   * as begin does from then on, with the reason logged.  Not on the loop thread.
+   */
+  int (*ready) (struct fs *fs);
 
   /* Do a bounded amount of what there is to do; now is env's time.  Returns true if
    * there is more that can be done at once; else it is called again after
@@ -311,6 +323,7 @@ extern int fs_attach (struct fs *fs, struct ev_loop *loop, uint64_t expire);
 extern void fs_detach (struct fs *fs);
 
 /* The operations of these names, where the fs has them. */
+extern int fs_ready (struct fs *fs);
 extern uint64_t fs_settle (struct fs *fs, uint64_t start, uint64_t end);
 extern int fs_settled (struct fs *fs, uint64_t start, uint64_t end,
                        uint64_t ticket);
