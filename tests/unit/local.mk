@@ -86,6 +86,7 @@ UNIT_TESTS = \
 	unit/sync-test \
 	unit/thin-crash-test \
 	unit/thin-meta-test \
+	unit/thin-layers-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/use-test \
@@ -130,6 +131,7 @@ NO_THREADS = \
 	unit/ranges-test \
 	unit/signals-test \
 	unit/store-queue-test \
+	unit/thin-layers-test \
 	unit/throttle-law-test \
 	unit/zero-size-test \
 	$(NULL)
@@ -271,6 +273,8 @@ unit_loss_test_SOURCES = unit/loss-test.c $(VOLATILE_FIXTURE)
 unit_loss_zero_test_SOURCES = unit/loss-zero-test.c $(VOLATILE_FIXTURE)
 unit_direct_test_SOURCES = unit/direct-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
+unit_thin_layers_test_SOURCES = \
+	unit/thin-layers-test.c unit/seed.h tools/util.c tools/util.h
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \
 	unit/law-sim.c unit/law-sim.h \
