@@ -213,12 +213,13 @@ enum thin_log_op {
   THIN_LOG_MAP = 1,
   THIN_LOG_UNWRITTEN,
   THIN_LOG_ZERO_KEEP,
-  THIN_LOG_HOLE
+  THIN_LOG_HOLE,
+  THIN_LOG_CONVERT /* MAPPED where it was UNWRITTEN, at the same place */
 };
 
 struct thin_log_entry {
   thin_le64 logical;
-  thin_le64 physical;  /* MAP, UNWRITTEN; else 0 */
+  thin_le64 physical;  /* MAP, UNWRITTEN, CONVERT; else 0 */
   thin_le64 length_op; /* length << 8 | op */
 };
 static_assert (sizeof (struct thin_log_entry) == 24, "as FORMAT.md says");

@@ -87,6 +87,7 @@ UNIT_TESTS = \
 	unit/thin-crash-test \
 	unit/thin-meta-test \
 	unit/thin-layers-test \
+	unit/thin-log-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/use-test \
@@ -132,6 +133,7 @@ NO_THREADS = \
 	unit/signals-test \
 	unit/store-queue-test \
 	unit/thin-layers-test \
+	unit/thin-log-test \
 	unit/throttle-law-test \
 	unit/zero-size-test \
 	$(NULL)
@@ -275,6 +277,8 @@ unit_direct_test_SOURCES = unit/direct-test.c $(DISK_MODEL) $(CACHE_FIXTURE)
 unit_report_test_SOURCES = unit/report-test.c $(CACHE_FIXTURE)
 unit_thin_layers_test_SOURCES = \
 	unit/thin-layers-test.c unit/seed.h tools/util.c tools/util.h
+unit_thin_log_test_SOURCES = \
+	unit/thin-log-test.c unit/seed.h $(FAKE_STORE) tools/util.c tools/util.h
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \
 	unit/law-sim.c unit/law-sim.h \
