@@ -88,6 +88,7 @@ UNIT_TESTS = \
 	unit/thin-meta-test \
 	unit/thin-layers-test \
 	unit/thin-log-test \
+	unit/thin-space-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/use-test \
@@ -134,6 +135,7 @@ NO_THREADS = \
 	unit/store-queue-test \
 	unit/thin-layers-test \
 	unit/thin-log-test \
+	unit/thin-space-test \
 	unit/throttle-law-test \
 	unit/zero-size-test \
 	$(NULL)
@@ -279,6 +281,8 @@ unit_thin_layers_test_SOURCES = \
 	unit/thin-layers-test.c unit/seed.h tools/util.c tools/util.h
 unit_thin_log_test_SOURCES = \
 	unit/thin-log-test.c unit/seed.h $(FAKE_STORE) tools/util.c tools/util.h
+unit_thin_space_test_SOURCES = \
+	unit/thin-space-test.c unit/seed.h tools/util.c tools/util.h
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \
 	unit/law-sim.c unit/law-sim.h \
