@@ -66,8 +66,8 @@ static const char *const off_or_on[] = { "off", "on", NULL };
      "    \"store=\" may be left out")                                         \
   X (create, "create", "SIZE", NONE, SIZE, 1, INT64_MAX, NULL,                 \
      "make a sparse file of this size if there is none")                       \
-  X (fs, "fs", "raw", "raw", CHOICE, 0, 0, format_names,                       \
-     "how the disk lies on the store; raw: byte for byte")                     \
+  X (fs, "fs", "raw|thin", "raw", CHOICE, 0, 0, format_names,                  \
+     "how the disk lies on the store; raw: byte for byte; thin: in an image")  \
   X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN,           \
      CACHE_SIZE_MAX, NULL, "memory for folios")                                \
   X (cache, "cache", "writeback|writethrough|none", "writeback", CHOICE, 0, 0, \

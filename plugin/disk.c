@@ -123,6 +123,8 @@ open_store (struct disk *disk, const struct config *config, bool readonly,
 static int
 make_mapping (struct disk *disk, const struct config *config, char *err)
 {
+  char text[256] = "";
+  const struct store_message why = { text, sizeof text };
   struct mapping_config mapping;
   int r;
 
@@ -131,11 +133,13 @@ make_mapping (struct disk *disk, const struct config *config, char *err)
                 ", background %" PRIu64 ", readahead %" PRIu64,
                 4096u << mapping.folio_max_order, mapping.dirty_limit,
                 mapping.dirty_background, mapping.readahead);
-  r = format_open ((unsigned) config->fs, disk->store, &disk->fs);
+  r = format_open ((unsigned) config->fs, disk->store, &disk->fs, &why);
   if (r == 0)
     r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
   errno = -r;
-  if (r < 0)
+  if (r < 0 && text[0])
+    snprintf (err, CONFIG_ERROR_MAX, "%s: %s", config->store, text);
+  else if (r < 0)
     snprintf (err, CONFIG_ERROR_MAX, "%s: cannot be cached: %m", config->store);
   return r;
 }
@@ -179,6 +183,8 @@ disk_start (struct disk *disk)
 
   if (r == 0)
     r = mapping_start (disk->mapping);
+  if (r == 0)
+    r = fs_ready (disk->fs);
   if (r == 0)
     r = watcher_start (&disk->env, disk->mapping, disk->shutdown_timeout,
                        &disk->watcher);

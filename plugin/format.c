@@ -6,12 +6,31 @@
  */
 
 #include "fs/raw/raw.h"
+#include "fs/thin/thin.h"
 #include "plugin/format.h"
 
-const char *const format_names[] = { "raw", NULL };
+const char *const format_names[] = { "raw", "thin", NULL };
 
-static int (*const openers[]) (struct store *store, struct fs **fs) = {
-  raw_open,
+/* Whoever writes to it byte for byte destroys an image that may be there; though it may
+ * be what a client of the raw disk has written.
+ */
+static int
+open_raw (struct store *store, struct fs **fs, const struct store_message *why)
+{
+  (void) why;
+  if (!store->geo.readonly && thin_is_image (store))
+    env_log (
+      store->env, LOG_ERROR,
+      "warning: the store begins like a thin image, and fs=raw serves it "
+      "byte for byte: what is written destroys such an image; use fs=thin "
+      "to serve the disk in it");
+  return raw_open (store, fs);
+}
+
+static int (*const openers[]) (struct store *store, struct fs **fs,
+                               const struct store_message *why) = {
+  open_raw,
+  thin_open,
 };
 
 _Static_assert(sizeof format_names / sizeof *format_names ==
@@ -19,7 +38,8 @@ _Static_assert(sizeof format_names / sizeof *format_names ==
                "each format has a name and can be opened");
 
 int
-format_open (unsigned format, struct store *store, struct fs **fs)
+format_open (unsigned format, struct store *store, struct fs **fs,
+             const struct store_message *why)
 {
-  return openers[format](store, fs);
+  return openers[format](store, fs, why);
 }

@@ -13,7 +13,10 @@
 /* What users call them, NULL after the last. */
 extern const char *const format_names[];
 
-/* Open the one of that number on a store.  Returns 0 or a negative errno. */
-extern int format_open (unsigned format, struct store *store, struct fs **fs);
+/* Open the one of that number on a store.  Returns 0 or a negative errno, with the reason
+ * in why if there is more to say.
+ */
+extern int format_open (unsigned format, struct store *store, struct fs **fs,
+                        const struct store_message *why);
 
 #endif /* FOLIO_FORMAT_H */

@@ -28,7 +28,7 @@ sed -nE 's/^default_([a-z][a-z-]*)=(.*)/\1 \2/p' "$tmp/dump.txt" |
   sort >"$tmp/dump"
 cut -d ' ' -f 1,3 "$tmp/help" | diff -u - "$tmp/dump" ||
   fail "--help and --dump-plugin differ"
-for line in stores=file,nbd formats=raw io=uring,threads magic_config_key=store \
+for line in stores=file,nbd formats=raw,thin io=uring,threads magic_config_key=store \
             max_thread_model=parallel; do
   grep -qx "$line" "$tmp/dump.txt" || fail "--dump-plugin does not say $line"
 done

@@ -176,7 +176,7 @@ TEST (refusals)
   refused ("preallocate", "", "off, on", NULL);
   refused ("unsafe-no-flush", "on", "unknown value", "allowed: no, yes", NULL);
   refused ("io", "aio", "auto, uring, threads", NULL);
-  refused ("fs", "thin", "fs=thin", "not a format in this build", "raw", NULL);
+  refused ("fs", "zfs", "fs=zfs", "not a format in this build", "raw", NULL);
 }
 
 TEST (store)
@@ -439,9 +439,11 @@ TEST (given_twice)
 TEST (dump)
 {
 #ifdef HAVE_LIBNBD
-  static const char head[] = "stores=file,nbd\nformats=raw\nio=uring,threads\n";
+  static const char head[] =
+    "stores=file,nbd\nformats=raw,thin\nio=uring,threads\n";
 #else
-  static const char head[] = "stores=file\nformats=raw\nio=uring,threads\n";
+  static const char head[] =
+    "stores=file\nformats=raw,thin\nio=uring,threads\n";
 #endif
   char *text = NULL, *line, *save;
   size_t size, lines = 0;

@@ -1,0 +1,328 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * thin: the format's operations, and opening an image.  The rest, each over those it
+ * uses:
+ *
+ * work.c        the fs's own thread
+ * load.c        going through an image when it is opened
+ * flush.c       what is done becomes durable
+ * checkpoint.c  the log's entries go to the trees
+ * serve.c       what others have asked the thread for
+ * fill.c        free space is found
+ * zero.c        zero and trim
+ * place.c       where data goes
+ * write.c       space is reserved
+ * look.c        what stands where
+ * ask.c         asking the thread
+ * owner.c       who has the image
+ * log.c         the log
+ * space.c       free space
+ * layers.c      the overlay
+ * range-map.c   what both are made of
+ *
+ * and below these the trees: meta.h.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/thin/io.h"
+#include "fs/thin/thin-impl.h"
+#include "fs/thin/thin.h"
+
+/* --- begin and end --- */
+
+static int
+begin_read (struct thin *t, uint64_t pos, uint64_t length, bool nowait,
+            struct iomap *iomap)
+{
+  static const enum iomap_type types[] = { IOMAP_HOLE, IOMAP_UNWRITTEN,
+                                           IOMAP_UNWRITTEN, IOMAP_MAPPED };
+  uint64_t b = thin_first_block (pos);
+  struct thin_where w;
+  int r;
+
+  /* Before anything is looked up: a change from here on is seen. */
+  iomap->cookie = atomic_load (&t->cookie);
+  r = thin_look (t, b, thin_end_block (pos + length), nowait, &w);
+  if (r < 0)
+    return r;
+  iomap->type = types[w.kind];
+  iomap->offset = b * THIN_BLOCK;
+  iomap->length = (w.end - b) * THIN_BLOCK;
+  iomap->addr = w.kind == RANGE_MAPPED ? w.physical * THIN_BLOCK : 0;
+  iomap->private = NULL;
+  return 0;
+}
+
+static int
+thin_begin (struct fs *fs, uint64_t pos, uint64_t length, unsigned flags,
+            struct iomap *iomap)
+{
+  struct thin *t = thin_of (fs);
+  bool nowait = flags & IOMAP_NOWAIT;
+  int r = thin_usable (t);
+
+  if (r < 0)
+    return r;
+  if (pos >= fs->size || length == 0)
+    return -EINVAL;
+  if (length > fs->size - pos)
+    length = fs->size - pos;
+  if (!(flags & IOMAP_WRITE))
+    return begin_read (t, pos, length, nowait, iomap);
+  if (flags & IOMAP_DIRECT)
+    return thin_begin_direct (t, pos, length, iomap);
+  return thin_begin_write (t, pos, length, nowait, iomap);
+}
+
+static int
+thin_end (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
+          unsigned flags, const struct iomap *iomap)
+{
+  struct thin *t = thin_of (fs);
+
+  if (!(flags & IOMAP_WRITE))
+    return 0;
+  if (flags & IOMAP_DIRECT)
+    return thin_end_direct (t, pos, written, iomap);
+  thin_end_write (t, pos, length, written, iomap);
+  return 0;
+}
+
+/* --- its life --- */
+
+static void
+ring_fs (void *opaque)
+{
+  struct thin *t = opaque;
+
+  fs_ring (&t->fs);
+}
+
+static int
+thin_attach (struct fs *fs, uint64_t expire)
+{
+  struct thin *t = thin_of (fs);
+
+  (void) expire;
+  t->owner.ring = ring_fs;
+  t->owner.opaque = t;
+  return 0;
+}
+
+static bool
+settle_space (struct thin *t)
+{
+  bool any;
+
+  pthread_mutex_lock (&t->lock);
+  any = space_settle (&t->space, &t->fs);
+  pthread_mutex_unlock (&t->lock);
+  if (any)
+    thin_changed (t);
+  return any;
+}
+
+/* It was opened for writing, and is its owner's. */
+static bool
+is_beating (const struct thin *t)
+{
+  int r = thin_usable (t);
+
+  return !t->fs.readonly && (r == 0 || r == -ESHUTDOWN);
+}
+
+static bool
+thin_step (struct fs *fs, uint64_t now)
+{
+  struct thin *t = thin_of (fs);
+  bool more = thin_flush_step (t);
+  int r;
+
+  if (is_beating (t)) {
+    r = thin_owner_step (&t->owner, now);
+    if (r < 0 && thin_usable (t) == 0) {
+      env_log (fs->store->env, LOG_ERROR,
+               "another server has taken the image: nothing is written any "
+               "more");
+      thin_break (t, r);
+    }
+  }
+  return settle_space (t) || more;
+}
+
+static uint64_t
+thin_deadline (struct fs *fs)
+{
+  struct thin *t = thin_of (fs);
+
+  return is_beating (t) ? thin_owner_deadline (&t->owner) : ENV_FOREVER;
+}
+
+static bool
+thin_idle (struct fs *fs)
+{
+  struct thin *t = thin_of (fs);
+
+  return t->flush.state == THIN_IDLE && thin_owner_idle (&t->owner);
+}
+
+static int
+thin_ready (struct fs *fs)
+{
+  struct thin *t = thin_of (fs);
+
+  completion_wait (fs->store->env, &t->opened);
+  return thin_usable (t);
+}
+
+static void
+thin_close (struct fs *fs)
+{
+  struct thin *t = thin_of (fs);
+
+  layers_clear (&t->layers);
+  range_map_clear (&t->flying);
+  range_map_clear (&t->again);
+  range_map_clear (&t->reserved);
+  space_destroy (&t->space);
+  range_nodes_destroy (&t->nodes);
+  if (t->meta)
+    thin_meta_close (t->meta);
+  thin_owner_destroy (&t->owner);
+  pthread_mutex_destroy (&t->lock);
+  free (t->flush.buf);
+  free (t);
+}
+
+static const struct iomap_ops thin_ops = {
+  .name = "thin",
+  .begin = thin_begin,
+  .end = thin_end,
+  .make_room = thin_make_room,
+  .valid = thin_valid,
+  .survey = thin_survey,
+  .map_for_writeback = thin_map_for_writeback,
+  .ioend_done = thin_ioend_done,
+  .zero = thin_zero,
+  .unsettled = thin_unsettled,
+  .flush = thin_flush,
+  .attach = thin_attach,
+  .ready = thin_ready,
+  .step = thin_step,
+  .deadline = thin_deadline,
+  .idle = thin_idle,
+  .lost = thin_lost,
+  .work = thin_work,
+  .stop_work = thin_stop_work,
+  .close = thin_close,
+};
+
+/* --- opening --- */
+
+static int
+read_block (struct store *store, uint64_t block, void *buf)
+{
+  if (store->ops->peek)
+    return store->ops->peek (store, block * THIN_BLOCK, buf, THIN_BLOCK);
+  return thin_io_read (store, block, buf, 1);
+}
+
+/* The newest superblock there is. */
+static int
+read_super (struct store *store, struct thin_super *super,
+            const struct store_message *why)
+{
+  static const uint64_t places[] = { THIN_SUPER_A, THIN_SUPER_B };
+  void *buf = thin_io_alloc (1);
+  struct thin_super found;
+  int r, error = -ENOMEM;
+  bool any = false;
+  unsigned i;
+
+  for (i = 0; buf && i < 2; i++) {
+    r = read_block (store, places[i], buf);
+    if (r == 0)
+      r = thin_super_decode (buf, places[i], &found);
+    if (r == 0 && (!any || found.generation > super->generation))
+      *super = found;
+    any |= r == 0;
+    if (i == 0 || error == -EINVAL)
+      error = r;
+  }
+  free (buf);
+  if (any)
+    return 0;
+  return store_refuse (why, error, "%s",
+                       error == -EINVAL ? "there is no thin image in it"
+                       : error == -ENOTSUP
+                         ? "its thin image is of a newer version"
+                         : strerror (-error));
+}
+
+static struct thin *
+new_thin (struct store *store, const struct thin_super *super)
+{
+  struct thin *t = calloc (1, sizeof *t);
+
+  if (t == NULL)
+    return NULL;
+  t->super = *super;
+  t->blocks = super->disk_bytes / THIN_BLOCK;
+  t->fs = (struct fs) {
+    .ops = &thin_ops,
+    .store = store,
+    .size = super->disk_bytes,
+    .block_size = THIN_BLOCK,
+    .max_runs = IOMAP_MAX_RUNS,
+    .moves = true,
+    .readonly = store->geo.readonly,
+    .rotational = store->geo.rotational,
+    .can_trim = true,
+    .can_fast_zero = true,
+  };
+  atomic_init (&t->state, -EAGAIN);
+  pthread_mutex_init (&t->lock, NULL);
+  range_nodes_init (&t->nodes);
+  layers_init (&t->layers, &t->nodes);
+  range_map_init (&t->flying, &t->nodes);
+  range_map_init (&t->again, &t->nodes);
+  range_map_init (&t->reserved, &t->nodes);
+  space_init (&t->space, &t->nodes, 0);
+  return t;
+}
+
+int
+thin_open (struct store *store, struct fs **fs, const struct store_message *why)
+{
+  struct thin_super super;
+  struct thin *t;
+  int r = read_super (store, &super, why);
+
+  if (r < 0)
+    return r;
+  t = new_thin (store, &super);
+  if (t == NULL)
+    return store_refuse (why, -ENOMEM, "out of memory");
+  r = thin_flush_init (t);
+  if (r < 0) {
+    thin_close (&t->fs);
+    return store_refuse (why, r, "out of memory");
+  }
+  *fs = &t->fs;
+  return 0;
+}
+
+bool
+thin_is_image (struct store *store)
+{
+  char text[128];
+  const struct store_message why = { text, sizeof text };
+  struct thin_super super;
+
+  return read_super (store, &super, &why) == 0;
+}
