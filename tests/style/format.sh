@@ -16,4 +16,4 @@ case $version in
   *) echo "SKIP: needs clang-format 14, not \"$version\""; exit 77 ;;
 esac
 
-$clang_format --dry-run --Werror $(sources plugin folioctl cache fs tests)
+$clang_format --dry-run --Werror $(sources plugin folioctl img cache fs tests)

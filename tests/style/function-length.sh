@@ -11,7 +11,7 @@
 list=$(awk '
   /^\{/ { start = FNR }
   /^\}/ && start { print FNR - start + 1, FILENAME ":" start; start = 0 }
-' $(sources plugin folioctl cache fs) | sort -n)
+' $(sources plugin folioctl img cache fs) | sort -n)
 
 count=$(wc -l <<<"$list")
 [ "$count" -gt 10 ] || { echo "only $count functions found"; exit 1; }

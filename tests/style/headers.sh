@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 status=0
-files=$(find plugin folioctl cache fs man tests contrib \
+files=$(find plugin folioctl img cache fs man tests contrib \
           -name '*.[ch]' -o -name '*.sh' -o -name '*.am' -o -name '*.mk' \
           -o -name '*.py')
 for file in configure.ac common.mk Makefile.am $files; do

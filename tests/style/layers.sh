@@ -3,7 +3,8 @@
 # Copyright the nbdkit-folio authors
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Includes go one way: plugin -> cache -> fs, and only plugin/ knows nbdkit. Inside
+# Includes go one way: plugin -> cache -> fs, and only plugin/ knows nbdkit; img -> fs,
+# and of plugin/ what parses sizes. Inside
 # cache/ they go down its layers; inside fs/ the stores and the formats know what is
 # at its top, which knows none of them, and not each other. And no files of cache/
 # and fs/ call each other in a circle.
@@ -33,8 +34,10 @@ complain ()
   status=1
 }
 
-forbidden cache '(\.\./)?plugin/|nbdkit'
-forbidden fs '(\.\./)?plugin/|(\.\./)?cache/|nbdkit'
+forbidden cache '(\.\./)?plugin/|(\.\./)?img/|nbdkit'
+forbidden plugin '(\.\./)?img/'
+forbidden fs '(\.\./)?plugin/|(\.\./)?cache/|(\.\./)?img/|nbdkit'
+forbidden img '(\.\./)?cache/|nbdkit|plugin/[^p]|plugin/p[^a]' # but for parse.h
 
 # --- fs/
 

@@ -34,7 +34,7 @@ fault ()
 
 declare -A functions types members constants variables targets options tests
 
-all=$(sources plugin folioctl cache fs tests)
+all=$(sources plugin folioctl img cache fs tests)
 scripts=$(find tests contrib -name '*.sh'; grep -rlI -m 1 '^#!/' tests contrib)
 makes=$(find Makefile.am common.mk plugin cache fs man contrib tests \
              -name '*.am' -o -name '*.mk')

@@ -1,0 +1,79 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A store that is open, with a thread for its loop: requests can be waited for.
+ */
+
+#ifndef FOLIO_IMG_ATTACHED_H
+#define FOLIO_IMG_ATTACHED_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "fs/env.h"
+#include "fs/store.h"
+
+struct attached {
+  struct env env;
+  const char *name; /* as the user gave it */
+  struct store *store;
+
+  struct ev_loop *loop;
+  ev_async stop;
+  pthread_t thread;
+  bool running;
+
+  char
+    *part; /* the name of a file that was made and is not whole yet, or NULL */
+};
+
+/* Open a store that is there: PATH, file:PATH or the URI of an NBD server's disk.
+ * Returns 0; or a negative errno, and has said why.
+ */
+extern int attached_open (struct attached *a, const char *name, bool readonly);
+
+/* Is it a file that is not there? */
+extern bool attached_missing (const char *name);
+
+/* Make a sparse file of so many bytes.  It has another name until attached_keep,
+ * and is gone again if that is not called.  Returns as attached_open.
+ */
+extern int attached_make (struct attached *a, const char *name, uint64_t size);
+
+/* What was made is whole, and flushed: give it its name, durably.  Of one that was
+ * only opened nothing.  Returns as attached_open.
+ */
+extern int attached_keep (struct attached *a);
+
+extern void attached_close (struct attached *a);
+
+/* One request, waited for, on memory if it has some.  Returns 0 or a negative
+ * errno, without a word.
+ */
+extern int attached_io (struct attached *a, enum store_op op, unsigned flags,
+                        uint64_t offset, void *buf, uint64_t length);
+
+/* So many bytes, rounded up to whole units of the store's smallest read or write. */
+static inline uint64_t
+attached_units (const struct attached *a, uint64_t length)
+{
+  uint64_t unit = a->store->geo.min_io;
+
+  return (length + unit - 1) / unit * unit;
+}
+
+/* Is there nothing on the store but holes and zeroes, as far as a quick look tells:
+ * at its start, and where it says that it has data?  Returns 1, 0 or a negative
+ * errno, and has said why.
+ */
+extern int attached_blank (struct attached *a);
+
+/* Say that op of the store has failed.  Returns error. */
+extern int attached_failed (const struct attached *a, const char *op,
+                            int error);
+
+#endif /* FOLIO_IMG_ATTACHED_H */

@@ -1,0 +1,105 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A disk to be read, in either format.
+ */
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "img/disk.h"
+#include "img/say.h"
+
+const char *const disk_formats[] = { "raw", "thin", NULL };
+
+/* --- raw --- */
+
+struct answer {
+  uint64_t pos, end; /* what is known: pos moves on */
+  bool data, over;
+};
+
+/* Neighbours of one kind are one part. */
+static void
+take_run (void *opaque, uint64_t offset, uint64_t length,
+          enum store_extent type)
+{
+  struct answer *answer = opaque;
+  bool data = type == STORE_DATA;
+
+  if (answer->end > answer->pos && answer->data != data)
+    answer->over = true;
+  if (answer->over)
+    return;
+  answer->data = data;
+  answer->end = offset + length;
+}
+
+/* Requests are of whole blocks: what is data in part is data. */
+static void
+round_part (struct disk_part *part, uint64_t length)
+{
+  uint64_t rest = part->length % DISK_BLOCK;
+
+  if (rest == 0 || part->length == length)
+    return;
+  part->length -= rest;
+  if (part->data || part->length == 0)
+    part->length += DISK_BLOCK;
+  part->data |= part->length == DISK_BLOCK && rest;
+  if (part->length > length)
+    part->length = length;
+}
+
+static int
+look_raw (struct disk *d, uint64_t pos, uint64_t length, struct disk_part *part)
+{
+  struct store *store = d->at.store;
+  struct answer answer = { .pos = pos, .end = pos };
+  int r;
+
+  *part = (struct disk_part) { length, true, pos };
+  if (!store->geo.can_extents)
+    return 0;
+  r = store->ops->block_status (store, pos, length, take_run, &answer);
+  if (r < 0)
+    return attached_failed (&d->at, "cannot be asked for holes", r);
+  if (answer.end <= pos) /* it knows nothing */
+    return 0;
+  part->data = answer.data;
+  if (answer.end - pos < length)
+    part->length = answer.end - pos;
+  round_part (part, length);
+  return 0;
+}
+
+/* --- both --- */
+
+int
+disk_open (struct disk *d, const char *name, enum img_format format,
+           const char *snapshot)
+{
+  int r;
+
+  *d = (struct disk) { .format = format };
+  (void) snapshot;
+  r = attached_open (&d->at, name, true);
+  if (r < 0)
+    return r;
+  d->size = d->at.store->geo.size;
+  return 0;
+}
+
+int
+disk_look (struct disk *d, uint64_t pos, uint64_t length,
+           struct disk_part *part)
+{
+  return look_raw (d, pos, length, part);
+}
+
+void
+disk_close (struct disk *d)
+{
+  attached_close (&d->at);
+}
