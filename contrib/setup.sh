@@ -18,6 +18,7 @@ build_packages=(
   pkg-config perl                 # perl: pod2man
   nbdkit nbdkit-plugin-dev
   libbsd-dev libev-dev liburing-dev liburcu-dev libxxhash-dev
+  libjansson-dev                  # folio-img --json
   libnbd-dev                      # stores over NBD
   libmicrohttpd-dev               # metrics
   libjansson-dev                  # the control socket

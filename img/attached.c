@@ -35,6 +35,18 @@ stop_loop (struct ev_loop *loop, ev_async *async, int revents)
   ev_break (loop, EVBREAK_ALL);
 }
 
+static void
+tick (struct ev_loop *loop, ev_timer *timer, int revents)
+{
+  struct attached *a = timer->data;
+  void (*fn) (void *opaque) = atomic_load (&a->tick);
+
+  (void) loop;
+  (void) revents;
+  if (fn)
+    fn (a->opaque);
+}
+
 static void *
 run_loop (void *opaque)
 {
@@ -54,6 +66,9 @@ start_loop (struct attached *a)
     return -ENOMEM;
   ev_async_init (&a->stop, stop_loop);
   ev_async_start (a->loop, &a->stop);
+  ev_timer_init (&a->second, tick, 1, 1);
+  a->second.data = a;
+  ev_timer_start (a->loop, &a->second);
   r = a->store->ops->attach (a->store, a->loop);
   if (r < 0)
     return r;
@@ -166,38 +181,24 @@ begin (struct attached *a, const char *name)
   a->env.log = say_log;
 }
 
-int
-attached_open (struct attached *a, const char *name, bool readonly)
-{
-  int r;
-
-  begin (a, name);
-  r = open_store (a, path_of (name), readonly, -1);
-  if (r < 0)
-    attached_close (a);
-  return r;
-}
-
-bool
-attached_missing (const char *name)
+static bool
+is_missing (const char *name)
 {
   return !nbd_store_is_uri (name) && is_path (name) &&
          access (path_of (name), F_OK) < 0 && errno == ENOENT;
 }
 
 int
-attached_make (struct attached *a, const char *name, uint64_t size)
+attached_open (struct attached *a, const char *name, bool readonly)
 {
   int r;
 
   begin (a, name);
-  if (asprintf (&a->part, "%s.part-%ld", path_of (name), (long) getpid ()) <
-      0) {
-    a->part = NULL;
-    say_error ("out of memory");
-    return -ENOMEM;
+  if (is_missing (name)) {
+    say_error ("%s: there is no such file", name);
+    return -ENOENT;
   }
-  r = open_store (a, a->part, false, (int64_t) size);
+  r = open_store (a, path_of (name), readonly, -1);
   if (r < 0)
     attached_close (a);
   return r;
@@ -303,6 +304,23 @@ attached_failed (const struct attached *a, const char *op, int error)
   return error;
 }
 
+int
+attached_flush (struct attached *a, uint32_t losses)
+{
+  int r = attached_io (a, STORE_FLUSH, 0, 0, NULL, 0);
+
+  if (r < 0)
+    return attached_failed (a, "cannot be flushed", r);
+  if (store_losses (a->store) == losses)
+    return 0;
+  say_error ("%s: its server was restarted meanwhile, and may have lost what "
+             "was written; begin again",
+             a->name);
+  return -ECONNRESET;
+}
+
+/* --- what is to be overwritten --- */
+
 static void
 note_data (void *opaque, uint64_t offset, uint64_t length,
            enum store_extent type)
@@ -334,8 +352,11 @@ has_data (struct attached *a)
   return seen[1] != 0;
 }
 
-int
-attached_blank (struct attached *a)
+/* Is there nothing on the store but holes and zeroes, as far as a quick look tells: at
+ * its start, and where it says that it has data?  1, 0 or a negative errno.
+ */
+static int
+is_blank (struct attached *a)
 {
   const struct store_geometry *geo = &a->store->geo;
   uint64_t length = geo->size < LOOK ? geo->size : LOOK;
@@ -355,4 +376,47 @@ attached_blank (struct attached *a)
   }
   free (buf);
   return r;
+}
+
+static int
+make (struct attached *a, const char *name, uint64_t size)
+{
+  int r;
+
+  begin (a, name);
+  if (asprintf (&a->part, "%s.part-%ld", path_of (name), (long) getpid ()) <
+      0) {
+    a->part = NULL;
+    say_error ("out of memory");
+    return -ENOMEM;
+  }
+  r = open_store (a, a->part, false, (int64_t) size);
+  if (r < 0)
+    attached_close (a);
+  return r;
+}
+
+int
+attached_target (struct attached *a, const char *name, uint64_t size,
+                 bool force, bool *blank)
+{
+  int r;
+
+  *blank = true;
+  if (is_missing (name))
+    return make (a, name, size);
+  r = attached_open (a, name, false);
+  if (r < 0)
+    return r;
+  r = is_blank (a);
+  *blank = r == 1;
+  if (r == 0 && !force) {
+    say_error ("%s: it holds something already; with --force that is "
+               "overwritten",
+               name);
+    r = -EEXIST;
+  }
+  if (r < 0)
+    attached_close (a);
+  return r < 0 ? r : 0;
 }

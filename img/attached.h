@@ -9,6 +9,7 @@
 #define FOLIO_IMG_ATTACHED_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,8 +25,13 @@ struct attached {
 
   struct ev_loop *loop;
   ev_async stop;
+  ev_timer second; /* goes off each second */
   pthread_t thread;
   bool running;
+
+  /* Called each second on the loop thread, if set. */
+  void (*_Atomic tick) (void *opaque);
+  void *opaque;
 
   char
     *part; /* the name of a file that was made and is not whole yet, or NULL */
@@ -36,13 +42,13 @@ struct attached {
  */
 extern int attached_open (struct attached *a, const char *name, bool readonly);
 
-/* Is it a file that is not there? */
-extern bool attached_missing (const char *name);
-
-/* Make a sparse file of so many bytes.  It has another name until attached_keep,
- * and is gone again if that is not called.  Returns as attached_open.
+/* Open a store to be overwritten.  A file that is not there is made, sparse and of so
+ * many bytes; it has another name until attached_keep, and is gone again if that is
+ * not called.  What is there and holds something is refused unless force.  *blank: it
+ * reads as zero.  Returns as attached_open.
  */
-extern int attached_make (struct attached *a, const char *name, uint64_t size);
+extern int attached_target (struct attached *a, const char *name, uint64_t size,
+                            bool force, bool *blank);
 
 /* What was made is whole, and flushed: give it its name, durably.  Of one that was
  * only opened nothing.  Returns as attached_open.
@@ -66,11 +72,10 @@ attached_units (const struct attached *a, uint64_t length)
   return (length + unit - 1) / unit * unit;
 }
 
-/* Is there nothing on the store but holes and zeroes, as far as a quick look tells:
- * at its start, and where it says that it has data?  Returns 1, 0 or a negative
- * errno, and has said why.
+/* A flush, waited for, that proves all durable which was written since the store's
+ * losses were so many.  Returns 0; or a negative errno, and has said why.
  */
-extern int attached_blank (struct attached *a);
+extern int attached_flush (struct attached *a, uint32_t losses);
 
 /* Say that op of the store has failed.  Returns error. */
 extern int attached_failed (const struct attached *a, const char *op,

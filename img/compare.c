@@ -34,7 +34,7 @@ fetch (struct comparison *c, int i, const struct disk_part *part, uint64_t n,
   uint64_t whole = (n + DISK_BLOCK - 1) / DISK_BLOCK * DISK_BLOCK;
 
   if (part->data)
-    batch_add (&c->batch, req, &c->disk[i].at, STORE_READ, part->addr,
+    batch_add (&c->batch, req, &c->disk[i].image.at, STORE_READ, part->addr,
                c->buf[i], whole);
   else
     memset (c->buf[i], 0, n);
@@ -129,7 +129,7 @@ compare (struct comparison *c, bool quiet)
       say_error ("out of memory");
       return -ENOMEM;
     }
-  batch_begin (&c->batch, &c->disk[0].at.env);
+  batch_begin (&c->batch, &c->disk[0].image.at.env);
   progress_begin (c->disk[0].size, quiet);
   r = compare_all (c);
   progress_end ();

@@ -63,7 +63,7 @@ read_piece (struct conversion *c, struct load *load,
   *piece =
     (struct piece) { c->pos, part->length, part->addr, load->buf + used };
   memset (piece->buf + whole_blocks (part->length) - DISK_BLOCK, 0, DISK_BLOCK);
-  batch_add (&load->batch, &load->reqs[load->nr_read++], &c->from.at,
+  batch_add (&load->batch, &load->reqs[load->nr_read++], &c->from.image.at,
              STORE_READ, part->addr, piece->buf, whole_blocks (part->length));
 }
 
@@ -105,7 +105,7 @@ end_load (struct conversion *c, struct load *load)
   int r = batch_wait (&load->batch);
 
   if (r < 0)
-    return attached_failed (&c->to.at, "cannot be written", r);
+    return attached_failed (&c->to.image.at, "cannot be written", r);
   for (i = 0; i < load->nr_written && r == 0; i++)
     r = target_written (&c->to, load->written[i].pos, load->written[i].length,
                         load->written[i].addr);
@@ -129,9 +129,9 @@ write_data (struct conversion *c, struct load *load, uint64_t pos, char *buf,
       r = target_place (&c->to, pos, &piece->length, &piece->addr);
     if (r < 0)
       break;
-    batch_add (&load->batch, &load->reqs[load->nr_written++], &c->to.at,
+    batch_add (&load->batch, &load->reqs[load->nr_written++], &c->to.image.at,
                STORE_WRITE, piece->addr, buf,
-               attached_units (&c->to.at, piece->length));
+               attached_units (&c->to.image.at, piece->length));
     length -= piece->length;
   }
   return r;
@@ -189,28 +189,37 @@ copy_load (struct conversion *c, struct load *load)
     r = read_load (c, load);
   error = batch_wait (&load->batch);
   if (error < 0)
-    return attached_failed (&c->from.at, "cannot be read", error);
+    return attached_failed (&c->from.image.at, "cannot be read", error);
   for (i = 0; i < load->nr_read && r == 0; i++)
     r = write_piece (c, load, &load->read[i]);
   return r;
 }
 
 static int
+end_loads (struct conversion *c)
+{
+  int r = end_load (c, &c->load[0]), other = end_load (c, &c->load[1]);
+
+  return r < 0 ? r : other;
+}
+
+static int
 copy_all (struct conversion *c)
 {
-  unsigned turn = 0, i;
+  unsigned turn = 0;
   int r = 0, error;
 
   while (c->pos < c->from.size && r == 0) {
     r = stop_wanted () ? -EINTR : copy_load (c, &c->load[turn]);
     turn = !turn;
+    if (r == 0 && target_is_full (&c->to)) {
+      r = end_loads (c);
+      r = r < 0 ? r : target_commit (&c->to);
+    }
     progress_show (c->pos);
   }
-  for (i = 0; i < 2; i++) {
-    error = end_load (c, &c->load[i]);
-    r = r == 0 ? error : r;
-  }
-  return r;
+  error = end_loads (c);
+  return r < 0 ? r : error;
 }
 
 static int
@@ -220,7 +229,7 @@ convert (struct conversion *c, bool quiet)
   int r;
 
   for (i = 0; i < 2; i++) {
-    batch_begin (&c->load[i].batch, &c->from.at.env);
+    batch_begin (&c->load[i].batch, &c->from.image.at.env);
     if (posix_memalign ((void **) &c->load[i].buf, DISK_BLOCK, LOAD) != 0) {
       c->load[i].buf = NULL;
       say_error ("out of memory");
@@ -294,7 +303,5 @@ img_convert (const struct img_args *args)
   }
   r = run (c, args, from, to);
   free (c);
-  if (r == -EINTR)
-    say_error ("stopped");
-  return r == -EINTR ? IMG_STOPPED : r < 0 ? IMG_FAILED : IMG_OK;
+  return img_status (r);
 }

@@ -55,7 +55,7 @@ round_part (struct disk_part *part, uint64_t length)
 static int
 look_raw (struct disk *d, uint64_t pos, uint64_t length, struct disk_part *part)
 {
-  struct store *store = d->at.store;
+  struct store *store = d->image.at.store;
   struct answer answer = { .pos = pos, .end = pos };
   int r;
 
@@ -64,7 +64,7 @@ look_raw (struct disk *d, uint64_t pos, uint64_t length, struct disk_part *part)
     return 0;
   r = store->ops->block_status (store, pos, length, take_run, &answer);
   if (r < 0)
-    return attached_failed (&d->at, "cannot be asked for holes", r);
+    return attached_failed (&d->image.at, "cannot be asked for holes", r);
   if (answer.end <= pos) /* it knows nothing */
     return 0;
   part->data = answer.data;
@@ -74,32 +74,85 @@ look_raw (struct disk *d, uint64_t pos, uint64_t length, struct disk_part *part)
   return 0;
 }
 
+/* --- thin --- */
+
+static int
+open_thin (struct disk *d, const char *name, const char *snapshot)
+{
+  struct thin_super super;
+  int r = image_open (&d->image, name, false);
+
+  if (r < 0)
+    return r;
+  thin_meta_super (d->image.meta, &super);
+  d->size = super.disk_bytes;
+  if (snapshot == NULL)
+    return 0;
+  r = image_snapshot (&d->image, snapshot, &d->snapshot);
+  if (r < 0) {
+    image_close (&d->image);
+    return r;
+  }
+  d->is_snapshot = true;
+  d->size = d->snapshot.disk_bytes;
+  return 0;
+}
+
+static int
+look_thin (struct disk *d, uint64_t pos, uint64_t length,
+           struct disk_part *part)
+{
+  uint64_t blocks = (length + THIN_BLOCK - 1) / THIN_BLOCK;
+  struct thin_extent e;
+  int r = image_look (&d->image, d->is_snapshot ? &d->snapshot : NULL,
+                      pos / THIN_BLOCK, blocks, &e);
+
+  if (r < 0)
+    return r;
+  *part = (struct disk_part) {
+    .length = e.length < blocks ? e.length * THIN_BLOCK : length,
+    .data = e.type == IOMAP_MAPPED,
+    .addr = e.physical * THIN_BLOCK,
+  };
+  return 0;
+}
+
 /* --- both --- */
+
+static int
+open_raw (struct disk *d, const char *name, const char *snapshot)
+{
+  int r;
+
+  if (snapshot) {
+    say_error ("%s: a raw disk has no snapshots", name);
+    return -EINVAL;
+  }
+  r = attached_open (&d->image.at, name, true);
+  if (r == 0)
+    d->size = d->image.at.store->geo.size;
+  return r;
+}
 
 int
 disk_open (struct disk *d, const char *name, enum img_format format,
            const char *snapshot)
 {
-  int r;
-
   *d = (struct disk) { .format = format };
-  (void) snapshot;
-  r = attached_open (&d->at, name, true);
-  if (r < 0)
-    return r;
-  d->size = d->at.store->geo.size;
-  return 0;
+  return format == FORMAT_THIN ? open_thin (d, name, snapshot)
+                               : open_raw (d, name, snapshot);
 }
 
 int
 disk_look (struct disk *d, uint64_t pos, uint64_t length,
            struct disk_part *part)
 {
-  return look_raw (d, pos, length, part);
+  return d->format == FORMAT_THIN ? look_thin (d, pos, length, part)
+                                  : look_raw (d, pos, length, part);
 }
 
 void
 disk_close (struct disk *d)
 {
-  attached_close (&d->at);
+  image_close (&d->image);
 }

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "img/attached.h"
+#include "img/image.h"
 
 enum img_format { FORMAT_RAW, FORMAT_THIN };
 
@@ -31,10 +31,11 @@ struct disk_part {
 };
 
 struct disk {
-  struct attached at;
-  uint64_t size; /* bytes */
+  struct image image; /* of a raw one just its store, image.at */
+  uint64_t size;      /* bytes */
   enum img_format format;
-  struct thin_meta *meta; /* of a thin one */
+  bool is_snapshot;
+  struct thin_snapshot snapshot; /* if it is one */
 };
 
 /* Open it to be read; snapshot: one of a thin disk, or NULL.  Returns 0; or a

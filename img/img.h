@@ -15,8 +15,7 @@
 #ifndef FOLIO_IMG_H
 #define FOLIO_IMG_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <errno.h>
 
 /* Exit statuses; compare and check have more. */
 enum {
@@ -35,5 +34,12 @@ typedef int img_command_fn (const struct img_args *args);
 
 extern img_command_fn img_create, img_info, img_map, img_check, img_resize,
   img_snapshot, img_convert, img_compare;
+
+/* The exit status for 0 or a negative errno. */
+static inline int
+img_status (int r)
+{
+  return r == 0 ? IMG_OK : r == -EINTR ? IMG_STOPPED : IMG_FAILED;
+}
 
 #endif /* FOLIO_IMG_H */

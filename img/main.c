@@ -15,6 +15,25 @@
 #include "plugin/parse.h"
 
 static const struct img_command commands[] = {
+  { "create",
+    "-s SIZE [--store-size SIZE] [--block-size SIZE] [--preallocate] "
+    "[--force] [-q] STORE",
+    "make an empty disk",
+    OPT (SIZE) | OPT (STORE_SIZE) | OPT (BLOCK_SIZE) | OPT (PREALLOCATE) |
+      OPT (FORCE) | OPT (QUIET),
+    1, 1, img_create, 0 },
+  { "info", "[--json] STORE", "tell what an image is, and how full", OPT (JSON),
+    1, 1, img_info, 0 },
+  { "map", "[--json] [--snapshot NAME] STORE", "tell what stands where",
+    OPT (JSON) | OPT (SNAPSHOT), 1, 1, img_map, 0 },
+  { "check", "[--repair] [-q] STORE", "verify an image",
+    OPT (REPAIR) | OPT (QUIET), 1, 1, img_check, 16 },
+  { "resize", "[--force] [-q] STORE [SIZE]",
+    "change a disk's size, and take what its store has grown by",
+    OPT (FORCE) | OPT (QUIET), 1, 2, img_resize, 0 },
+  { "snapshot", "create|delete|revert NAME STORE, or list [--json] STORE",
+    "make, delete, go back to or list snapshots", OPT (JSON), 2, 3,
+    img_snapshot, 0 },
   { "convert",
     "-O raw|thin [-f raw|thin] [--snapshot NAME] [--store-size SIZE] "
     "[--force] [-q] FROM TO",
@@ -88,6 +107,8 @@ run_command (const struct img_command *command, int argc, char **argv)
     return command->usage_status ? command->usage_status : IMG_USAGE;
   stop_catch ();
   status = command->run (&args);
+  if (status == IMG_STOPPED)
+    say_error ("stopped");
   if (fflush (stdout) != 0 || ferror (stdout)) {
     say_error ("%s: standard output cannot be written", command->name);
     return status ? status : IMG_FAILED;

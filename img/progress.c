@@ -39,7 +39,7 @@ void
 progress_line (char *buf, unsigned len, uint64_t done, uint64_t total,
                uint64_t ns)
 {
-  double part = total ? (double) done / (double) total : 1;
+  double part = done < total ? (double) done / (double) total : 1;
   double seconds = (double) ns / NSEC_PER_SEC;
   double rate = seconds > 0 ? (double) done / seconds : 0;
   unsigned i, full = (unsigned) (part * WIDTH);
@@ -64,6 +64,14 @@ progress_begin (uint64_t total, bool quiet)
   bar.total = total;
   bar.began = now ();
   bar.last = 0;
+  pthread_mutex_unlock (&bar.lock);
+}
+
+void
+progress_total (uint64_t total)
+{
+  pthread_mutex_lock (&bar.lock);
+  bar.total = total;
   pthread_mutex_unlock (&bar.lock);
 }
 

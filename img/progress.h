@@ -14,6 +14,9 @@
 /* Begin: total bytes are to be done.  quiet: nothing is shown. */
 extern void progress_begin (uint64_t total, bool quiet);
 
+/* It is known now how many it is in all. */
+extern void progress_total (uint64_t total);
+
 /* So many are done now.  Cheap; shows it a few times a second. */
 extern void progress_show (uint64_t done);
 

@@ -26,11 +26,15 @@ stop_catch (void)
   static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
   struct sigaction action = { .sa_handler = note_signal,
                               .sa_flags = SA_RESETHAND | SA_RESTART };
+  struct sigaction before;
   size_t i;
 
   sigemptyset (&action.sa_mask);
-  for (i = 0; i < sizeof signals / sizeof *signals; i++)
-    sigaction (signals[i], &action, NULL);
+  for (i = 0; i < sizeof signals / sizeof *signals; i++) {
+    sigaction (signals[i], NULL, &before);
+    if (before.sa_handler != SIG_IGN) /* as nohup has it */
+      sigaction (signals[i], &action, NULL);
+  }
 }
 
 bool

@@ -6,49 +6,70 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdlib.h>
 
+#include "fs/thin/io.h"
+#include "img/create.h"
 #include "img/say.h"
 #include "img/target.h"
+
+#define TAKE (UINT64_C (64) << 20) /* bytes of the store taken at once */
+#define MAX_MAPPED 50000           /* ranges in one transaction */
 
 /* --- opening --- */
 
 static int
-refuse_held (struct target *t)
+open_raw (struct target *t, const struct target_options *o)
 {
-  say_error ("%s: it holds something already; with --force that is "
-             "overwritten",
-             t->at.name);
-  return -EEXIST;
+  struct attached *at = &t->image.at;
+  char has[24], wants[24];
+  int r;
+
+  if (o->store_size) {
+    say_error ("--store-size is for thin disks");
+    return -EINVAL;
+  }
+  r = attached_target (at, o->name, o->size, o->force, &t->blank);
+  if (r < 0 || at->store->geo.size >= o->size)
+    return r;
+  say_error ("%s: has %s, and the disk %s", at->name,
+             say_size (has, sizeof has, at->store->geo.size),
+             say_size (wants, sizeof wants, o->size));
+  attached_close (at);
+  return -ENOSPC;
 }
 
 static int
-open_there (struct target *t, const struct target_options *o)
+begin_txn (struct target *t)
 {
-  int r = attached_open (&t->at, o->name, false);
+  int r = thin_txn_begin (t->image.meta, &t->txn);
+
+  if (r < 0)
+    t->txn = NULL;
+  return r < 0 ? image_failed (&t->image, "written", r) : 0;
+}
+
+static int
+open_thin (struct target *t, const struct target_options *o)
+{
+  uint64_t size = (t->size + THIN_BLOCK - 1) / THIN_BLOCK * THIN_BLOCK;
+  int r =
+    attached_target (&t->image.at, o->name,
+                     o->store_size ? o->store_size : create_store_size (size),
+                     o->force, &t->blank);
 
   if (r < 0)
     return r;
-  r = attached_blank (&t->at);
-  t->blank = r == 1;
-  if (r == 0 && !o->force)
-    r = refuse_held (t);
+  t->blank = true; /* the new image, of which no block is anywhere */
+  r = create_image (&t->image.at, size);
+  t->half = r == 0;
+  if (r == 0)
+    r = image_begin (&t->image, true);
+  if (r == 0)
+    r = begin_txn (t);
   if (r < 0)
-    attached_close (&t->at);
-  return r < 0 ? r : 0;
-}
-
-static int
-check_room (struct target *t)
-{
-  char has[24], wants[24];
-
-  if (t->at.store->geo.size >= t->size)
-    return 0;
-  say_error ("%s: has %s, and the disk %s", t->at.name,
-             say_size (has, sizeof has, t->at.store->geo.size),
-             say_size (wants, sizeof wants, t->size));
-  return -ENOSPC;
+    target_close (t);
+  return r;
 }
 
 int
@@ -57,19 +78,9 @@ target_open (struct target *t, const struct target_options *o)
   int r;
 
   *t = (struct target) { .format = o->format, .size = o->size };
-  if (attached_missing (o->name)) {
-    r = attached_make (&t->at, o->name, o->size);
-    t->blank = true;
-  }
-  else
-    r = open_there (t, o);
-  if (r < 0)
-    return r;
-  r = check_room (t);
-  if (r < 0)
-    attached_close (&t->at);
-  else
-    t->losses = store_losses (t->at.store);
+  r = o->format == FORMAT_THIN ? open_thin (t, o) : open_raw (t, o);
+  if (r == 0)
+    t->losses = store_losses (t->image.at.store);
   return r;
 }
 
@@ -78,62 +89,123 @@ target_open (struct target *t, const struct target_options *o)
 int
 target_zero (struct target *t, uint64_t pos, uint64_t length)
 {
-  bool trims = t->at.store->geo.can_trim;
+  struct attached *at = &t->image.at;
+  bool trims = at->store->geo.can_trim;
   int r;
 
   if (t->blank)
     return 0;
-  r = attached_io (&t->at, trims ? STORE_TRIM : STORE_ZERO, 0, pos, NULL,
-                   attached_units (&t->at, length));
-  return r < 0 ? attached_failed (&t->at, "cannot be zeroed", r) : 0;
+  r = attached_io (at, trims ? STORE_TRIM : STORE_ZERO, 0, pos, NULL,
+                   attached_units (at, length));
+  return r < 0 ? attached_failed (at, "cannot be zeroed", r) : 0;
 }
 
+/* From the space that was taken, one range behind the other. */
 int
 target_place (struct target *t, uint64_t pos, uint64_t *length, uint64_t *addr)
 {
-  (void) t;
-  (void) length;
+  struct thin_range *unused = &t->unused;
+  uint64_t blocks = (*length + THIN_BLOCK - 1) / THIN_BLOCK;
+  int r;
+
   *addr = pos;
+  if (t->format == FORMAT_RAW)
+    return 0;
+  if (unused->length == 0) {
+    r = thin_meta_take (t->image.meta, TAKE / THIN_BLOCK, unused);
+    if (r < 0) {
+      unused->length = 0;
+      return image_failed (&t->image, "written", r);
+    }
+  }
+  *addr = unused->start * THIN_BLOCK;
+  if (blocks > unused->length) {
+    blocks = unused->length;
+    *length = blocks * THIN_BLOCK;
+  }
+  unused->start += blocks;
+  unused->length -= blocks;
   return 0;
 }
 
 int
 target_written (struct target *t, uint64_t pos, uint64_t length, uint64_t addr)
 {
-  (void) t;
-  (void) pos;
-  (void) length;
-  (void) addr;
-  return 0;
+  int r;
+
+  if (t->format == FORMAT_RAW)
+    return 0;
+  t->mapped++;
+  r = thin_txn_map (t->txn, pos / THIN_BLOCK,
+                    (length + THIN_BLOCK - 1) / THIN_BLOCK, addr / THIN_BLOCK,
+                    false);
+  return r < 0 ? image_failed (&t->image, "written", r) : 0;
+}
+
+bool
+target_is_full (const struct target *t)
+{
+  return t->mapped >= MAX_MAPPED;
+}
+
+/* Data first. */
+static int
+commit (struct target *t)
+{
+  struct thin_txn *txn = t->txn;
+  int r = attached_flush (&t->image.at, t->losses);
+
+  if (r < 0 || t->format == FORMAT_RAW)
+    return r;
+  t->txn = NULL;
+  t->mapped = t->unused.length = 0;
+  r = thin_txn_commit (txn, NULL, NULL, NULL);
+  return r < 0 ? image_failed (&t->image, "written", r) : 0;
+}
+
+int
+target_commit (struct target *t)
+{
+  int r = commit (t);
+
+  return r < 0 || t->format == FORMAT_RAW ? r : begin_txn (t);
 }
 
 /* --- the end --- */
 
-static int
-flush (struct target *t)
-{
-  int r = attached_io (&t->at, STORE_FLUSH, 0, 0, NULL, 0);
-
-  if (r < 0)
-    return attached_failed (&t->at, "cannot be flushed", r);
-  if (store_losses (t->at.store) == t->losses)
-    return 0;
-  say_error ("%s: its server was restarted meanwhile, and may have lost what "
-             "was written; begin again",
-             t->at.name);
-  return -ECONNRESET;
-}
-
 int
 target_end (struct target *t)
 {
-  int r = flush (t);
+  int r = commit (t);
 
-  return r < 0 ? r : attached_keep (&t->at);
+  if (r == 0)
+    r = attached_keep (&t->image.at);
+  t->half &= r < 0;
+  return r;
+}
+
+/* Half of a disk is none. */
+static void
+wipe (struct attached *at)
+{
+  void *zeroes = thin_io_alloc (1);
+
+  if (zeroes == NULL ||
+      thin_io_write (at->store, THIN_SUPER_A, zeroes, 1) < 0 ||
+      thin_io_write (at->store, THIN_SUPER_B, zeroes, 1) < 0 ||
+      thin_io_flush (at->store) < 0)
+    say_error ("%s: holds a disk that is not whole", at->name);
+  free (zeroes);
 }
 
 void
 target_close (struct target *t)
 {
-  attached_close (&t->at);
+  struct attached *at = &t->image.at;
+
+  if (t->txn)
+    thin_txn_abort (t->txn);
+  if (t->half && at->part == NULL)
+    wipe (at);
+  image_close (&t->image);
 }

@@ -24,11 +24,17 @@ struct target_options {
 };
 
 struct target {
-  struct attached at;
+  struct image image; /* of a raw one just its store, image.at */
   enum img_format format;
   uint64_t size;   /* of the disk, bytes */
   bool blank;      /* what is not written reads as zero */
   uint32_t losses; /* the store's, when the first was written */
+
+  /* Of a thin one. */
+  struct thin_txn *txn;
+  uint64_t mapped;          /* ranges, in this transaction */
+  struct thin_range unused; /* of what was taken in it */
+  bool half;                /* it is not whole yet */
 };
 
 /* Make it, or open what is there.  Returns 0; or a negative errno, and has said
@@ -48,6 +54,10 @@ extern int target_place (struct target *t, uint64_t pos, uint64_t *length,
 /* It was written there. */
 extern int target_written (struct target *t, uint64_t pos, uint64_t length,
                            uint64_t addr);
+
+/* Is it time for a commit?  When all that has a place was written. */
+extern bool target_is_full (const struct target *t);
+extern int target_commit (struct target *t);
 
 /* All has been: make it durable, and valid. */
 extern int target_end (struct target *t);

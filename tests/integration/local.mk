@@ -30,6 +30,8 @@ INTEGRATION_TESTS = \
 	integration/file-shrinks.sh \
 	integration/fio-verify.sh \
 	integration/folioctl.sh \
+	integration/folio-img-convert.sh \
+	integration/folio-img.sh \
 	integration/fuzz.sh \
 	integration/holes-agree.sh \
 	integration/image-lock.sh \
@@ -91,6 +93,7 @@ EXTRA_DIST += \
 	integration/control-fuzz.py \
 	integration/control.py \
 	integration/disk.py \
+	integration/folio-img-lib.sh \
 	integration/helpers.sh \
 	integration/hostile-lib.sh \
 	integration/late-writes.py \

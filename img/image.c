@@ -1,0 +1,151 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A thin image that is open.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/thin/offline.h"
+#include "img/image.h"
+#include "img/img.h"
+#include "img/say.h"
+
+#define MESSAGE_MAX 400
+
+int
+image_failed (const struct image *image, const char *what, int error)
+{
+  say_error ("%s: cannot be %s: %s", image->at.name, what, strerror (-error));
+  return error;
+}
+
+/* The loop thread: say that the image is still ours.  If it is not, nothing more is to
+ * be written, whatever is under way.
+ */
+static void
+beat (void *opaque)
+{
+  struct image *image = opaque;
+  struct env *env = image->at.store->env;
+
+  if (thin_owner_step (&image->owner, env->now (env)) == 0)
+    return;
+  say_error ("%s: another program has taken it meanwhile", image->at.name);
+  _exit (IMG_FAILED);
+}
+
+static int
+take (struct image *image)
+{
+  char text[MESSAGE_MAX] = "";
+  const struct store_message why = { text, sizeof text };
+  struct thin_super super;
+  int r;
+
+  thin_meta_super (image->meta, &super);
+  r = thin_owner_take (&image->owner, image->at.store, super.uuid, &why);
+  if (r < 0) {
+    say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
+    return r;
+  }
+  image->owned = true;
+  image->at.opaque = image;
+  atomic_store (&image->at.tick, beat);
+  return 0;
+}
+
+/* What the server that was there last had no time for. */
+static int
+see_log (struct image *image, bool writing)
+{
+  int r = writing ? thin_log_settle (image->meta, image->at.store,
+                                     &image->log_entries)
+                  : thin_log_collect (image->meta, image->at.store, &image->log,
+                                      &image->log_entries);
+
+  if (r < 0)
+    say_error ("%s: its log cannot be replayed: %s", image->at.name,
+               strerror (-r));
+  return r;
+}
+
+int
+image_begin (struct image *image, bool writing)
+{
+  char text[MESSAGE_MAX] = "";
+  const struct store_message why = { text, sizeof text };
+  const struct thin_open how = { .readonly = !writing };
+  int r = thin_meta_open (image->at.store, &how, &image->meta, &why);
+
+  if (r < 0) {
+    say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
+    return r;
+  }
+  range_nodes_init (&image->nodes);
+  range_map_init (&image->log, &image->nodes);
+  if (writing)
+    r = take (image);
+  return r < 0 ? r : see_log (image, writing);
+}
+
+int
+image_open (struct image *image, const char *name, bool writing)
+{
+  int r;
+
+  *image = (struct image) { 0 };
+  r = attached_open (&image->at, name, !writing);
+  if (r == 0)
+    r = image_begin (image, writing);
+  if (r < 0)
+    image_close (image);
+  return r;
+}
+
+void
+image_close (struct image *image)
+{
+  if (image->owned && thin_owner_release (&image->owner) < 0)
+    say_error ("%s: who opens it next has to wait a little", image->at.name);
+  if (image->owned)
+    atomic_store (&image->at.tick, NULL);
+  if (image->meta) {
+    thin_meta_close (image->meta);
+    range_map_clear (&image->log);
+    range_nodes_destroy (&image->nodes);
+  }
+  image->meta = NULL;
+  attached_close (&image->at); /* no beat any more */
+  if (image->owned)
+    thin_owner_destroy (&image->owner);
+  image->owned = false;
+}
+
+int
+image_look (struct image *image, const struct thin_snapshot *snapshot,
+            uint64_t logical, uint64_t length, struct thin_extent *e)
+{
+  int r = snapshot
+            ? thin_meta_lookup (image->meta, &snapshot->root, logical, length,
+                                false, e)
+            : thin_log_lookup (image->meta, &image->log, logical, length, e);
+
+  return r < 0 ? image_failed (image, "looked up", r) : 0;
+}
+
+int
+image_snapshot (struct image *image, const char *name,
+                struct thin_snapshot *snapshot)
+{
+  int r = thin_snapshot_find (image->meta, name, snapshot);
+
+  if (r == -ENOENT)
+    say_error ("%s: it has no snapshot %s", image->at.name, name);
+  else if (r < 0)
+    image_failed (image, "looked up", r);
+  return r;
+}

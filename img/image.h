@@ -1,0 +1,60 @@
+/* nbdkit-folio
+ * Copyright the nbdkit-folio authors
+ * SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A thin image that is open: its metadata as committed, and what its log says besides.
+ */
+
+#ifndef FOLIO_IMG_IMAGE_H
+#define FOLIO_IMG_IMAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/thin/meta.h"
+#include "fs/thin/owner.h"
+#include "fs/thin/range-map.h"
+#include "img/attached.h"
+
+struct image {
+  struct attached at;
+  struct thin_meta *meta;
+
+  /* Of one that is written to. */
+  struct thin_owner owner;
+  bool owned;
+
+  /* Of one that is only read. */
+  struct range_nodes nodes;
+  struct range_map log; /* what it says beyond the trees */
+
+  uint64_t log_entries; /* that were found in the log */
+};
+
+/* Open the image of a store.  To write, the store is claimed, lest a server writes
+ * too, and what the log says is committed; else it is kept in memory.  Returns 0; or a
+ * negative errno, and has said why.
+ */
+extern int image_open (struct image *image, const char *name, bool writing);
+
+/* The same of a store that is attached already, with an image just made. */
+extern int image_begin (struct image *image, bool writing);
+
+extern void image_close (struct image *image);
+
+/* What stands at logical, up to length blocks, of the disk; or of a snapshot of it, if
+ * that is not NULL.  Returns as image_open.
+ */
+extern int image_look (struct image *image,
+                       const struct thin_snapshot *snapshot, uint64_t logical,
+                       uint64_t length, struct thin_extent *e);
+
+/* Find a snapshot.  Returns as image_open. */
+extern int image_snapshot (struct image *image, const char *name,
+                           struct thin_snapshot *snapshot);
+
+/* Say that the image cannot be what.  Returns error. */
+extern int image_failed (const struct image *image, const char *what,
+                         int error);
+
+#endif /* FOLIO_IMG_IMAGE_H */
