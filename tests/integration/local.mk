@@ -82,6 +82,8 @@ INTEGRATION_TESTS = \
 	integration/statistics.sh \
 	integration/store-full.sh \
 	integration/terminate.sh \
+	integration/thin-crash.sh \
+	integration/thin.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
 	integration/virtual-machine-one-host.sh \
 	integration/virtual-machine.sh \
