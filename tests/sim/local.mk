@@ -9,12 +9,15 @@ SIM_PROGS = \
 	sim/powercut \
 	sim/race \
 	sim/stress \
+	sim/thin-cut \
 	$(NULL)
 SIM_TESTS = \
 	sim/powercut \
 	sim/powercut-shuffle.sh \
+	sim/powercut-thin.sh \
 	sim/race \
 	sim/stress \
+	sim/thin-cut \
 	$(NULL)
 
 check_PROGRAMS += $(SIM_PROGS)
@@ -44,8 +47,15 @@ sim_powercut_SOURCES = \
 	sim/powercut-config.c \
 	sim/powercut-mishaps.c \
 	sim/powercut-run.c \
+	sim/powercut-thin.c \
 	sim/powercut.c sim/powercut.h \
 	$(SHUFFLE) \
+	$(MODEL) \
+	$(NULL)
+sim_thin_cut_SOURCES = \
+	sim/powercut-config.c sim/powercut.h \
+	sim/thin-cut-state.c \
+	sim/thin-cut.c sim/thin-cut.h \
 	$(MODEL) \
 	$(NULL)
 sim_race_SOURCES = \
@@ -59,20 +69,26 @@ sim_race_SOURCES = \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 
-EXTRA_DIST += sim/powercut-shuffle.sh
+EXTRA_DIST += sim/powercut-shuffle.sh sim/powercut-thin.sh
 
 # 100,000 power cuts, of seeds that the tests have not tried: make -C tests
-# powercut-long, or powercut-shuffle-long. SEED= sets the first.
+# powercut-long, powercut-shuffle-long, powercut-thin-long, or thin-cut-long. SEED= sets
+# the first.
 SEED = 1001
 powercut-long: sim/powercut
 	sim/powercut $(SEED) 100000
 powercut-shuffle-long: sim/powercut
 	sim/powercut --shuffle $(SEED) 100000
-.PHONY: powercut-long powercut-shuffle-long
+powercut-thin-long: sim/powercut
+	sim/powercut --thin $(SEED) 100000
+thin-cut-long: sim/thin-cut
+	sim/thin-cut $(SEED) 100000
+.PHONY: powercut-long powercut-shuffle-long powercut-thin-long thin-cut-long
 
 LONG_TESTS += \
 	sim/powercut \
 	sim/powercut-shuffle.sh \
+	sim/powercut-thin.sh \
 	$(NULL)
 TSAN_TESTS += \
 	sim/race \

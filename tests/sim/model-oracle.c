@@ -40,6 +40,12 @@ oracle_restart (struct oracle *o)
   o->nr_flushes = 0;
 }
 
+const uint8_t *
+oracle_content (const struct oracle *o)
+{
+  return o->base;
+}
+
 void
 oracle_destroy (struct oracle *o)
 {

@@ -100,6 +100,11 @@ extern void oracle_read (struct oracle *o, const void *buf, uint64_t offset,
 extern void oracle_survived (struct oracle *o, const void *buf, uint64_t offset,
                              uint64_t length);
 
+/* What the disk held when it was opened, if all of it has been told by
+ * oracle_survived.
+ */
+extern const uint8_t *oracle_content (const struct oracle *o);
+
 /* All has been told by oracle_survived: forget the writes. */
 extern void oracle_restart (struct oracle *o);
 

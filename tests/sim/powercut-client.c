@@ -286,6 +286,7 @@ think (struct caller *c)
 static void
 end_client (struct caller *c)
 {
+  c->run->clients--;
   free (c->buf);
   free (c);
 }
@@ -329,6 +330,7 @@ new_client (struct run *run, unsigned nr)
 {
   struct caller *c = xcalloc (1, sizeof *c);
 
+  run->clients++;
   c->run = run;
   c->nr = nr;
   c->buf = xcalloc (1, MAX_REQUEST);

@@ -20,7 +20,7 @@ mishap_excuses (const struct run *run, int error)
   unsigned faults = run->config.faults;
 
   if (error == -ENOSPC)
-    return faults & FAULT_WRITES;
+    return run->tight || faults & FAULT_WRITES;
   if (error == -EHOSTDOWN)
     return faults & FAULT_OUTAGES;
   /* A store that restarts is only slow, but for what it had no copy of. */
@@ -49,7 +49,7 @@ add_rule (struct run *run, unsigned ops)
   };
 
   if (!flush && world_chance (w, 60)) {
-    rule.offset = world_below (w, run->config.disk_size);
+    rule.offset = world_below (w, run->medium->size);
     rule.length = rng_log (&w->rng, 256 << 10);
   }
   faults_add (&run->store->faults, &rule);

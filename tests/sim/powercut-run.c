@@ -10,13 +10,14 @@
 #include <string.h>
 
 #include "fs/raw/raw-impl.h"
+#include "fs/thin/thin.h"
 #include "powercut.h"
 #include "shuffle.h"
 
 /* --- power on and off --- */
 
-static void
-must (struct run *run, int r, const char *what)
+void
+run_must (struct run *run, int r, const char *what)
 {
   if (r < 0)
     world_fail (run->world, WORLD_ALL, "%s: %s", what, strerror (-r));
@@ -27,13 +28,15 @@ open_mapping (struct run *run)
 {
   unsigned i;
 
-  must (
+  run_must (
     run,
     mapping_create (run->cache, run->fs, &run->config.mapping, &run->mapping),
     "mapping_create");
-  must (run, mapping_start (run->mapping), "mapping_start");
+  run_must (run, mapping_start (run->mapping), "mapping_start");
+  if (run->fs->ops->ready)
+    run_must (run, run->fs->ops->ready (run->fs), "the format's ready");
   for (i = 0; i < run->config.conns; i++)
-    must (run, conn_create (run->mapping, &run->conns[i]), "conn_create");
+    run_must (run, conn_create (run->mapping, &run->conns[i]), "conn_create");
 }
 
 static void
@@ -64,11 +67,15 @@ static int
 open_format (struct run *run)
 {
   struct store *store = &run->store->store;
+  char text[200] = "";
+  const struct store_message why = { text, sizeof text };
   int r;
 
-  if (run->shuffle)
+  if (run->format == RUN_SHUFFLE)
     return shuffle_open (store, run->config.disk_size,
                          rng_next (&run->world->rng), &run->fs);
+  if (run->format == RUN_THIN)
+    return thin_open (store, &run->fs, &why);
   r = raw_open (store, &run->fs);
   if (r == 0 && run->config.zeroes > 0)
     shrink_pending (run);
@@ -78,7 +85,7 @@ open_format (struct run *run)
 static void
 open_fs (struct run *run)
 {
-  must (run, open_format (run), "the format's open");
+  run_must (run, open_format (run), "the format's open");
   open_mapping (run);
 }
 
@@ -96,8 +103,10 @@ power_on (struct run *run)
 
   memset (run->told, 0, sizeof run->told);
   run->store = model_store_create (w, run->medium, &run->config.store);
-  must (run, cache_create (&w->env, run->config.cache_size, &run->cache),
-        "cache_create");
+  if (run->format == RUN_THIN)
+    thin_verify (run);
+  run_must (run, cache_create (&w->env, run->config.cache_size, &run->cache),
+            "cache_create");
   open_fs (run);
   run->cut = run->ending = false;
 }
@@ -123,6 +132,8 @@ verify (struct run *run)
   world_note (run->world, "VERIFIED", 0, 0, 0);
   if (world_chance (run->world, 70)) {
     close_fs (run);
+    if (run->format == RUN_THIN)
+      thin_take_snapshot (run);
     open_fs (run);
   }
 }
@@ -147,17 +158,6 @@ cut_power (struct run *run)
   mapping_shutdown (run->mapping);
 }
 
-/* Those that are left: who asks a store with extents is none. */
-static unsigned
-nr_clients (struct run *run)
-{
-  unsigned others =
-    run->fs->ops->work && run->store->store.geo.can_extents ? 1 : 0;
-  unsigned n = fiber_count (run->world);
-
-  return n > others ? n - others : 0;
-}
-
 /* The orderly way first: no more writes, all is saved, and then it is safe to
  * cut power.
  */
@@ -170,7 +170,7 @@ shut_down (struct run *run)
 
   mishaps_end (run);
   run->ending = true;
-  while (run->store->down || nr_clients (run) > 0)
+  while (run->store->down || run->clients > 0)
     world_turn (run->world);
   mapping_shutdown (run->mapping);
   for (;;) {
@@ -200,7 +200,7 @@ live (struct run *run)
   if (world_chance (run->world, 10))
     shut_down (run);
   cut_power (run);
-  while (nr_clients (run) > 0)
+  while (run->clients > 0)
     world_turn (run->world);
 }
 
@@ -243,21 +243,36 @@ fit_to_shuffle (struct run_config *c)
   c->store.losing |= 1u << STORE_WRITE;
 }
 
-uint64_t
-run_seed (uint64_t seed, unsigned cuts, bool trace, bool shuffle)
+/* The medium, the first content, and what is known of it. */
+static void
+begin (struct run *run)
 {
-  struct run run = { .world = world_create (seed, trace), .shuffle = shuffle };
-  uint64_t hash, size;
+  uint64_t size;
 
-  run_config_choose (&run.config, &run.world->rng);
-  if (shuffle)
-    fit_to_shuffle (&run.config);
-  size = run.config.disk_size;
-  run.medium =
-    medium_create (run.world, shuffle ? shuffle_store_size (size) : size);
-  run.oracle = oracle_create (run.world, size);
-  if (!shuffle)
-    prefill (&run);
+  run_config_choose (&run->config, &run->world->rng);
+  if (run->format == RUN_SHUFFLE)
+    fit_to_shuffle (&run->config);
+  if (run->format == RUN_THIN)
+    thin_fit (run);
+  size = run->config.disk_size;
+  run->medium = medium_create (
+    run->world, run->format == RUN_SHUFFLE ? shuffle_store_size (size)
+                : run->format == RUN_THIN  ? thin_choose_store (run)
+                                           : size);
+  run->oracle = oracle_create (run->world, size);
+  if (run->format == RUN_RAW)
+    prefill (run);
+  if (run->format == RUN_THIN)
+    thin_make (run);
+}
+
+uint64_t
+run_seed (uint64_t seed, unsigned cuts, bool trace, enum run_format format)
+{
+  struct run run = { .world = world_create (seed, trace), .format = format };
+  uint64_t hash;
+
+  begin (&run);
   power_on (&run);
   while (cuts-- > 0) {
     verify (&run);
@@ -269,6 +284,7 @@ run_seed (uint64_t seed, unsigned cuts, bool trace, bool shuffle)
   verify (&run);
   power_off (&run);
   hash = run.world->hash;
+  thin_forget (&run);
   oracle_destroy (run.oracle);
   medium_destroy (run.medium);
   world_destroy (run.world);

@@ -7,11 +7,11 @@
  * power is cut at any moment; and what is left must be what flushes and FUA
  * have promised.
  *
- *   powercut [--trace] [--shuffle] [SEED [CUTS]]
+ *   powercut [--trace] [--shuffle | --thin] [SEED [CUTS]]
  *
  * Runs CUTS power cuts from SEED on, CUTS_A_SEED under each seed.  What fails
  * is told with its seed, which does it again; --trace prints all that happens;
- * --shuffle has another format than raw (shuffle.h).
+ * --shuffle and --thin have other formats than raw (shuffle.h, fs/thin/).
  * By default the first seeds are run twice, to see that they do.
  */
 
@@ -43,7 +43,8 @@ struct task {
   uint64_t seed; /* the first */
   uint64_t seeds;
   uint64_t replayed; /* of them, twice */
-  bool trace, shuffle;
+  bool trace;
+  enum run_format format;
 };
 
 /* Say now and then how far the first worker is, and so, more or less, all are. */
@@ -72,9 +73,9 @@ work (const struct task *task, uint64_t first)
   uint64_t i, hash, sum = 0;
 
   for (i = first; i < task->seeds; i += WORKERS) {
-    hash = run_seed (task->seed + i, CUTS_A_SEED, task->trace, task->shuffle);
+    hash = run_seed (task->seed + i, CUTS_A_SEED, task->trace, task->format);
     if (i < task->replayed &&
-        run_seed (task->seed + i, CUTS_A_SEED, false, task->shuffle) != hash)
+        run_seed (task->seed + i, CUTS_A_SEED, false, task->format) != hash)
       die ("seed %" PRIu64 " does something else the second time",
            task->seed + i);
     sum += hash;
@@ -136,7 +137,9 @@ main (int argc, char **argv)
     if (strcmp (argv[1], "--trace") == 0)
       task.trace = true;
     else if (strcmp (argv[1], "--shuffle") == 0)
-      task.shuffle = true;
+      task.format = RUN_SHUFFLE;
+    else if (strcmp (argv[1], "--thin") == 0)
+      task.format = RUN_THIN;
     else
       die ("what is %s?", argv[1]);
   if (argc > 1)

@@ -54,9 +54,20 @@ enum client_op {
   CLIENT_PREFETCH,
 };
 
+/* The disk's format. */
+enum run_format { RUN_RAW, RUN_SHUFFLE, RUN_THIN };
+
+/* A snapshot of a thin disk, and what it holds. */
+struct run_snapshot {
+  char name[8];
+  uint8_t *content;
+};
+
+#define MAX_SNAPSHOTS 3
+
 struct run {
   struct world *world;
-  bool shuffle; /* the format, not raw */
+  enum run_format format;
   struct run_config config;
   struct medium *medium;
   struct oracle *oracle;
@@ -73,10 +84,15 @@ struct run {
   bool cut;          /* power is off: nothing that happens counts */
   uint64_t cut_turn; /* power is cut at that turn ... */
   unsigned cut_sync; /* ... or when so many flushes have succeeded */
+  unsigned clients;  /* that have not ended */
   struct model_timer mishap;
   uint64_t hot; /* bytes: where the hot part begins */
 
   uint64_t requests; /* that clients have made, in all */
+
+  struct run_snapshot snapshots[MAX_SNAPSHOTS];
+  unsigned nr_snapshots, serial; /* the latter: in the last one's name */
+  bool tight;                    /* the store has no room for all of the disk */
 };
 
 extern void run_config_choose (struct run_config *config, struct rng *rng);
@@ -98,6 +114,28 @@ extern void client_verify (struct run *run);
 
 /* Run a seed for so many power cuts.  Returns the hash of all that happened. */
 extern uint64_t run_seed (uint64_t seed, unsigned cuts, bool trace,
-                          bool shuffle);
+                          enum run_format format);
+
+/* End the program, with what has failed, if r is negative. */
+extern void run_must (struct run *run, int r, const char *what);
+
+/* --- of a thin disk; nothing of it is open */
+
+/* Fit the config to it. */
+extern void thin_fit (struct run *run);
+
+/* How large its store is, by chance sometimes too small for all that is written. */
+extern uint64_t thin_choose_store (struct run *run);
+
+/* Make it, on a store that has power. */
+extern void thin_make (struct run *run);
+
+/* Nothing is wrong with it, and its snapshots are what they were. */
+extern void thin_verify (struct run *run);
+
+/* Make or delete a snapshot, perhaps; the disk holds what the oracle knows. */
+extern void thin_take_snapshot (struct run *run);
+
+extern void thin_forget (struct run *run);
 
 #endif /* POWERCUT_H */
