@@ -85,6 +85,7 @@ UNIT_TESTS = \
 	unit/sync-steps-test \
 	unit/sync-test \
 	unit/thin-crash-test \
+	unit/thin-damage-test \
 	unit/thin-meta-test \
 	unit/thin-layers-test \
 	unit/thin-log-test \
@@ -283,6 +284,11 @@ unit_thin_log_test_SOURCES = \
 	unit/thin-log-test.c unit/seed.h $(FAKE_STORE) tools/util.c tools/util.h
 unit_thin_space_test_SOURCES = \
 	unit/thin-space-test.c unit/seed.h tools/util.c tools/util.h
+unit_thin_damage_test_SOURCES = \
+	unit/thin-damage-test.c \
+	tools/memory-store.c tools/memory-store.h \
+	tools/util.c tools/util.h \
+	$(NULL)
 unit_throttle_law_test_SOURCES = \
 	unit/seed.h \
 	unit/law-sim.c unit/law-sim.h \
