@@ -29,9 +29,9 @@ thin_places_add (struct thin_places *places, uint64_t place)
 int
 thin_ranges_add (struct thin_ranges *ranges, uint64_t start, uint64_t length)
 {
-  struct thin_range *last = ranges->list + ranges->n - 1;
+  struct thin_range *last = ranges->n > 0 ? &ranges->list[ranges->n - 1] : NULL;
 
-  if (ranges->n > 0 && last->start + last->length == start) {
+  if (last && last->start + last->length == start) {
     last->length += length;
     return 0;
   }
