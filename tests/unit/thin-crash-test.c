@@ -38,8 +38,7 @@ cut_life (uint64_t seed)
   struct world w;
   int i, r;
 
-  world_start (&w, seed, 2048 + rng_below (&rng, 2048),
-               64 + rng_below (&rng, 512), 4 + rng_below (&rng, 12));
+  world_start_random (&w, seed);
   for (i = 0; i < 8; i++) {
     w.cut = rng_chance (&rng, 70);
     w.strike = rng_chance (&rng, 60) ? 1 + rng_below (&rng, 60) : 0;
@@ -70,8 +69,7 @@ failing_life (uint64_t seed)
   struct world w;
   int i;
 
-  world_start (&w, seed, 2048 + rng_below (&rng, 2048),
-               64 + rng_below (&rng, 512), 4 + rng_below (&rng, 12));
+  world_start_random (&w, seed);
   for (i = 0; i < 12; i++) {
     w.cut = true;
     w.strike = rng_chance (&rng, 60) ? 1 + rng_below (&rng, 60) : 0;

@@ -80,6 +80,19 @@ model_uses (const struct world_model *model, uint64_t store_blocks)
 
 /* --- the store */
 
+/* Which superblock could be torn now. */
+static void
+note_super (struct world *w, const struct store_req *req)
+{
+  uint64_t block = req->offset / THIN_BLOCK;
+
+  if (req->op == STORE_FLUSH || (req->flags & STORE_FUA))
+    w->torn = 0;
+  else if (req->op == STORE_WRITE &&
+           (block == THIN_SUPER_A || block == THIN_SUPER_B))
+    w->torn = req->offset + THIN_BLOCK;
+}
+
 /* Submit one after the other, with what happens between them. */
 static void
 submit (struct store *store, struct store_req **reqs, unsigned n)
@@ -95,15 +108,23 @@ submit (struct store *store, struct store_req **reqs, unsigned n)
     }
     if (w->dead)
       reqs[i]->done (reqs[i], -EIO);
-    else
+    else {
+      note_super (w, reqs[i]);
       w->real->submit (store, &reqs[i], 1);
+    }
   }
 }
 
 void
 world_crash (struct world *w)
 {
+  static const uint8_t garbage[100] = { 1, 2, 3 };
+
   fake_store_crash (w->fake, 1 + rng_next (&w->rng));
+  if (w->torn && rng_chance (&w->rng, 50))
+    fake_store_poke (w->fake, w->torn - THIN_BLOCK + 200, garbage,
+                     sizeof garbage);
+  w->torn = 0;
   w->dead = false;
   w->strike = 0;
 }
@@ -153,6 +174,19 @@ world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
   model_init (&w->next, disk_blocks);
   assert_int_equal (thin_create (&w->fake->store, &what, &why), 0);
   assert_int_equal (open_it (w), 0);
+}
+
+void
+world_start_random (struct world *w, uint64_t seed)
+{
+  struct rng rng = { seed };
+  uint64_t store = rng_chance (&rng, 30) ? 320 + rng_below (&rng, 600)
+                                         : 2048 + rng_below (&rng, 4096);
+  uint64_t disk = 64 + rng_below (&rng, store / 2);
+  unsigned fan =
+    rng_chance (&rng, 20) ? THIN_MAX_ENTRIES : 4 + rng_below (&rng, 12);
+
+  world_start (w, seed, store, disk, fan);
 }
 
 void
@@ -266,7 +300,7 @@ int
 world_transaction (struct world *w, unsigned n)
 {
   struct thin_super super;
-  uint64_t cost = thin_meta_cost (w->m, n);
+  uint64_t cost = thin_meta_cost (w->m, 5 * n);
   uint8_t *uses = model_uses (&w->now, w->fake->store.geo.size / THIN_BLOCK);
   struct thin_txn *t;
   int r = thin_txn_begin (w->m, &t);
@@ -276,6 +310,7 @@ world_transaction (struct world *w, unsigned n)
     free (uses);
     return r;
   }
+  n *= rng_chance (&w->rng, 20) ? 5 : 1;
   for (n = rng_below (&w->rng, n + 1); n > 0 && r == 0; n--)
     r = random_op (w, t, uses);
   free (uses);
@@ -417,7 +452,7 @@ snapshots_are (struct world *w, const struct world_model *model,
   int i, r;
 
   for (i = 0; i < WORLD_SNAPSHOTS; i++) {
-    char name[8];
+    char name[16];
 
     snprintf (name, sizeof name, "s%d", i);
     r = thin_snapshot_find (w->m, name, &s);

@@ -46,18 +46,24 @@ struct world {
    */
   unsigned strike;
   bool cut, dead;
+  uint64_t
+    torn; /* bytes: end of the superblock that was written and not flushed */
   struct store_ops ops;
   const struct store_ops *real;
 };
 
 extern void world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
                          uint64_t disk_blocks, unsigned fan);
+/* The same, of random sizes: now and then there is hardly any space. */
+extern void world_start_random (struct world *w, uint64_t seed);
 extern void world_stop (struct world *w);
 
 /* Close, and open again.  Returns what opening did. */
 extern int world_reopen (struct world *w);
 
-/* Power is lost; the store works again. */
+/* Power is lost, and a superblock that was being written may be garbage then; the store
+ * works again.
+ */
 extern void world_crash (struct world *w);
 
 /* What failed was done after all. */
