@@ -198,14 +198,19 @@ static void
 compare_counters (struct checking *c)
 {
   const struct thin_super *super = &c->m->super;
-  uint64_t owed = 0;
+  uint64_t owed = 0, blocks = 0;
   size_t i;
 
-  for (i = 0; i < c->m->chunks.n; i++)
-    if (c->m->chunks.list[i].committed_owed)
-      owed += c->m->chunks.list[i].length;
+  for (i = 0; i < c->m->chunks.n; i++) {
+    const struct thin_chunk *chunk = &c->m->chunks.list[i];
+
+    if (chunk->fresh)
+      continue;
+    blocks += chunk->length;
+    owed += chunk->committed_owed ? chunk->length : 0;
+  }
   compare_counter (c, "free", c->free_blocks, super->free_blocks + owed);
-  compare_counter (c, "in chunks", c->m->chunks.blocks, super->metadata_blocks);
+  compare_counter (c, "in chunks", blocks, super->metadata_blocks);
   compare_counter (c, "mapped", c->mapped, super->mapped);
   compare_counter (c, "unwritten", c->unwritten, super->unwritten);
 }

@@ -220,6 +220,7 @@ grow (struct thin_meta *m)
     .length = range.length,
     .owed = true,
     .committed_owed = true,
+    .fresh = true,
   };
   c->n++;
   c->hand = at;
@@ -337,6 +338,7 @@ thin_chunks_committed (struct thin_meta *m)
     memcpy (chunk->committed, chunk->used, sizeof chunk->used);
     memcpy (chunk->hold, chunk->used, sizeof chunk->used);
     chunk->committed_owed = chunk->owed;
+    chunk->fresh = false;
     c->list[n++] = *chunk;
   }
   c->n = n;
@@ -344,7 +346,7 @@ thin_chunks_committed (struct thin_meta *m)
 }
 
 void
-thin_chunks_rollback (struct thin_meta *m, bool sure)
+thin_chunks_rollback (struct thin_meta *m)
 {
   struct thin_chunks *c = &m->chunks;
   size_t i;
@@ -352,8 +354,7 @@ thin_chunks_rollback (struct thin_meta *m, bool sure)
   for (i = 0; i < c->n; i++) {
     struct thin_chunk *chunk = &c->list[i];
 
-    if (sure)
-      memcpy (chunk->hold, chunk->committed, sizeof chunk->used);
+    memcpy (chunk->hold, chunk->committed, sizeof chunk->used);
     memcpy (chunk->used, chunk->committed, sizeof chunk->used);
     chunk->owed = chunk->committed_owed;
     chunk->gone = false;

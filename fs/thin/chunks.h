@@ -48,11 +48,11 @@ extern int thin_chunks_release (struct thin_meta *m, uint64_t block);
 extern bool thin_chunks_shrink (struct thin_meta *m, struct thin_range *range,
                                 bool *owed);
 
-/* What was being made is committed; or was given up, and may be on the store if not
- * sure.
+/* What was being made is committed; or was given up: its blocks are written to again
+ * only when the superblocks are as before.
  */
 extern void thin_chunks_committed (struct thin_meta *m);
-extern void thin_chunks_rollback (struct thin_meta *m, bool sure);
+extern void thin_chunks_rollback (struct thin_meta *m);
 
 /* thin_meta_take as a thin_space's; opaque is the metadata. */
 extern int thin_meta_take_any (void *opaque, uint64_t want,

@@ -33,14 +33,15 @@
  *
  *   committed   in use by what was committed last
  *   used        in use by what the transaction makes; the same if there is none
- *   hold        not to be written to: in use by either of them, or by a commit of
- *               which it is not known whether it is on the store
+ *   hold        not to be written to: in use by what was committed last, or written
+ *               already
  */
 struct thin_chunk {
   uint64_t start;
   uint32_t length;
   bool owed;           /* the free tree has it still, in what is being made */
   bool committed_owed; /* in what was committed last, or it is new since */
+  bool fresh;          /* that: it is in nothing that was committed */
   bool gone;           /* in what is being made its space is data's */
   uint64_t used[4], committed[4], hold[4];
 };
@@ -71,7 +72,6 @@ struct thin_meta {
 
   /* Of the transaction's thread. */
   bool mend_a, mend_b; /* these superblocks are to be written before all else */
-  bool unsure; /* a commit that failed may be on the store all the same */
   uint64_t last_generation; /* that anything was written with */
   struct thin_chunks chunks;
   uint64_t tree_free; /* blocks in the free tree */

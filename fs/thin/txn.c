@@ -54,9 +54,6 @@ mend (struct thin_meta *m)
   if (r < 0)
     return r;
   m->mend_b = false;
-  if (m->unsure)
-    thin_chunks_rollback (m, true);
-  m->unsure = false;
   return 0;
 }
 
@@ -318,12 +315,12 @@ write_supers (struct thin_txn *t)
   struct thin_meta *m = t->m;
   int r;
 
-  m->unsure = m->mend_a = m->mend_b = true;
+  m->mend_a = m->mend_b = true; /* lest it is there after all */
   r = write_super (m, &t->super, THIN_SUPER_A);
   if (r == 0)
     r = write_super (m, &t->super, THIN_SUPER_B);
   if (r == 0)
-    m->unsure = m->mend_a = m->mend_b = false;
+    m->mend_a = m->mend_b = false;
   return r;
 }
 
@@ -372,7 +369,7 @@ thin_txn_commit (struct thin_txn *t, const struct thin_log_position *log,
   do {
     r = attempt (t, &again);
     if (r < 0)
-      thin_chunks_rollback (t->m, !t->m->unsure);
+      thin_chunks_rollback (t->m);
   } while (r < 0 && again && ++tries < MOST_ATTEMPTS);
   if (r == 0) {
     committed (t);
