@@ -95,7 +95,7 @@ static int
 read_level (struct reading *rd, const struct thin_entry *above, size_t n,
             unsigned level, struct thin_places *blocks)
 {
-  uint8_t *buf = thin_io_alloc (THIN_IO_MAX);
+  uint8_t *buf = thin_io_alloc (n < THIN_IO_MAX ? n : THIN_IO_MAX);
   size_t i, k;
   int r = buf ? 0 : -ENOMEM;
 
