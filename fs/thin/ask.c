@@ -12,6 +12,12 @@
 /* So long who asks for what could not be read is told so: ns. */
 #define FAILED (20 * NSEC_PER_MSEC)
 
+int
+thin_usable (const struct thin *t)
+{
+  return atomic_load (&((struct thin *) t)->state);
+}
+
 static void
 want (struct thin *t)
 {
@@ -41,8 +47,11 @@ int
 thin_want_load (struct thin *t, uint64_t b)
 {
   struct thin_work *work = &t->work;
+  int r = thin_usable (t);
   unsigned i;
 
+  if (r < 0) /* there may be nobody to do it any more */
+    return r;
   for (i = 0; i < THIN_FAILED; i++)
     if (work->failed[i].block == b && failure (t, &work->failed[i]))
       return work->failed[i].error;
@@ -55,8 +64,10 @@ thin_want_load (struct thin *t, uint64_t b)
 int
 thin_want_fill (struct thin *t)
 {
-  int r = failure (t, &t->work.failed_fill);
+  int r = thin_usable (t);
 
+  if (r == 0)
+    r = failure (t, &t->work.failed_fill);
   if (r < 0)
     return r;
   t->work.fill = true;

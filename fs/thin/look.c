@@ -9,14 +9,6 @@
 
 #include "fs/thin/thin-impl.h"
 
-/* --- the state --- */
-
-int
-thin_usable (const struct thin *t)
-{
-  return atomic_load (&((struct thin *) t)->state);
-}
-
 void
 thin_break (struct thin *t, int error)
 {

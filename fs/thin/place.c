@@ -63,17 +63,27 @@ find_target (struct thin *t, uint64_t b, uint64_t end, bool nowait,
   return r;
 }
 
-/* There is nothing in the pool: will there be? */
+/* There is nothing in the pool: will there be?  Not if nobody is there who would see to
+ * it, or can; and what is not found is looked for again when it is asked for again.
+ */
 static int
 no_place (struct thin *t)
 {
+  int r = thin_usable (t);
+
+  if (r < 0)
+    return r;
   if (!t->space.exhausted)
     return thin_want_fill (t);
+  if (t->work.error)
+    return t->work.error;
   if (t->space.given_up.count > 0 || t->space.going.count > 0 ||
       layers_count (&t->layers) > 0)
     thin_want_checkpoint (t);
-  else if (t->space.first == NULL && space_left (&t->space) == 0)
+  else if (t->space.first == NULL) {
+    t->space.exhausted = false;
     return -ENOSPC;
+  }
   return -EAGAIN;
 }
 

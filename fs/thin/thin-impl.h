@@ -181,9 +181,6 @@ extern bool thin_valid (struct fs *fs, const struct iomap *iomap);
 /* For the trees' tell-tale: an error once. */
 extern void thin_give_up_place (void *opaque, const struct range_entry *e);
 
-/* Is it open for writing?  0, or why not. */
-extern int thin_usable (const struct thin *t);
-
 /* Stop writing, for good. */
 extern void thin_break (struct thin *t, int error);
 
@@ -246,6 +243,9 @@ extern void thin_work (struct fs *fs);
 extern void thin_stop_work (struct fs *fs);
 
 /* ---- ask.c */
+
+/* Is it open for writing?  0, or why not. */
+extern int thin_usable (const struct thin *t);
 
 /* Any thread, no lock held: have the thread look for work, if it was asked to; or
  * whatever was.

@@ -128,7 +128,7 @@ finish (struct thin *t)
     count_in (t, LAYER_LOGGED, LAYER_FROZEN) > 0 ? thin_checkpoint (t) : 0;
 
   thin_break (t, -ESHUTDOWN);
-  fs_ring (&t->fs);
+  fs_ring (&t->fs); /* who was told to ask again */
   if (r == 0 && count_in (t, LAYER_FRESH, LAYER_RECORDING) == 0)
     thin_owner_release (&t->owner);
 }
@@ -146,4 +146,7 @@ thin_work (struct fs *fs)
     serve (t);
   if (r == 0 && !fs->readonly && thin_usable (t) == 0)
     finish (t);
+  else if (r == 0 && thin_usable (t) == 0)
+    thin_break (t, -ESHUTDOWN);
+  fs_ring (fs);
 }
