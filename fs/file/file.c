@@ -122,7 +122,7 @@ fill_geometry (struct file_store *file, const struct stat *st)
   geo->best_io = BEST_IO;
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;
-  geo->exclusive = !geo->readonly;
+  geo->exclusive = true;
   geo->can_fua = !geo->readonly && file_fua_is_sound (file);
   geo->can_extents = file_status_probe (file);
   file_zero_probe (file, st);

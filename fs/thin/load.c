@@ -115,9 +115,11 @@ thin_load (struct thin *t)
   char text[256] = "";
   struct store_message why = { text, sizeof text };
   struct store *store = t->fs.store;
-  int r = 0;
+  int r;
 
-  if (!t->fs.readonly)
+  if (t->fs.readonly)
+    r = thin_reader_begin (&t->reader, store, t->super.uuid, &why);
+  else
     r = thin_owner_take (&t->owner, store, t->super.uuid, &why);
   if (r == 0)
     r = read_durably (t, &why);

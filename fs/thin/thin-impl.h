@@ -42,6 +42,7 @@
 #include "fs/thin/log.h"
 #include "fs/thin/meta.h"
 #include "fs/thin/owner.h"
+#include "fs/thin/reader.h"
 #include "fs/thin/space.h"
 
 /* A write that is in the iterator. */
@@ -130,8 +131,9 @@ struct thin {
                             * when something leaves it that was given out */
   struct thin_work work;
 
-  struct thin_flush flush; /* the loop thread's */
-  struct thin_owner owner;
+  struct thin_flush flush;   /* the loop thread's */
+  struct thin_owner owner;   /* of one that is written to; */
+  struct thin_reader reader; /* of one that is not */
 };
 
 #define THIN_EPOCH (1ull << 40)

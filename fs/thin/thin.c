@@ -16,6 +16,7 @@
  * write.c       space is reserved
  * look.c        what stands where
  * ask.c         asking the thread
+ * reader.c      who only reads it
  * owner.c       who has the image
  * log.c         the log
  * space.c       free space
@@ -109,8 +110,8 @@ thin_attach (struct fs *fs, uint64_t expire)
   struct thin *t = thin_of (fs);
 
   (void) expire;
-  t->owner.ring = ring_fs;
-  t->owner.opaque = t;
+  t->owner.ring = t->reader.ring = ring_fs;
+  t->owner.opaque = t->reader.opaque = t;
   return 0;
 }
 
@@ -136,21 +137,34 @@ is_beating (const struct thin *t)
   return !t->fs.readonly && (r == 0 || r == -ESHUTDOWN);
 }
 
+/* It is read only, and nobody else's; or what was sent to see that has to end. */
+static bool
+is_looking (const struct thin *t)
+{
+  return t->fs.readonly && (thin_usable (t) == 0 || t->reader.looking);
+}
+
+/* See to whose the image is. */
+static int
+step_owner (struct thin *t, uint64_t now)
+{
+  if (is_beating (t))
+    return thin_owner_step (&t->owner, now);
+  return is_looking (t) ? thin_reader_step (&t->reader, now) : 0;
+}
+
 static bool
 thin_step (struct fs *fs, uint64_t now)
 {
   struct thin *t = thin_of (fs);
   bool more = thin_flush_step (t);
-  int r;
+  int r = step_owner (t, now);
 
-  if (is_beating (t)) {
-    r = thin_owner_step (&t->owner, now);
-    if (r < 0 && thin_usable (t) == 0) {
-      env_log (fs->store->env, LOG_ERROR,
-               "another server has taken the image: nothing is written any "
-               "more");
-      thin_break (t, r);
-    }
+  if (r < 0 && thin_usable (t) == 0) {
+    env_log (fs->store->env, LOG_ERROR,
+             "another server has taken the image: nothing is %s any more",
+             fs->readonly ? "read" : "written");
+    thin_break (t, r);
   }
   return settle_space (t) || more;
 }
@@ -160,7 +174,9 @@ thin_deadline (struct fs *fs)
 {
   struct thin *t = thin_of (fs);
 
-  return is_beating (t) ? thin_owner_deadline (&t->owner) : ENV_FOREVER;
+  if (is_beating (t))
+    return thin_owner_deadline (&t->owner);
+  return is_looking (t) && !t->reader.looking ? t->reader.due : ENV_FOREVER;
 }
 
 static bool
@@ -168,7 +184,8 @@ thin_idle (struct fs *fs)
 {
   struct thin *t = thin_of (fs);
 
-  return t->flush.state == THIN_IDLE && thin_owner_idle (&t->owner);
+  return t->flush.state == THIN_IDLE && thin_owner_idle (&t->owner) &&
+         !t->reader.looking;
 }
 
 static int
@@ -194,6 +211,7 @@ thin_close (struct fs *fs)
   if (t->meta)
     thin_meta_close (t->meta);
   thin_owner_destroy (&t->owner);
+  thin_reader_destroy (&t->reader);
   pthread_mutex_destroy (&t->lock);
   free (t->flush.buf);
   free (t);

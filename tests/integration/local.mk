@@ -83,6 +83,7 @@ INTEGRATION_TESTS = \
 	integration/store-full.sh \
 	integration/terminate.sh \
 	integration/thin-crash.sh \
+	integration/thin-read-only.sh \
 	integration/thin.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
 	integration/virtual-machine-one-host.sh \
@@ -138,6 +139,7 @@ WAITING_TESTS += \
 	integration/remote-silent.sh \
 	integration/remote-stale-write.sh \
 	integration/shutdown-timeout.sh \
+	integration/thin-read-only.sh \
 	$(NULL)
 TSAN_TESTS += \
 	integration/cache-smaller-than-data.sh \
