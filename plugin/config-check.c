@@ -12,6 +12,7 @@
 #include "cache/base/arena.h"
 #include "fs/num.h"
 #include "plugin/config.h"
+#include "plugin/format.h"
 #include "plugin/parse.h"
 
 /* Readahead windows are no larger than this part of the cache, so that there is
@@ -52,6 +53,21 @@ check_pair (const struct config *config, const char *ratio, const char *bytes,
     return 0;
   snprintf (err, CONFIG_ERROR_MAX, "%s and %s are both given; allowed: one",
             ratio, bytes);
+  return -EINVAL;
+}
+
+static int
+check_snapshot (const struct config *config, char *err)
+{
+  if (config->snapshot == NULL)
+    return 0;
+  if (format_has_snapshots ((unsigned) config->fs))
+    return check_pair (config, "create", "snapshot", err);
+  snprintf (
+    err, CONFIG_ERROR_MAX,
+    "snapshot=%.100s: a disk with fs=%s has no snapshots; allowed: only "
+    "with fs=thin",
+    config->snapshot, format_names[config->fs]);
   return -EINVAL;
 }
 
@@ -129,6 +145,8 @@ config_check (const struct config *config, char *err)
     return -EINVAL;
   }
   r = check_store_keys (config, err);
+  if (r == 0)
+    r = check_snapshot (config, err);
   if (r == 0)
     r = check_pair (config, "dirty-ratio", "dirty-bytes", err);
   if (r == 0)

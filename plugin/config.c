@@ -27,6 +27,7 @@
 
 enum kind {
   STORE,
+  NAME,
   SIZE,
   SIZE_OR_0,
   POWER_OF_2,
@@ -68,6 +69,8 @@ static const char *const off_or_on[] = { "off", "on", NULL };
      "make a sparse file of this size if there is none")                       \
   X (fs, "fs", "raw|thin", "raw", CHOICE, 0, 0, format_names,                  \
      "how the disk lies on the store; raw: byte for byte; thin: in an image")  \
+  X (snapshot, "snapshot", "NAME", NONE, NAME, 0, 0, NULL,                     \
+     "serve this snapshot of a thin image, read-only")                         \
   X (cache_size, "cache-size", "SIZE", "256M", SIZE, CACHE_SIZE_MIN,           \
      CACHE_SIZE_MAX, NULL, "memory for folios")                                \
   X (cache, "cache", "writeback|writethrough|none", "writeback", CHOICE, 0, 0, \
@@ -237,6 +240,7 @@ print_allowed (FILE *fp, const struct param *param)
   case CHOICE: print_list (fp, param->choices, ", "); break;
   case ADDRESS: fputs ("[ADDRESS:]PORT or unix:PATH", fp); break;
   case PATH: fputs ("a path in a folder that there is", fp); break;
+  case NAME: fputs ("the name of a snapshot that there is", fp); break;
   case STORE: fputs (store_name_allowed, fp);
   }
 }
@@ -427,6 +431,9 @@ set_param (struct config *config, const struct param *param, const char *value,
     return set_address (config, param, value, err);
   if (param->kind == PATH)
     return set_path (config, param, value, err);
+  if (param->kind == NAME)
+    return value[0] ? set_text (config, param, value, err)
+                    : refuse (err, param, value, "no name given");
   wrong = param->kind == CHOICE ? parse_choice (param, value, &number)
                                 : parse_value (param, value, &number);
   if (wrong)
@@ -473,9 +480,11 @@ void
 config_free (struct config *config)
 {
   free (config->store);
+  free (config->snapshot);
   free (config->metrics);
   free (config->control);
-  config->store = config->metrics = config->control = NULL;
+  config->store = config->snapshot = NULL;
+  config->metrics = config->control = NULL;
 }
 
 void

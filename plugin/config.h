@@ -29,6 +29,7 @@ struct config {
   bool nbd;                        /* it is the URI of an NBD server */
   uint64_t create;                 /* bytes; only if given */
   uint64_t fs;                     /* as in format_names */
+  char *snapshot;                  /* of it; or NULL; owned */
   uint64_t cache_size;             /* bytes */
   uint64_t cache;                  /* enum cache_mode */
   uint64_t dirty_ratio;            /* percent of cache_size; unless in bytes */

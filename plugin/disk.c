@@ -123,7 +123,7 @@ open_store (struct disk *disk, const struct config *config, bool readonly,
 static int
 make_mapping (struct disk *disk, const struct config *config, char *err)
 {
-  char text[256] = "";
+  char text[384] = "";
   const struct store_message why = { text, sizeof text };
   struct mapping_config mapping;
   int r;
@@ -133,7 +133,8 @@ make_mapping (struct disk *disk, const struct config *config, char *err)
                 ", background %" PRIu64 ", readahead %" PRIu64,
                 4096u << mapping.folio_max_order, mapping.dirty_limit,
                 mapping.dirty_background, mapping.readahead);
-  r = format_open ((unsigned) config->fs, disk->store, &disk->fs, &why);
+  r = format_open ((unsigned) config->fs, disk->store, config->snapshot,
+                   &disk->fs, &why);
   if (r == 0)
     r = mapping_create (disk->cache, disk->fs, &mapping, &disk->mapping);
   errno = -r;
@@ -162,7 +163,7 @@ disk_open (const struct config *config, const struct cmdline *cmdline,
   disk->env.log = log_message;
   r = make_cache (disk, config, cmdline->user, err);
   if (r == 0)
-    r = open_store (disk, config, cmdline->readonly, err);
+    r = open_store (disk, config, cmdline->readonly || config->snapshot, err);
   if (r == 0)
     r = make_mapping (disk, config, err);
   if (r < 0) {

@@ -15,8 +15,10 @@ const char *const format_names[] = { "raw", "thin", NULL };
  * be what a client of the raw disk has written.
  */
 static int
-open_raw (struct store *store, struct fs **fs, const struct store_message *why)
+open_raw (struct store *store, const char *snapshot, struct fs **fs,
+          const struct store_message *why)
 {
+  (void) snapshot;
   (void) why;
   if (!store->geo.readonly && thin_is_image (store))
     env_log (
@@ -27,7 +29,8 @@ open_raw (struct store *store, struct fs **fs, const struct store_message *why)
   return raw_open (store, fs);
 }
 
-static int (*const openers[]) (struct store *store, struct fs **fs,
+static int (*const openers[]) (struct store *store, const char *snapshot,
+                               struct fs **fs,
                                const struct store_message *why) = {
   open_raw,
   thin_open,
@@ -37,9 +40,15 @@ _Static_assert(sizeof format_names / sizeof *format_names ==
                  sizeof openers / sizeof *openers + 1,
                "each format has a name and can be opened");
 
-int
-format_open (unsigned format, struct store *store, struct fs **fs,
-             const struct store_message *why)
+bool
+format_has_snapshots (unsigned format)
 {
-  return openers[format](store, fs, why);
+  return openers[format] == thin_open;
+}
+
+int
+format_open (unsigned format, struct store *store, const char *snapshot,
+             struct fs **fs, const struct store_message *why)
+{
+  return openers[format](store, snapshot, fs, why);
 }

@@ -13,10 +13,14 @@
 /* What users call them, NULL after the last. */
 extern const char *const format_names[];
 
-/* Open the one of that number on a store.  Returns 0 or a negative errno, with the reason
- * in why if there is more to say.
+/* Has the one of that number snapshots? */
+extern bool format_has_snapshots (unsigned format);
+
+/* Open the one of that number on a store, or this snapshot there, if it is not NULL.
+ * Returns 0 or a negative errno, with the reason in why if there is more to say.
  */
-extern int format_open (unsigned format, struct store *store, struct fs **fs,
+extern int format_open (unsigned format, struct store *store,
+                        const char *snapshot, struct fs **fs,
                         const struct store_message *why);
 
 #endif /* FOLIO_FORMAT_H */

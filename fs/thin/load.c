@@ -41,6 +41,21 @@ replay_entry (void *opaque, enum thin_log_op op, uint64_t logical,
   return t->nodes.starved ? -ENOMEM : 0;
 }
 
+/* It is still the one that was looked up before.  The log has nothing of it. */
+static int
+find_snapshot (struct thin *t, const struct store_message *why)
+{
+  const struct thin_root *root = &t->snapshot.root;
+  struct thin_snapshot found;
+  int r = thin_snapshot_find (t->meta, t->snapshot.name, &found);
+
+  if (r == 0 && (found.root.address != root->address ||
+                 found.root.generation != root->generation ||
+                 found.disk_bytes != t->fs.size))
+    r = -ENOENT;
+  return r < 0 ? store_refuse (why, r, "its snapshot: %s", strerror (-r)) : 0;
+}
+
 static int
 read_image (struct thin *t, const struct store_message *why)
 {
@@ -55,6 +70,8 @@ read_image (struct thin *t, const struct store_message *why)
       memcmp (super.uuid, t->super.uuid, sizeof super.uuid) != 0)
     return store_refuse (why, -EIO, "the image has changed meanwhile");
   t->super = super;
+  if (thin_root_of (t))
+    return find_snapshot (t, why);
   t->space.free = super.free_blocks;
   thin_log_init (&t->log, &super);
   r = thin_log_replay (t->fs.store, &super, replay_entry, t, &t->log.head);

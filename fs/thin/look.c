@@ -56,7 +56,8 @@ static int
 look_at_trees (struct thin *t, uint64_t b, bool nowait, struct thin_where *w)
 {
   struct thin_extent e;
-  int r = thin_meta_lookup (t->meta, NULL, b, w->end - b, nowait, &e);
+  int r =
+    thin_meta_lookup (t->meta, thin_root_of (t), b, w->end - b, nowait, &e);
 
   if (r == -EAGAIN) {
     pthread_mutex_lock (&t->lock);

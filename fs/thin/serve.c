@@ -24,7 +24,7 @@ load_next (struct thin *t)
   pthread_mutex_unlock (&t->lock);
   if (!any)
     return false;
-  r = thin_meta_lookup (t->meta, NULL, b, 1, false, &e);
+  r = thin_meta_lookup (t->meta, thin_root_of (t), b, 1, false, &e);
   if (r < 0)
     thin_note_failure (t, &work->failed[work->next_failed++ % THIN_FAILED], b,
                        r);

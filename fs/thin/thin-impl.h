@@ -109,8 +109,9 @@ struct thin_work {
 struct thin {
   struct fs fs; /* first */
   struct thin_meta *meta;
-  struct thin_super super; /* as it was opened: what does not change */
-  uint64_t blocks;         /* of the disk */
+  struct thin_super super;       /* as it was opened: what does not change */
+  struct thin_snapshot snapshot; /* that is the disk; or without a name */
+  uint64_t blocks;               /* of the disk */
   struct completion opened;
   _Atomic int state; /* 0: open; -EAGAIN: not yet; or why not */
 
@@ -142,6 +143,13 @@ static inline struct thin *
 thin_of (struct fs *fs)
 {
   return (struct thin *) fs; /* its first member */
+}
+
+/* What is looked up: a snapshot's, or NULL, the disk's itself. */
+static inline const struct thin_root *
+thin_root_of (const struct thin *t)
+{
+  return t->snapshot.name[0] ? &t->snapshot.root : NULL;
 }
 
 static inline uint64_t
@@ -243,6 +251,17 @@ extern bool thin_unsettled (struct fs *fs, uint64_t start, uint64_t end);
 
 extern void thin_work (struct fs *fs);
 extern void thin_stop_work (struct fs *fs);
+
+/* ---- peek.c */
+
+/* The newest superblock there is. */
+extern int thin_peek_super (struct store *store, struct thin_super *super,
+                            const struct store_message *why);
+
+/* The snapshot of that name. */
+extern int thin_peek_snapshot (struct store *store, const char *name,
+                               struct thin_snapshot *snapshot,
+                               const struct store_message *why);
 
 /* ---- ask.c */
 

@@ -15,6 +15,7 @@
  * place.c       where data goes
  * write.c       space is reserved
  * look.c        what stands where
+ * peek.c        what is known before all that
  * ask.c         asking the thread
  * reader.c      who only reads it
  * owner.c       who has the image
@@ -30,7 +31,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/thin/io.h"
 #include "fs/thin/thin-impl.h"
 #include "fs/thin/thin.h"
 
@@ -242,67 +242,30 @@ static const struct iomap_ops thin_ops = {
 
 /* --- opening --- */
 
-static int
-read_block (struct store *store, uint64_t block, void *buf)
-{
-  if (store->ops->peek)
-    return store->ops->peek (store, block * THIN_BLOCK, buf, THIN_BLOCK);
-  return thin_io_read (store, block, buf, 1);
-}
-
-/* The newest superblock there is. */
-static int
-read_super (struct store *store, struct thin_super *super,
-            const struct store_message *why)
-{
-  static const uint64_t places[] = { THIN_SUPER_A, THIN_SUPER_B };
-  void *buf = thin_io_alloc (1);
-  struct thin_super found;
-  int r, error = -ENOMEM;
-  bool any = false;
-  unsigned i;
-
-  for (i = 0; buf && i < 2; i++) {
-    r = read_block (store, places[i], buf);
-    if (r == 0)
-      r = thin_super_decode (buf, places[i], &found);
-    if (r == 0 && (!any || found.generation > super->generation))
-      *super = found;
-    any |= r == 0;
-    if (i == 0 || error == -EINVAL)
-      error = r;
-  }
-  free (buf);
-  if (any)
-    return 0;
-  return store_refuse (why, error, "%s",
-                       error == -EINVAL ? "there is no thin image in it"
-                       : error == -ENOTSUP
-                         ? "its thin image is of a newer version"
-                         : strerror (-error));
-}
-
 static struct thin *
-new_thin (struct store *store, const struct thin_super *super)
+new_thin (struct store *store, const struct thin_super *super,
+          const struct thin_snapshot *snapshot)
 {
   struct thin *t = calloc (1, sizeof *t);
 
   if (t == NULL)
     return NULL;
   t->super = *super;
-  t->blocks = super->disk_bytes / THIN_BLOCK;
+  if (snapshot)
+    t->snapshot = *snapshot;
   t->fs = (struct fs) {
     .ops = &thin_ops,
     .store = store,
-    .size = super->disk_bytes,
+    .size = snapshot ? snapshot->disk_bytes : super->disk_bytes,
     .block_size = THIN_BLOCK,
     .max_runs = IOMAP_MAX_RUNS,
     .moves = true,
-    .readonly = store->geo.readonly,
+    .readonly = store->geo.readonly || snapshot,
     .rotational = store->geo.rotational,
     .can_trim = true,
     .can_fast_zero = true,
   };
+  t->blocks = t->fs.size / THIN_BLOCK;
   atomic_init (&t->state, -EAGAIN);
   pthread_mutex_init (&t->lock, NULL);
   range_nodes_init (&t->nodes);
@@ -315,15 +278,19 @@ new_thin (struct store *store, const struct thin_super *super)
 }
 
 int
-thin_open (struct store *store, struct fs **fs, const struct store_message *why)
+thin_open (struct store *store, const char *snapshot, struct fs **fs,
+           const struct store_message *why)
 {
+  struct thin_snapshot found;
   struct thin_super super;
   struct thin *t;
-  int r = read_super (store, &super, why);
+  int r = thin_peek_super (store, &super, why);
 
+  if (r == 0 && snapshot)
+    r = thin_peek_snapshot (store, snapshot, &found, why);
   if (r < 0)
     return r;
-  t = new_thin (store, &super);
+  t = new_thin (store, &super, snapshot ? &found : NULL);
   if (t == NULL)
     return store_refuse (why, -ENOMEM, "out of memory");
   r = thin_flush_init (t);
@@ -333,14 +300,4 @@ thin_open (struct store *store, struct fs **fs, const struct store_message *why)
   }
   *fs = &t->fs;
   return 0;
-}
-
-bool
-thin_is_image (struct store *store)
-{
-  char text[128];
-  const struct store_message why = { text, sizeof text };
-  struct thin_super super;
-
-  return read_super (store, &super, &why) == 0;
 }

@@ -84,6 +84,7 @@ INTEGRATION_TESTS = \
 	integration/terminate.sh \
 	integration/thin-crash.sh \
 	integration/thin-read-only.sh \
+	integration/thin-snapshot.sh \
 	integration/thin.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
 	integration/virtual-machine-one-host.sh \

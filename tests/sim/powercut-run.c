@@ -75,7 +75,7 @@ open_format (struct run *run)
     return shuffle_open (store, run->config.disk_size,
                          rng_next (&run->world->rng), &run->fs);
   if (run->format == RUN_THIN)
-    return thin_open (store, &run->fs, &why);
+    return thin_open (store, NULL, &run->fs, &why);
   r = raw_open (store, &run->fs);
   if (r == 0 && run->config.zeroes > 0)
     shrink_pending (run);

@@ -147,6 +147,7 @@ TEST (refusals)
   refused ("cache-size", "", "not a whole number", NULL);
   refused ("cache-size", "99999999999999999999", "too big", NULL);
   refused ("create", "0", "out of range", "1 or more", NULL);
+  refused ("snapshot", "", "no name given", "the name of a snapshot", NULL);
   refused ("dirty-ratio", "140", "dirty-ratio=140", "1 to 100", NULL);
   refused ("dirty-ratio", "0", "1 to 100", NULL);
   refused ("dirty-ratio", "40%", "suffix", NULL);
@@ -314,6 +315,7 @@ TEST (contradictions)
                  "allowed: 4k to 256M");
   contradiction ("dirty-bytes", "1M", "dirty-background-bytes", "2M",
                  "2M is not below the dirty limit, which by dirty-bytes is 1M");
+  contradiction ("fs", "raw", "snapshot", "monday", "only with fs=thin");
   contradiction ("io-depth", "1", "connections", "4",
                  "connections is given, but the store is a file");
   contradiction ("io-depth", "1", "retry", "30", "only for NBD servers");
