@@ -5,7 +5,8 @@
  * thin: checkpoints, which put what is LOGGED in the trees.
  *
  *   LOGGED is FROZEN, with the place where the log goes on behind it
- *   --> all of it is put in the trees, beside those that are there
+ *   --> all of it is put in the trees, beside those that are there; and what the store has
+ *       that was not known, in the free one
  *   --> committed, with that place: durable (or: FROZEN stays, and is tried again)
  *   --> FROZEN is forgotten, the log's tail is there, what is free now waits for readers
  */
@@ -125,7 +126,9 @@ thin_checkpoint (struct thin *t)
   if (r < 0)
     return r;
   freeze (t);
-  r = put_all (t, txn);
+  r = thin_txn_grow (txn, thin_meta_limit (t->meta));
+  if (r == 0)
+    r = put_all (t, txn);
   if (r == 0)
     r = thin_txn_commit (txn, &t->frozen, note_freed, &freed);
   else

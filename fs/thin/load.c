@@ -126,6 +126,27 @@ try_transaction (struct thin *t, const struct store_message *why)
   return 0;
 }
 
+/* The store has grown: who comes first should not find the disk full.  An image that is
+ * too full for that is used as it is, until a checkpoint succeeds.
+ */
+static void
+take_growth (struct thin *t)
+{
+  int r;
+
+  if (thin_meta_limit (t->meta) <= t->super.store_blocks)
+    return;
+  r = thin_checkpoint (t);
+  if (r == 0)
+    return;
+  env_log (t->fs.store->env, LOG_ERROR,
+           "the store has grown, but its new space cannot be used yet: %s",
+           strerror (-r));
+  pthread_mutex_lock (&t->lock);
+  thin_want_checkpoint (t);
+  pthread_mutex_unlock (&t->lock);
+}
+
 int
 thin_load (struct thin *t)
 {
@@ -150,6 +171,7 @@ thin_load (struct thin *t)
   if (t->fs.readonly)
     return 0;
   thin_set_space (t);
+  take_growth (t);
   pthread_mutex_lock (&t->lock);
   if (t->layers.map[LAYER_LOGGED].count > 0)
     thin_want_checkpoint (t);

@@ -153,6 +153,12 @@ thin_meta_super (struct thin_meta *m, struct thin_super *super)
   thin_meta_roots (m, super);
 }
 
+uint64_t
+thin_meta_limit (const struct thin_meta *m)
+{
+  return m->limit;
+}
+
 void
 thin_meta_set_space (struct thin_meta *m, const struct thin_space *space)
 {

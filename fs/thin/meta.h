@@ -114,6 +114,9 @@ extern void thin_meta_close (struct thin_meta *m);
 /* What was committed last: a copy.  Any thread. */
 extern void thin_meta_super (struct thin_meta *m, struct thin_super *super);
 
+/* Blocks that the store has: more than the superblock says if it has grown. */
+extern uint64_t thin_meta_limit (const struct thin_meta *m);
+
 /* --- Looking up */
 
 struct thin_extent {

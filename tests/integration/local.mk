@@ -83,6 +83,7 @@ INTEGRATION_TESTS = \
 	integration/store-full.sh \
 	integration/terminate.sh \
 	integration/thin-crash.sh \
+	integration/thin-grow.sh \
 	integration/thin-read-only.sh \
 	integration/thin-snapshot.sh \
 	integration/thin.sh \

@@ -16,6 +16,7 @@
 #include "powercut.h"
 
 #define MIB (UINT64_C (1) << 20)
+#define MOST_LOG (THIN_MIN_LOG + 100) /* blocks */
 
 /* The image of a run, opened past the cache. */
 struct opened {
@@ -50,6 +51,16 @@ thin_choose_store (struct run *run)
   return (2 + MAX_SNAPSHOTS) * disk + 16 * MIB;
 }
 
+/* What there is of the store at first: it grows, then. */
+static uint64_t
+choose_part (struct run *run, uint64_t blocks)
+{
+  uint64_t least = THIN_LOG + MOST_LOG + 16;
+
+  return least < blocks ? least + world_below (run->world, blocks - least)
+                        : blocks;
+}
+
 void
 thin_make (struct run *run)
 {
@@ -60,7 +71,10 @@ thin_make (struct run *run)
   const struct store_message why = { text, sizeof text };
 
   if (world_chance (run->world, 70)) /* so that it is full now and then */
-    what.log_blocks = THIN_MIN_LOG + world_below (run->world, 100);
+    what.log_blocks =
+      THIN_MIN_LOG + world_below (run->world, MOST_LOG - THIN_MIN_LOG);
+  if (world_chance (run->world, 20))
+    what.store_blocks = choose_part (run, store->store.geo.size / 4096);
   if (thin_create (&store->store, &what, &why) < 0)
     world_fail (run->world, WORLD_ALL, "it cannot be made: %s", text);
   store->store.ops->close (&store->store);
