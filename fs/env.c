@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * The real environment: CLOCK_MONOTONIC, futexes, standard error; and what is
+ * The real environment: the kernel's clocks, futexes, standard error; and what is
  * the same in every environment: formatting of messages, completions.
  */
 
@@ -22,13 +22,26 @@
 #define MESSAGE_MAX 1024
 
 static uint64_t
-real_now (struct env *env)
+read_clock (clockid_t clock)
 {
   struct timespec ts;
 
-  (void) env;
-  clock_gettime (CLOCK_MONOTONIC, &ts);
+  clock_gettime (clock, &ts);
   return (uint64_t) ts.tv_sec * NSEC_PER_SEC + (uint64_t) ts.tv_nsec + 1;
+}
+
+static uint64_t
+real_now (struct env *env)
+{
+  (void) env;
+  return read_clock (CLOCK_MONOTONIC);
+}
+
+static uint64_t
+real_boottime (struct env *env)
+{
+  (void) env;
+  return read_clock (CLOCK_BOOTTIME);
 }
 
 /* FUTEX_WAIT_BITSET, unlike FUTEX_WAIT, takes an absolute deadline, so waking
@@ -66,6 +79,7 @@ void
 env_init (struct env *env)
 {
   env->now = real_now;
+  env->boottime = real_boottime;
   env->wait = real_wait;
   env->wake = real_wake;
   env->log = real_log;

@@ -28,6 +28,11 @@ struct env {
   /* Monotonic time in nanoseconds; never 0. */
   uint64_t (*now) (struct env *env);
 
+  /* The same, but it goes on while the machine is suspended, so that it tells for how
+   * long the world went on without us.  NULL: as now.
+   */
+  uint64_t (*boottime) (struct env *env);
+
   /* Sleep while *word is equal to value, at most until deadline (in
    * nanoseconds of `now', or ENV_FOREVER).  May return early for no reason:
    * callers check their condition in a loop.  Must not be called with a lock
@@ -43,10 +48,16 @@ struct env {
   void (*log) (struct env *env, enum log_level level, const char *message);
 };
 
-/* The real environment: CLOCK_MONOTONIC, futexes, messages to stderr (debug
- * messages dropped).  The caller may replace members, such as log, before use.
+/* The real environment: CLOCK_MONOTONIC and CLOCK_BOOTTIME, futexes, messages to stderr
+ * (debug messages dropped).  The caller may replace members, such as log, before use.
  */
 extern void env_init (struct env *env);
+
+static inline uint64_t
+env_boottime (struct env *env)
+{
+  return env->boottime ? env->boottime (env) : env->now (env);
+}
 
 extern void env_log (struct env *env, enum log_level level, const char *fmt,
                      ...) __attribute__ ((format (printf, 3, 4)));
