@@ -2,7 +2,7 @@
  * Copyright the nbdkit-folio authors
  * SPDX-License-Identifier: BSD-3-Clause
  *
- * Two first-in-first-out lists and a share.
+ * Two first-in-first-out lists and a share, and a third for what may not go.
  */
 
 #include <stddef.h>
@@ -56,9 +56,11 @@ store_done_call (struct store_list *done)
 }
 
 void
-store_queue_init (struct store_queue *queue, unsigned depth)
+store_queue_init (struct store_queue *queue, struct store *store,
+                  unsigned depth)
 {
   *queue = (struct store_queue) {
+    .store = store,
     .depth = (unsigned) max_u64 (min_u64 (depth, MAX_DEPTH), 1),
   };
 }
@@ -119,8 +121,26 @@ rest_may_go (const struct store_queue *queue)
   return queue->rest.head && queue->background < background_max (queue);
 }
 
-struct store_req *
-store_queue_take (struct store_queue *queue)
+/* What has come behind something that is held for the lease is held too: reads could
+ * fill the line in which the one that renews it stands, for ever.
+ */
+static bool
+may_go (const struct store_queue *queue, const struct store_req *req)
+{
+  struct store *store = queue->store;
+
+  if (req->op == STORE_READ &&
+      (req->flags & STORE_RENEWS || queue->held.head == NULL))
+    return true;
+  if (!store_may_change (store)) {
+    store->lease.ask (store->lease.opaque);
+    return false;
+  }
+  return req->op == STORE_READ || !queue->holding;
+}
+
+static struct store_req *
+take_next (struct store_queue *queue)
 {
   bool rest = rest_may_go (queue);
 
@@ -138,10 +158,51 @@ store_queue_take (struct store_queue *queue)
   return store_list_take (&queue->rest);
 }
 
-bool
-store_queue_pass (struct store_queue *queue)
+struct store_req *
+store_queue_take (struct store_queue *queue)
 {
-  if (queue->urgent.head || queue->in_flight >= queue->depth)
+  struct store_req *req;
+
+  while ((req = take_next (queue)) != NULL && !may_go (queue, req)) {
+    store_queue_done (queue, req);
+    store_list_add (&queue->held, req);
+  }
+  return req;
+}
+
+bool
+store_queue_goes_on (struct store_queue *queue, struct store_req *req)
+{
+  if (may_go (queue, req))
+    return true;
+  store_queue_done (queue, req);
+  store_queue_add_first (queue, req);
+  return false;
+}
+
+void
+store_queue_resume (struct store_queue *queue, int error,
+                    struct store_list *done)
+{
+  struct store_list again = { 0 }, stay = { 0 };
+  struct store_req *req;
+
+  while ((req = store_list_take (&queue->held)) != NULL)
+    if (req->op == STORE_READ || (!error && !queue->holding))
+      store_list_add (&again, req);
+    else if (error)
+      store_done_add (done, req, error);
+    else
+      store_list_add (&stay, req);
+  queue->held = stay;
+  store_queue_add_all_first (queue, &again);
+}
+
+bool
+store_queue_pass (struct store_queue *queue, const struct store_req *req)
+{
+  if (queue->urgent.head || queue->in_flight >= queue->depth ||
+      !may_go (queue, req))
     return false;
   queue->in_flight++;
   return true;
@@ -158,5 +219,6 @@ store_queue_done (struct store_queue *queue, const struct store_req *req)
 bool
 store_queue_empty (const struct store_queue *queue)
 {
-  return queue->urgent.head == NULL && queue->rest.head == NULL;
+  return queue->urgent.head == NULL && queue->rest.head == NULL &&
+         queue->held.head == NULL;
 }

@@ -33,20 +33,37 @@ extern void store_done_call (struct store_list *done);
 
 /* Protected by a lock of the driver's. */
 struct store_queue {
+  struct store *store; /* whose lease counts */
   unsigned depth;      /* requests in flight at most, 1 or more */
   unsigned in_flight;  /* taken and not done yet */
   unsigned background; /* of these, STORE_BACKGROUND */
   unsigned passed;     /* how often the rest, waiting, was not the next */
   struct store_list urgent, rest;
+  struct store_list held; /* they have had their turn, but may not go now */
+  bool holding;           /* all but reads are held, whatever the lease */
 };
 
 /* A depth that is out of bounds is made to fit. */
-extern void store_queue_init (struct store_queue *queue, unsigned depth);
+extern void store_queue_init (struct store_queue *queue, struct store *store,
+                              unsigned depth);
 
 /* Have one, that is not STORE_BACKGROUND, in flight at once.  False if others wait
- * or there are as many as may be.
+ * or there are as many as may be, or it would be held.
  */
-extern bool store_queue_pass (struct store_queue *queue);
+extern bool store_queue_pass (struct store_queue *queue,
+                              const struct store_req *req);
+
+/* One that is in flight is about to be sent, or a further part of it, or once more.
+ * False: it waits again, before all others, to be held.
+ */
+extern bool store_queue_goes_on (struct store_queue *queue,
+                                 struct store_req *req);
+
+/* What is held waits again, before all others; but while holding, reads only.  With an
+ * error, what is no read is added to done instead, and is not the queue's any more.
+ */
+extern void store_queue_resume (struct store_queue *queue, int error,
+                                struct store_list *done);
 
 /* Wait behind all others of its kind. */
 extern void store_queue_add (struct store_queue *queue, struct store_req *req);
@@ -60,7 +77,7 @@ extern void store_queue_add_all_first (struct store_queue *queue,
                                        struct store_list *list);
 
 /* The next whose turn it is, now in flight; NULL if there is none, or too much
- * is in flight.
+ * is in flight.  Those that may not go now are held.
  */
 extern struct store_req *store_queue_take (struct store_queue *queue);
 
@@ -68,7 +85,7 @@ extern struct store_req *store_queue_take (struct store_queue *queue);
 extern void store_queue_done (struct store_queue *queue,
                               const struct store_req *req);
 
-/* Does none wait? */
+/* Does none wait, and is none held? */
 extern bool store_queue_empty (const struct store_queue *queue);
 
 #endif /* FOLIO_STORE_QUEUE_H */

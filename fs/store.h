@@ -37,6 +37,8 @@ enum store_op {
                                * has nothing else to do until it is done */
 #define STORE_FAST_ZERO                                                        \
   0x8u /* ZERO, TRIM: -ENOTSUP if it would take as long as writing zeroes */
+#define STORE_RENEWS                                                           \
+  0x10u /* READ: the lease hangs on it, so it never waits for that */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.
@@ -87,7 +89,8 @@ struct store_geometry {
   bool readonly;
   bool rotational;
   bool exclusive;   /* nobody else on this machine who asks can open it to
-                     * write */
+                     * write; */
+  bool shared;      /* but others on another can, for all that is known */
   bool can_fua;     /* WRITE with STORE_FUA is cheaper than a flush of its own,
                      * and fails for nothing but its own bytes */
   bool can_zero;    /* STORE_ZERO is more than writing zeroes; */
@@ -127,6 +130,12 @@ struct store_ops {
    */
   void (*submit) (struct store *store, struct store_req **reqs, unsigned n);
 
+  /* What is held for the lease (below) may go on now, if it has been renewed; or, with a
+   * negative errno, fails with that, but for reads.  Any thread, no lock held.  NULL:
+   * nothing is ever held.
+   */
+  void (*resume) (struct store *store, int error);
+
   /* Report what is known of [offset, offset+length), in order and without
    * gaps from offset on; may stop early, after at least one run.  Blocks; any
    * thread but the loop's.  Returns 0 or a negative errno.
@@ -138,10 +147,24 @@ struct store_ops {
   void (*close) (struct store *store);
 };
 
+/* The right to change a store that others may come to have too.  It ends by itself, for
+ * who was stopped or cut off may have lost it without knowing, and the time is all that
+ * tells.  The driver looks at it as late as it can, before each time that it sends a
+ * request or a part of one.  When it has ended, changes and flushes are held, and what
+ * comes behind them, and who has it is asked to renew it and to call ops->resume.
+ */
+struct store_lease {
+  _Atomic uint64_t until; /* ns of env_boottime; 0: it does not end */
+  void (*ask) (
+    void *opaque); /* any thread, any lock held; set before until is */
+  void *opaque;
+};
+
 struct store {
   const struct store_ops *ops;
   struct store_geometry geo;
   struct env *env;
+  struct store_lease lease;
 
   /* How often whatever was not flushed may have been lost without an error (a
    * remote server was restarted, say).  Changed by the driver, on the loop
@@ -196,6 +219,15 @@ store_note_flush (struct store *store, enum store_op op, int error)
 {
   if (op == STORE_FLUSH && error && error != -ECONNRESET)
     atomic_fetch_add (&store->failed_flushes, 1);
+}
+
+/* May the store be changed now?  Any thread. */
+static inline bool
+store_may_change (const struct store *store)
+{
+  uint64_t until = atomic_load (&store->lease.until);
+
+  return until == 0 || env_boottime (store->env) < until;
 }
 
 /* Where the request ends, but not past the store's end. */

@@ -84,6 +84,7 @@ static const struct store_ops file_ops = {
   .attach = file_attach,
   .detach = file_detach,
   .submit = file_submit,
+  .resume = file_resume,
   .block_status = file_block_status,
   .close = file_close,
 };
@@ -100,7 +101,7 @@ new_store (struct env *env, const struct file_store_options *options)
   file->store.geo.readonly = options->readonly;
   file->sync_fd = file->fd = file->direct_fd = -1;
   file->io = options->io;
-  store_queue_init (&file->queue, options->io_depth);
+  store_queue_init (&file->queue, &file->store, options->io_depth);
   pthread_mutex_init (&file->lock, NULL);
   file->path = strdup (options->path);
   file->zeroes = store_map (ZEROES_SIZE, PROT_READ);
@@ -123,6 +124,7 @@ fill_geometry (struct file_store *file, const struct stat *st)
   geo->max_io = MAX_IO;
   geo->rotational = file_queue_attribute (disk, "rotational", 0) != 0;
   geo->exclusive = true;
+  geo->shared = file->block_device;
   geo->can_fua = !geo->readonly && file_fua_is_sound (file);
   geo->can_extents = file_status_probe (file);
   file_zero_probe (file, st);

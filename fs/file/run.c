@@ -9,12 +9,14 @@
  * through are with the engine.  done is called without the lock.
  *
  *   a request is  linked by    goes on by
- *   waiting       queue        start_waiting, in its turn: under way
+ *   waiting       queue        start_waiting, in its turn: under way, or held
+ *   held          queue.held   file_resume, the lease being renewed: waiting; being lost: done
  *   under way     the engine   its result, by file_advance: under way again, put off, done
  *   put off       later        on_retry: under way
  *   done          a done list  store_done_call
  *
- * Instead of being under way (again) it is done, in vain, if it is cut off.
+ * Instead of being under way (again) it is done, in vain, if it is cut off; and waits, to
+ * be held, if the lease has ended.
  */
 
 #include <assert.h>
@@ -105,7 +107,10 @@ take_result (struct file_store *file, const struct file_result *result,
   int r = file_advance (file, req, result->res);
 
   switch (r) {
-  case FILE_AGAIN: add_call (file, req); break;
+  case FILE_AGAIN:
+    if (store_queue_goes_on (&file->queue, req))
+      add_call (file, req);
+    break;
   case FILE_LATER: put_off (file, req); break;
   default: finish (file, req, r, done);
   }
@@ -159,20 +164,34 @@ on_event (struct ev_loop *loop, ev_io *watcher, int revents)
   store_done_call (&done);
 }
 
-/* What was put off has its turn again. */
+/* What was put off has its turn again, if it may go. */
+static struct store_req *
+take_later (struct file_store *file)
+{
+  struct store_req *req, *next, *reqs = NULL, **end = &reqs;
+
+  for (req = file->later; req; req = next) {
+    next = req->next;
+    if (!store_queue_goes_on (&file->queue, req))
+      continue;
+    *end = req;
+    end = &req->next;
+  }
+  *end = NULL;
+  file->later = NULL;
+  return reqs;
+}
+
 static void
 on_retry (struct ev_loop *loop, ev_timer *timer, int revents)
 {
   struct file_store *file = timer->data;
   struct store_list done = { 0 };
-  struct store_req *reqs;
 
   (void) loop;
   (void) revents;
   pthread_mutex_lock (&file->lock);
-  reqs = file->later;
-  file->later = NULL;
-  start (file, reqs, &done);
+  start (file, take_later (file), &done);
   start_waiting (file, &done);
   pthread_mutex_unlock (&file->lock);
   store_done_call (&done);
@@ -197,6 +216,8 @@ run_here (struct file_store *file, struct store_req *req,
     if (req->op != STORE_READ)
       file_look (file);
     r = file_advance (file, req, res);
+    if (r > 0 && !store_queue_goes_on (&file->queue, req))
+      return;
   } while (r == FILE_AGAIN);
   if (r != FILE_LATER) {
     finish (file, req, r, done);
@@ -213,7 +234,7 @@ may_run_here (struct file_store *file, const struct store_req *req)
     return false;
   if (req->op != STORE_READ)
     file_look (file);
-  return !file_is_cut (file, req) && store_queue_pass (&file->queue);
+  return !file_is_cut (file, req) && store_queue_pass (&file->queue, req);
 }
 
 void
@@ -234,6 +255,19 @@ file_submit (struct store *store, struct store_req **reqs, unsigned n)
     else
       store_queue_add (&file->queue, reqs[i]);
   }
+  start_waiting (file, &done);
+  pthread_mutex_unlock (&file->lock);
+  store_done_call (&done);
+}
+
+void
+file_resume (struct store *store, int error)
+{
+  struct file_store *file = file_store_of (store);
+  struct store_list done = { 0 };
+
+  pthread_mutex_lock (&file->lock);
+  store_queue_resume (&file->queue, error, &done);
   start_waiting (file, &done);
   pthread_mutex_unlock (&file->lock);
   store_done_call (&done);

@@ -12,6 +12,7 @@
 
 extern int file_attach (struct store *store, struct ev_loop *loop);
 extern void file_detach (struct store *store);
+extern void file_resume (struct store *store, int error);
 extern void file_submit (struct store *store, struct store_req **reqs,
                          unsigned n);
 

@@ -213,6 +213,16 @@ hand_in (struct pool *pool, struct job *job)
     file_wake_loop (pool->file);
 }
 
+/* It may have stood in the list for long, if we were stopped. */
+static int
+do_job (const struct worker *worker, const struct job *job)
+{
+  if (job->call.kind != CALL_READ &&
+      !store_may_change (&worker->pool->file->store))
+    return -ECANCELED;
+  return file_make_call (&job->call);
+}
+
 static void *
 work (void *opaque)
 {
@@ -220,7 +230,7 @@ work (void *opaque)
   struct job *job;
 
   while ((job = next_job (worker)) != NULL) {
-    job->res = file_make_call (&job->call);
+    job->res = do_job (worker, job);
     hand_in (worker->pool, job);
   }
   return NULL;

@@ -183,8 +183,8 @@ drain_sweep (struct nbd_store *nbd)
   if (nbd->draining)
     return;
   pthread_mutex_lock (&nbd->lock);
-  nbd->holding = false;
-  store_queue_add_all_first (&nbd->queue, &nbd->held);
+  nbd->queue.holding = false;
+  store_queue_resume (&nbd->queue, 0, NULL);
   pthread_mutex_unlock (&nbd->lock);
 }
 

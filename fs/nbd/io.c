@@ -65,19 +65,14 @@ next_cmd (struct nbd_store *nbd, struct session *session)
   struct command *cmd;
   struct store_req *req;
 
-  while ((req = store_queue_take (&nbd->queue)) != NULL) {
-    if (nbd->holding && req->op != STORE_READ) {
-      store_queue_done (&nbd->queue, req);
-      store_list_add (&nbd->held, req);
-      continue;
-    }
-    cmd = command_take (nbd, req);
-    if (req->op == STORE_READ || req->op == STORE_WRITE)
-      bytes = min_u64 (req->length, max_io);
-    choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
-    return cmd;
-  }
-  return NULL;
+  req = store_queue_take (&nbd->queue);
+  if (req == NULL)
+    return NULL;
+  cmd = command_take (nbd, req);
+  if (req->op == STORE_READ || req->op == STORE_WRITE)
+    bytes = min_u64 (req->length, max_io);
+  choose_conn (session, cmd, bytes, slow_req (&session->facts, req));
+  return cmd;
 }
 
 /* ------------------------------------------------------- sending, answers */
@@ -218,6 +213,22 @@ nbd_store_submit (struct store *store, struct store_req **reqs, unsigned n)
   store_done_call (&done);
 }
 
+void
+nbd_store_resume (struct store *store, int error)
+{
+  struct nbd_store *nbd = nbd_store_of (store);
+  struct store_list failed = { 0 }, done = { 0 };
+  struct store_req *req;
+
+  pthread_mutex_lock (&nbd->lock);
+  store_queue_resume (&nbd->queue, error, &failed);
+  while ((req = store_list_take (&failed)) != NULL)
+    requests_done (nbd, &done, req, error);
+  requests_pump (nbd, &done);
+  pthread_mutex_unlock (&nbd->lock);
+  store_done_call (&done);
+}
+
 /* ------------------------------------------- after the answer: loop thread */
 
 static const char *
@@ -300,6 +311,8 @@ collect_one (struct nbd_store *nbd, struct command *cmd,
   r = piece_advance (cmd);
   pthread_mutex_lock (&nbd->lock);
   if (r == PIECE_AGAIN && session->lost)
+    return;
+  if (r == PIECE_AGAIN && !command_goes_on (nbd, cmd))
     return;
   if (r == PIECE_AGAIN) {
     choose_conn (session, cmd, cmd->length, slow_piece (cmd));

@@ -14,6 +14,8 @@
 extern void nbd_store_submit (struct store *store, struct store_req **reqs,
                               unsigned n);
 
+extern void nbd_store_resume (struct store *store, int error);
+
 /* Send what can be sent.  The lock is held, but not all of the time. */
 extern void requests_pump (struct nbd_store *nbd, struct store_list *done);
 

@@ -22,6 +22,11 @@
 #define MAX_TICK 1.0
 #define OVERSLEPT 3 /* ticks: then the thread had not been running */
 
+/* The same, with a lease: the loop has something to do that often, or has nothing under
+ * way.
+ */
+#define STOOD_STILL (2 * NSEC_PER_SEC)
+
 static int
 events_of (const struct connection *conn)
 {
@@ -91,19 +96,45 @@ look_at_everything (struct nbd_store *nbd)
     watch_all (nbd);
 }
 
+/* Have we been stopped, and the lease has ended meanwhile?  What libnbd has not sent yet
+ * was given to it before that, and is not to be sent any more.
+ */
+static void
+lose_if_stale (struct nbd_store *nbd)
+{
+  uint64_t last = nbd->awake;
+  unsigned i;
+
+  if (atomic_load (&nbd->store.lease.until) == 0)
+    return;
+  nbd->awake = env_boottime (nbd->store.env);
+  if (last == 0 || nbd->awake - last < STOOD_STILL ||
+      store_may_change (&nbd->store))
+    return;
+  pthread_mutex_lock (&nbd->lock);
+  for (i = 0; nbd->session && i < nbd->session->n; i++)
+    if (nbd_aio_get_direction (nbd->session->conns[i].handle) &
+        LIBNBD_AIO_DIRECTION_WRITE)
+      session_lose (nbd->session, "we were stopped with requests half sent");
+  pthread_mutex_unlock (&nbd->lock);
+}
+
 static void
 on_socket (struct ev_loop *loop, ev_io *watcher, int revents)
 {
   struct connection *conn = watcher->data;
   struct nbd_store *nbd = conn->session->nbd;
   char why[WHY_MAX] = "";
+  bool lost;
   int r;
 
   (void) loop;
+  lose_if_stale (nbd);
   pthread_mutex_lock (&nbd->lock);
   nbd->collecting = true;
+  lost = conn->session->lost;
   pthread_mutex_unlock (&nbd->lock);
-  r = notify (conn, revents);
+  r = lost ? 0 : notify (conn, revents);
   if (r < 0)
     handle_explain (why, "the server closed it");
   if (r < 0 || nbd_aio_is_dead (conn->handle) ||
@@ -138,6 +169,7 @@ on_wake (struct ev_loop *loop, ev_async *watcher, int revents)
 
   (void) loop;
   (void) revents;
+  lose_if_stale (nbd);
   look_at_everything (nbd);
   watch_all (nbd);
   start_tick (nbd);
@@ -192,6 +224,7 @@ on_tick (struct ev_loop *loop, ev_timer *watcher, int revents)
 
   (void) loop;
   (void) revents;
+  lose_if_stale (nbd);
   forgive_own_sleep (nbd, now);
   drain_check (nbd, now);
   outage_check (nbd, now);

@@ -92,6 +92,7 @@ static const struct store_ops nbd_store_ops = {
   .attach = nbd_store_attach,
   .detach = nbd_store_detach,
   .submit = nbd_store_submit,
+  .resume = nbd_store_resume,
   .block_status = nbd_store_block_status,
   .close = nbd_store_close,
 };
@@ -125,7 +126,7 @@ new_store (struct env *env, const struct nbd_store_options *options)
   TAILQ_INIT (&nbd->unused);
   STAILQ_INIT (&nbd->finished);
   pthread_mutex_init (&nbd->lock, NULL);
-  store_queue_init (&nbd->queue, options->io_depth);
+  store_queue_init (&nbd->queue, &nbd->store, options->io_depth);
   depth = nbd->queue.depth;
   nbd->uri = strdup (options->uri);
   nbd->zeroes = store_map (ZEROES_SIZE, PROT_READ);

@@ -22,6 +22,10 @@
  * A request that is not answered while others are is sent again, in a new
  * session, and fails with -EIO if it fares no better there.
  *
+ * While the store's lease has ended nothing is sent that would change it, be it for the
+ * first time or again.  What was sent and not answered can't be taken back; what libnbd
+ * has not sent yet, when we have been stopped meanwhile, is, with its session.
+ *
  * The old connections of a lost session are shut down for writing, so that
  * their server comes to an end of what it was sent, and read until it has
  * closed them too (or for `retry' at the most).  Before that nothing is

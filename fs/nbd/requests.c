@@ -6,10 +6,11 @@
  *
  *   a request is  linked by     goes on by
  *   waiting       queue         requests_pump, in its turn: in flight, or held
- *   held          held          drain_sweep: waiting, before all others
- *   in flight     its command   having no piece left, or an error: done; the session's
- *                               end: waiting, before all others, or, a flush or what has
- *                               been sent too often, done
+ *   held          queue.held    drain_sweep, nbd_store_resume: waiting, before all others;
+ *                               or, the lease being lost, done
+ *   in flight     its command   having no piece left, or an error: done; the lease's end,
+ *                               with pieces left, or the session's: waiting, before all
+ *                               others, or, a flush or what has been sent too often, done
  *   done          a done list   store_done_call
  *
  * Those that wait and are held are done, too, when the store is given up.  What a
@@ -46,7 +47,7 @@ void
 requests_fail_waiting (struct nbd_store *nbd, int error,
                        struct store_list *done)
 {
-  struct store_list *lists[] = { &nbd->held, &nbd->queue.urgent,
+  struct store_list *lists[] = { &nbd->queue.held, &nbd->queue.urgent,
                                  &nbd->queue.rest };
   struct store_req *req;
   size_t i;
@@ -57,6 +58,13 @@ requests_fail_waiting (struct nbd_store *nbd, int error,
 }
 
 /* --------------------------------------------- commands; the lock is held */
+
+static void
+free_slot (struct nbd_store *nbd, struct command *cmd)
+{
+  TAILQ_REMOVE (&nbd->in_flight, cmd, link);
+  TAILQ_INSERT_HEAD (&nbd->unused, cmd, link);
+}
 
 struct command *
 command_take (struct nbd_store *nbd, struct store_req *req)
@@ -72,9 +80,18 @@ command_take (struct nbd_store *nbd, struct store_req *req)
 void
 command_free (struct nbd_store *nbd, struct command *cmd)
 {
-  TAILQ_REMOVE (&nbd->in_flight, cmd, link);
-  TAILQ_INSERT_HEAD (&nbd->unused, cmd, link);
+  free_slot (nbd, cmd);
   store_queue_done (&nbd->queue, cmd->req);
+}
+
+bool
+command_goes_on (struct nbd_store *nbd, struct command *cmd)
+{
+  if (store_queue_goes_on (&nbd->queue, cmd->req))
+    return true;
+  cmd->conn = NULL;
+  free_slot (nbd, cmd);
+  return false;
 }
 
 void

@@ -26,6 +26,11 @@ extern struct command *command_take (struct nbd_store *nbd,
 /* It is not any more. */
 extern void command_free (struct nbd_store *nbd, struct command *cmd);
 
+/* It was answered, and the rest of its request is to be sent.  False: not now; that waits
+ * again, and the command is free.
+ */
+extern bool command_goes_on (struct nbd_store *nbd, struct command *cmd);
+
 /* And it is done. */
 extern void command_done (struct nbd_store *nbd, struct command *cmd, int error,
                           struct store_list *done);

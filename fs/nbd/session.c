@@ -115,7 +115,7 @@ take_lost (struct nbd_store *nbd)
     session = NULL;
   if (session) {
     nbd->session = NULL;
-    nbd->holding = true;
+    nbd->queue.holding = true;
   }
   pthread_mutex_unlock (&nbd->lock);
   return session;

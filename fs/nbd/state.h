@@ -155,18 +155,17 @@ struct nbd_store {
   uint64_t down_since; /* ns; 0: not down, or nobody was told */
   uint64_t loss_told;  /* ns; 0: never */
   uint64_t last_tick;  /* ns; 0: it has stopped */
+  uint64_t awake;      /* ns of env_boottime, with a lease: when it last was */
   uint64_t logged;     /* ns: a server's error */
   unsigned unlogged;   /* further ones since */
 
   pthread_mutex_t lock;
   /* All under the lock: */
-  struct session *session; /* set and cleared by the loop thread */
-  struct session *made;    /* not yet installed */
-  struct store_queue queue;
-  struct store_list held; /* until the connections are drained */
-  bool holding;
-  struct commands in_flight;        /* the oldest first */
-  struct commands unused;           /* of slots */
+  struct session *session;   /* set and cleared by the loop thread */
+  struct session *made;      /* not yet installed */
+  struct store_queue queue;  /* holds until the connections are drained */
+  struct commands in_flight; /* the oldest first */
+  struct commands unused;    /* of slots */
   STAILQ_HEAD (, command) finished; /* answered, of those in flight */
   bool collecting;       /* the loop thread is about to look at finished */
   unsigned wanted;       /* requests not done yet */

@@ -14,6 +14,7 @@
 #define N 100
 
 static struct store_req urgent[N], background[N];
+static struct store store; /* without a lease, but where a test gives it one */
 
 /* A queue with that many of each kind waiting. */
 static void
@@ -22,7 +23,7 @@ fill (struct store_queue *queue, unsigned depth, int nr_urgent,
 {
   int i;
 
-  store_queue_init (queue, depth);
+  store_queue_init (queue, &store, depth);
   for (i = 0; i < nr_background; i++) {
     background[i] = (struct store_req) { .flags = STORE_BACKGROUND };
     store_queue_add (queue, &background[i]);
@@ -225,11 +226,11 @@ TEST (a_depth_out_of_bounds_is_made_to_fit)
 {
   struct store_queue queue;
 
-  store_queue_init (&queue, 0);
+  store_queue_init (&queue, &store, 0);
   assert_int_equal (queue.depth, 1);
-  store_queue_init (&queue, 4096);
+  store_queue_init (&queue, &store, 4096);
   assert_int_equal (queue.depth, 4096);
-  store_queue_init (&queue, UINT32_MAX);
+  store_queue_init (&queue, &store, UINT32_MAX);
   assert_int_equal (queue.depth, 4096);
 }
 
@@ -239,18 +240,163 @@ TEST (who_passes_by_counts)
 
   fill (&queue, 2, 0, 1);
   urgent[0] = urgent[1] = (struct store_req) { 0 };
-  assert_true (store_queue_pass (&queue)); /* the background waits */
-  assert_true (store_queue_pass (&queue));
-  assert_false (store_queue_pass (&queue)); /* that would be three */
+  assert_true (
+    store_queue_pass (&queue, &urgent[0])); /* the background waits */
+  assert_true (store_queue_pass (&queue, &urgent[0]));
+  assert_false (
+    store_queue_pass (&queue, &urgent[0])); /* that would be three */
   takes (&queue, NULL);
   store_queue_done (&queue, &urgent[0]);
   store_queue_add (&queue, &urgent[1]);
-  assert_false (store_queue_pass (&queue)); /* it was there before */
+  assert_false (
+    store_queue_pass (&queue, &urgent[0])); /* it was there before */
   takes (&queue, &urgent[1]);
   store_queue_done (&queue, &urgent[0]);
   store_queue_done (&queue, &urgent[1]);
   assert_int_equal (queue.in_flight, 0);
   takes_and_does (&queue, &background[0]);
+}
+
+/* --- with a lease */
+
+static uint64_t now;
+static unsigned asked;
+
+static uint64_t
+test_now (struct env *env)
+{
+  (void) env;
+  return now;
+}
+
+static void
+count_asked (void *opaque)
+{
+  (void) opaque;
+  asked++;
+}
+
+/* Four that wait: a write, a read, a flush, a write; the lease has ended. */
+static void
+fill_with_lease (struct store_queue *queue)
+{
+  static const enum store_op ops[] = { STORE_WRITE, STORE_READ, STORE_FLUSH,
+                                       STORE_WRITE };
+  static struct env env = { .now = test_now };
+  int i;
+
+  now = 100;
+  asked = 0;
+  store = (struct store) { .env = &env };
+  store.lease.ask = count_asked;
+  atomic_store (&store.lease.until, 100);
+  store_queue_init (queue, &store, N);
+  for (i = 0; i < 4; i++) {
+    urgent[i] = (struct store_req) { .op = ops[i] };
+    store_queue_add (queue, &urgent[i]);
+  }
+}
+
+TEST (while_a_lease_lasts_nothing_is_held)
+{
+  struct store_queue queue;
+  int i;
+
+  fill_with_lease (&queue);
+  now = 99;
+  for (i = 0; i < 4; i++)
+    takes_and_does (&queue, &urgent[i]);
+  assert_int_equal (asked, 0);
+  store = (struct store) { 0 };
+}
+
+/* The read could fill the line in which the one that renews it stands. */
+TEST (when_the_lease_has_ended_changes_are_held_and_what_comes_behind_them)
+{
+  struct store_req look = { .op = STORE_READ, .flags = STORE_RENEWS };
+  struct store_list done = { 0 };
+  struct store_queue queue;
+  int i;
+
+  fill_with_lease (&queue);
+  takes (&queue, NULL);
+  assert_true (asked > 0);
+  assert_int_equal (queue.in_flight, 0);
+  assert_false (store_queue_empty (&queue));
+  store_queue_add (&queue, &look);
+  takes_and_does (&queue, &look);
+  store_queue_resume (&queue, 0, &done); /* but it has not been renewed */
+  takes (&queue, NULL);
+  atomic_store (&store.lease.until, 101);
+  store_queue_resume (&queue, 0, &done);
+  for (i = 0; i < 4; i++)
+    takes_and_does (&queue, &urgent[i]);
+  assert_true (store_queue_empty (&queue));
+  assert_null (done.head);
+  store = (struct store) { 0 };
+}
+
+TEST (what_is_held_fails_but_for_reads)
+{
+  struct store_list done = { 0 };
+  struct store_queue queue;
+
+  fill_with_lease (&queue);
+  takes (&queue, NULL);
+  store_queue_resume (&queue, -5, &done);
+  takes_and_does (&queue, &urgent[1]);
+  assert_true (store_queue_empty (&queue));
+  assert_ptr_equal (store_list_take (&done), &urgent[0]);
+  assert_ptr_equal (store_list_take (&done), &urgent[2]);
+  assert_ptr_equal (store_list_take (&done), &urgent[3]);
+  assert_int_equal (urgent[3].error, -5);
+  store = (struct store) { 0 };
+}
+
+/* In the midst of a request, or when it would have passed by the queue. */
+TEST (what_goes_on_is_held_too)
+{
+  struct store_list done = { 0 };
+  struct store_queue queue;
+
+  fill_with_lease (&queue);
+  now = 99;
+  takes (&queue, &urgent[0]);
+  assert_true (store_queue_goes_on (&queue, &urgent[0]));
+  now = 100;
+  assert_false (store_queue_goes_on (&queue, &urgent[0]));
+  assert_int_equal (queue.in_flight, 0);
+  now = 99;
+  takes_and_does (&queue, &urgent[0]);
+  takes_and_does (&queue, &urgent[1]);
+  takes_and_does (&queue, &urgent[2]);
+  takes_and_does (&queue, &urgent[3]);
+  now = 100;
+  assert_false (store_queue_pass (&queue, &urgent[0]));
+  assert_true (store_queue_pass (&queue, &urgent[1]));
+  store_queue_resume (&queue, 0, &done);
+  store = (struct store) { 0 };
+}
+
+TEST (while_holding_reads_go_on)
+{
+  struct store_list done = { 0 };
+  struct store_queue queue;
+
+  fill_with_lease (&queue);
+  now = 99;
+  queue.holding = true;
+  takes_and_does (&queue, &urgent[1]);
+  takes (&queue, NULL);
+  assert_int_equal (asked, 0);
+  store_queue_resume (&queue, 0, &done); /* for the lease */
+  takes (&queue, NULL);
+  queue.holding = false;
+  store_queue_resume (&queue, 0, &done);
+  takes_and_does (&queue, &urgent[0]);
+  takes_and_does (&queue, &urgent[2]);
+  takes_and_does (&queue, &urgent[3]);
+  store = (struct store) { 0 };
 }
 
 RUN_TESTS ()
