@@ -22,6 +22,7 @@
 #define IO_DEPTH 32
 #define CONNECTIONS 4
 #define RETRY (30 * NSEC_PER_SEC)
+#define TICK 0.25       /* seconds */
 #define LOOK (1u << 20) /* bytes at the start that are looked at */
 #define ERROR_MAX 500
 
@@ -36,15 +37,34 @@ stop_loop (struct ev_loop *loop, ev_async *async, int revents)
 }
 
 static void
-tick (struct ev_loop *loop, ev_timer *timer, int revents)
+tick (struct attached *a)
 {
-  struct attached *a = timer->data;
   void (*fn) (void *opaque) = atomic_load (&a->tick);
 
-  (void) loop;
-  (void) revents;
   if (fn)
     fn (a->opaque);
+}
+
+static void
+on_timer (struct ev_loop *loop, ev_timer *timer, int revents)
+{
+  (void) loop;
+  (void) revents;
+  tick (timer->data);
+}
+
+static void
+on_bell (struct ev_loop *loop, ev_async *bell, int revents)
+{
+  (void) loop;
+  (void) revents;
+  tick (bell->data);
+}
+
+void
+attached_ring (struct attached *a)
+{
+  ev_async_send (a->loop, &a->bell);
 }
 
 static void *
@@ -66,9 +86,12 @@ start_loop (struct attached *a)
     return -ENOMEM;
   ev_async_init (&a->stop, stop_loop);
   ev_async_start (a->loop, &a->stop);
-  ev_timer_init (&a->second, tick, 1, 1);
-  a->second.data = a;
-  ev_timer_start (a->loop, &a->second);
+  ev_async_init (&a->bell, on_bell);
+  a->bell.data = a;
+  ev_async_start (a->loop, &a->bell);
+  ev_timer_init (&a->timer, on_timer, TICK, TICK);
+  a->timer.data = a;
+  ev_timer_start (a->loop, &a->timer);
   r = a->store->ops->attach (a->store, a->loop);
   if (r < 0)
     return r;

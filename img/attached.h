@@ -25,11 +25,12 @@ struct attached {
 
   struct ev_loop *loop;
   ev_async stop;
-  ev_timer second; /* goes off each second */
+  ev_timer timer; /* goes off now and then */
+  ev_async bell;  /* the same, at once */
   pthread_t thread;
   bool running;
 
-  /* Called each second on the loop thread, if set. */
+  /* Called now and then on the loop thread, and after attached_ring, if set. */
   void (*_Atomic tick) (void *opaque);
   void *opaque;
 
@@ -56,6 +57,9 @@ extern int attached_target (struct attached *a, const char *name, uint64_t size,
 extern int attached_keep (struct attached *a);
 
 extern void attached_close (struct attached *a);
+
+/* Have tick called soon.  Any thread. */
+extern void attached_ring (struct attached *a);
 
 /* One request, waited for, on memory if it has some.  Returns 0 or a negative
  * errno, without a word.

@@ -23,7 +23,15 @@ image_failed (const struct image *image, const char *what, int error)
   return error;
 }
 
-/* The loop thread: say that the image is still ours.  If it is not, nothing more is to
+static void
+ring (void *opaque)
+{
+  struct image *image = opaque;
+
+  attached_ring (&image->at);
+}
+
+/* The loop thread: see that the image is still ours, and say so.  If it is not, nothing more is to
  * be written, whatever is under way.
  */
 static void
@@ -32,7 +40,8 @@ beat (void *opaque)
   struct image *image = opaque;
   struct env *env = image->at.store->env;
 
-  if (thin_owner_step (&image->owner, env->now (env)) == 0)
+  if (!atomic_load (&image->owner.taken) ||
+      thin_owner_step (&image->owner, env->now (env)) == 0)
     return;
   say_error ("%s: another program has taken it meanwhile", image->at.name);
   _exit (IMG_FAILED);
@@ -47,14 +56,16 @@ take (struct image *image)
   int r;
 
   thin_meta_super (image->meta, &super);
+  image->owner.ring = ring;
+  image->owner.opaque = image;
+  image->at.opaque = image;
+  atomic_store (&image->at.tick, beat);
   r = thin_owner_take (&image->owner, image->at.store, super.uuid, &why);
   if (r < 0) {
     say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
     return r;
   }
   image->owned = true;
-  image->at.opaque = image;
-  atomic_store (&image->at.tick, beat);
   return 0;
 }
 
@@ -73,22 +84,42 @@ see_log (struct image *image, bool writing)
   return r;
 }
 
-int
-image_begin (struct image *image, bool writing)
+static int
+open_meta (struct image *image, bool writing)
 {
   char text[MESSAGE_MAX] = "";
   const struct store_message why = { text, sizeof text };
   const struct thin_open how = { .readonly = !writing };
   int r = thin_meta_open (image->at.store, &how, &image->meta, &why);
 
-  if (r < 0) {
+  if (r < 0)
     say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
+  return r;
+}
+
+/* Before it was ours, another may have changed what was read. */
+static int
+open_taken (struct image *image)
+{
+  int r = take (image);
+
+  if (r < 0)
     return r;
-  }
+  thin_meta_close (image->meta);
+  image->meta = NULL;
+  return open_meta (image, true);
+}
+
+int
+image_begin (struct image *image, bool writing)
+{
+  int r;
+
   range_nodes_init (&image->nodes);
   range_map_init (&image->log, &image->nodes);
-  if (writing)
-    r = take (image);
+  r = open_meta (image, writing);
+  if (r == 0 && writing)
+    r = open_taken (image);
   return r < 0 ? r : see_log (image, writing);
 }
 
@@ -111,17 +142,14 @@ image_close (struct image *image)
 {
   if (image->owned && thin_owner_release (&image->owner) < 0)
     say_error ("%s: who opens it next has to wait a little", image->at.name);
-  if (image->owned)
-    atomic_store (&image->at.tick, NULL);
-  if (image->meta) {
+  atomic_store (&image->at.tick, NULL);
+  if (image->meta)
     thin_meta_close (image->meta);
-    range_map_clear (&image->log);
-    range_nodes_destroy (&image->nodes);
-  }
   image->meta = NULL;
-  attached_close (&image->at); /* no beat any more */
-  if (image->owned)
-    thin_owner_destroy (&image->owner);
+  range_map_clear (&image->log);
+  range_nodes_destroy (&image->nodes);
+  attached_close (&image->at); /* no look any more */
+  thin_owner_destroy (&image->owner);
   image->owned = false;
 }
 

@@ -166,6 +166,8 @@ thin_load (struct thin *t)
   if (r < 0) {
     env_log (store->env, LOG_ERROR, "the thin image cannot be opened: %s",
              text[0] ? text : strerror (-r));
+    if (atomic_load (&t->owner.taken))
+      thin_owner_release (&t->owner);
     return r;
   }
   if (t->fs.readonly)

@@ -4,11 +4,16 @@
  *
  * thin: the owner of an image.
  *
- *   phase     what is on                       then
- *   RESTING   nothing                          it is time: LOOKING
- *   LOOKING   the block is read                ours: BEATING; another's: the end; failed:
- *                                              RESTING, until the next beat
- *   BEATING   it is written, counted up        RESTING
+ *   a look, the block being read          then
+ *   it is time, or something is held      sent
+ *   ours                                  the lease goes on from when it was sent; a beat,
+ *                                         unless one is under way; what was held may go
+ *   another's, or nobody's                the end: what is held fails, now and later
+ *   failed                                what is held fails; the next look comes in time,
+ *                                         or with what is held next
+ *
+ * A beat, the block being written, counts as any write does: it is held if the lease has
+ * ended when its turn comes.
  */
 
 #include <errno.h>
@@ -27,11 +32,17 @@
 /* So many beats that are not there mean that the owner is not. */
 #define MISSED 3
 
-/* The longest interval that is believed, and what it takes for another's write to be
- * seen: ns.
- */
+/* The longest interval there is, of so many times what a look takes: ns. */
 #define LONGEST (30 * NSEC_PER_SEC)
+#define LOOKS 3
+
+/* So long who takes what is nobody's waits for others who do the same, ns, if he himself has
+ * not taken half of it to look and to write.
+ */
 #define SEEN (THIN_BEAT / 4)
+
+/* When a lease that is lost has ended: ns. */
+#define OVER 1
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
@@ -58,70 +69,91 @@ is_valid (const void *block, const uint8_t *uuid)
   return thin_sealed (block, THIN_MAGIC_OWNER, uuid, THIN_OWNER, THIN_BLOCK);
 }
 
+/* It was released, or the image is new. */
 static bool
-is_released (const struct thin_owner_block *b)
+is_nobodys (const struct thin_owner_block *b, const uint8_t *uuid)
 {
-  static const uint8_t none[16];
+  static const struct thin_owner_block none;
 
-  return memcmp (b->run, none, sizeof none) == 0;
+  return is_valid (b, uuid) ? memcmp (b->run, none.run, sizeof none.run) == 0
+                            : memcmp (b, &none, sizeof none) == 0;
 }
 
 /* The block as it is next, of this run or of none. */
 static void
 fill_in (struct thin_owner *o, bool released)
 {
-  struct thin_owner_block *b = (struct thin_owner_block *) o->buf;
+  struct thin_owner_block *b = (struct thin_owner_block *) o->beat.buf;
 
   memset (b, 0, THIN_BLOCK);
   if (!released)
     memcpy (b->run, o->run, sizeof b->run);
   this_host (b->host, sizeof b->host);
   b->time = thin_put64 ((uint64_t) time (NULL));
-  b->interval = thin_put64 (THIN_BEAT / NSEC_PER_MSEC);
+  b->interval = thin_put64 (o->next / NSEC_PER_MSEC);
   thin_seal (&b->h, THIN_MAGIC_OWNER, o->uuid, THIN_OWNER, o->count + 1,
              THIN_BLOCK);
+}
+
+/* The block as it was read last. */
+static const struct thin_owner_block *
+seen (const struct thin_owner *o)
+{
+  return (const struct thin_owner_block *) o->look.buf;
 }
 
 static bool
 is_ours (const struct thin_owner *o)
 {
-  const struct thin_owner_block *b = (const struct thin_owner_block *) o->buf;
+  return is_valid (seen (o), o->uuid) &&
+         memcmp (seen (o)->run, o->run, sizeof o->run) == 0;
+}
 
-  return memcmp (b->run, o->run, sizeof b->run) == 0;
+/* The block was ours when the last look was sent. */
+static void
+renew (struct thin_owner *o)
+{
+  atomic_store (&o->store->lease.until, o->since + thin_lease (o->interval));
 }
 
 /* --- taking it --- */
 
 static int
-read_block (struct store *store, void *buf)
+read_block (struct store *store, void *buf, uint64_t *since)
 {
+  *since = env_boottime (store->env);
   return thin_io_read (store, THIN_OWNER, buf, 1);
 }
 
 static uint64_t
-interval_of (const struct thin_owner_block *b)
+between (uint64_t low, uint64_t ns, uint64_t high)
 {
-  uint64_t ms = thin_get64 (b->interval);
+  return ns < low ? low : ns < high ? ns : high;
+}
 
-  return ms > 0 && ms < LONGEST / NSEC_PER_MSEC ? ms * NSEC_PER_MSEC
-                                                : THIN_BEAT;
+static uint64_t
+interval_of (const struct thin_owner_block *b, const uint8_t *uuid)
+{
+  uint64_t ms = is_valid (b, uuid) ? thin_get64 (b->interval) : 0;
+
+  return ms > 0 && ms <= LONGEST / NSEC_PER_MSEC ? ms * NSEC_PER_MSEC
+                                                 : THIN_BEAT;
 }
 
 /* Does the block change while its owner would have written it some times? */
 static int
 is_beating (struct store *store, const uint8_t *uuid,
-            const struct thin_owner_block *first)
+            const struct thin_owner_block *first, uint64_t *since)
 {
   struct thin_owner_block was = *first;
   struct env *env = store->env;
   void *buf = thin_io_alloc (1);
-  uint64_t wait = is_valid (first, uuid) ? interval_of (first) : THIN_BEAT;
   unsigned i;
   int r = buf ? 0 : -ENOMEM;
 
   for (i = 0; i < MISSED && r == 0; i++) {
-    env_sleep (env, env->now (env) + wait);
-    r = read_block (store, buf);
+    env_sleep (env, env->now (env) + interval_of (first, uuid));
+    r = read_block (store, buf, since);
     if (r == 0 && memcmp (&was, buf, sizeof was) != 0)
       r = 1;
   }
@@ -129,33 +161,65 @@ is_beating (struct store *store, const uint8_t *uuid,
   return r;
 }
 
-/* Is somebody alive whom the block names? */
-static int
-is_owned (struct store *store, const uint8_t *uuid,
+/* It had an owner here, who is not there any more if the store is locked against him. */
+static bool
+was_here (const struct store *store, const uint8_t *uuid,
           const struct thin_owner_block *b)
 {
   char host[sizeof b->host];
 
-  if (is_valid (b, uuid)) {
-    this_host (host, sizeof host);
-    if (is_released (b))
-      return 0;
-    if (store->geo.exclusive && memcmp (host, b->host, sizeof host) == 0)
-      return 0;
-  }
-  return is_beating (store, uuid, b);
+  this_host (host, sizeof host);
+  return store->geo.exclusive && is_valid (b, uuid) &&
+         memcmp (host, b->host, sizeof host) == 0;
+}
+
+/* Nobody's lease is waited for. */
+static bool
+is_free (const struct store *store, const uint8_t *uuid,
+         const struct thin_owner_block *b)
+{
+  return is_nobodys (b, uuid) || was_here (store, uuid, b);
+}
+
+/* Is somebody alive whom the block names? */
+static int
+is_owned (struct store *store, const uint8_t *uuid,
+          const struct thin_owner_block *b, uint64_t *since)
+{
+  return is_free (store, uuid, b) ? 0 : is_beating (store, uuid, b, since);
 }
 
 int
 thin_owner_other (struct store *store, const uint8_t *uuid)
 {
   void *buf = thin_io_alloc (1);
-  int r = buf ? read_block (store, buf) : -ENOMEM;
+  uint64_t since;
+  int r = buf ? read_block (store, buf, &since) : -ENOMEM;
 
   if (r == 0)
-    r = is_owned (store, uuid, buf);
+    r = is_owned (store, uuid, buf, &since);
   free (buf);
   return r;
+}
+
+/* For how long (ns) the block has to be ours before it is sure that nobody else goes on:
+ * who had it then, as long as his lease; who took it between our look and our write, so
+ * quickly, has looked again by then; and if we were slow, he has the lease of one who
+ * came later than our look.
+ */
+static uint64_t
+pause_of (const struct thin_owner *o, uint64_t took)
+{
+  const struct store *store = o->store;
+  bool nobodys = is_free (store, o->uuid, seen (o));
+  uint64_t slow = between (THIN_BEAT, LOOKS * took, LONGEST);
+  uint64_t had = interval_of (seen (o), o->uuid);
+
+  if (nobodys && store->geo.exclusive && !store->geo.shared)
+    return 0;
+  if (nobodys && took <= SEEN / 2)
+    return SEEN;
+  return thin_lease (!nobodys && had > slow ? had : slow);
 }
 
 /* Write the block, and see whether another has done so meanwhile. */
@@ -163,47 +227,65 @@ static int
 claim (struct thin_owner *o)
 {
   struct env *env = o->store->env;
+  uint64_t pause;
   int r;
 
   fill_in (o, false);
-  r = thin_io_write_durable (o->store, THIN_OWNER, o->buf, 1);
+  r = thin_io_write_durable (o->store, THIN_OWNER, o->beat.buf, 1);
   o->count++;
-  if (r < 0 || o->store->geo.exclusive)
+  pause = pause_of (o, env_boottime (env) - o->since);
+  if (r < 0 || pause == 0)
     return r;
-  env_sleep (env, env->now (env) + SEEN);
-  r = read_block (o->store, o->buf);
+  env_sleep (env, env->now (env) + pause);
+  r = read_block (o->store, o->look.buf, &o->since);
   return r < 0 ? r : is_ours (o) ? 0 : 1;
+}
+
+static void ask (void *opaque);
+
+static int
+prepare (struct thin_owner *o, struct store *store, const uint8_t *uuid)
+{
+  o->store = store;
+  memcpy (o->uuid, uuid, sizeof o->uuid);
+  o->interval = o->next = THIN_BEAT;
+  o->look.owner = o->beat.owner = o;
+  o->look.buf = thin_io_alloc (1);
+  o->beat.buf = thin_io_alloc (1);
+  if (o->look.buf == NULL || o->beat.buf == NULL ||
+      getrandom (o->run, sizeof o->run, 0) != (ssize_t) sizeof o->run)
+    return -ENOMEM;
+  o->run[0] |= 1; /* none is all zeroes */
+  return 0;
 }
 
 int
 thin_owner_take (struct thin_owner *o, struct store *store, const uint8_t *uuid,
                  const struct store_message *why)
 {
-  const struct thin_owner_block *b;
-  int r;
+  int r = prepare (o, store, uuid);
 
-  o->store = store;
-  memcpy (o->uuid, uuid, sizeof o->uuid);
-  if (o->buf == NULL)
-    o->buf = thin_io_alloc (1);
-  if (o->buf == NULL ||
-      getrandom (o->run, sizeof o->run, 0) != (ssize_t) sizeof o->run)
-    return store_refuse (why, -ENOMEM, "out of memory");
-  o->run[0] |= 1; /* none is all zeroes */
-  b = (const struct thin_owner_block *) o->buf;
-  r = read_block (store, o->buf);
+  if (r < 0)
+    return store_refuse (why, r, "out of memory");
+  r = read_block (store, o->look.buf, &o->since);
   if (r == 0)
-    r = is_owned (store, uuid, b);
+    r = is_owned (store, uuid, seen (o), &o->since);
   if (r == 0) {
-    o->count = is_valid (b, uuid) ? thin_get64 (b->h.generation) : 0;
+    o->count =
+      is_valid (seen (o), uuid) ? thin_get64 (seen (o)->h.generation) : 0;
     r = claim (o);
   }
   if (r > 0)
     return store_refuse (why, -EBUSY, "another server has it open, on %.23s",
-                         is_valid (b, uuid) ? b->host : "?");
+                         is_valid (seen (o), uuid) ? seen (o)->host : "?");
   if (r < 0)
     return store_refuse (why, r, "its owner cannot be told: %s", strerror (-r));
-  o->due = store->env->now (store->env) + THIN_BEAT;
+  o->due = store->env->now (store->env) + THIN_BEAT / 2;
+  store->lease.ask = ask;
+  store->lease.opaque = o;
+  renew (o);
+  atomic_store (&o->taken, true);
+  o->ring (o->opaque);
   return 0;
 }
 
@@ -211,119 +293,190 @@ int
 thin_owner_release (struct thin_owner *o)
 {
   struct env *env = o->store->env;
-  uint32_t phase;
+  uint32_t busy;
   int r;
 
   atomic_store (&o->stopping, true);
-  while ((phase = atomic_load (&o->phase)) != THIN_RESTING)
-    env->wait (env, &o->phase, phase, ENV_FOREVER);
-  r = read_block (o->store, o->buf);
+  while ((busy = atomic_load (&o->busy)) > 0)
+    env->wait (env, &o->busy, busy, ENV_FOREVER);
+  r = read_block (o->store, o->look.buf, &o->since);
   if (r < 0 || !is_ours (o))
     return r;
+  renew (o);
   fill_in (o, true);
-  return thin_io_write_durable (o->store, THIN_OWNER, o->buf, 1);
+  return thin_io_write_durable (o->store, THIN_OWNER, o->beat.buf, 1);
 }
 
-/* --- beating --- */
+/* --- looks and beats: the loop thread, but for ask and io_done --- */
 
 static void
-beat_done (struct store_req *req, int error)
+ask (void *opaque)
 {
-  struct thin_owner *o =
-    (struct thin_owner *) ((char *) req - offsetof (struct thin_owner, req));
+  struct thin_owner *o = opaque;
 
-  o->error = error;
-  atomic_store (&o->done, true);
+  atomic_store (&o->asked, true);
   o->ring (o->opaque);
 }
 
 static void
-send (struct thin_owner *o, enum store_op op, uint32_t phase)
+io_done (struct store_req *req, int error)
 {
-  struct store_req *reqs[] = { &o->req };
+  struct thin_owner_io *io =
+    (struct thin_owner_io *) ((char *) req -
+                              offsetof (struct thin_owner_io, req));
 
-  atomic_store (&o->phase, phase);
-  o->iov = (struct iovec) { .iov_base = o->buf, .iov_len = THIN_BLOCK };
-  o->req = (struct store_req) {
+  io->error = error;
+  atomic_store (&io->done, true);
+  io->owner->ring (io->owner->opaque);
+}
+
+static void
+leave (struct thin_owner *o)
+{
+  struct env *env = o->store->env;
+
+  atomic_fetch_sub (&o->busy, 1);
+  env->wake (env, &o->busy);
+}
+
+/* Not if all is to stop: in this order, as in release the other way round. */
+static void
+send (struct thin_owner *o, struct thin_owner_io *io, enum store_op op)
+{
+  struct store_req *reqs[] = { &io->req };
+
+  atomic_fetch_add (&o->busy, 1);
+  if (atomic_load (&o->stopping)) {
+    leave (o);
+    return;
+  }
+  io->on = true;
+  io->iov = (struct iovec) { .iov_base = io->buf, .iov_len = THIN_BLOCK };
+  io->req = (struct store_req) {
     .op = op,
+    .flags = op == STORE_READ ? STORE_RENEWS : 0,
     .offset = THIN_OWNER * THIN_BLOCK,
     .length = THIN_BLOCK,
-    .iov = &o->iov,
+    .iov = &io->iov,
     .niov = 1,
-    .done = beat_done,
+    .done = io_done,
   };
   o->store->ops->submit (o->store, reqs, 1);
 }
 
-static void
-rest (struct thin_owner *o, uint64_t now)
+static bool
+is_over (struct thin_owner *o, struct thin_owner_io *io)
 {
-  struct env *env = o->store->env;
-
-  o->due = now + THIN_BEAT;
-  atomic_store (&o->phase, THIN_RESTING);
-  env->wake (env, &o->phase);
+  if (!atomic_exchange (&io->done, false))
+    return false;
+  io->on = false;
+  leave (o);
+  return true;
 }
 
-/* The block was read: whose is it? */
-static int
-looked (struct thin_owner *o, uint64_t now)
+/* What waits for a look has it, or an error. */
+static void
+answer (struct thin_owner *o, int error)
 {
-  if (o->error == 0 && is_valid (o->buf, o->uuid) && !is_ours (o)) {
-    rest (o, now);
-    return -EBUSY;
-  }
-  if (o->error || atomic_load (&o->stopping)) {
-    rest (o, now);
-    return 0;
-  }
+  struct store *store = o->store;
+
+  if (atomic_exchange (&o->asked, false) && store->ops->resume)
+    store->ops->resume (store, error);
+}
+
+static void
+begin_look (struct thin_owner *o, uint64_t now)
+{
+  o->since = env_boottime (o->store->env);
+  o->due = now + THIN_BEAT;
+  send (o, &o->look, STORE_READ);
+}
+
+/* If the block is to say less than it does, that counts already when it is sent; if more,
+ * when it has been written.
+ */
+static void
+begin_beat (struct thin_owner *o)
+{
+  if (o->beat.on)
+    return;
   fill_in (o, false);
-  send (o, STORE_WRITE, THIN_BEATING);
-  return 0;
+  send (o, &o->beat, STORE_WRITE);
+}
+
+/* How long an interval may be without that the lease ends between two looks. */
+static void
+choose_interval (struct thin_owner *o)
+{
+  uint64_t took = env_boottime (o->store->env) - o->since;
+
+  if (o->beat.on)
+    return;
+  o->next = between (o->interval - o->interval / 4, LOOKS * took, LONGEST);
+  o->next = between (THIN_BEAT, o->next, LONGEST);
+  if (o->next < o->interval)
+    o->interval = o->next;
+}
+
+static void
+look_over (struct thin_owner *o)
+{
+  if (o->look.error) {
+    answer (o, o->look.error);
+    return;
+  }
+  o->lost = !is_ours (o);
+  if (o->lost) {
+    atomic_store (&o->store->lease.until, OVER);
+    return;
+  }
+  choose_interval (o);
+  renew (o);
+  begin_beat (o);
+  answer (o, 0);
+}
+
+static void
+beat_over (struct thin_owner *o)
+{
+  if (o->beat.error)
+    return;
+  o->count++;
+  o->interval = o->next;
 }
 
 int
 thin_owner_step (struct thin_owner *o, uint64_t now)
 {
-  uint32_t phase = atomic_load (&o->phase);
-
-  if (phase == THIN_RESTING) {
-    if (now < o->due)
-      return 0;
-    /* In this order, as in release the other way round. */
-    atomic_store (&o->phase, THIN_LOOKING);
-    if (atomic_load (&o->stopping))
-      rest (o, now);
-    else
-      send (o, STORE_READ, THIN_LOOKING);
-    return 0;
-  }
-  if (!atomic_exchange (&o->done, false))
-    return 0;
-  if (phase == THIN_LOOKING)
-    return looked (o, now);
-  o->count += o->error == 0;
-  rest (o, now);
-  return 0;
+  if (is_over (o, &o->beat))
+    beat_over (o);
+  if (is_over (o, &o->look))
+    look_over (o);
+  if (o->lost || atomic_load (&o->stopping))
+    answer (o, o->lost ? -EBUSY : -ESHUTDOWN);
+  else if (!o->look.on && (now >= o->due || atomic_load (&o->asked)))
+    begin_look (o, now);
+  return o->lost ? -EBUSY : 0;
 }
 
 uint64_t
 thin_owner_deadline (const struct thin_owner *o)
 {
-  return atomic_load (&((struct thin_owner *) o)->phase) == THIN_RESTING &&
-             !atomic_load (&((struct thin_owner *) o)->stopping)
-           ? o->due
-           : ENV_FOREVER;
+  return o->look.on || o->lost ||
+             atomic_load (&((struct thin_owner *) o)->stopping)
+           ? ENV_FOREVER
+           : o->due;
 }
 
 bool
 thin_owner_idle (const struct thin_owner *o)
 {
-  return atomic_load (&((struct thin_owner *) o)->phase) == THIN_RESTING;
+  return atomic_load (&((struct thin_owner *) o)->busy) == 0;
 }
 
 void
 thin_owner_destroy (struct thin_owner *o)
 {
-  free (o->buf);
+  free (o->look.buf);
+  free (o->beat.buf);
 }

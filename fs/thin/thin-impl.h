@@ -28,8 +28,8 @@
  *   who was told of a place has read,    the place is handed out               space.c
  *   or written, there
  *   space is reserved                    a write is acknowledged               write.c
- *   the owner's block was found to be    anything is written                   load.c
- *   ours, or free
+ *   the owner's block was found to be    anything is sent to the store         owner.c,
+ *   ours, not long ago                                                         the drivers
  */
 
 #ifndef FOLIO_THIN_IMPL_H

@@ -128,15 +128,6 @@ settle_space (struct thin *t)
   return any;
 }
 
-/* It was opened for writing, and is its owner's. */
-static bool
-is_beating (const struct thin *t)
-{
-  int r = thin_usable (t);
-
-  return !t->fs.readonly && (r == 0 || r == -ESHUTDOWN);
-}
-
 /* It is read only, and nobody else's; or what was sent to see that has to end. */
 static bool
 is_looking (const struct thin *t)
@@ -148,7 +139,7 @@ is_looking (const struct thin *t)
 static int
 step_owner (struct thin *t, uint64_t now)
 {
-  if (is_beating (t))
+  if (atomic_load (&t->owner.taken))
     return thin_owner_step (&t->owner, now);
   return is_looking (t) ? thin_reader_step (&t->reader, now) : 0;
 }
@@ -160,6 +151,7 @@ thin_step (struct fs *fs, uint64_t now)
   bool more = thin_flush_step (t);
   int r = step_owner (t, now);
 
+  /* While it is being opened, or closed, who does that meets the same error. */
   if (r < 0 && thin_usable (t) == 0) {
     env_log (fs->store->env, LOG_ERROR,
              "another server has taken the image: nothing is %s any more",
@@ -174,7 +166,7 @@ thin_deadline (struct fs *fs)
 {
   struct thin *t = thin_of (fs);
 
-  if (is_beating (t))
+  if (atomic_load (&t->owner.taken))
     return thin_owner_deadline (&t->owner);
   return is_looking (t) && !t->reader.looking ? t->reader.due : ENV_FOREVER;
 }

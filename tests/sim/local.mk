@@ -6,12 +6,14 @@
 # the scripts that run them.
 
 SIM_PROGS = \
+	sim/owner \
 	sim/powercut \
 	sim/race \
 	sim/stress \
 	sim/thin-cut \
 	$(NULL)
 SIM_TESTS = \
+	sim/owner \
 	sim/powercut \
 	sim/powercut-shuffle.sh \
 	sim/powercut-thin.sh \
@@ -51,6 +53,12 @@ sim_powercut_SOURCES = \
 	sim/powercut.c sim/powercut.h \
 	$(SHUFFLE) \
 	$(MODEL) \
+	$(NULL)
+sim_owner_SOURCES = \
+	sim/model-fiber.c sim/model-fiber.h \
+	sim/model-world.c sim/model-world.h \
+	sim/owner-store.c \
+	sim/owner.c sim/owner.h \
 	$(NULL)
 sim_thin_cut_SOURCES = \
 	sim/powercut-config.c sim/powercut.h \
