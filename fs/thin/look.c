@@ -13,6 +13,9 @@ void
 thin_break (struct thin *t, int error)
 {
   atomic_store (&t->state, error);
+  fs_ring (
+    &t->fs); /* who was told to ask again, or waits for what comes no more */
+  thin_changed (t);
 }
 
 void

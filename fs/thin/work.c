@@ -37,6 +37,8 @@ note_checkpoint (struct thin *t, int error, uint64_t now)
   work->checkpoint |= error != 0;
   work->logged = error != 0;
   pthread_mutex_unlock (&t->lock);
+  if (error && thin_usable (t) < 0)
+    return; /* that was told */
   if (error && !was)
     env_log (env, LOG_ERROR,
              "the image's metadata cannot be written, it will be tried again: "
@@ -128,7 +130,6 @@ finish (struct thin *t)
     count_in (t, LAYER_LOGGED, LAYER_FROZEN) > 0 ? thin_checkpoint (t) : 0;
 
   thin_break (t, -ESHUTDOWN);
-  fs_ring (&t->fs); /* who was told to ask again */
   if (r == 0 && count_in (t, LAYER_FRESH, LAYER_RECORDING) == 0)
     thin_owner_release (&t->owner);
 }
