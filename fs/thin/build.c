@@ -15,8 +15,14 @@
 #include "fs/thin/super.h"
 #include "fs/thin/table.h"
 
-/* Leaves beyond so many do not stay in memory. */
-#define LEAVES_KEPT 1024
+/* Do so many leaves of one transaction stay in memory?  The next one may need any of them,
+ * and if there are more than fit, keeping some is better than keeping the last.
+ */
+static bool
+is_kept (const struct thin_txn *t, unsigned leaves)
+{
+  return leaves < thin_cache_nodes (t->m->cache) / 4 * 3;
+}
 
 int
 thin_build_drain (struct thin_txn *t)
@@ -82,7 +88,7 @@ thin_build_node (struct thin_txn *t, enum thin_tree tree, unsigned level,
   }
   thin_seal (&node->h, THIN_MAGIC_NODE, t->m->uuid, address,
              t->super.generation, THIN_BLOCK);
-  if (level > 0 || t->build.written++ < LEAVES_KEPT)
+  if (level > 0 || is_kept (t, t->build.written++))
     thin_cache_put (t->m->cache, node, level);
   *ref = (struct thin_item) { items[0].start, address, t->super.generation };
   return 0;

@@ -260,6 +260,7 @@ open_node (struct thin_merge *mg, const struct thin_ref *ref, bool shared)
 
   if (mg->ops->open && mg->ops->open (mg, ref, shared))
     return true;
+  thin_cache_retire (mg->t->m->cache, ref->address, ref->generation);
   r = thin_chunks_release (mg->t->m, ref->address);
   if (r < 0)
     thin_merge_error (mg, r);

@@ -14,7 +14,7 @@
 #include "fs/thin/io.h"
 #include "fs/thin/super.h"
 
-#define DEFAULT_NODES 8192 /* 32 MiB */
+#define DEFAULT_NODES 16384 /* 64 MiB */
 
 /* With each time it is opened numbers begin anew that were never used: a commit that did
  * not come to its end left blocks behind with some of these.

@@ -96,7 +96,7 @@ extern int thin_super_decode (const void *block, uint64_t address,
 
 struct thin_open {
   bool readonly;        /* there will be no transaction */
-  unsigned cache_nodes; /* of 4 KiB to keep in memory at most; 0: 8192 */
+  unsigned cache_nodes; /* of 4 KiB to keep in memory at most; 0: 16384 */
 
   /* The superblocks, if they have been read already; else NULL. */
   const void *super_a, *super_b;

@@ -93,6 +93,12 @@ thin_cache_free (struct thin_cache *cache)
   free (cache);
 }
 
+unsigned
+thin_cache_nodes (const struct thin_cache *cache)
+{
+  return cache->slots * SHARDS;
+}
+
 /* Where it is, and has its chain: neighbours are in different shards. */
 static struct shard *
 shard_of (struct thin_cache *cache, uint64_t address, uint32_t **chain)
@@ -159,6 +165,18 @@ thin_cache_has (struct thin_cache *cache, uint64_t address, uint64_t generation)
 
   pthread_mutex_unlock (&shard->lock);
   return slot != NULL;
+}
+
+void
+thin_cache_retire (struct thin_cache *cache, uint64_t address,
+                   uint64_t generation)
+{
+  struct shard *shard;
+  struct slot *slot = find (cache, &shard, address, generation);
+
+  if (slot)
+    slot->rounds = 0;
+  pthread_mutex_unlock (&shard->lock);
 }
 
 /* Take slot i out of its chain. */

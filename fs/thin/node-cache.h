@@ -20,6 +20,9 @@ struct thin_cache;
 extern struct thin_cache *thin_cache_create (unsigned nodes);
 extern void thin_cache_free (struct thin_cache *cache);
 
+/* For how many it is. */
+extern unsigned thin_cache_nodes (const struct thin_cache *cache);
+
 /* Call fn with the node, if it is there, under a leaf lock.  Any thread. */
 typedef void thin_node_fn (const struct thin_node *node, void *opaque);
 extern bool thin_cache_look (struct thin_cache *cache, uint64_t address,
@@ -31,6 +34,10 @@ extern bool thin_cache_copy (struct thin_cache *cache, uint64_t address,
                              uint64_t generation, struct thin_node *node);
 extern bool thin_cache_has (struct thin_cache *cache, uint64_t address,
                             uint64_t generation);
+
+/* It will soon be of no use to anybody: it is the first to make room. */
+extern void thin_cache_retire (struct thin_cache *cache, uint64_t address,
+                               uint64_t generation);
 
 /* Keep a copy; what was at its address is dropped.  Others make room that have not
  * been looked at for longest, more or less; it survives so many rounds of that by

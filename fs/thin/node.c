@@ -168,27 +168,54 @@ thin_node_read (struct thin_meta *m, const struct thin_ref *ref,
   return r;
 }
 
+static int
+by_address (const void *a, const void *b)
+{
+  uint64_t x = ((const struct thin_ref *) a)->address;
+  uint64_t y = ((const struct thin_ref *) b)->address;
+
+  return x < y ? -1 : x > y;
+}
+
+/* Neighbours on the store are read as one.  Returns how many reads that are. */
+static unsigned
+plan_reads (const struct thin_ref *refs, unsigned n, struct thin_node *bufs,
+            struct thin_io *ios)
+{
+  unsigned i, k = 0;
+
+  for (i = 0; i < n; i++) {
+    if (k > 0 && ios[k - 1].block + ios[k - 1].blocks == refs[i].address)
+      ios[k - 1].blocks++;
+    else
+      ios[k++] = (struct thin_io) { refs[i].address, &bufs[i], 1, 0 };
+  }
+  return k;
+}
+
 void
 thin_node_prefetch (struct thin_meta *m, const struct thin_ref *refs,
                     unsigned n)
 {
   struct thin_node *bufs = NULL;
   struct thin_io ios[THIN_PREFETCH];
-  unsigned wanted[THIN_PREFETCH], i, k = 0;
+  struct thin_ref wanted[THIN_PREFETCH];
+  unsigned i, j, at = 0, k = 0;
 
   for (i = 0; i < n && i < THIN_PREFETCH; i++)
     if (!thin_cache_has (m->cache, refs[i].address, refs[i].generation))
-      wanted[k++] = i;
+      wanted[k++] = refs[i];
   if (k > 1)
     bufs = thin_io_alloc (k);
   if (bufs == NULL)
     return;
-  for (i = 0; i < k; i++)
-    ios[i] = (struct thin_io) { refs[wanted[i]].address, &bufs[i], 1, 0 };
+  qsort (wanted, k, sizeof *wanted, by_address);
+  k = plan_reads (wanted, k, bufs, ios);
   (void) thin_io_read_all (m->store, ios, k);
   for (i = 0; i < k; i++)
-    if (ios[i].error == 0)
-      (void) take_in (m, &refs[wanted[i]], &bufs[i]);
+    for (j = 0; j < ios[i].blocks; j++, at++)
+      if (ios[i].error == 0)
+        (void) take_in (m, &wanted[at], &bufs[at]);
   free (bufs);
 }
 
