@@ -68,6 +68,30 @@ with_server ()
   rm -f "$tmp/bench.child"
 }
 
+# with_qemu COMMAND... -- QEMU_NBD_ARG...: as with_server, if there is qemu-nbd.
+with_qemu ()
+{
+  local command=() child
+  while [ "$1" != -- ]; do
+    command+=("$1")
+    shift
+  done
+  shift
+  command -v qemu-nbd >/dev/null || return 0
+  rm -f "$tmp/qemu.sock"
+  "${on_server[@]}" qemu-nbd --persistent --shared=0 --socket="$tmp/qemu.sock" \
+           "$@" >"$tmp/qemu.log" 2>&1 </dev/null &
+  child=$!
+  echo "$child" >"$tmp/qemu.child"
+  eventually 20 test -S "$tmp/qemu.sock" || fail "qemu-nbd did not start"
+  uri="nbd+unix:///?socket=$tmp/qemu.sock"
+  pid=$child
+  "${command[@]}"
+  kill "$child"
+  wait "$child" 2>/dev/null || true
+  rm -f "$tmp/qemu.child"
+}
+
 # with_remote COMMAND... --- NBDKIT_ARG...: runs the command while the server is
 # there, 2 ms away, as $remote; it is gone afterwards, with all that it held.
 remote_sock=$tmp/remote.sock
