@@ -16,9 +16,18 @@ EXTRA_DIST += \
 	bench/pacing \
 	bench/remote \
 	bench/README.trace \
+	bench/thin \
 	bench/trace \
 	bench/zero \
 	$(NULL)
+
+# A filter: "make bench/seek.la".
+EXTRA_LTLIBRARIES = bench/seek.la
+bench_seek_la_SOURCES = bench/seek.c
+bench_seek_la_LIBADD =
+bench_seek_la_CPPFLAGS = $(AM_CPPFLAGS) $(NBDKIT_CFLAGS)
+bench_seek_la_CFLAGS = -fvisibility=hidden -pthread $(FOLIO_CFLAGS)
+bench_seek_la_LDFLAGS = -pthread -module -avoid-version -shared -rpath /nowhere
 
 EXTRA_PROGRAMS = \
 	bench/engines \
@@ -40,6 +49,7 @@ bench_thin_bench_SOURCES = \
 	bench/thin-bench.c \
 	tools/util.c tools/util.h \
 	$(FAKE_STORE) \
+	$(FILE_RIG) \
 	$(NULL)
 bench_index_bench_SOURCES = \
 	bench/index-bench.c \

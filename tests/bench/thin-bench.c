@@ -6,10 +6,11 @@
  * a disk of 1 TiB with many extents of one block each; checkpoints in order and at
  * random, lookups, opening.  "make bench/thin-bench" in the build tree's tests/, then
  *
- *   thin-bench [EXTENTS [OPERATIONS [NODES]]]
+ *   thin-bench [EXTENTS [OPERATIONS [NODES [FILE]]]]
  *
  * EXTENTS (10,000,000) are made in order, then checkpoints of OPERATIONS (100,000) at
- * random places; NODES are kept in memory (0: as many as usual).
+ * random places; NODES are kept in memory (0: as many as usual).  With FILE, which must
+ * not be there, it is the store, and stays; without a snapshot.
  */
 
 #include <inttypes.h>
@@ -20,16 +21,18 @@
 #include "fs/thin/meta.h"
 #include "tests/tools/util.h"
 #include "tests/unit/fake-store.h"
+#include "tests/unit/file-rig.h"
 
 #define DISK (UINT64_C (1) << 40)
 
 struct bench {
-  struct fake_store *fake;
+  struct store *store;
   struct thin_meta *m;
   struct rng rng;
   uint64_t extents, ops;
   unsigned nodes;
   uint64_t step; /* blocks of the disk between two extents */
+  bool stays;
 };
 
 static void
@@ -58,7 +61,7 @@ open_image (struct bench *b)
   struct thin_extent e;
   uint64_t start = now_ns ();
 
-  if (thin_meta_open (&b->fake->store, &how, &b->m, &why) < 0)
+  if (thin_meta_open (b->store, &how, &b->m, &why) < 0)
     die ("%s", text);
   must (thin_meta_lookup (b->m, NULL, 0, 1, false, &e), "lookup");
   report ("open and look up", start, 1);
@@ -113,6 +116,18 @@ lookups (struct bench *b, uint64_t n, bool nowait, const char *what)
 }
 
 static void
+shared (struct bench *b)
+{
+  uint64_t start = now_ns ();
+
+  must (thin_snapshot_create (b->m, "s", 0), "snapshot");
+  report ("snapshot", start, 1);
+  start = now_ns ();
+  checkpoint (b, anywhere, 0, b->ops);
+  report ("checkpoint after that", start, b->ops);
+}
+
+static void
 run (struct bench *b)
 {
   struct thin_super super;
@@ -129,12 +144,8 @@ run (struct bench *b)
   }
   lookups (b, 1000000, false, "lookups");
   lookups (b, 1000000, true, "lookups that do not wait");
-  start = now_ns ();
-  must (thin_snapshot_create (b->m, "s", 0), "snapshot");
-  report ("snapshot", start, 1);
-  start = now_ns ();
-  checkpoint (b, anywhere, 0, b->ops);
-  report ("checkpoint after that", start, b->ops);
+  if (!b->stays)
+    shared (b);
   thin_meta_close (b->m);
   open_image (b);
   thin_meta_super (b->m, &super);
@@ -145,11 +156,26 @@ run (struct bench *b)
           super.metadata_blocks >> 8, usage.ru_maxrss >> 10);
 }
 
+static void
+open_file (struct rig *rig, const char *path)
+{
+  const struct file_store_options o = {
+    .path = path,
+    .create = (int64_t) DISK,
+    .direct = DIRECT_ON,
+    .io_depth = 32,
+  };
+
+  rig_open (rig, &o);
+  rig_start (rig);
+}
+
 int
 main (int argc, char *argv[])
 {
   struct thin_create what = { .disk_bytes = DISK };
   struct env env;
+  struct rig rig;
   char text[200] = "";
   struct store_message why = { text, sizeof text };
   struct bench b = {
@@ -157,16 +183,25 @@ main (int argc, char *argv[])
     .extents = argc > 1 ? strtoull (argv[1], NULL, 0) : 10000000,
     .ops = argc > 2 ? strtoull (argv[2], NULL, 0) : 100000,
     .nodes = argc > 3 ? strtoul (argv[3], NULL, 0) : 0,
+    .stays = argc > 4,
   };
 
   env_init (&env);
   b.step = DISK / THIN_BLOCK / b.extents;
-  b.fake = fake_store_create (&env, DISK);
-  if (thin_create (&b.fake->store, &what, &why) < 0)
+  if (b.stays) {
+    open_file (&rig, argv[4]);
+    b.store = rig.store;
+  }
+  else
+    b.store = &fake_store_create (&env, DISK)->store;
+  if (thin_create (b.store, &what, &why) < 0)
     die ("%s", text);
   open_image (&b);
   run (&b);
   thin_meta_close (b.m);
-  b.fake->store.ops->close (&b.fake->store);
+  if (b.stays)
+    rig_close (&rig);
+  else
+    b.store->ops->close (b.store);
   return 0;
 }
