@@ -65,7 +65,6 @@ static int
 take_item (struct checking *c, enum thin_tree tree, const struct thin_item *x)
 {
   uint64_t at = x->value & THIN_PHYSICAL;
-  int r = 0;
 
   switch (tree) {
   case THIN_EXTENTS:
@@ -77,13 +76,8 @@ take_item (struct checking *c, enum thin_tree tree, const struct thin_item *x)
     c->free_blocks += x->length;
     return thin_check_event (&c->free, x->start, x->length, 1);
   case THIN_REFS:
-    if (x->value > INT64_MAX)
-      thin_check_problem (c, "block %" PRIu64 " has too many references",
-                          x->start);
-    else
-      r = thin_check_event (&c->refs, x->start, x->length,
-                            (int64_t) x->value - 1);
-    return r;
+    return thin_check_event (&c->refs, x->start, x->length,
+                             (int64_t) x->value - 1);
   }
   return 0;
 }

@@ -38,6 +38,8 @@ set_sizes (struct store *store, const struct thin_create *what,
   if (log == 0)
     log = thin_min (THIN_DEFAULT_LOG, blocks / LOG_SHARE);
   log = thin_max (log, THIN_MIN_LOG);
+  if (log > THIN_MAX_LOG)
+    return store_refuse (why, -EINVAL, "a log has 256 MiB at most");
   if (blocks > limit || log > blocks || blocks - log < THIN_LOG + LEAST_SPACE)
     return store_refuse (why, -ENOSPC, "the store is too small");
   super->block_shift = THIN_BLOCK_SHIFT;

@@ -26,6 +26,10 @@
 
 #define THIN_MIN_LOG 16u             /* blocks */
 #define THIN_DEFAULT_LOG 1024u       /* blocks: 4 MiB */
+#define THIN_MAX_LOG 65536u          /* blocks: opening reads all of it */
+#define THIN_LOG_RECORD 64u          /* blocks of one record, at most */
+#define THIN_MAX_COUNT (1ull << 62)  /* generations, sequences: never reached */
+#define THIN_MAX_REFS (1ull << 62)   /* of a block */
 #define THIN_MAX_BLOCKS (1ull << 52) /* of a store */
 #define THIN_MAX_DISK (1ull << 60)   /* bytes */
 #define THIN_MAX_LEVEL 9             /* of a tree */

@@ -138,7 +138,7 @@ is_record (const struct replay *r, uint64_t block)
   uint64_t blocks = thin_get32 (h->blocks);
 
   return thin_get32 (h->h.magic) == THIN_MAGIC_LOG && blocks > 0 &&
-         blocks <= super->log_blocks - block &&
+         blocks <= THIN_LOG_RECORD && blocks <= super->log_blocks - block &&
          thin_get32 (h->entries) <= thin_log_room (blocks) &&
          thin_sealed (&h->h, THIN_MAGIC_LOG, super->uuid,
                       super->log_start + block, blocks * THIN_BLOCK);

@@ -16,9 +16,6 @@
 #include "fs/thin/meta.h"
 #include "fs/thin/range-map.h"
 
-/* Blocks of one record, at most. */
-#define THIN_LOG_RECORD 64
-
 /* How many entries a record of so many blocks has room for. */
 extern size_t thin_log_room (uint64_t blocks);
 

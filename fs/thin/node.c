@@ -57,8 +57,11 @@ valid_item (enum thin_tree tree, const struct thin_item *x, uint64_t limit)
   case THIN_EXTENTS:
     return x->start <= THIN_MAX_BLOCKS && physical < limit &&
            x->length <= limit - physical;
-  case THIN_FREE: return x->value == 0 && x->start + x->length <= limit;
-  case THIN_REFS: return x->value >= 2 && x->start + x->length <= limit;
+  case THIN_FREE:
+    return x->value == 0 && x->start < limit && x->length <= limit - x->start;
+  case THIN_REFS:
+    return x->value >= 2 && x->value <= THIN_MAX_REFS && x->start < limit &&
+           x->length <= limit - x->start;
   }
   return false;
 }

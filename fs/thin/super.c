@@ -131,9 +131,12 @@ sane (const struct thin_super *super)
          super->disk_bytes % THIN_BLOCK == 0 &&
          super->store_blocks <= THIN_MAX_BLOCKS &&
          super->log_start == THIN_LOG && super->log_blocks >= THIN_MIN_LOG &&
+         super->log_blocks <= THIN_MAX_LOG &&
          super->log_start < super->store_blocks &&
          super->log_blocks < super->store_blocks - super->log_start &&
          super->log.block < super->log_blocks &&
+         super->generation <= THIN_MAX_COUNT &&
+         super->log.sequence <= THIN_MAX_COUNT &&
          super->snapshot_generation <= super->generation &&
          super->free_blocks <= super->store_blocks &&
          super->metadata_blocks <= super->store_blocks;

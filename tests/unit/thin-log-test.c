@@ -12,6 +12,8 @@
 
 #include "fake-store.h"
 #include "fs/thin/log.h"
+#include "fs/thin/node.h"
+#include "fs/thin/super.h"
 #include "seed.h"
 #include "tests/tools/util.h"
 
@@ -219,6 +221,103 @@ TEST_WITH (nonsense_is_an_error, struct bench *b, start (), stop)
   assert_int_equal (replay (b, &end), -EIO);
   b->super.log.block = RING;
   assert_int_equal (replay (b, &end), -EIO);
+}
+
+/* --- numbers that nobody has written in good faith */
+
+static int
+decode (struct bench *b, struct thin_super super)
+{
+  struct thin_super found;
+
+  thin_super_encode (&super, THIN_SUPER_A, b->buf);
+  return thin_super_decode (b->buf, THIN_SUPER_A, &found);
+}
+
+/* All of the ring is read when an image is opened, and these numbers only go up. */
+TEST_WITH (a_superblock_is_within_bounds, struct bench *b, start (), stop)
+{
+  struct thin_super super = b->super;
+
+  super.block_shift = THIN_BLOCK_SHIFT;
+  super.store_blocks = THIN_MAX_BLOCKS;
+  super.log_blocks = THIN_MAX_LOG;
+  super.generation = super.log.sequence = THIN_MAX_COUNT;
+  assert_int_equal (decode (b, super), 0);
+  super.log_blocks++;
+  assert_int_equal (decode (b, super), -EIO);
+  super.log_blocks = RING;
+  super.generation++;
+  assert_int_equal (decode (b, super), -EIO);
+  super.generation = 1;
+  super.log.sequence++;
+  assert_int_equal (decode (b, super), -EIO);
+}
+
+TEST_WITH (no_larger_log_is_made, struct bench *b, start (), stop)
+{
+  char text[100];
+  const struct store_message why = { text, sizeof text };
+  struct thin_create what = { .disk_bytes = 1 << 20,
+                              .log_blocks = THIN_MAX_LOG + 1 };
+
+  b->fake->store.geo.size = UINT64_C (1) << 40;
+  assert_int_equal (thin_create (&b->fake->store, &what, &why), -EINVAL);
+  b->fake->store.geo.size = 4 << 20;
+}
+
+/* To look through a ring of records that overlap would take for ever. */
+TEST_WITH (no_record_is_longer_than_others_are, struct bench *b, start (), stop)
+{
+  const size_t blocks = THIN_LOG_RECORD + 1;
+  struct thin_log_header *h = xcalloc (blocks, THIN_BLOCK);
+  struct thin_log_position end;
+  int i;
+
+  b->super.log_blocks = b->log.blocks = THIN_LOG_RECORD + 2;
+  for (i = 0; i < 2; i++) {
+    h->blocks = thin_put32 (blocks - i);
+    h->chain = thin_put64 (b->super.log.chain);
+    thin_seal (&h->h, THIN_MAGIC_LOG, b->super.uuid, THIN_LOG,
+               b->super.log.sequence, (blocks - i) * THIN_BLOCK);
+    memcpy (b->fake->content + THIN_LOG * THIN_BLOCK, h, blocks * THIN_BLOCK);
+    assert_int_equal (replay (b, &end), 0);
+    assert_int_equal (end.sequence, b->super.log.sequence + i);
+  }
+  free (h);
+}
+
+/* Whose end is where nothing is, or who are too many. */
+TEST_WITH (a_node_is_within_bounds, struct bench *b, start (), stop)
+{
+  static const struct {
+    enum thin_tree tree;
+    uint64_t start, length, value;
+    bool good;
+  } nodes[] = {
+    { THIN_FREE, 500, 24, 0, true },
+    { THIN_FREE, 500, 525, 0, false },
+    { THIN_FREE, UINT64_MAX - 9, 20, 0, false },
+    { THIN_REFS, 500, 24, THIN_MAX_REFS, true },
+    { THIN_REFS, 500, 24, THIN_MAX_REFS + 1, false },
+    { THIN_REFS, UINT64_MAX - 9, 20, 2, false },
+  };
+  struct thin_node *node = (struct thin_node *) b->buf;
+  size_t i;
+
+  for (i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+    const struct thin_root root = { 300, 5, 0 };
+    const struct thin_ref ref = thin_root_ref (nodes[i].tree, &root);
+
+    node->h.kind = nodes[i].tree;
+    node->h.count = thin_put16 (1);
+    node->entries[0].key = thin_put64 (nodes[i].start);
+    node->entries[0].length = thin_put64 (nodes[i].length);
+    node->entries[0].value = thin_put64 (nodes[i].value);
+    thin_seal (&node->h, THIN_MAGIC_NODE, b->super.uuid, 300, 5, THIN_BLOCK);
+    assert_int_equal (thin_node_valid (node, &ref, b->super.uuid, 1024),
+                      nodes[i].good);
+  }
 }
 
 RUN_TESTS ()
