@@ -33,13 +33,21 @@ enum iomap_type {
 #define IOMAP_DIRECT 0x4u /* the I/O will not pass through the cache */
 #define IOMAP_NOWAIT 0x8u /* -EAGAIN rather than asking the store */
 
+/* Who writes to an iomap, for a list of the fs's. */
+struct iomap_claim {
+  struct iomap_claim *next;
+  uint64_t start, end;
+};
+
 struct iomap {
   enum iomap_type type;
   uint64_t offset; /* bytes, on the disk */
   uint64_t length; /* bytes */
   uint64_t addr;   /* byte on the store where offset is, if MAPPED */
   uint64_t cookie; /* for the validity check */
-  void *private;   /* the fs's own, from begin to end */
+
+  /* The fs's own, from begin to end; meanwhile the iomap stays where it is. */
+  struct iomap_claim claim;
 };
 
 /* Bytes that something is being done to.  The caller's; what is in it is not. */

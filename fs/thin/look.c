@@ -37,21 +37,30 @@ thin_give_up_place (void *opaque, const struct range_entry *e)
 
 /* --- looking --- */
 
-/* As the layers have it.  False: they don't. */
+/* As the layers have it.  False: they don't.  Lock held. */
+static bool
+find_in_layers (struct thin *t, uint64_t b, uint64_t end, bool place,
+                struct thin_where *w)
+{
+  struct range_entry e;
+  bool found = place ? layers_find_place (&t->layers, b, end, &e)
+                     : layers_find (&t->layers, b, end, &e);
+
+  *w = (struct thin_where) { .kind = e.kind,
+                             .physical = e.physical,
+                             .end = e.end };
+  return found;
+}
+
 static bool
 look_at_layers (struct thin *t, uint64_t b, uint64_t end, bool place,
                 struct thin_where *w)
 {
-  struct range_entry e;
   bool found;
 
   pthread_mutex_lock (&t->lock);
-  found = place ? layers_find_place (&t->layers, b, end, &e)
-                : layers_find (&t->layers, b, end, &e);
+  found = find_in_layers (t, b, end, place, w);
   pthread_mutex_unlock (&t->lock);
-  *w = (struct thin_where) { .kind = e.kind,
-                             .physical = e.physical,
-                             .end = e.end };
   return found;
 }
 
@@ -86,6 +95,20 @@ thin_look (struct thin *t, uint64_t b, uint64_t end, bool nowait,
 {
   return look_at_layers (t, b, end, false, w) ? 0
                                               : look_at_trees (t, b, nowait, w);
+}
+
+int
+thin_look_locked (struct thin *t, uint64_t b, uint64_t end, bool nowait,
+                  struct thin_where *w)
+{
+  int r = 0;
+
+  if (!find_in_layers (t, b, end, false, w)) {
+    pthread_mutex_unlock (&t->lock);
+    r = look_at_trees (t, b, nowait, w);
+    pthread_mutex_lock (&t->lock);
+  }
+  return r;
 }
 
 int

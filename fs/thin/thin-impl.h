@@ -45,12 +45,6 @@
 #include "fs/thin/reader.h"
 #include "fs/thin/space.h"
 
-/* A write that is in the iterator. */
-struct thin_claim {
-  struct thin_claim *next;
-  uint64_t start, end; /* blocks */
-};
-
 /* Flags of flying, besides LAYER_OWN. */
 #define FLYING_DIRECT 2u
 #define FLYING_AGAIN 4u /* it was in again */
@@ -124,7 +118,7 @@ struct thin {
     again; /* that has its place, but what was written is not sure */
   struct range_map reserved; /* blocks of the disk */
   struct thin_space_map space;
-  struct thin_claim *claims;
+  struct iomap_claim *claims; /* writes that are in the iterator: blocks */
   struct thin_log log;
   struct thin_log_position frozen; /* where the log goes on behind FROZEN */
   _Atomic uint64_t
@@ -179,6 +173,12 @@ struct thin_where {
  */
 extern int thin_look (struct thin *t, uint64_t b, uint64_t end, bool nowait,
                       struct thin_where *w);
+
+/* The same, for who holds the lock; it is let go while the trees are asked, and then what
+ * is said may not hold any more.
+ */
+extern int thin_look_locked (struct thin *t, uint64_t b, uint64_t end,
+                             bool nowait, struct thin_where *w);
 
 /* The same, but for where to write: ZERO_KEEP becomes UNWRITTEN if it has a place that is
  * its own, else HOLE; as does what is shared, or UNWRITTEN and shared.

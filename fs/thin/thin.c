@@ -55,7 +55,6 @@ begin_read (struct thin *t, uint64_t pos, uint64_t length, bool nowait,
   iomap->offset = b * THIN_BLOCK;
   iomap->length = (w.end - b) * THIN_BLOCK;
   iomap->addr = w.kind == RANGE_MAPPED ? w.physical * THIN_BLOCK : 0;
-  iomap->private = NULL;
   return 0;
 }
 

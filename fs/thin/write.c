@@ -18,7 +18,6 @@
  */
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "fs/thin/thin-impl.h"
 
@@ -141,7 +140,7 @@ make_sure (struct thin *t, uint64_t start, uint64_t end)
 static void
 give_back (struct thin *t, uint64_t start, uint64_t end)
 {
-  struct thin_claim *claim;
+  struct iomap_claim *claim;
   struct range_entry *e;
   uint64_t last;
 
@@ -171,7 +170,7 @@ give_back (struct thin *t, uint64_t start, uint64_t end)
 void
 thin_unreserve (struct thin *t, uint64_t start, uint64_t end)
 {
-  struct thin_claim *claim;
+  struct iomap_claim *claim;
 
   range_map_remove (&t->reserved, start, end, NULL, NULL);
   for (claim = t->claims; claim; claim = claim->next)
@@ -202,7 +201,7 @@ fill_in (struct iomap *iomap, uint64_t b, const struct thin_where *w)
 /* Reserve for the iomap, if it holds still, and claim it.  -ESTALE: it does not. */
 static int
 claim_iomap (struct thin *t, uint64_t b, struct thin_where *w,
-             struct thin_claim *claim, struct iomap *iomap)
+             struct iomap *iomap)
 {
   bool placed =
     !w->shared && (w->kind == RANGE_MAPPED || w->kind == RANGE_UNWRITTEN);
@@ -219,9 +218,9 @@ claim_iomap (struct thin *t, uint64_t b, struct thin_where *w,
     return (int) end;
   w->end = (uint64_t) end;
   fill_in (iomap, b, w);
-  *claim = (struct thin_claim) { .next = t->claims, .start = b, .end = w->end };
-  t->claims = claim;
-  iomap->private = claim;
+  iomap->claim =
+    (struct iomap_claim) { .next = t->claims, .start = b, .end = w->end };
+  t->claims = &iomap->claim;
   return 0;
 }
 
@@ -230,27 +229,21 @@ thin_begin_write (struct thin *t, uint64_t pos, uint64_t length, bool nowait,
                   struct iomap *iomap)
 {
   uint64_t b = thin_first_block (pos), end = thin_end_block (pos + length);
-  struct thin_claim *claim;
   struct thin_where w;
   int r;
 
   if (t->fs.readonly)
     return -EROFS;
-  claim = malloc (sizeof *claim);
-  if (claim == NULL)
-    return -ENOMEM;
+  pthread_mutex_lock (&t->lock);
   do {
     iomap->cookie = atomic_load (&t->cookie);
-    r = thin_look (t, b, end, nowait, &w);
-    if (r < 0)
-      break;
-    fill_in (iomap, b, &w);
-    pthread_mutex_lock (&t->lock);
-    r = claim_iomap (t, b, &w, claim, iomap);
-    pthread_mutex_unlock (&t->lock);
+    r = thin_look_locked (t, b, end, nowait, &w);
+    if (r == 0) {
+      fill_in (iomap, b, &w);
+      r = claim_iomap (t, b, &w, iomap);
+    }
   } while (r == -ESTALE);
-  if (r < 0)
-    free (claim);
+  pthread_mutex_unlock (&t->lock);
   return r;
 }
 
@@ -258,7 +251,8 @@ void
 thin_end_write (struct thin *t, uint64_t pos, uint64_t length, uint64_t written,
                 const struct iomap *iomap)
 {
-  struct thin_claim *claim = iomap->private, **p = &t->claims;
+  const struct iomap_claim *claim = &iomap->claim;
+  struct iomap_claim **p = &t->claims;
   uint64_t taken = written > 0 ? thin_end_block (pos + written) : claim->start;
 
   (void) length;
@@ -271,7 +265,6 @@ thin_end_write (struct thin *t, uint64_t pos, uint64_t length, uint64_t written,
   if (taken < claim->end)
     give_back (t, taken, claim->end);
   pthread_mutex_unlock (&t->lock);
-  free (claim);
 }
 
 /* --- making room --- */
