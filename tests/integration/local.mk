@@ -84,6 +84,8 @@ INTEGRATION_TESTS = \
 	integration/terminate.sh \
 	integration/thin-crash.sh \
 	integration/thin-grow.sh \
+	integration/thin-overtaken.sh \
+	integration/thin-overtaken.sh \
 	integration/thin-read-only.sh \
 	integration/thin-snapshot.sh \
 	integration/thin.sh \
