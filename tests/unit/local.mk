@@ -193,6 +193,7 @@ if HAVE_LIBNBD
 libtests_a_SOURCES += \
 	unit/nbd-load.c unit/nbd-load.h \
 	unit/nbd-rig.c unit/nbd-rig.h \
+	unit/nbd-server.c unit/nbd-server.h \
 	$(NULL)
 endif
 endif
