@@ -96,21 +96,52 @@ look_at_everything (struct nbd_store *nbd)
     watch_all (nbd);
 }
 
+static void
+add_until (uint64_t *time, uint64_t more, uint64_t last)
+{
+  *time = *time + more < last ? *time + more : last;
+}
+
+/* If it is not the server but we who were stopped, nothing can be said of the
+ * server's silence meanwhile.
+ */
+static void
+forgive_own_sleep (struct nbd_store *nbd, uint64_t now)
+{
+  uint64_t slept = nbd->last_tick ? now - nbd->last_tick : 0;
+  struct command *cmd;
+  unsigned i;
+
+  nbd->last_tick = now;
+  if (slept < (uint64_t) (OVERSLEPT * nbd->tick.repeat * NSEC_PER_SEC))
+    return;
+  pthread_mutex_lock (&nbd->lock);
+  add_until (&nbd->quiet_since, slept, now);
+  for (i = 0; nbd->session && i < nbd->session->n; i++)
+    add_until (&nbd->session->conns[i].quiet_since, slept, now);
+  TAILQ_FOREACH (cmd, &nbd->in_flight, link)
+    add_until (&cmd->sent, slept, now);
+  pthread_mutex_unlock (&nbd->lock);
+}
+
 /* Have we been stopped, and the lease has ended meanwhile?  What libnbd has not sent yet
  * was given to it before that, and is not to be sent any more.
  */
 static void
 lose_if_stale (struct nbd_store *nbd)
 {
+  struct env *env = nbd->store.env;
   uint64_t last = nbd->awake;
   unsigned i;
 
   if (atomic_load (&nbd->store.lease.until) == 0)
     return;
-  nbd->awake = env_boottime (nbd->store.env);
+  nbd->awake = env_boottime (env);
   if (last == 0 || nbd->awake - last < STOOD_STILL ||
       store_may_change (&nbd->store))
     return;
+  if (nbd->last_tick)
+    forgive_own_sleep (nbd, env->now (env));
   pthread_mutex_lock (&nbd->lock);
   for (i = 0; nbd->session && i < nbd->session->n; i++)
     if (nbd_aio_get_direction (nbd->session->conns[i].handle) &
@@ -185,34 +216,6 @@ stop_tick_if_idle (struct nbd_store *nbd)
     ev_timer_stop (nbd->loop, &nbd->tick);
     nbd->last_tick = 0;
   }
-  pthread_mutex_unlock (&nbd->lock);
-}
-
-static void
-add_until (uint64_t *time, uint64_t more, uint64_t last)
-{
-  *time = *time + more < last ? *time + more : last;
-}
-
-/* If it is not the server but we who were stopped, nothing can be said of the
- * server's silence meanwhile.
- */
-static void
-forgive_own_sleep (struct nbd_store *nbd, uint64_t now)
-{
-  uint64_t slept = nbd->last_tick ? now - nbd->last_tick : 0;
-  struct command *cmd;
-  unsigned i;
-
-  nbd->last_tick = now;
-  if (slept < (uint64_t) (OVERSLEPT * nbd->tick.repeat * NSEC_PER_SEC))
-    return;
-  pthread_mutex_lock (&nbd->lock);
-  add_until (&nbd->quiet_since, slept, now);
-  for (i = 0; nbd->session && i < nbd->session->n; i++)
-    add_until (&nbd->session->conns[i].quiet_since, slept, now);
-  TAILQ_FOREACH (cmd, &nbd->in_flight, link)
-    add_until (&cmd->sent, slept, now);
   pthread_mutex_unlock (&nbd->lock);
 }
 

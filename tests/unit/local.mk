@@ -107,6 +107,7 @@ UNIT_TESTS += \
 	unit/nbd-connect-test \
 	unit/nbd-drain-test \
 	unit/nbd-durable-test \
+	unit/nbd-lease-test \
 	unit/nbd-loss-test \
 	unit/nbd-slow-test \
 	unit/nbd-test \
@@ -201,6 +202,7 @@ unit_nbd_change_test_SOURCES = unit/nbd-change-test.c $(NBD_RIG)
 unit_nbd_connect_test_SOURCES = unit/nbd-connect-test.c $(NBD_RIG)
 unit_nbd_drain_test_SOURCES = unit/nbd-drain-test.c $(NBD_RIG)
 unit_nbd_durable_test_SOURCES = unit/nbd-durable-test.c $(NBD_RIG)
+unit_nbd_lease_test_SOURCES = unit/nbd-lease-test.c $(NBD_RIG)
 unit_nbd_loss_test_SOURCES = unit/nbd-loss-test.c $(NBD_RIG)
 unit_nbd_slow_test_SOURCES = unit/nbd-slow-test.c $(NBD_RIG)
 unit_nbd_test_SOURCES = unit/nbd-test.c $(NBD_RIG)

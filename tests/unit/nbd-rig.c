@@ -252,6 +252,7 @@ nbd_rig_stop_clock (struct nbd_rig *rig)
   rig->clock = rig->env.now (&rig->env);
   rig->real_wait = rig->env.wait;
   rig->env.now = stopped_now;
+  rig->env.boottime = NULL;
   rig->env.wait = stopped_wait;
 }
 
