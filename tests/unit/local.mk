@@ -89,6 +89,7 @@ UNIT_TESTS = \
 	unit/thin-meta-test \
 	unit/thin-layers-test \
 	unit/thin-log-test \
+	unit/thin-overtaken-test \
 	unit/thin-space-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
