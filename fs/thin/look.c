@@ -9,12 +9,12 @@
 
 #include "fs/thin/thin-impl.h"
 
+/* Who was told to ask again, or waits for what comes no more, is woken. */
 void
 thin_break (struct thin *t, int error)
 {
   atomic_store (&t->state, error);
-  fs_ring (
-    &t->fs); /* who was told to ask again, or waits for what comes no more */
+  fs_ring (&t->fs);
   thin_changed (t);
 }
 
