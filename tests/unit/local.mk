@@ -24,6 +24,7 @@ UNIT_TESTS = \
 	unit/failure-test \
 	unit/failure-zero-test \
 	unit/file-cut-test \
+	unit/file-lease-test \
 	unit/file-open-test \
 	unit/file-pieces-test \
 	unit/file-retry-test \
