@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "fs/thin/meta.h"
+#include "fs/thin/owner.h"
 #include "img/args.h"
 #include "img/attached.h"
 #include "img/create.h"
@@ -48,14 +49,40 @@ preallocate (struct attached *a, bool quiet)
            : r;
 }
 
+/* Of an image that is there, and that somebody has open. */
+static int
+check_owner (struct attached *a)
+{
+  char text[MESSAGE_MAX] = "";
+  const struct store_message why = { text, sizeof text };
+  const struct thin_open how = { .readonly = true };
+  struct thin_super super;
+  struct thin_meta *m;
+  int r;
+
+  if (thin_meta_open (a->store, &how, &m, &why) < 0)
+    return 0;
+  thin_meta_super (m, &super);
+  thin_meta_close (m);
+  r = thin_owner_other (a->store, super.uuid);
+  if (r > 0)
+    say_error ("%s: another server has it open", a->name);
+  else if (r < 0)
+    attached_failed (a, "its owner cannot be told", r);
+  return r > 0 ? -EBUSY : r;
+}
+
 int
 create_image (struct attached *a, uint64_t disk_size)
 {
   char text[MESSAGE_MAX] = "";
   const struct store_message why = { text, sizeof text };
   const struct thin_create what = { .disk_bytes = disk_size };
-  int r = thin_create (a->store, &what, &why);
+  int r = check_owner (a);
 
+  if (r < 0)
+    return r;
+  r = thin_create (a->store, &what, &why);
   if (r < 0)
     say_error ("%s: %s", a->name, text);
   return r;

@@ -100,6 +100,10 @@ disk.h.flush()
 disk.save(sys.argv[1])
 EOT
 
+# folio-img leaves it alone, even to begin anew.
+img_refuses 'another server has it open' 1 create -q -s 64M --force "$store"
+img_refuses 'another server has it open' 1 snapshot create now "$store"
+
 use_folio first
 kill -CONT "$pid"
 wait $first || fail "the first server takes a flush for done"
