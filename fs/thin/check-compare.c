@@ -195,6 +195,16 @@ compare_counter (struct checking *c, const char *what, uint64_t found,
 }
 
 static void
+compare_entries (struct checking *c, const char *tree, uint64_t found,
+                 uint64_t said)
+{
+  if (found != said)
+    thin_check_problem (
+      c, "the tree of %s has %" PRIu64 " entries instead of %" PRIu64, tree,
+      found, said);
+}
+
+static void
 compare_counters (struct checking *c)
 {
   const struct thin_super *super = &c->m->super;
@@ -213,6 +223,9 @@ compare_counters (struct checking *c)
   compare_counter (c, "in chunks", blocks, super->metadata_blocks);
   compare_counter (c, "mapped", c->mapped, super->mapped);
   compare_counter (c, "unwritten", c->unwritten, super->unwritten);
+  compare_entries (c, "extents", c->extents_entries, super->extents_entries);
+  compare_entries (c, "free space", c->free_entries, super->free_entries);
+  compare_entries (c, "references", c->refs_entries, super->refs_entries);
 }
 
 int

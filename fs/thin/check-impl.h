@@ -22,6 +22,7 @@ struct checking {
   uint64_t free_blocks;
   bool head;                  /* it is the disk's own tree that is walked */
   uint64_t mapped, unwritten; /* of that */
+  uint64_t extents_entries, free_entries, refs_entries;
   bool damaged; /* not all could be walked: what is missing says nothing */
 };
 

@@ -69,13 +69,17 @@ take_item (struct checking *c, enum thin_tree tree, const struct thin_item *x)
   switch (tree) {
   case THIN_EXTENTS:
     c->check->extents++;
-    if (c->head)
+    if (c->head) {
+      c->extents_entries++;
       *(x->value & THIN_UNWRITTEN ? &c->unwritten : &c->mapped) += x->length;
+    }
     return thin_check_event (&c->data, at, x->length, 1);
   case THIN_FREE:
+    c->free_entries++;
     c->free_blocks += x->length;
     return thin_check_event (&c->free, x->start, x->length, 1);
   case THIN_REFS:
+    c->refs_entries++;
     return thin_check_event (&c->refs, x->start, x->length,
                              (int64_t) x->value - 1);
   }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fs/thin/chunks.h"
+#include "fs/thin/cost.h"
 #include "fs/thin/node.h"
 #include "fs/thin/table.h"
 
@@ -66,6 +67,7 @@ count (struct thin_meta *m)
   pthread_mutex_lock (&m->lock);
   m->in_use = c->in_use;
   m->available = c->available;
+  m->nr_chunks = c->n;
   pthread_mutex_unlock (&m->lock);
 }
 
@@ -226,6 +228,10 @@ grow (struct thin_meta *m)
   c->hand = at;
   c->blocks += range.length;
   c->available += range.length;
+  pthread_mutex_lock (&m->lock);
+  m->available += range.length;
+  m->nr_chunks = c->n;
+  pthread_mutex_unlock (&m->lock);
   return 0;
 }
 
@@ -277,42 +283,47 @@ thin_chunks_release (struct thin_meta *m, uint64_t block)
   i = block - chunk->start;
   chunk->used[i / 64] &= ~(UINT64_C (1) << (i % 64));
   m->chunks.in_use--;
+  if (!thin_chunk_bit (chunk->committed, i)) {
+    chunk->hold[i / 64] &= ~(UINT64_C (1) << (i % 64));
+    m->chunks.available++;
+    thin_cache_drop (m->cache, block);
+  }
   return 0;
 }
 
 /* --- the end of a transaction */
 
-/* All nodes but the last of each level are at least half full.  So a tree that is
- * written anew as a whole takes twice as many as it has, at most; what its ranges free,
- * or are referenced by, is an entry each in another tree; and a range is a few entries.
- */
-uint64_t
-thin_meta_cost (struct thin_meta *m, uint64_t ops)
+/* May it go, with what has been promised still fitting in the rest? */
+static bool
+is_spare (struct thin_meta *m, const struct thin_chunk *chunk)
 {
-  uint64_t cost;
+  struct thin_chunks *c = &m->chunks;
+  uint64_t keep =
+    thin_min (c->in_use + WORTH_KEEPING, m->limit / 64 + THIN_CHUNK_BLOCKS);
+  bool spare = false;
 
+  if (chunk->gone || bits (chunk->used) || bits (chunk->hold) ||
+      c->blocks - c->in_use < keep + chunk->length)
+    return false;
   pthread_mutex_lock (&m->lock);
-  cost = (m->super.snapshot_count ? 6 : 4) * m->in_use +
-         ops / (THIN_MAX_ENTRIES / 8) + 4 * THIN_MAX_LEVEL + chunk_size (m);
-  cost -= thin_min (cost, m->available);
+  if (c->blocks - chunk->length >= thin_cost_peak (m, m->promised)) {
+    m->available -= chunk->length;
+    spare = true;
+  }
   pthread_mutex_unlock (&m->lock);
-  return cost;
+  return spare;
 }
 
 bool
 thin_chunks_shrink (struct thin_meta *m, struct thin_range *range, bool *owed)
 {
   struct thin_chunks *c = &m->chunks;
-  uint64_t keep =
-    thin_min (c->in_use + WORTH_KEEPING, m->limit / 64 + THIN_CHUNK_BLOCKS);
   size_t i;
 
   for (i = c->n; i-- > 0;) {
     struct thin_chunk *chunk = &c->list[i];
 
-    if (c->blocks - c->in_use < keep + chunk->length)
-      continue;
-    if (chunk->gone || bits (chunk->used) || bits (chunk->hold))
+    if (!is_spare (m, chunk))
       continue;
     chunk->gone = true;
     c->blocks -= chunk->length;

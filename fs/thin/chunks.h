@@ -39,7 +39,9 @@ thin_chunk_bit (const uint64_t *bits, uint64_t i)
  */
 extern int thin_chunks_alloc (struct thin_meta *m, uint64_t *block);
 
-/* A block that is not used any more in what is being made.  -EIO: it was not. */
+/* A block that is not used any more in what is being made.  -EIO: it was not.  What was
+ * written in this attempt is written to again: in none of the trees, and drained.
+ */
 extern int thin_chunks_release (struct thin_meta *m, uint64_t block);
 
 /* Take a chunk that is not used at all out, if there are more free blocks than are

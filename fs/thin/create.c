@@ -51,6 +51,7 @@ set_sizes (struct store *store, const struct thin_create *what,
   super->log.sequence = 1;
   super->generation = FIRST_GENERATION;
   super->free_blocks = blocks - THIN_LOG - log;
+  super->free_entries = 1;
   super->metadata_blocks = THIN_SUPER_B - THIN_FIRST;
   super->free = (struct thin_root) { FREE_LEAF, FIRST_GENERATION, 0 };
   super->chunks = (struct thin_root) { CHUNK_TABLE, FIRST_GENERATION, 0 };

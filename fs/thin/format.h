@@ -167,7 +167,7 @@ struct thin_snapshot_entry {
   thin_le64 created; /* seconds since 1970 */
   thin_le64 mapped;
   thin_le64 unwritten;
-  thin_le64 spare;
+  thin_le64 entries; /* of its extents' leaves */
 };
 static_assert (sizeof (struct thin_snapshot_entry) == 128, "as FORMAT.md says");
 
@@ -196,6 +196,7 @@ struct thin_super_block {
   thin_le64 metadata_blocks;
   thin_le64 snapshot_count;
   struct thin_log_place log;
+  thin_le64 extents_entries, free_entries, refs_entries; /* of all leaves */
 };
 static_assert (sizeof (struct thin_super_block) <= 512,
                "in one sector, so that it is written whole or not");

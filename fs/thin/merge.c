@@ -45,6 +45,7 @@ make_node (struct thin_merge *mg, unsigned level, unsigned n)
   struct thin_item ref;
   int r;
 
+  *mg->entries += level == 0 ? n : 0;
   r = mg->error
         ? mg->error
         : thin_build_node (mg->t, mg->ops->tree, level, l->items, n, &ref);
@@ -214,6 +215,7 @@ merge_leaf (struct thin_merge *mg, const struct thin_node *node, uint64_t high)
 {
   unsigned i, n = thin_get16 (node->h.count);
 
+  *mg->entries -= n;
   for (i = 0; i < n && mg->error == 0; i++) {
     struct thin_item x = thin_item_get (&node->entries[i]);
 
@@ -306,6 +308,14 @@ walk (struct thin_merge *mg, const struct thin_ref *ref, uint64_t low,
   }
 }
 
+static uint64_t *
+entries_of (struct thin_txn *t, enum thin_tree tree)
+{
+  return tree == THIN_EXTENTS ? &t->super.extents_entries
+         : tree == THIN_FREE  ? &t->super.free_entries
+                              : &t->super.refs_entries;
+}
+
 int
 thin_merge (struct thin_txn *t, const struct thin_merge_ops *ops,
             struct thin_root *root, const struct thin_op *list, size_t n,
@@ -326,6 +336,7 @@ thin_merge (struct thin_txn *t, const struct thin_merge_ops *ops,
   mg->t = t;
   mg->ops = ops;
   mg->opaque = opaque;
+  mg->entries = entries_of (t, ops->tree);
   mg->op = list;
   mg->end = list + n;
   mg->at = list->start;

@@ -61,6 +61,7 @@ struct thin_merge {
   const struct thin_merge_ops *ops;
   void *opaque;
   int error;           /* the first */
+  uint64_t *entries;   /* of all leaves of the tree */
   bool shared;         /* of the leaf that is being merged: it stays */
   uint64_t generation; /* of that */
   const struct thin_op *op, *end; /* those left; of the first from `at' on */

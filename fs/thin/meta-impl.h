@@ -11,6 +11,7 @@
  *   node        nodes as they are read and verified; finding a key in a tree
  *   lookup      what a key's extent is, and who shares it
  *   table       chunks and snapshots as tables
+ *   cost        what commits may take
  *   chunks      metadata's own space
  *   free-space  free space as data sees it
  *   build       nodes and tables that a transaction writes
@@ -69,6 +70,9 @@ struct thin_meta {
   pthread_mutex_t lock;    /* leaf; of what follows */
   struct thin_super super; /* committed; changed by the transaction's thread */
   uint64_t in_use, available; /* blocks of metadata, as of chunks */
+  uint64_t nr_chunks;
+  uint64_t
+    promised; /* ranges for which the cost was asked since thin_meta_expect */
 
   /* Of the transaction's thread. */
   bool mend_a, mend_b; /* these superblocks are to be written before all else */

@@ -112,7 +112,7 @@ thin_meta_open (struct store *store, const struct thin_open *how,
     return store_refuse (why, -ENOMEM, "no memory");
   m->store = store;
   m->readonly = how->readonly;
-  m->fan = THIN_MAX_ENTRIES;
+  m->fan = how->fan ? how->fan : THIN_MAX_ENTRIES;
   m->limit = thin_min (store->geo.size / THIN_BLOCK, THIN_MAX_BLOCKS);
   m->space = (struct thin_space) { thin_meta_take_any, m };
   atomic_store (&m->last_bad, UINT64_MAX);

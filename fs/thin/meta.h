@@ -65,6 +65,8 @@ struct thin_super {
   uint64_t mapped, unwritten; /* blocks of the disk */
   uint64_t metadata_blocks;   /* in chunks, used or not */
   uint64_t snapshot_count;
+  uint64_t extents_entries, free_entries,
+    refs_entries; /* in the leaves of these trees */
   struct thin_log_position log;
 };
 
@@ -97,6 +99,7 @@ extern int thin_super_decode (const void *block, uint64_t address,
 struct thin_open {
   bool readonly;        /* there will be no transaction */
   unsigned cache_nodes; /* of 4 KiB to keep in memory at most; 0: 16384 */
+  unsigned fan; /* entries of a full node, at least 4; 0: THIN_MAX_ENTRIES */
 
   /* The superblocks, if they have been read already; else NULL. */
   const void *super_a, *super_b;
@@ -219,10 +222,15 @@ extern int thin_txn_commit (struct thin_txn *t,
 
 extern void thin_txn_abort (struct thin_txn *t);
 
-/* The most blocks of free data space that metadata may take for a transaction of so
- * many more ranges, the worst case.  Any thread, cheap.
+/* The most blocks of free data space that metadata may take until so many more ranges
+ * are committed, by whatever number of transactions, failed ones among them: the worst
+ * case.  What is left of it after each is enough for the rest.  A chunk is not given back
+ * while it may be needed for as many ranges as anybody has asked about.  Any thread, cheap.
  */
 extern uint64_t thin_meta_cost (struct thin_meta *m, uint64_t ops);
+
+/* Only so many are left of these. */
+extern void thin_meta_expect (struct thin_meta *m, uint64_t ops);
 
 /* --- Snapshots: no transaction is open, and the log is empty.  They block. */
 
@@ -232,6 +240,7 @@ struct thin_snapshot {
   uint64_t disk_bytes;
   uint64_t created;           /* seconds since 1970 */
   uint64_t mapped, unwritten; /* blocks */
+  uint64_t entries;           /* in the leaves */
 };
 
 /* -EINVAL: not a name (1 to 63 bytes, no control characters, no '/'); -EEXIST;

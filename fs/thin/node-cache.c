@@ -241,3 +241,17 @@ thin_cache_put (struct thin_cache *cache, const struct thin_node *node,
   }
   pthread_mutex_unlock (&shard->lock);
 }
+
+void
+thin_cache_drop (struct thin_cache *cache, uint64_t address)
+{
+  uint32_t *chain, i;
+  struct shard *shard = shard_of (cache, address, &chain);
+
+  pthread_mutex_lock (&shard->lock);
+  for (i = *chain; i != NONE && shard->slots[i].address != address;)
+    i = shard->slots[i].next;
+  if (i != NONE)
+    unlink_slot (cache, shard, i);
+  pthread_mutex_unlock (&shard->lock);
+}

@@ -46,4 +46,7 @@ extern void thin_cache_retire (struct thin_cache *cache, uint64_t address,
 extern void thin_cache_put (struct thin_cache *cache,
                             const struct thin_node *node, unsigned rounds);
 
+/* What is at this address is another node from now on. */
+extern void thin_cache_drop (struct thin_cache *cache, uint64_t address);
+
 #endif /* FOLIO_THIN_NODE_CACHE_H */

@@ -100,6 +100,7 @@ decode (const struct thin_snapshot_entry *e, struct thin_snapshot *s)
     .created = thin_get64 (e->created),
     .mapped = thin_get64 (e->mapped),
     .unwritten = thin_get64 (e->unwritten),
+    .entries = thin_get64 (e->entries),
   };
   memcpy (s->name, e->name, sizeof s->name);
 }
@@ -234,6 +235,7 @@ apply_create (struct thin_txn *t, void *opaque)
   e->created = thin_put64 (s->now);
   e->mapped = thin_put64 (t->super.mapped);
   e->unwritten = thin_put64 (t->super.unwritten);
+  e->entries = thin_put64 (t->super.extents_entries);
   r = refer_to (t, root);
   return r < 0 ? r : write_table (t, s, s->list, s->n + 1);
 }
@@ -282,6 +284,7 @@ apply_revert (struct thin_txn *t, void *opaque)
   t->super.disk_bytes = snapshot.disk_bytes;
   t->super.mapped = snapshot.mapped;
   t->super.unwritten = snapshot.unwritten;
+  t->super.extents_entries = snapshot.entries;
   return r < 0 ? r : refer_to (t, &snapshot.root);
 }
 

@@ -95,6 +95,9 @@ thin_super_encode (const struct thin_super *super, uint64_t address,
   b->log.block = thin_put64 (super->log.block);
   b->log.sequence = thin_put64 (super->log.sequence);
   b->log.chain = thin_put64 (super->log.chain);
+  b->extents_entries = thin_put64 (super->extents_entries);
+  b->free_entries = thin_put64 (super->free_entries);
+  b->refs_entries = thin_put64 (super->refs_entries);
   thin_seal (&b->h, THIN_MAGIC_SUPER, super->uuid, address, super->generation,
              THIN_BLOCK);
 }
@@ -121,6 +124,9 @@ get_numbers (const struct thin_super_block *b, struct thin_super *super)
   super->log.block = thin_get64 (b->log.block);
   super->log.sequence = thin_get64 (b->log.sequence);
   super->log.chain = thin_get64 (b->log.chain);
+  super->extents_entries = thin_get64 (b->extents_entries);
+  super->free_entries = thin_get64 (b->free_entries);
+  super->refs_entries = thin_get64 (b->refs_entries);
 }
 
 /* Do the numbers make sense? */

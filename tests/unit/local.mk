@@ -85,6 +85,7 @@ UNIT_TESTS = \
 	unit/store-queue-test \
 	unit/sync-steps-test \
 	unit/sync-test \
+	unit/thin-cost-test \
 	unit/thin-crash-test \
 	unit/thin-damage-test \
 	unit/thin-meta-test \
@@ -315,5 +316,6 @@ THIN_WORLD = \
 	tools/util.c tools/util.h \
 	$(FAKE_STORE) \
 	$(NULL)
+unit_thin_cost_test_SOURCES = unit/thin-cost-test.c $(THIN_WORLD)
 unit_thin_crash_test_SOURCES = unit/thin-crash-test.c $(THIN_WORLD)
 unit_thin_meta_test_SOURCES = unit/thin-meta-test.c $(THIN_WORLD)

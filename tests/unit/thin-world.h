@@ -40,6 +40,14 @@ struct world {
   struct world_model next; /* with the transaction under way */
   struct rng rng;
   bool quiet; /* expected errors are not logged */
+  enum {
+    WORLD_RANDOM,
+    WORLD_MAPS,
+    WORLD_HOLES,
+    WORLD_ZEROES,
+    WORLD_WRITES
+  } pattern; /* of most ranges: each other block, one by one */
+  uint64_t stripe;
 
   /* At the strike-th request from now on (0: none) the store loses what is not
    * flushed; or all of them fail from that on (cut), until world_crash.
@@ -78,7 +86,10 @@ extern void world_settle (struct world *w);
  */
 extern int world_transaction (struct world *w, unsigned n);
 
-/* Something done with snapshots; as above. */
+/* One of n ranges; -ENOSPC is that. */
+extern int world_ranges (struct world *w, unsigned n);
+
+/* Something done with snapshots; as world_transaction. */
 extern int world_snapshot (struct world *w);
 
 /* Nothing is wrong with the image, or the test ends. */
