@@ -107,6 +107,7 @@ thaw (struct thin *t, const struct freed *freed)
   while (range_map_take (frozen, &e))
     if (e.flags & LAYER_OWN)
       space_committed (&t->space, e.physical, e.physical + (e.end - e.start));
+  space_metadata_committed (&t->space);
   for (i = 0; i < freed->n; i++)
     space_freed (&t->space, freed->ranges[i].start,
                  freed->ranges[i].start + freed->ranges[i].length, era);

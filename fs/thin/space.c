@@ -147,6 +147,15 @@ space_committed (struct thin_space_map *space, uint64_t start, uint64_t end)
   range_map_remove (&space->taken, start, end, NULL, NULL);
 }
 
+void
+space_metadata_committed (struct thin_space_map *space)
+{
+  struct range_entry e;
+
+  while (range_map_take (&space->metadata, &e))
+    range_map_remove (&space->taken, e.start, e.end, NULL, NULL);
+}
+
 /* Without memory it is free after the next start. */
 static void
 wait_for_readers (struct thin_space_map *space, uint64_t start, uint64_t end,
@@ -176,8 +185,6 @@ space_thaw (struct thin_space_map *space, uint64_t free, uint64_t era)
 
   while (range_map_take (&space->going, &e))
     wait_for_readers (space, e.start, e.end, era);
-  while (range_map_take (&space->metadata, &e))
-    range_map_remove (&space->taken, e.start, e.end, NULL, NULL);
   space->free = free;
   space->exhausted = false;
   space->min = GOOD;

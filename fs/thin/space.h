@@ -73,11 +73,13 @@ extern void space_give_up (struct thin_space_map *space, uint64_t start,
 /* A checkpoint begins. */
 extern void space_freeze (struct thin_space_map *space);
 
-/* It has been committed: so much is free now; first, space_committed for what it has
- * mapped, and space_freed for what it has freed, by whom read till now, as in era.
+/* It has been committed: so much is free now; first, in this order, space_committed for
+ * what it has mapped, space_metadata_committed, and space_freed for what it has freed, maybe
+ * of metadata's again, by whom read till now, as in era.
  */
 extern void space_committed (struct thin_space_map *space, uint64_t start,
                              uint64_t end);
+extern void space_metadata_committed (struct thin_space_map *space);
 extern void space_freed (struct thin_space_map *space, uint64_t start,
                          uint64_t end, uint64_t era);
 extern void space_thaw (struct thin_space_map *space, uint64_t free,

@@ -93,6 +93,7 @@ checkpoint (struct bench *b)
     if (b->going[i])
       b->owner[i] = FREE;
   }
+  space_metadata_committed (&b->space);
   space_thaw (&b->space, free, era);
 }
 
@@ -149,6 +150,30 @@ TEST_WITH (what_is_read_waits, struct bench *b, start (), stop)
   assert_int_equal (space_left (&b->space), 2);
   assert_int_equal (space_take (&b->space, 2, &start), 2);
   assert_int_equal (start, 7);
+}
+
+/* As it is when the commit that took it has failed, and the next one does not need it. */
+TEST_WITH (what_metadata_gives_back_at_once_is_not_handed_out_twice,
+           struct bench *b, start (), stop)
+{
+  uint64_t start, again, era = readers_era (&b->fs);
+
+  assert_int_equal (space_take (&b->space, 8, &start), 8);
+  range_set_add (&b->space.metadata, start, start + 8);
+  space_freeze (&b->space);
+  space_metadata_committed (&b->space);
+  space_freed (&b->space, start, start + 8, era);
+  space_thaw (&b->space, BLOCKS, era);
+  /* It waits for its readers: the trees have it free, and may be asked. */
+  space_found (&b->space, 0, BLOCKS);
+  assert_false (range_map_any (&b->space.pool, start, start + 8));
+  assert_true (space_settle (&b->space, &b->fs));
+  b->space.cursor = start;
+  assert_int_equal (space_take (&b->space, 8, &again), 8);
+  assert_int_equal (again, start);
+  space_found (&b->space, 0, BLOCKS);
+  assert_false (range_map_any (&b->space.pool, start, start + 8));
+  assert_int_equal (space_left (&b->space), BLOCKS - 8);
 }
 
 RUN_TESTS ()
