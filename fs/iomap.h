@@ -107,9 +107,9 @@ struct iomap_ops {
   int (*end) (struct fs *fs, uint64_t pos, uint64_t length, uint64_t written,
               unsigned flags, const struct iomap *iomap);
 
-  /* begin has said -ENOSPC, for a caller who may wait, the first time at `since' (ns):
+  /* begin or zero has said -ENOSPC, to a caller who may wait, the first time at `since' (ns):
    * wait, not counted among the readers, until there may be room.  Returns 0, if it is
-   * worth another begin, or -ENOSPC.  Optional.
+   * worth another try, or -ENOSPC.  Optional.
    */
   int (*make_room) (struct fs *fs, uint64_t since);
 
@@ -154,7 +154,7 @@ struct iomap_ops {
    * keep: without giving back its space.  The caller then drops what is in memory
    * of it, and says so with zero_end; until then none of that is mapped for
    * write-back.  Does not block.  Returns 0; or a negative errno, with nothing done:
-   * -EAGAIN, there is no room for more before some of it is done, and flushed.
+   * -EAGAIN, there is no room for more before some of it is done, and flushed; -ENOSPC.
    * Without zero_end the caller holds the range, so that no write-back of it is under
    * way or begins meanwhile.
    */

@@ -92,28 +92,33 @@ try_zero (struct mapping *mapping, struct origin *origin, struct zeroing *z,
   return r;
 }
 
-/* The same, and wait for room as one who writes does. */
+/* The same, and wait for room as one who writes does, or for space as the format does. */
 static int
 begin_zero (struct mapping *mapping, struct origin *origin, struct zeroing *z,
             bool keep)
 {
   struct throttle *throttle = &mapping->throttle;
+  struct fs *fs = mapping->fs;
   uint64_t since;
   uint32_t seen;
   int r = try_zero (mapping, origin, z, keep), error = 0;
 
-  if (r != -EAGAIN)
+  if (r != -EAGAIN && (r != -ENOSPC || fs->ops->make_room == NULL))
     return r;
   since = mapping->env->now (mapping->env);
   atomic_fetch_add (&throttle->waiters, 1);
   while (error == 0) {
     seen = atomic_load (&throttle->word);
     r = try_zero (mapping, origin, z, keep);
-    if (r != -EAGAIN)
+    if (r == -ENOSPC && fs->ops->make_room)
+      error = fs->ops->make_room (fs, since);
+    else if (r != -EAGAIN)
       break;
-    throttle_sleep (throttle, seen);
+    else {
+      throttle_sleep (throttle, seen);
+      error = outbox_give_up (&mapping->outbox, since);
+    }
     origin_waited (origin);
-    error = outbox_give_up (&mapping->outbox, since);
   }
   atomic_fetch_sub (&throttle->waiters, 1);
   return error ? error : r;

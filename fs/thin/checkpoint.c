@@ -31,8 +31,11 @@ freeze (struct thin *t)
     map[LAYER_FROZEN] = map[LAYER_LOGGED];
     map[LAYER_LOGGED] = none;
     t->frozen = t->log.head;
+    t->work.frozen = t->work.flushed;
     space_freeze (&t->space);
   }
+  t->work.starving = false;
+  thin_expect (t);
   pthread_mutex_unlock (&t->lock);
 }
 
@@ -71,9 +74,10 @@ put_all (struct thin *t, struct thin_txn *txn)
 struct freed {
   struct thin_range *ranges;
   size_t n, room;
+  bool lost; /* there was no memory for some */
 };
 
-/* Without memory it is found again after the next start. */
+/* Without memory nobody knows who reads there. */
 static void
 note_freed (void *opaque, uint64_t start, uint64_t length)
 {
@@ -83,8 +87,10 @@ note_freed (void *opaque, uint64_t start, uint64_t length)
 
   if (freed->n == freed->room) {
     more = realloc (freed->ranges, room * sizeof *more);
-    if (more == NULL)
+    if (more == NULL) {
+      freed->lost = true;
       return;
+    }
     freed->ranges = more;
     freed->room = room;
   }
@@ -113,6 +119,8 @@ thaw (struct thin *t, const struct freed *freed)
                  freed->ranges[i].start + freed->ranges[i].length, era);
   space_thaw (&t->space, super.free_blocks, era);
   t->log.tail = t->frozen.block;
+  t->work.settled = t->work.frozen;
+  t->nodes.starved |= freed->lost;
   atomic_fetch_add (&t->cookie, THIN_EPOCH);
   pthread_mutex_unlock (&t->lock);
 }
@@ -127,7 +135,8 @@ thin_checkpoint (struct thin *t)
   if (r < 0)
     return r;
   freeze (t);
-  r = thin_txn_grow (txn, thin_meta_limit (t->meta));
+  r =
+    t->nodes.starved ? -ENOMEM : thin_txn_grow (txn, thin_meta_limit (t->meta));
   if (r == 0)
     r = put_all (t, txn);
   if (r == 0)

@@ -86,14 +86,17 @@ thin_fill_pool (struct thin *t)
   return r < 0 ? r : 0;
 }
 
-/* Space for metadata. */
+/* Space for metadata: none that is reserved, as long as there is some that is not. */
 static int
 take_for_metadata (void *opaque, uint64_t want, struct thin_range *range)
 {
   struct thin *t = opaque;
-  uint64_t n;
+  uint64_t n, left;
 
   pthread_mutex_lock (&t->lock);
+  left = space_left (&t->space);
+  left = left > t->reserved.blocks ? left - t->reserved.blocks : 1;
+  want = want < left ? want : left;
   n = space_take (&t->space, want, &range->start);
   pthread_mutex_unlock (&t->lock);
   if (n == 0) {

@@ -81,6 +81,8 @@ end_flush (struct thin *t, int error)
 
   if (error && error != -ECONNRESET)
     f->told = atomic_load (&t->fs.store->failed_flushes);
+  if (error == 0)
+    thin_note_flush (t, f->begun);
   f->state = THIN_IDLE;
   f->outer = NULL;
   outer->done (outer, error);
@@ -180,7 +182,7 @@ adopt_record (struct thin *t)
     e.since = 0;
     layer_set (&map[LAYER_LOGGED], &e, thin_give_up_place, t);
   }
-  if (thin_log_used (&t->log) > t->log.blocks / 2)
+  if (t->work.starving || thin_log_used (&t->log) > t->log.blocks / 2)
     thin_want_checkpoint (t);
   pthread_mutex_unlock (&t->lock);
   thin_wake (t);
@@ -213,6 +215,7 @@ thin_flush (struct fs *fs, struct store_req *req)
   int r = thin_usable (t);
 
   t->flush.outer = req;
+  t->flush.begun = t->fs.store->env->now (t->fs.store->env);
   t->flush.old = !is_recorded (t);
   if (r < 0 && r != -EAGAIN)
     end_flush (t, r);

@@ -59,7 +59,7 @@ find_snapshot (struct thin *t, const struct store_message *why)
 static int
 read_image (struct thin *t, const struct store_message *why)
 {
-  struct thin_open how = { .readonly = t->fs.readonly };
+  struct thin_open how = { .readonly = t->fs.readonly, .fan = t->fan };
   struct thin_super super;
   int r = thin_meta_open (t->fs.store, &how, &t->meta, why);
 

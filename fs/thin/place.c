@@ -23,7 +23,7 @@
 #include "fs/thin/thin-impl.h"
 
 /* Nodes that one run may take, in flying and then in a layer; of a write in all. */
-#define RUN_NODES 8
+#define RUN_NODES 12
 #define PLACE_NODES 16
 
 enum how { IN_PLACE, CONVERT, AGAIN, NEW };
@@ -188,7 +188,7 @@ place_new (struct thin *t, const struct iomap_run *runs, uint64_t blocks,
     n = thin_end_block (runs->end) - b;
     n = n < got ? n : got;
     fly (t, b, n, physical, LAYER_OWN, store_losses (t->fs.store));
-    range_map_remove (&t->reserved, b, b + n, NULL, NULL);
+    thin_placed (t, b, b + n);
   }
   return 0;
 }
@@ -211,7 +211,7 @@ place_runs (struct thin *t, const struct iomap_run *runs, unsigned n,
     r = place_new (t, runs, blocks, place);
   else {
     fly_there (t, b, &to, 0, store_losses (t->fs.store));
-    range_map_remove (&t->reserved, b, to.end, NULL, NULL);
+    thin_placed (t, b, to.end);
     place->addr = to.physical * THIN_BLOCK;
     place->length = blocks * THIN_BLOCK;
   }
@@ -259,7 +259,7 @@ land (void *opaque, const struct range_entry *e)
 
   to.flags = e->flags & LAYER_OWN;
   if (landing->ok) {
-    range_map_remove (&t->reserved, e->start, e->end, NULL, NULL);
+    thin_placed (t, e->start, e->end);
     layer_set (&t->layers.map[LAYER_FRESH], &to, thin_give_up_place, t);
     atomic_fetch_add (&t->cookie, 1);
   }
@@ -270,6 +270,8 @@ land (void *opaque, const struct range_entry *e)
   }
   else if (e->flags & LAYER_OWN)
     thin_give_up_place (t, e);
+  else if (!(e->flags & FLYING_DIRECT))
+    thin_unplaced (t, e->start, e->end);
 }
 
 void
@@ -295,11 +297,16 @@ thin_ioend_done (struct fs *fs, const struct iomap_run *runs, unsigned n,
 static int
 place_direct (struct thin *t, uint64_t b, struct target *to, uint32_t since)
 {
-  uint64_t n;
+  uint64_t n = to->end - b;
 
+  if (to->how == CONVERT)
+    n = thin_room_to_convert (t, n);
+  if (n == 0)
+    return -ENOSPC;
   if (!range_nodes_promise (&t->nodes, RUN_NODES + PLACE_NODES))
     return -ENOMEM;
   if (to->how != NEW) {
+    to->end = b + n;
     fly_there (t, b, to, FLYING_DIRECT, since);
     return 0;
   }
@@ -382,8 +389,10 @@ static void
 revert_entry (struct thin *t, struct range_map *layer, struct range_entry e)
 {
   range_map_remove (layer, e.start, e.end, NULL, NULL);
-  if (!(e.flags & LAYER_OWN))
+  if (!(e.flags & LAYER_OWN)) {
+    thin_unplaced (t, e.start, e.end);
     return;
+  }
   e.flags = 0;
   e.since = 0;
   range_map_set (&t->again, &e);

@@ -106,11 +106,25 @@ range_map_init (struct range_map *map, struct range_nodes *nodes)
 }
 
 static void
+count (struct range_map *map, const struct range_entry *e)
+{
+  map->blocks += e->end - e->start;
+  map->spread += e->kind == RANGE_MAPPED ? e->end - e->start : 1;
+}
+
+static void
+discount (struct range_map *map, const struct range_entry *e)
+{
+  map->blocks -= e->end - e->start;
+  map->spread -= e->kind == RANGE_MAPPED ? e->end - e->start : 1;
+}
+
+static void
 drop (struct range_map *map, struct range_entry *e)
 {
   RB_REMOVE (range_tree, &map->tree, e);
   map->count--;
-  map->blocks -= e->end - e->start;
+  discount (map, e);
   free_node (map->nodes, e);
 }
 
@@ -149,7 +163,7 @@ insert (struct range_map *map, const struct range_entry *e)
   *node = *e;
   RB_INSERT (range_tree, &map->tree, node);
   map->count++;
-  map->blocks += e->end - e->start;
+  count (map, node);
 }
 
 /* The part of e that is in [start, end). */
@@ -173,20 +187,18 @@ cut (struct range_map *map, struct range_entry *e, uint64_t start, uint64_t end)
 {
   struct range_entry head = part_of (e, e->start, start);
 
-  if (end >= e->end && start <= e->start)
+  if (end >= e->end && start <= e->start) {
     drop (map, e);
-  else if (end >= e->end) { /* its order stays */
-    map->blocks -= e->end - start;
+    return;
+  }
+  discount (map, e);
+  if (end >= e->end) /* its order stays */
     e->end = start;
-  }
-  else {
-    if (end > e->start) {
-      map->blocks -= end - e->start;
-      *e = part_of (e, end, e->end);
-    }
-    if (head.start < head.end && start > head.start)
-      insert (map, &head);
-  }
+  else if (end > e->start)
+    *e = part_of (e, end, e->end);
+  count (map, e);
+  if (e->start >= end && head.start < head.end && start > head.start)
+    insert (map, &head);
 }
 
 void

@@ -49,6 +49,7 @@ struct range_map {
   struct range_nodes *nodes;
   size_t count;    /* entries */
   uint64_t blocks; /* in all of them */
+  uint64_t spread; /* of what is MAPPED the blocks, of all else the entries */
 };
 
 typedef void range_fn (void *opaque, const struct range_entry *e);

@@ -27,7 +27,8 @@
  *                                        began, is waiting for readers
  *   who was told of a place has read,    the place is handed out               space.c
  *   or written, there
- *   space is reserved                    a write is acknowledged               write.c
+ *   space is reserved, for metadata      a write, zero or trim is              write.c,
+ *   too                                  acknowledged                          room.c
  *   the owner's block was found to be    anything is sent to the store         owner.c,
  *   ours, not long ago                                                         the drivers
  */
@@ -50,7 +51,7 @@
 #define FLYING_AGAIN 4u /* it was in again */
 #define FLYING_DEAD 8u  /* what is written may be lost, and nobody has a copy */
 
-/* Of reserved: by a write that is in the iterator; or by one that was taken. */
+/* Of reserved, and converts: by a write that is in the iterator; or by one that was taken. */
 #define RESERVED_MAYBE RANGE_HOLE
 #define RESERVED_SURE RANGE_ZERO_KEEP
 
@@ -71,6 +72,7 @@ struct thin_flush {
   uint32_t undone; /* of the store, when it was sent */
   uint32_t told;   /* failed flushes of the store's of which the cache knows */
   bool lost;       /* the store has lost something meanwhile */
+  uint64_t begun;  /* ns */
   bool old;    /* it began with what the last one left: the data comes yet */
   bool no_fua; /* the store turned out to have none */
   _Atomic bool done;
@@ -98,6 +100,13 @@ struct thin_work {
   int error;      /* of the last checkpoint */
   uint64_t retry; /* ns: when it is worth trying again; 0: at once */
   bool logged;    /* that it fails */
+
+  /* Who waits for room. */
+  bool
+    starving; /* somebody does: checkpoints are made as soon as they can be */
+  uint64_t flushed; /* ns: what was there then is in the log, or was not lost */
+  uint64_t frozen;  /* the same, of what the checkpoint puts in the trees */
+  uint64_t settled; /* the same, in the trees */
 };
 
 struct thin {
@@ -106,6 +115,7 @@ struct thin {
   struct thin_super super;       /* as it was opened: what does not change */
   struct thin_snapshot snapshot; /* that is the disk; or without a name */
   uint64_t blocks;               /* of the disk */
+  unsigned fan;                  /* of its nodes, in tests; 0: as usual */
   struct completion opened;
   _Atomic int state; /* 0: open; -EAGAIN: not yet; or why not */
 
@@ -117,6 +127,7 @@ struct thin {
   struct range_map
     again; /* that has its place, but what was written is not sure */
   struct range_map reserved; /* blocks of the disk */
+  struct range_map converts; /* others, that are dirty, and UNWRITTEN */
   struct thin_space_map space;
   struct iomap_claim *claims; /* writes that are in the iterator: blocks */
   struct thin_log log;
@@ -206,15 +217,40 @@ extern int thin_begin_write (struct thin *t, uint64_t pos, uint64_t length,
                              bool nowait, struct iomap *iomap);
 extern void thin_end_write (struct thin *t, uint64_t pos, uint64_t length,
                             uint64_t written, const struct iomap *iomap);
-extern int thin_make_room (struct fs *fs, uint64_t since);
 
-/* Lock held: so many of n blocks may be taken besides what is reserved. */
-extern uint64_t thin_room (struct thin *t, uint64_t n);
+/* Below: lock held.  [start, end) goes to its place; or it did not come there, and is
+ * UNWRITTEN and dirty.
+ */
+extern void thin_placed (struct thin *t, uint64_t start, uint64_t end);
+extern void thin_unplaced (struct thin *t, uint64_t start, uint64_t end);
 
-/* Lock held: nothing of [start, end) is dirty any more; but writes in the iterator may
+/* So many blocks may need space if [start, end) loses its place, or more. */
+extern uint64_t thin_claimed (struct thin *t, uint64_t start, uint64_t end);
+
+/* Nothing of [start, end) is dirty any more; but writes in the iterator may
  * make it so, and it has no place.
  */
 extern void thin_unreserve (struct thin *t, uint64_t start, uint64_t end);
+
+/* ---- room.c */
+
+/* See iomap_ops. */
+extern int thin_make_room (struct fs *fs, uint64_t since);
+
+/* A flush has succeeded that began at begun, ns.  No lock held. */
+extern void thin_note_flush (struct thin *t, uint64_t begun);
+
+/* Below: lock held.  So many of n blocks may be taken besides what is reserved; or so many
+ * that have their place be written to.
+ */
+extern uint64_t thin_room (struct thin *t, uint64_t n);
+extern uint64_t thin_room_to_convert (struct thin *t, uint64_t n);
+
+/* May a range be zeroed, by which so many blocks need space? */
+extern bool thin_room_to_zero (struct thin *t, uint64_t blocks, bool keep);
+
+/* A checkpoint begins: nothing is promised but what there is now. */
+extern void thin_expect (struct thin *t);
 
 /* ---- place.c */
 

@@ -14,6 +14,7 @@
  * zero.c        zero and trim
  * place.c       where data goes
  * write.c       space is reserved
+ * room.c        whether there is any
  * look.c        what stands where
  * peek.c        what is known before all that
  * ask.c         asking the thread
@@ -197,6 +198,7 @@ thin_close (struct fs *fs)
   range_map_clear (&t->flying);
   range_map_clear (&t->again);
   range_map_clear (&t->reserved);
+  range_map_clear (&t->converts);
   space_destroy (&t->space);
   range_nodes_destroy (&t->nodes);
   if (t->meta)
@@ -264,6 +266,7 @@ new_thin (struct store *store, const struct thin_super *super,
   range_map_init (&t->flying, &t->nodes);
   range_map_init (&t->again, &t->nodes);
   range_map_init (&t->reserved, &t->nodes);
+  range_map_init (&t->converts, &t->nodes);
   space_init (&t->space, &t->nodes, 0);
   return t;
 }

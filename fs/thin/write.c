@@ -12,6 +12,9 @@
  *   SURE                     it is dirty in memory                     mapped, or zeroed:
  *                                                                      none
  *
+ * What is UNWRITTEN has its place, and is likewise in converts instead, as its becoming
+ * MAPPED is a change of the trees (room.c).
+ *
  * Writes in the iterator claim their range.  What is zeroed under a claim, and so loses
  * its place, is MAYBE at once, whether there is room or not: the write may have looked
  * for the last time already.
@@ -22,55 +25,23 @@
 #include "fs/thin/thin-impl.h"
 
 /* Nodes that reserving one piece, or a claim, may take. */
-#define CLAIM_NODES 4
-
-/* How long a write waits for room, and between two looks: ns. */
-#define PATIENCE (5 * NSEC_PER_SEC)
-#define LOOK (20 * NSEC_PER_MSEC)
-
-/* --- room --- */
-
-/* Ranges that may be trimmed when there is no room for anything else. */
-#define TRIMS 64
-
-/* Changes of the trees that there may be, in ranges. */
-static uint64_t
-nr_ops (const struct thin *t)
-{
-  return layers_count (&t->layers) + t->reserved.blocks + t->again.blocks +
-         t->flying.count + TRIMS;
-}
-
-uint64_t
-thin_room (struct thin *t, uint64_t n)
-{
-  uint64_t left = space_left (&t->space), cost;
-
-  left = left > t->reserved.blocks ? left - t->reserved.blocks : 0;
-  for (; n > 0; n /= 2) {
-    if (n > left)
-      n = left;
-    cost = thin_meta_cost (t->meta, nr_ops (t) + n);
-    if (cost <= left - n)
-      break;
-  }
-  return n;
-}
+#define CLAIM_NODES 6
 
 /* --- reserving --- */
 
-/* Does block b need space, and up to where, at most *end?  Not what has some, or keeps
- * the place that it is being written to.
+/* Is block b not in the map, nor counted otherwise for what the map is for, and up to
+ * where, at most *end?  Of what is being written to a place that it keeps no space is
+ * needed; but a direct write may fail, and then what is UNWRITTEN still is.
  */
 static bool
-needs_space (struct thin *t, uint64_t b, uint64_t *end)
+is_needed (struct thin *t, struct range_map *map, uint64_t b, uint64_t *end)
 {
-  struct range_map *maps[] = { &t->reserved, &t->again, &t->flying };
+  struct range_map *maps[] = { map, &t->reserved, &t->again, &t->flying };
   struct range_entry *e;
   bool keeps;
   unsigned i;
 
-  for (i = 0; i < 3; i++) {
+  for (i = 0; i < 4; i++) {
     e = range_map_find (maps[i], b);
     if (e == NULL || e->start >= *end)
       continue;
@@ -79,8 +50,8 @@ needs_space (struct thin *t, uint64_t b, uint64_t *end)
       continue;
     }
     *end = e->end < *end ? e->end : *end;
-    keeps = maps[i] != &t->flying || !(e->flags & FLYING_DIRECT) ||
-            (e->flags & FLYING_AGAIN) || !(e->flags & LAYER_OWN);
+    keeps = i < 3 || !(e->flags & FLYING_DIRECT) || (e->flags & FLYING_AGAIN) ||
+            (map == &t->reserved && !(e->flags & LAYER_OWN));
     if (keeps)
       return false;
   }
@@ -88,64 +59,68 @@ needs_space (struct thin *t, uint64_t b, uint64_t *end)
 }
 
 static void
-reserve (struct thin *t, uint64_t start, uint64_t end, enum range_kind kind)
+note (struct range_map *map, uint64_t start, uint64_t end, enum range_kind kind)
 {
   struct range_entry e = { .start = start, .end = end, .kind = kind };
 
-  range_map_set (&t->reserved, &e);
+  range_map_set (map, &e);
 }
 
-/* Reserve what [b, end) needs, as far as there is room.  Returns where that is. */
+/* Note in the map what of [b, end) needs it, as far as there is room.  Returns where that
+ * is.
+ */
 static int64_t
-reserve_needed (struct thin *t, uint64_t b, uint64_t end)
+note_needed (struct thin *t, struct range_map *map, uint64_t b, uint64_t end)
 {
   uint64_t start = b, next, n;
 
   for (; b < end; b = next) {
     next = end;
-    if (!needs_space (t, b, &next))
+    if (!is_needed (t, map, b, &next))
       continue;
-    n = thin_room (t, next - b);
+    n = map == &t->reserved ? thin_room (t, next - b)
+                            : thin_room_to_convert (t, next - b);
     if (n == 0)
       break;
     if (!range_nodes_promise (&t->nodes, CLAIM_NODES))
       return b > start ? (int64_t) b : -ENOMEM;
     range_nodes_redeem (&t->nodes, CLAIM_NODES);
-    reserve (t, b, b + n, RESERVED_MAYBE);
+    range_map_remove (&t->converts, b, b + n, NULL, NULL);
+    note (map, b, b + n, RESERVED_MAYBE);
     next = b + n;
   }
   return b > start ? (int64_t) b : -ENOSPC;
 }
 
-/* [start, end) is dirty now: what is reserved of it stays so. */
+/* [start, end) is dirty now: what is noted of it stays so. */
 static void
-make_sure (struct thin *t, uint64_t start, uint64_t end)
+make_sure (struct range_map *map, uint64_t start, uint64_t end)
 {
   struct range_entry *e;
   uint64_t last;
 
   for (; start < end; start = last) {
-    e = range_map_find (&t->reserved, start);
+    e = range_map_find (map, start);
     if (e == NULL || e->start >= end)
       break;
     if (e->start > start)
       start = e->start;
     last = e->end < end ? e->end : end;
     if (e->kind != RESERVED_SURE)
-      reserve (t, start, last, RESERVED_SURE);
+      note (map, start, last, RESERVED_SURE);
   }
 }
 
 /* Give back what is MAYBE of [start, end), but for what other writes claim. */
 static void
-give_back (struct thin *t, uint64_t start, uint64_t end)
+give_back (struct thin *t, struct range_map *map, uint64_t start, uint64_t end)
 {
   struct iomap_claim *claim;
   struct range_entry *e;
   uint64_t last;
 
   for (; start < end; start = last) {
-    e = range_map_find (&t->reserved, start);
+    e = range_map_find (map, start);
     if (e == NULL || e->start >= end)
       break;
     if (e->start > start)
@@ -163,8 +138,36 @@ give_back (struct thin *t, uint64_t start, uint64_t end)
     if (claim) /* it may be longer: the rest is looked at again */
       last = claim->end < last ? claim->end : last;
     else
-      range_map_remove (&t->reserved, start, last, NULL, NULL);
+      range_map_remove (map, start, last, NULL, NULL);
   }
+}
+
+void
+thin_placed (struct thin *t, uint64_t start, uint64_t end)
+{
+  range_map_remove (&t->reserved, start, end, NULL, NULL);
+  range_map_remove (&t->converts, start, end, NULL, NULL);
+}
+
+void
+thin_unplaced (struct thin *t, uint64_t start, uint64_t end)
+{
+  note (&t->converts, start, end, RESERVED_SURE);
+}
+
+uint64_t
+thin_claimed (struct thin *t, uint64_t start, uint64_t end)
+{
+  struct iomap_claim *claim;
+  uint64_t blocks = 0, from, to;
+
+  for (claim = t->claims; claim; claim = claim->next) {
+    from = claim->start > start ? claim->start : start;
+    to = claim->end < end ? claim->end : end;
+    if (from < to)
+      blocks += to - from - range_set_count (&t->reserved, from, to);
+  }
+  return blocks;
 }
 
 void
@@ -172,11 +175,11 @@ thin_unreserve (struct thin *t, uint64_t start, uint64_t end)
 {
   struct iomap_claim *claim;
 
-  range_map_remove (&t->reserved, start, end, NULL, NULL);
+  thin_placed (t, start, end);
   for (claim = t->claims; claim; claim = claim->next)
     if (claim->start < end && claim->end > start)
-      reserve (t, claim->start > start ? claim->start : start,
-               claim->end < end ? claim->end : end, RESERVED_MAYBE);
+      note (&t->reserved, claim->start > start ? claim->start : start,
+            claim->end < end ? claim->end : end, RESERVED_MAYBE);
 }
 
 /* --- begin and end --- */
@@ -213,7 +216,9 @@ claim_iomap (struct thin *t, uint64_t b, struct thin_where *w,
     return -ENOMEM;
   range_nodes_redeem (&t->nodes, CLAIM_NODES);
   if (!placed)
-    end = reserve_needed (t, b, w->end);
+    end = note_needed (t, &t->reserved, b, w->end);
+  else if (w->kind == RANGE_UNWRITTEN)
+    end = note_needed (t, &t->converts, b, w->end);
   if (end < 0)
     return (int) end;
   w->end = (uint64_t) end;
@@ -260,42 +265,13 @@ thin_end_write (struct thin *t, uint64_t pos, uint64_t length, uint64_t written,
   while (*p != claim)
     p = &(*p)->next;
   *p = claim->next;
-  if (written > 0)
-    make_sure (t, thin_first_block (pos), taken);
-  if (taken < claim->end)
-    give_back (t, taken, claim->end);
+  if (written > 0) {
+    make_sure (&t->reserved, thin_first_block (pos), taken);
+    make_sure (&t->converts, thin_first_block (pos), taken);
+  }
+  if (taken < claim->end) {
+    give_back (t, &t->reserved, taken, claim->end);
+    give_back (t, &t->converts, taken, claim->end);
+  }
   pthread_mutex_unlock (&t->lock);
-}
-
-/* --- making room --- */
-
-/* Is there anything that may be free soon? */
-static bool
-may_gain (const struct thin *t)
-{
-  return t->space.given_up.count + t->space.going.count > 0 || t->space.first ||
-         layers_count (&t->layers) > 0 || t->reserved.count > 0;
-}
-
-int
-thin_make_room (struct fs *fs, uint64_t since)
-{
-  struct thin *t = thin_of (fs);
-  struct env *env = fs->store->env;
-  uint64_t now = env->now (env);
-  uint32_t seen = atomic_load (&fs->changes);
-  bool gain;
-
-  pthread_mutex_lock (&t->lock);
-  gain = thin_usable (t) == 0 && may_gain (t);
-  if (gain)
-    thin_want_checkpoint (t);
-  pthread_mutex_unlock (&t->lock);
-  if (!gain || now - since >= PATIENCE)
-    return -ENOSPC;
-  atomic_store (&fs->wants_flush, true);
-  fs_ring (fs);
-  thin_wake (t);
-  env->wait (env, &fs->changes, seen, now + LOOK);
-  return 0;
 }

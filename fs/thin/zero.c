@@ -11,7 +11,7 @@
 #include "fs/thin/thin-impl.h"
 
 /* Nodes that a zero may take: one for each map, two for the layer. */
-#define ZERO_NODES 8
+#define ZERO_NODES 10
 
 int
 thin_zero (struct fs *fs, struct iomap_range *range, bool keep)
@@ -29,7 +29,9 @@ thin_zero (struct fs *fs, struct iomap_range *range, bool keep)
   if (range->end > fs->size || range->start >= range->end)
     return -EINVAL;
   pthread_mutex_lock (&t->lock);
-  if (range_nodes_promise (&t->nodes, ZERO_NODES)) {
+  if (!thin_room_to_zero (t, thin_claimed (t, e.start, e.end), keep))
+    r = -ENOSPC;
+  else if (range_nodes_promise (&t->nodes, ZERO_NODES)) {
     range_nodes_redeem (&t->nodes, ZERO_NODES);
     range_map_remove (&t->again, e.start, e.end, thin_give_up_place, t);
     thin_unreserve (t, e.start, e.end);

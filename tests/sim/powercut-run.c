@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fs/raw/raw-impl.h"
+#include "fs/thin/thin-impl.h"
 #include "fs/thin/thin.h"
 #include "powercut.h"
 #include "shuffle.h"
@@ -74,8 +75,12 @@ open_format (struct run *run)
   if (run->format == RUN_SHUFFLE)
     return shuffle_open (store, run->config.disk_size,
                          rng_next (&run->world->rng), &run->fs);
-  if (run->format == RUN_THIN)
-    return thin_open (store, NULL, &run->fs, &why);
+  if (run->format == RUN_THIN) {
+    r = thin_open (store, NULL, &run->fs, &why);
+    if (r == 0)
+      ((struct thin *) run->fs)->fan = run->fan;
+    return r;
+  }
   r = raw_open (store, &run->fs);
   if (r == 0 && run->config.zeroes > 0)
     shrink_pending (run);
@@ -195,8 +200,11 @@ live (struct run *run)
   choose_cut (run);
   mishaps_start (run);
   clients_start (run);
-  while (run->world->turns < run->cut_turn)
+  while (run->world->turns < run->cut_turn) {
     world_turn (run->world);
+    if (run->format == RUN_THIN)
+      thin_watch (run);
+  }
   if (world_chance (run->world, 10))
     shut_down (run);
   cut_power (run);

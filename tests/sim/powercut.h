@@ -93,6 +93,7 @@ struct run {
   struct run_snapshot snapshots[MAX_SNAPSHOTS];
   unsigned nr_snapshots, serial; /* the latter: in the last one's name */
   bool tight;                    /* the store has no room for all of the disk */
+  unsigned fan;                  /* of its nodes; 0: as usual */
 };
 
 extern void run_config_choose (struct run_config *config, struct rng *rng);
@@ -135,6 +136,9 @@ extern void thin_verify (struct run *run);
 
 /* Make or delete a snapshot, perhaps; the disk holds what the oracle knows. */
 extern void thin_take_snapshot (struct run *run);
+
+/* Of the disk that runs: metadata always has room. */
+extern void thin_watch (struct run *run);
 
 extern void thin_forget (struct run *run);
 
