@@ -7,21 +7,21 @@
 # from the cache; cache=none bypasses it, as streams past sequential-cutoff do. The
 # disk is the same under all of them.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 for mode in cache=writethrough cache=none sequential-cutoff=1M; do
-  rm -f "$tmp/disk.img"
-  truncate -s 24M "$tmp/disk.img"
-  start_folio "$tmp/disk.img" $mode cache-size=8M writeback-interval=600 \
-              dirty-expire=600
-  client "$tmp/disk.img" $mode <<'EOF'
-path, mode = sys.argv[1:]
+  new_disk 24M
+  start_disk $mode cache-size=8M writeback-interval=600 dirty-expire=600
+  client "$disk" $mode "$FORMAT" "$tmp/want" <<'EOF'
+path, mode, form, want = sys.argv[1:]
 disk = Shadow(connect())
 other = connect()
 rng = random.Random(mode)
 
 
 def in_file(what, n, at):
+    if form != "raw":
+        return
     with open(path, "rb") as f:
         f.seek(at)
         same(f.read(n), disk.bytes[at:at + n], at, "%s, the file, %s"
@@ -53,6 +53,9 @@ disk.check("%s, a stream" % mode)
 disk.check("%s, a stream" % mode, h=other)
 disk.h.flush()
 in_file("flushed", len(disk.bytes), 0)
+disk.save(want)
 EOF
   stop_folio
+  look_inside
+  cmp "$bytes" "$tmp/want" || fail "$mode: not what was written"
 done

@@ -6,26 +6,28 @@
 # 32 MiB written through a cache of 4 MiB read back right at once, after a flush
 # and after a restart of the server.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
-truncate -s 64M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=4M
+new_disk 64M
+start_disk cache-size=4M
 
-client "$tmp/want" "$tmp/disk.img" <<'EOF'
+client "$tmp/want" "$disk" "$FORMAT" <<'EOF'
 disk = Shadow(connect())
 for i in range(512):
     disk.write(pattern(64 * KiB, i), i * 64 * KiB)
 disk.check("at once")
 disk.write(pattern(300000, 999), 1000)
 disk.h.flush()
-same(open(sys.argv[2], "rb").read(), disk.bytes, 0, "the file after a flush")
+if sys.argv[3] == "raw":
+    same(open(sys.argv[2], "rb").read(), disk.bytes, 0, "the file after a flush")
 disk.check("after a flush")
 disk.save(sys.argv[1])
 EOF
 stop_folio
-cmp "$tmp/disk.img" "$tmp/want" || fail "the file is not what was written"
+look_inside
+cmp "$bytes" "$tmp/want" || fail "the file is not what was written"
 
-start_folio "$tmp/disk.img" cache-size=4M
+start_disk cache-size=4M
 client "$tmp/want" <<'EOF'
 disk = Shadow(connect())
 disk.bytes = bytearray(open(sys.argv[1], "rb").read())

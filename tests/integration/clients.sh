@@ -6,12 +6,12 @@
 # What the server offers to a client, as nbdinfo tells it, and the ordinary clients
 # at work: nbdcopy in both directions, qemu-img bench.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 needs nbdinfo nbdcopy qemu-img
 
-truncate -s 64M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=16M
+new_disk 64M
+start_disk cache-size=16M
 
 client <<'EOF'
 h = connect()
@@ -37,7 +37,7 @@ nbdcopy "$tmp/in" "$uri"
 nbdcopy "$uri" "$tmp/out"
 cmp "$tmp/in" "$tmp/out" || fail "nbdcopy: not what went in"
 nbdcopy --connections=4 --requests=16 --flush "$tmp/in" "$uri"
-cmp "$tmp/in" "$tmp/disk.img" || fail "nbdcopy --flush: not what is in the file"
+[ "$FORMAT" != raw ] || cmp "$tmp/in" "$disk" || fail "nbdcopy --flush: not what is in the file"
 nbdcopy --connections=4 "$uri" - | cmp - "$tmp/in"
 
 qemu-img bench -f raw -c 2000 -d 32 -s 4096 "$uri"

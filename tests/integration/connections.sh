@@ -6,13 +6,20 @@
 # All connections see one disk: a write acknowledged on one is read on every other,
 # and a flush on one covers what the others wrote.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
-truncate -s 32M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=8M writeback-interval=600 \
-            dirty-expire=600
+new_disk 32M
+start_disk cache-size=8M writeback-interval=600 dirty-expire=600
 
-client "$tmp/disk.img" <<'EOF'
+client "$disk" "$FORMAT" <<'EOF'
+def in_file(data, at, what):
+    if sys.argv[2] != "raw":
+        return
+    with open(sys.argv[1], "rb") as f:
+        f.seek(at)
+        same(f.read(len(data)), data, at, what)
+
+
 disks = [connect() for i in range(5)]
 want = bytearray(32 * MiB)
 rng = random.Random(1)
@@ -30,19 +37,14 @@ for i in range(600):
     same(reader.pread(n, at), data, at, "step %d, another connection" % i)
     if i % 60 == 0:
         flusher.flush()
-        with open(sys.argv[1], "rb") as f:
-            same(f.read(), want, 0, "step %d, the file after a flush" % i)
+        in_file(want, 0, "step %d, the file after a flush" % i)
 
 # FUA covers its own range at once.
 disks[0].pwrite(b"durable" * 1000, 12345, FUA)
-with open(sys.argv[1], "rb") as f:
-    f.seek(12345)
-    same(f.read(7000), b"durable" * 1000, 12345, "the file after a FUA write")
+in_file(b"durable" * 1000, 12345, "the file after a FUA write")
 disks[1].zero(3000, 12345, FUA)
-with open(sys.argv[1], "rb") as f:
-    f.seek(12345)
-    same(f.read(7000), bytes(3000) + (b"durable" * 1000)[3000:], 12345,
-         "the file after a FUA zero")
+in_file(bytes(3000) + (b"durable" * 1000)[3000:], 12345,
+        "the file after a FUA zero")
 EOF
 
 # What each costs, as the man page and the systemd unit have it.

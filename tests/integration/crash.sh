@@ -7,7 +7,7 @@
 # successful flush or FUA covered is there, every other sector is old or new,
 # whole. SEED=N replays, ROUNDS=N makes more or fewer.
 
-. "$(dirname "$0")/../functions.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 rounds=${ROUNDS:-$(share 100)}
@@ -25,19 +25,21 @@ parameters=(
   "cache=none"
 )
 
-truncate -s 32M "$tmp/disk.img"
+new_disk 32M
 for round in $(seq "$rounds"); do
   read -r -a words <<<"${parameters[round % ${#parameters[@]}]}" || true
-  start_folio "$tmp/disk.img" "${words[@]}"
+  start_disk "${words[@]}"
   "$tools_dir/crash" --uri "$uri" --state "$tmp/state" \
                      --seed $((seed + round)) --kill-pid "$pid" ||
     fail "round $round, ${words[*]}"
   status=0
   wait_folio || status=$?
   [ $status -eq 137 ] || fail "round $round: the server's status is $status"
+  forget_owner
 done
 
-start_folio "$tmp/disk.img"
+start_disk
 "$tools_dir/crash" --uri "$uri" --state "$tmp/state" --verify ||
   fail "after the last round"
 stop_folio
+look_inside

@@ -7,15 +7,14 @@
 # and again while it is dirty, being written back and clean, over a hole and over
 # ranges that are allocated but not written.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 needs fallocate
-truncate -s 64M "$tmp/disk.img"
-fallocate -n -o 0 -l 32M "$tmp/disk.img" 2>/dev/null ||
+new_disk 64M
+[ "$FORMAT" != raw ] || fallocate -n -o 0 -l 32M "$disk" 2>/dev/null ||
   echo "no fallocate here: holes only"
 
-start_folio "$tmp/disk.img" cache-size=8M dirty-background-bytes=64k \
-            folio-max=64k
+start_disk cache-size=8M dirty-background-bytes=64k folio-max=64k
 client <<'EOF'
 writer, asker = connect(), connect()
 rng = random.Random(1)

@@ -6,10 +6,10 @@
 # Data written over a hole and not yet flushed is data to base:allocation, so that
 # nbdcopy, which skips holes, copies it.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
-truncate -s 16M "$tmp/disk.img"
-start_folio "$tmp/disk.img" writeback-interval=600 dirty-expire=600
+new_disk 16M
+start_disk writeback-interval=600 dirty-expire=600
 
 # The client asks while it is attached and before any pass of the flusher.
 client "$tmp/copy.img" <<'EOF'

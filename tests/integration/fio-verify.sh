@@ -6,15 +6,15 @@
 # fio's nbd engine verifies random reads and writes of several jobs, in a cache far
 # smaller than the disk and at all sizes of request.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 needs fio
 fio --enghelp=nbd >/dev/null 2>&1 || skip "this fio has no nbd engine"
 
 seed=${SEED:-$RANDOM}
 echo "SEED=$seed"
-truncate -s 192M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=8M
+new_disk 192M
+start_disk cache-size=8M
 
 fio --directory="$tmp" --ioengine=nbd --uri="$uri" --randseed="$seed" \
     --verify=crc32c --verify_fatal=1 --verify_backlog=512 --verify_state_save=0 \
@@ -29,3 +29,4 @@ fio --ioengine=nbd --uri="$uri" --randseed="$seed" \
     --name=d --offset=0 --name=e --offset=16M \
   || fail "fio found fault"
 stop_folio
+look_inside

@@ -99,6 +99,7 @@ EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
 	integration/control-fuzz.py \
 	integration/control.py \
+	integration/disk-lib.sh \
 	integration/disk.py \
 	integration/folio-img-lib.sh \
 	integration/helpers.sh \

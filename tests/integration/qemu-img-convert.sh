@@ -6,7 +6,7 @@
 # qemu-img convert puts an ext4 image with files in it, raw and qcow2, into the disk
 # and takes it out again, and nothing has changed.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 needs qemu-img mke2fs e2fsck
 
@@ -22,25 +22,27 @@ mke2fs -q -t ext4 -d "$tmp/root" "$tmp/fs.raw"
 qemu-img convert -f raw -O qcow2 "$tmp/fs.raw" "$tmp/fs.qcow2"
 
 for format in raw qcow2; do
-  rm -f "$tmp/disk.img"
-  truncate -s 128M "$tmp/disk.img"
-  start_folio "$tmp/disk.img" cache-size=16M
+  new_disk 128M
+  start_disk cache-size=16M
   qemu-img convert -n -f $format -O raw "$tmp/fs.$format" "$uri"
   qemu-img compare -f raw -F raw "$tmp/fs.raw" "$uri"
   qemu-img convert -f raw -O qcow2 "$uri" "$tmp/back.qcow2"
   qemu-img compare -f raw -F qcow2 "$tmp/fs.raw" "$tmp/back.qcow2"
   stop_folio
 
-  cmp "$tmp/fs.raw" "$tmp/disk.img" || fail "$format: the file is different"
-  e2fsck -fn "$tmp/disk.img" || fail "$format: the filesystem is damaged"
+  look_inside
+  cmp "$tmp/fs.raw" "$bytes" || fail "$format: the file is different"
+  e2fsck -fn "$bytes" || fail "$format: the filesystem is damaged"
 
   # From a cold cache.
-  start_folio "$tmp/disk.img" cache-size=16M
+  start_disk cache-size=16M
   qemu-img compare -f raw -F raw "$tmp/fs.raw" "$uri"
   qemu-img convert -f raw -O raw "$uri" "$tmp/back.raw"
   stop_folio
   cmp "$tmp/fs.raw" "$tmp/back.raw"
 done
+
+[ "$FORMAT" = raw ] || exit 0
 
 # Of a size that is not of whole sectors, as the man page has it.
 head -c 1000001 /dev/urandom >"$tmp/odd"

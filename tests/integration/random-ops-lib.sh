@@ -7,11 +7,12 @@
 # Sourced, never run.
 #
 # SEED=N replays the requests of an earlier run; OPS=N makes so many of them in
-# each life, which a build with sanitizers otherwise makes fewer of (see share).
+# each life, which a build with sanitizers otherwise makes fewer of (see share); LIVES=N
+# is how many there are of each disk.
 
 # shellcheck shell=bash
 
-. "$(dirname "${BASH_SOURCE[0]}")/../functions.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/disk-lib.sh"
 
 seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 echo "SEED=$seed"
@@ -25,18 +26,20 @@ random_ops ()
 {
   local lives=$1 size=$2 life requests
   shift 2
+  lives=${LIVES:-$lives}
   requests=${OPS:-$(share "${ops:-4000}")}
   echo "== $size $*"
-  rm -f "$tmp/disk.img" "$tmp/state"
-  truncate -s "$size" "$tmp/disk.img"
+  rm -f "$tmp/state"
+  new_disk "$size"
   for life in $(seq "$lives"); do
     seed=$((seed + 1))
-    start_folio "$tmp/disk.img" "$@"
+    start_disk "$@"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
                         --ops "$requests" "${oracle_options[@]}" ||
       fail "life $life of $size $*"
     stop_folio
-    "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/disk.img" ||
+    look_inside
+    "$tools_dir/oracle" --state "$tmp/state" --compare-file "$bytes" ||
       fail "the file after life $life of $size $*"
   done
 }

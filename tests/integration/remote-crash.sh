@@ -9,6 +9,7 @@
 # SEED=N replays, ROUNDS=N makes more or fewer.
 
 . "$(dirname "$0")/remote-lib.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 new_seed
 rounds=${ROUNDS:-$(share 40)}
@@ -23,27 +24,30 @@ parameters=(
   "folio-max=4K cache-size=8M"
 )
 
-truncate -s 8M "$tmp/disk"
+format_disk 8M
+store=$remote_uri
 died=0
 for round in $(seq "$rounds"); do
   read -r -a words <<<"${parameters[round % ${#parameters[@]}]}" || true
   seed=$((seed + 1))
-  remote_mortal "$tmp/disk" $((RANDOM % 6000 + 1)) $((RANDOM % 6000 + 1)) \
+  remote_mortal "$disk" $((RANDOM % 6000 + 1)) $((RANDOM % 6000 + 1)) \
                 $((RANDOM % 6000 + 1)) $((RANDOM % 6000 + 1))
-  start_folio "$remote_uri" "${words[@]}"
+  start_disk "${words[@]}"
   "$tools_dir/crash" --uri "$uri" --state "$tmp/state" --seed "$seed" \
                      --max-len 64K --kill-pid "$pid" ||
     fail "round $round, ${words[*]}"
   wait_folio || true
   died=$((died + $(deaths)))
   end_mortal
+  forget_owner
 done
 echo "the remote server died $died times in $rounds rounds"
 [ "$died" -ge $((rounds / 2)) ] || fail "that is too few to show anything"
 
-remote_mortal "$tmp/disk"
-start_folio "$remote_uri"
+remote_mortal "$disk"
+start_disk
 "$tools_dir/crash" --uri "$uri" --state "$tmp/state" --verify ||
   fail "after the last round"
 stop_folio
 end_mortal
+look_inside

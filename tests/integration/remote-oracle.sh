@@ -8,6 +8,7 @@
 # remote server itself reports. SEED=N replays, OPS=N makes so many requests.
 
 . "$(dirname "$0")/remote-lib.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 needs nbdcopy nbdinfo qemu-nbd qemu-img nbd-server
 new_seed
@@ -24,6 +25,19 @@ head -c 128K /dev/urandom | dd of="$tmp/origin" bs=4K seek=8160 conv=notrunc \
 lives=("" "cache-size=4M connections=1 folio-max=64K"
        "cache=none connections=2")
 oracle_options=()
+verify_remote ()
+{
+  case $FORMAT in
+    raw) "$tools_dir/oracle" --uri "$remote_uri" --connections 1 --verify-only \
+                             --state "$tmp/state" ;;
+    thin)
+      clean "$remote_uri"
+      rm -f "$tmp/copy"
+      img_status 0 convert -q -O raw "$remote_uri" "$tmp/copy"
+      "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/copy" ;;
+  esac
+}
+
 random_requests ()
 {
   local life
@@ -31,13 +45,12 @@ random_requests ()
   for life in 0 1 2; do
     seed=$((seed + 1))
     read -r -a parameters <<<"${lives[life]}"
-    start_folio "$remote_uri" "${parameters[@]}"
+    start_disk "${parameters[@]}"
     "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
                         --ops "${OPS:-$(share 1600)}" "${oracle_options[@]}" ||
       fail "$make: life $life, ${lives[life]}"
     stop_folio
-    "$tools_dir/oracle" --uri "$remote_uri" --connections 1 --verify-only \
-                        --state "$tmp/state" || fail "$make: the disk"
+    verify_remote || fail "$make: the disk"
   done
 }
 
@@ -89,8 +102,10 @@ every_make () # NAME START...
   rm -f "$tmp/disk"
   truncate -s $size "$tmp/disk"
   "$@"
+  store=$remote_uri
+  [ "$FORMAT" = raw ] || img_status 0 create -q -s 8M "$store"
   random_requests
-  copies
+  [ "$FORMAT" != raw ] || copies
   kill_remote -TERM # so that an image is closed
 }
 
@@ -124,11 +139,13 @@ qemu-img create -q -f qcow2 -o cluster_size=512 "$tmp/disk.qcow2" $size
 oracle_options=(--no-fast-zero)
 every_make "qemu-nbd, qcow2" remote_qemu -f qcow2 "$tmp/disk.qcow2"
 qemu-img check -q "$tmp/disk.qcow2" || fail "qemu-nbd damages its image"
-qemu-img create -q -f qcow2 "$tmp/large.qcow2" $size
-remote_qemu -f qcow2 "$tmp/large.qcow2"
-make="qemu-nbd, qcow2, 64 KiB"
-copies
-half_zeroed
-kill_remote
+if [ "$FORMAT" = raw ]; then
+  qemu-img create -q -f qcow2 "$tmp/large.qcow2" $size
+  remote_qemu -f qcow2 "$tmp/large.qcow2"
+  make="qemu-nbd, qcow2, 64 KiB"
+  copies
+  half_zeroed
+  kill_remote
+fi
 oracle_options=()
 every_make nbd-server remote_nbd_server "$tmp/disk"

@@ -9,26 +9,34 @@
 # written by itself.
 
 . "$(dirname "$0")/remote-lib.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 find_python
-truncate -s 16M "$tmp/disk"
-head -c 16M /dev/urandom >>"$tmp/disk"
+truncate -s 16M "$tmp/raw"
+head -c 16M /dev/urandom >>"$tmp/raw"
+format_disk 32M
+store=$remote_uri
+case $FORMAT in
+  raw) mv "$tmp/raw" "$disk" ;;
+  thin) img_status 0 convert -q --force -O thin "$tmp/raw" "$disk" ;;
+esac
 
 remote_back ()
 {
-  remote_nbdkit "$volatile" file="$tmp/disk"
+  remote_nbdkit "$volatile" file="$disk"
 }
 
 # No flush of a client's takes any part in this: what was written gets to the
 # file because folio flushes on its own.
 written ()
-{
-  cmp -n "$(stat -c %s "$tmp/want")" "$tmp/want" "$tmp/disk"
-}
+(
+  look_inside
+  cmp -n "$(stat -c %s "$tmp/want")" "$tmp/want" "$bytes"
+)
 
 echo "== shorter than retry"
 remote_back
-start_folio "$remote_uri" retry=600
+start_disk retry=600
 client "$tmp" <<'EOF'
 disk = Shadow(connect())
 disk.write(pattern(MiB, 1), 0)
@@ -61,11 +69,12 @@ kill_remote
 
 echo "== longer than retry"
 rm -f "$tmp/main.log" "$tmp/begun"
+look_inside
 remote_back
-start_folio "$remote_uri" retry=4 cache-size=16M dirty-bytes=4M readahead=0 \
-            writeback-interval=600 dirty-expire=600
-client "$tmp" <<'EOF'
-disk = Shadow.load(connect(), sys.argv[1] + "/disk")
+start_disk retry=4 cache-size=16M dirty-bytes=4M readahead=0 \
+           writeback-interval=600 dirty-expire=600
+client "$tmp" "$bytes" <<'EOF'
+disk = Shadow.load(connect(), sys.argv[2])
 disk.write(pattern(2 * MiB, 4), 8 * MiB)
 disk.h.flush()
 disk.write(pattern(64 * KiB, 5), 9 * MiB)

@@ -9,6 +9,7 @@
 # clients wrote. SEED=N replays, ROUNDS=N makes more or fewer.
 
 . "$(dirname "$0")/remote-lib.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 new_seed
 rounds=${ROUNDS:-$(share 50)}
@@ -25,16 +26,17 @@ parameters=(
   "writeback-interval=600 dirty-expire=600 dirty-background-ratio=30"
 )
 
-truncate -s 8M "$tmp/disk"
+format_disk 8M
+store=$remote_uri
 died=0
 for round in $(seq "$rounds"); do
   read -r -a words <<<"${parameters[round % ${#parameters[@]}]}" || true
   seed=$((seed + 1))
   # Some lives are just long enough to say hello, none is as long as it takes
   # to write everything.
-  remote_mortal "$tmp/disk" $((RANDOM % 4000 + 100)) $((RANDOM % 200 + 1)) \
+  remote_mortal "$disk" $((RANDOM % 4000 + 100)) $((RANDOM % 200 + 1)) \
                 $((RANDOM % 8000 + 1))
-  start_folio "$remote_uri" "${words[@]}"
+  start_disk "${words[@]}"
   "$tools_dir/oracle" --uri "$uri" --state "$tmp/state" --seed "$seed" \
                       --ops "${OPS:-800}" --max-len 256K ||
     fail "round $round, ${words[*]}"
@@ -42,9 +44,11 @@ for round in $(seq "$rounds"); do
   # Whatever the server still has only in memory is lost now.
   died=$((died + $(deaths)))
   end_mortal
-  "$tools_dir/oracle" --state "$tmp/state" --compare-file "$tmp/disk" ||
+  look_inside
+  "$tools_dir/oracle" --state "$tmp/state" --compare-file "$bytes" ||
     fail "round $round, ${words[*]}: the remote disk after a flush"
   kill_folio
+  forget_owner
 done
 echo "the server died $died times in $rounds rounds"
 [ "$died" -ge "$rounds" ] || fail "that is too few to show anything"

@@ -6,31 +6,32 @@
 # Data written, acknowledged and never flushed is in the file once the server has
 # ended after SIGTERM.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
-bytes=$((8 << 20))
-truncate -s 32M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=64M dirty-ratio=80 \
+n=$((8 << 20))
+new_disk 32M
+start_disk cache-size=64M dirty-ratio=80 \
             dirty-background-ratio=70 writeback-interval=600 dirty-expire=600
 
-head -c $bytes /dev/zero | tr '\0' '\7' >"$tmp/want"
-hold --write 0:$bytes:7
+head -c $n /dev/zero | tr '\0' '\7' >"$tmp/want"
+hold --write 0:$n:7
 # The client leaves only after the signal, so that its leaving is not what
 # makes the server write.
 kill -TERM "$pid"
 let_go
 wait_folio || fail "the server failed"
-cmp -n $bytes "$tmp/disk.img" "$tmp/want" ||
+look_inside
+cmp -n $n "$bytes" "$tmp/want" ||
   fail "what was written is not in the file"
 
 # The same once more, with a client that left before the signal.
-rm "$tmp/disk.img"
-truncate -s 32M "$tmp/disk.img"
-start_folio "$tmp/disk.img"
-hold --write 0:$bytes:7
+new_disk 32M
+start_disk
+hold --write 0:$n:7
 let_go
 stop_folio
-cmp -n $bytes "$tmp/disk.img" "$tmp/want" ||
+look_inside
+cmp -n $n "$bytes" "$tmp/want" ||
   fail "what a client that left had written is not in the file"
 
 truncate -s 32M "$tmp/peer.img"

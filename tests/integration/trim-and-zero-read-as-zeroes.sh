@@ -7,12 +7,12 @@
 # written back or clean, over part of a sector, of a page, of a folio and over
 # many folios; so they do after a flush and after a restart.
 
-. "$(dirname "$0")/helpers.sh"
+. "$(dirname "$0")/disk-lib.sh"
 
 seed=${SEED:-$RANDOM}
 echo "SEED=$seed"
-truncate -s 24M "$tmp/disk.img"
-start_folio "$tmp/disk.img" cache-size=16M
+new_disk 24M
+start_disk cache-size=16M
 
 client "$seed" "$tmp/want" <<'EOF'
 rng = random.Random(int(sys.argv[1]))
@@ -75,4 +75,5 @@ disk.check("all of it after a flush")
 disk.save(sys.argv[2])
 EOF
 stop_folio
-cmp "$tmp/disk.img" "$tmp/want" || fail "the file is not what was written"
+look_inside
+cmp "$bytes" "$tmp/want" || fail "the file is not what was written"
