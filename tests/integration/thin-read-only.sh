@@ -10,7 +10,7 @@
 
 . "$(dirname "$0")/folio-img-lib.sh"
 
-needs nbdcopy
+needs nbdcopy nbdinfo
 
 # write_some SEED: to $uri, of which everything is flushed but for the last.
 write_some ()
@@ -62,6 +62,7 @@ for end in kill_folio stop_folio; do
   sum=$(sha256sum <"$disk")
   began=$SECONDS
   start_folio -r -- "$disk" fs=thin
+  nbdinfo --size "$uri"
   [ $((SECONDS - began)) -lt $((5 * FOLIO_TIME_FACTOR)) ] ||
     fail "it waits for somebody whom the lock keeps out"
   reads_as_wanted
