@@ -82,11 +82,16 @@ INTEGRATION_TESTS = \
 	integration/statistics.sh \
 	integration/store-full.sh \
 	integration/terminate.sh \
+	integration/thin-clients.sh \
 	integration/thin-crash.sh \
 	integration/thin-grow.sh \
+	integration/thin-kill.sh \
 	integration/thin-overtaken.sh \
-	integration/thin-overtaken.sh \
+	integration/thin-parameters.sh \
+	integration/thin-random-ops.sh \
 	integration/thin-read-only.sh \
+	integration/thin-remote-crash.sh \
+	integration/thin-remote.sh \
 	integration/thin-snapshot.sh \
 	integration/thin.sh \
 	integration/trim-and-zero-read-as-zeroes.sh \
@@ -108,6 +113,7 @@ EXTRA_DIST += \
 	integration/metrics.py \
 	integration/random-ops-lib.sh \
 	integration/remote-lib.sh \
+	integration/thin-lib.sh \
 	vm/lib.sh \
 	vm/one-host \
 	vm/run \
@@ -132,6 +138,11 @@ LONG_TESTS += \
 	integration/remote-oracle.sh \
 	integration/remote-restart.sh \
 	integration/terminate.sh \
+	integration/thin-clients.sh \
+	integration/thin-parameters.sh \
+	integration/thin-random-ops.sh \
+	integration/thin-remote-crash.sh \
+	integration/thin-remote.sh \
 	integration/virtual-machine-one-host.sh \
 	integration/virtual-machine.sh \
 	$(NULL)
@@ -187,3 +198,14 @@ control-fuzz-long: check-programs
 	$(AM_TESTS_ENVIRONMENT) REQUESTS=10000 \
 	  bash $(srcdir)/integration/control-fuzz.sh
 .PHONY: control-fuzz-long
+
+# What raw disks have to do, done by thin ones: as much of it, and on every kind of
+# store: make -C tests thin-long. SEED= sets the seed, STORES= the stores of all.
+THIN_LONG = thin-random-ops thin-parameters thin-kill thin-remote-crash \
+	thin-remote thin-clients
+thin-long: check-programs
+	for test in $(THIN_LONG); do \
+	  $(AM_TESTS_ENVIRONMENT) OPS=4000 LIVES=3 ROUNDS=100 \
+	    bash $(srcdir)/integration/$$test.sh || exit 1; \
+	done
+.PHONY: thin-long
