@@ -235,7 +235,8 @@ pages_of (uint64_t pos, uint64_t n)
 }
 
 /* Write n bytes, all in the iterator's iomap.  Returns how many were
- * written, which is less when the iomap changed, or an error.
+ * written, which is less when the iomap changed, or something failed, which it will
+ * again; or an error if none were.
  */
 static int64_t
 write_chunks (struct write *w, uint64_t n)
@@ -244,7 +245,7 @@ write_chunks (struct write *w, uint64_t n)
   uint64_t done = 0, chunk = UINT64_MAX, max, size, copied = 0;
   unsigned stuck = 0;
   uint32_t pages;
-  int64_t r;
+  int64_t r = 0;
 
   while (done < n) {
     max = (uint64_t) throttle_max_chunk (&mapping->throttle) << PAGE_SHIFT;
@@ -254,23 +255,23 @@ write_chunks (struct write *w, uint64_t n)
     pages = pages_of (w->iter.pos + done, size);
     r = balance_dirty_pages_ratelimited (&mapping->throttle, &w->pacing, pages);
     if (r < 0)
-      return r;
+      break;
     r = write_chunk (w, done, size, &copied);
     throttle_done (&mapping->throttle, pages);
-    if (r == -ESTALE || r == -EAGAIN)
-      break;
     if (r < 0)
-      return r;
+      break;
     /* Take less at a time until it goes on. */
     stuck = copied ? 0 : stuck + 1;
-    if (stuck == MAX_STUCK)
-      return -EFAULT;
+    if (stuck == MAX_STUCK) {
+      r = -EFAULT;
+      break;
+    }
     chunk = r > 0 ? UINT64_MAX : copied ? copied : max_u64 (size / 2, 1);
     done += (uint64_t) r;
     if (done < n)
       origin_progress (w->pacing.origin, (uint64_t) r);
   }
-  return (int64_t) done;
+  return done > 0 || r == -ESTALE || r == -EAGAIN ? (int64_t) done : r;
 }
 
 /* Write all, and after each iomap, also after an error, have write-back look
