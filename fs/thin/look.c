@@ -186,3 +186,15 @@ thin_valid (struct fs *fs, const struct iomap *iomap)
   pthread_mutex_unlock (&t->lock);
   return ok;
 }
+
+/* (ZERO_KEEP with nothing below in the layers is over what the trees had then.) */
+bool
+thin_has_place (struct thin *t, uint64_t b, uint64_t end)
+{
+  struct range_entry e;
+
+  for (; b < end; b = e.end)
+    if (layers_find_place (&t->layers, b, end, &e) && e.kind == RANGE_HOLE)
+      return false;
+  return true;
+}

@@ -211,6 +211,11 @@ extern void thin_changed (struct thin *t);
 /* Below: lock held.  Does the iomap still hold? */
 extern bool thin_still (struct thin *t, const struct iomap *iomap);
 
+/* Below: of what had a place when it was looked up, and is still as it was to a reader:
+ * has it, whatever has been zeroed since?
+ */
+extern bool thin_has_place (struct thin *t, uint64_t b, uint64_t end);
+
 /* ---- write.c */
 
 extern int thin_begin_write (struct thin *t, uint64_t pos, uint64_t length,

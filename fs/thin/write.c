@@ -210,7 +210,7 @@ claim_iomap (struct thin *t, uint64_t b, struct thin_where *w,
     !w->shared && (w->kind == RANGE_MAPPED || w->kind == RANGE_UNWRITTEN);
   int64_t end = (int64_t) w->end;
 
-  if (!thin_still (t, iomap))
+  if (!thin_still (t, iomap) || (placed && !thin_has_place (t, b, w->end)))
     return -ESTALE;
   if (!range_nodes_promise (&t->nodes, CLAIM_NODES))
     return -ENOMEM;
