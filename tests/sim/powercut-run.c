@@ -204,6 +204,8 @@ live (struct run *run)
     world_turn (run->world);
     if (run->format == RUN_THIN)
       thin_watch (run);
+    if (run->format == RUN_THIN && run->world->turns % 64 == 0)
+      thin_check_reserved (run);
   }
   if (world_chance (run->world, 10))
     shut_down (run);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/request/mapping.h"
 #include "fs/thin/offline.h"
 #include "fs/thin/thin-impl.h"
 #include "powercut.h"
@@ -195,6 +196,51 @@ thin_verify (struct run *run)
   verify (run, false);
   if (world_chance (run->world, 20))
     verify (run, true);
+}
+
+/* Has the block a place, or space reserved for one?  What is not known is well. */
+static bool
+has_space (struct thin *t, uint64_t b)
+{
+  struct range_map *maps[] = { &t->reserved, &t->again, &t->flying };
+  struct thin_extent x;
+  struct range_entry e;
+  unsigned i;
+
+  for (i = 0; i < 3; i++)
+    if (range_map_any (maps[i], b, b + 1))
+      return true;
+  if (layers_find_place (&t->layers, b, b + 1, &e) && e.kind != RANGE_ZERO_KEEP)
+    return e.kind >= RANGE_UNWRITTEN;
+  return thin_meta_lookup (t->meta, NULL, b, 1, true, &x) < 0 ||
+         (x.type != IOMAP_HOLE && !x.shared);
+}
+
+void
+thin_check_reserved (struct run *run)
+{
+  struct thin *t = (struct thin *) run->fs;
+  struct folios *folios = &run->mapping->folios;
+  unsigned first, last;
+  struct folio *folio;
+  bool dirty;
+  uint64_t b;
+
+  if (thin_usable (t) < 0)
+    return;
+  for (b = 0; b < t->blocks; b++) {
+    folio = index_get (folios->index, b);
+    if (folio == NULL)
+      continue;
+    folio_clip (folio, b * THIN_BLOCK, (b + 1) * THIN_BLOCK, &first, &last);
+    dirty = folio_find_sector (folios->arena, folio, first, last, IN_DIRTY,
+                               true) < last;
+    folio_put (folios->arena, folio);
+    if (dirty && !has_space (t, b))
+      world_fail (run->world, b * THIN_BLOCK / MEDIUM_SECTOR,
+                  "no space is reserved for block %" PRIu64 ", which is dirty",
+                  b);
+  }
 }
 
 /* --- snapshots --- */

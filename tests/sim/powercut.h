@@ -134,6 +134,9 @@ extern void thin_make (struct run *run);
 /* Nothing is wrong with it, and its snapshots are what they were. */
 extern void thin_verify (struct run *run);
 
+/* What is dirty has a place, or space reserved for one. */
+extern void thin_check_reserved (struct run *run);
+
 /* Make or delete a snapshot, perhaps; the disk holds what the oracle knows. */
 extern void thin_take_snapshot (struct run *run);
 
