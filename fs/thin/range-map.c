@@ -231,6 +231,9 @@ range_map_set (struct range_map *map, const struct range_entry *e)
 {
   struct range_entry whole = *e, *other;
 
+  if (e->start >=
+      e->end) /* a range that ends there, too, could not be put in */
+    return;
   if (whole.kind < RANGE_UNWRITTEN)
     whole.physical = 0;
   range_map_remove (map, e->start, e->end, NULL, NULL);

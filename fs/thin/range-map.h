@@ -79,7 +79,7 @@ range_physical (const struct range_entry *e, uint64_t pos)
   return e->kind >= RANGE_UNWRITTEN ? e->physical + (pos - e->start) : 0;
 }
 
-/* [e->start, e->end) is as e says.  It takes two nodes at most. */
+/* [e->start, e->end) is as e says, unless it is empty.  It takes two nodes at most. */
 extern void range_map_set (struct range_map *map, const struct range_entry *e);
 
 /* Nothing is known of [start, end) any more.  fn, or NULL, is called for each part of it

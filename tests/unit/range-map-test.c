@@ -186,4 +186,14 @@ TEST_WITH (keeps_what_it_has_promised, struct bench *b, start (), stop)
   range_map_clear (&b->map);
 }
 
+TEST_WITH (an_empty_range_is_in_nobody_s_way, struct bench *b, start (), stop)
+{
+  range_set_add (&b->map, 7, 7);
+  assert_int_equal (b->map.count, 0);
+  range_set_add (&b->map, 4, 7);
+  assert_true (range_map_all (&b->map, 4, 7));
+  assert_int_equal (b->map.count, 1);
+  assert_int_equal (b->map.blocks, 3);
+}
+
 RUN_TESTS ()
