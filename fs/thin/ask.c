@@ -9,7 +9,7 @@
 
 #include "fs/thin/thin-impl.h"
 
-/* So long who asks for what could not be read is told so: ns. */
+/* So long, at least, who asks for what could not be read is told so: ns. */
 #define FAILED (20 * NSEC_PER_MSEC)
 
 int
@@ -34,12 +34,13 @@ failure (struct thin *t, const struct thin_failure *f)
 
 void
 thin_note_failure (struct thin *t, struct thin_failure *f, uint64_t b,
-                   int error)
+                   int error, uint64_t ns)
 {
   struct env *env = t->fs.store->env;
 
   pthread_mutex_lock (&t->lock);
-  *f = (struct thin_failure) { b, error ? env->now (env) + FAILED : 0, error };
+  *f = (struct thin_failure) { b, error ? env->now (env) + FAILED + ns : 0,
+                               error };
   pthread_mutex_unlock (&t->lock);
 }
 
@@ -55,7 +56,9 @@ thin_want_load (struct thin *t, uint64_t b)
   for (i = 0; i < THIN_FAILED; i++)
     if (work->failed[i].block == b && failure (t, &work->failed[i]))
       return work->failed[i].error;
-  if (work->nr_loads < THIN_LOADS)
+  for (i = 0; i < work->nr_loads && work->loads[i] != b; i++)
+    ;
+  if (i == work->nr_loads && i < THIN_LOADS)
     work->loads[work->nr_loads++] = b;
   want (t);
   return -EAGAIN;

@@ -80,7 +80,7 @@ struct thin_flush {
 };
 
 #define THIN_LOADS 64
-#define THIN_FAILED 8
+#define THIN_FAILED THIN_LOADS
 
 /* What the fs's own thread is asked for; lock. */
 struct thin_work {
@@ -315,9 +315,9 @@ extern int thin_usable (const struct thin *t);
 extern void thin_wake (struct thin *t);
 extern void thin_wake_now (struct thin *t);
 
-/* No lock held: this has failed, or not. */
+/* No lock held: this has failed, or not; to be told for so long (ns), or a moment. */
 extern void thin_note_failure (struct thin *t, struct thin_failure *f,
-                               uint64_t b, int error);
+                               uint64_t b, int error, uint64_t ns);
 
 /* Lock held: it is to do this.  The first two return -EAGAIN; or why that has just failed. */
 extern int thin_want_load (struct thin *t, uint64_t b);
