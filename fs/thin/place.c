@@ -150,16 +150,19 @@ fly_there (struct thin *t, uint64_t b, const struct target *to, uint8_t flags,
          flags | (to->how == AGAIN ? LAYER_OWN | FLYING_AGAIN : 0), since);
 }
 
-/* How many blocks of the runs, from the first on, need a new place. */
+/* How many blocks of the runs, from the first on, need a new place, as the first up to
+ * known does.  (What the trees said just now they need not say again at once.)
+ */
 static uint64_t
-count_new (struct thin *t, const struct iomap_run *runs, unsigned n)
+count_new (struct thin *t, const struct iomap_run *runs, unsigned n,
+           uint64_t known)
 {
-  uint64_t blocks = 0, b, end;
+  uint64_t b = thin_first_block (runs[0].start), blocks = known - b, end;
   struct target to;
   unsigned i;
 
   for (i = 0; i < n; i++) {
-    b = thin_first_block (runs[i].start);
+    b = i > 0 ? thin_first_block (runs[i].start) : known;
     end = thin_end_block (runs[i].end);
     for (; b < end; b = to.end) {
       if (find_target (t, b, end, true, &to) < 0 || to.how != NEW)
@@ -200,12 +203,14 @@ place_runs (struct thin *t, const struct iomap_run *runs, unsigned n,
   uint64_t b = thin_first_block (runs[0].start), blocks;
   struct target to;
   int r = find_target (t, b, thin_end_block (runs[0].end), true, &to);
+  bool promised;
 
   if (r < 0)
     return r;
-  blocks = to.how == NEW ? count_new (t, runs, n) : to.end - b;
+  blocks = to.how == NEW ? count_new (t, runs, n, to.end) : to.end - b;
   pthread_mutex_lock (&t->lock);
-  if (!range_nodes_promise (&t->nodes, n * RUN_NODES + PLACE_NODES))
+  promised = range_nodes_promise (&t->nodes, n * RUN_NODES + PLACE_NODES);
+  if (!promised)
     r = -ENOMEM;
   else if (to.how == NEW)
     r = place_new (t, runs, blocks, place);
@@ -215,7 +220,7 @@ place_runs (struct thin *t, const struct iomap_run *runs, unsigned n,
     place->addr = to.physical * THIN_BLOCK;
     place->length = blocks * THIN_BLOCK;
   }
-  if (r < 0 && r != -ENOMEM)
+  if (r < 0 && promised)
     range_nodes_redeem (&t->nodes, n * RUN_NODES + PLACE_NODES);
   pthread_mutex_unlock (&t->lock);
   return r;
