@@ -127,6 +127,8 @@ thin_lost (struct fs *fs, uint64_t losses)
 
   t->flush.lost = true;
   pthread_mutex_lock (&t->lock);
+  if (losses != LOST_ALL)
+    atomic_store (&t->losses, (uint32_t) losses);
   if (t->flush.state == THIN_DATA)
     take_back (t);
   thin_revert (t, &t->layers.map[LAYER_FRESH], losses);
@@ -134,6 +136,8 @@ thin_lost (struct fs *fs, uint64_t losses)
     if ((e->flags & FLYING_DIRECT) && e->since != losses)
       e->flags |= FLYING_DEAD;
   pthread_mutex_unlock (&t->lock);
+  if (losses != LOST_ALL)
+    thin_changed (t); /* see thin_begin_direct */
 }
 
 /* --- records --- */

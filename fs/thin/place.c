@@ -331,6 +331,15 @@ place_direct (struct thin *t, uint64_t b, struct target *to, uint32_t since)
   return no_place (t);
 }
 
+/* Where there is what was lost, nothing that was not may be put: it would go with that,
+ * when it is told.
+ */
+static bool
+was_told (struct thin *t, uint32_t losses)
+{
+  return losses == atomic_load (&t->losses);
+}
+
 int
 thin_begin_direct (struct thin *t, uint64_t pos, uint64_t length,
                    struct iomap *iomap)
@@ -342,11 +351,13 @@ thin_begin_direct (struct thin *t, uint64_t pos, uint64_t length,
 
   if (t->fs.readonly)
     return -EROFS;
+  if (!was_told (t, since))
+    return -EAGAIN;
   r = find_target (t, b, thin_end_block (pos + length), false, &to);
   if (r < 0)
     return r;
   pthread_mutex_lock (&t->lock);
-  r = place_direct (t, b, &to, since);
+  r = was_told (t, since) ? place_direct (t, b, &to, since) : -EAGAIN;
   pthread_mutex_unlock (&t->lock);
   thin_wake (t);
   if (r < 0)

@@ -128,6 +128,7 @@ struct thin {
     again; /* that has its place, but what was written is not sure */
   struct range_map reserved; /* blocks of the disk */
   struct range_map converts; /* others, that are dirty, and UNWRITTEN */
+  _Atomic uint32_t losses;   /* of the store, of which it has been told */
   struct thin_space_map space;
   struct iomap_claim *claims; /* writes that are in the iterator: blocks */
   struct thin_log log;

@@ -112,6 +112,7 @@ thin_attach (struct fs *fs, uint64_t expire)
   (void) expire;
   t->owner.ring = t->reader.ring = ring_fs;
   t->owner.opaque = t->reader.opaque = t;
+  atomic_store (&t->losses, store_losses (fs->store));
   return 0;
 }
 
