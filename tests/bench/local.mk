@@ -17,6 +17,7 @@ EXTRA_DIST += \
 	bench/remote \
 	bench/README.trace \
 	bench/thin \
+	bench/thin-snapshots \
 	bench/trace \
 	bench/zero \
 	$(NULL)
