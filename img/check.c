@@ -14,6 +14,7 @@
 
 #include "fs/thin/io.h"
 #include "fs/thin/offline.h"
+#include "fs/thin/repair.h"
 #include "img/args.h"
 #include "img/image.h"
 #include "img/progress.h"
@@ -32,7 +33,8 @@ enum {
 struct checking {
   struct image image;
   bool repair, quiet;
-  uint64_t repairable; /* problems so far that --repair mends */
+  uint64_t repairable; /* superblocks that --repair mends */
+  bool repaired;       /* all that was wrong beyond them */
   struct thin_check check;
 };
 
@@ -104,19 +106,6 @@ check_supers (struct checking *c)
 /* --- all of it --- */
 
 static int
-mend (struct checking *c)
-{
-  struct thin_txn *t;
-  int r = thin_txn_begin (c->image.meta, &t);
-
-  if (r == 0)
-    r = thin_txn_commit (t, NULL, NULL, NULL);
-  if (r < 0)
-    return image_failed (&c->image, "repaired", r);
-  return 0;
-}
-
-static int
 walk (struct checking *c)
 {
   int r;
@@ -126,7 +115,8 @@ walk (struct checking *c)
   progress_begin (0, c->quiet);
   r = thin_check (c->image.meta, &c->check);
   progress_end ();
-  if (r == 0) {
+  /* Which is held against what has just been found to be right. */
+  if (r == 0 && c->check.problems == 0) {
     r = thin_log_check (c->image.meta, &c->image.log, &c->check);
     c->check.problems += r > 0 ? (uint64_t) r : 0;
   }
@@ -135,22 +125,64 @@ walk (struct checking *c)
   return r < 0 ? r : 0;
 }
 
+/* Then all is looked at again. */
+static int
+repair (struct checking *c)
+{
+  int r;
+
+  print_problem (NULL, "free space and references are made anew");
+  progress_begin (0, c->quiet);
+  r = thin_repair (c->image.meta, &c->image.log, &c->check);
+  progress_end ();
+  if (r == -EUCLEAN) {
+    puts ("it cannot be told what is right: nothing was changed");
+    return 0;
+  }
+  if (r < 0 && r != -ECANCELED)
+    image_failed (&c->image, "repaired", r);
+  if (r < 0)
+    return r;
+  r = walk (c);
+  c->repaired = r == 0 && c->check.problems == 0;
+  return r;
+}
+
+/* What a writer does before all else: the log is in the trees, the superblocks are the
+ * same.
+ */
+static int
+mend (struct checking *c)
+{
+  struct thin_txn *t;
+  int r = image_settle (&c->image);
+
+  if (r < 0 || c->repairable == 0)
+    return r;
+  r = thin_txn_begin (c->image.meta, &t);
+  if (r == 0)
+    r = thin_txn_commit (t, NULL, NULL, NULL);
+  if (r < 0)
+    return image_failed (&c->image, "repaired", r);
+  c->repaired = true;
+  return 0;
+}
+
 static int
 report (struct checking *c)
 {
   uint64_t problems = c->check.problems;
-  bool mended = c->repair && c->repairable > 0;
 
   if (!c->quiet)
     printf ("%" PRIu64 " extents, %" PRIu64 " nodes, %" PRIu64
             " changes in the log: %s\n",
             c->check.extents, c->check.nodes, c->image.log_entries,
             problems            ? "problems"
-            : mended            ? "repaired"
+            : c->repaired       ? "repaired"
             : c->repairable > 0 ? "to be repaired (--repair)"
                                 : "clean");
   return problems             ? CHECK_WRONG
-         : mended             ? CHECK_REPAIRED
+         : c->repaired        ? CHECK_REPAIRED
          : c->repairable == 0 ? CHECK_CLEAN
                               : CHECK_WRONG;
 }
@@ -161,15 +193,15 @@ check (struct checking *c)
   int r;
 
   check_supers (c);
-  r = image_begin (&c->image, c->repair);
+  r = image_begin_as_is (&c->image, c->repair);
   if (r < 0)
     return r == -EIO ? CHECK_WRONG : CHECK_FAILED;
   r = walk (c);
+  if (r == 0 && c->repair && c->check.problems > 0)
+    r = repair (c);
   if (r == -ECANCELED)
     return CHECK_STOPPED;
-  if (r == -EIO && c->check.problems > 0)
-    return CHECK_WRONG;
-  if (r == 0 && c->repair && c->repairable > 0 && c->check.problems == 0)
+  if (r == 0 && c->repair && c->check.problems == 0)
     r = mend (c);
   return r < 0 ? CHECK_FAILED : report (c);
 }

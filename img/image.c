@@ -69,58 +69,53 @@ take (struct image *image)
   return 0;
 }
 
-/* What the server that was there last had no time for. */
+/* Returns r, having said why if it is an error. */
 static int
-see_log (struct image *image, bool writing)
+log_seen (const struct image *image, int r)
 {
-  int r = writing ? thin_log_settle (image->meta, image->at.store,
-                                     &image->log_entries)
-                  : thin_log_collect (image->meta, image->at.store, &image->log,
-                                      &image->log_entries);
-
   if (r < 0)
     say_error ("%s: its log cannot be replayed: %s", image->at.name,
                strerror (-r));
   return r;
 }
 
-static int
-open_meta (struct image *image, bool writing)
+int
+image_begin_as_is (struct image *image, bool writing)
 {
   char text[MESSAGE_MAX] = "";
   const struct store_message why = { text, sizeof text };
   const struct thin_open how = { .readonly = !writing };
   int r = thin_meta_open (image->at.store, &how, &image->meta, &why);
 
-  if (r < 0)
+  if (r < 0) {
     say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
-  return r;
+    return r;
+  }
+  range_nodes_init (&image->nodes);
+  range_map_init (&image->log, &image->nodes);
+  if (writing)
+    r = take (image);
+  return r < 0 ? r
+               : log_seen (image,
+                           thin_log_collect (image->meta, image->at.store,
+                                             &image->log, &image->log_entries));
 }
 
-/* Before it was ours, another may have changed what was read. */
-static int
-open_taken (struct image *image)
+/* What the server that was there last had no time for. */
+int
+image_settle (struct image *image)
 {
-  int r = take (image);
-
-  if (r < 0)
-    return r;
-  thin_meta_close (image->meta);
-  image->meta = NULL;
-  return open_meta (image, true);
+  range_map_clear (&image->log);
+  return log_seen (
+    image, thin_log_settle (image->meta, image->at.store, &image->log_entries));
 }
 
 int
 image_begin (struct image *image, bool writing)
 {
-  int r;
+  int r = image_begin_as_is (image, writing);
 
-  range_nodes_init (&image->nodes);
-  range_map_init (&image->log, &image->nodes);
-  r = open_meta (image, writing);
-  if (r == 0 && writing)
-    r = open_taken (image);
-  return r < 0 ? r : see_log (image, writing);
+  return r < 0 || !writing ? r : image_settle (image);
 }
 
 int

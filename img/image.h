@@ -24,9 +24,8 @@ struct image {
   struct thin_owner owner;
   bool owned;
 
-  /* Of one that is only read. */
   struct range_nodes nodes;
-  struct range_map log; /* what it says beyond the trees */
+  struct range_map log; /* what it says beyond the trees, until it is settled */
 
   uint64_t log_entries; /* that were found in the log */
 };
@@ -39,6 +38,10 @@ extern int image_open (struct image *image, const char *name, bool writing);
 
 /* The same of a store that is attached already, with an image just made. */
 extern int image_begin (struct image *image, bool writing);
+
+/* In two steps, for whom the trees have to be looked at before anything is committed. */
+extern int image_begin_as_is (struct image *image, bool writing);
+extern int image_settle (struct image *image);
 
 extern void image_close (struct image *image);
 

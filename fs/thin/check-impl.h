@@ -11,6 +11,16 @@
 #include "fs/thin/chunks.h"
 #include "fs/thin/txn-impl.h"
 
+/* An extent of one of the disk's trees: where its blocks are. */
+struct thin_holding {
+  uint64_t physical, logical, length;
+};
+
+struct thin_holdings {
+  struct thin_holding *list;
+  size_t n, room;
+};
+
 struct checking {
   struct thin_meta *m;
   struct thin_check *check;
@@ -24,7 +34,16 @@ struct checking {
   uint64_t mapped, unwritten; /* of that */
   uint64_t extents_entries, free_entries, refs_entries;
   bool damaged; /* not all could be walked: what is missing says nothing */
+  struct thin_holdings *holdings; /* all extents are noted there; optional */
+  uint64_t snapshots;             /* that were found */
 };
+
+/* Walk what the disk and its snapshots are made of; no more is needed to tell what is in
+ * use.  Before it, and after all: 0 or a negative errno.
+ */
+extern int thin_check_begin (struct checking *c);
+extern int thin_check_disks (struct checking *c);
+extern void thin_check_end (struct checking *c);
 
 extern void thin_check_problem (struct checking *c, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));

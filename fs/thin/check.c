@@ -39,6 +39,7 @@ refer (struct checking *c, uint64_t block, const char *what)
   if (i == chunks->n || chunk->start > block) {
     thin_check_problem (c, "block %" PRIu64 ", %s, is in no chunk", block,
                         what);
+    c->damaged = true;
     return -1;
   }
   if (!thin_chunk_bit (chunk->committed, block - chunk->start))
@@ -62,18 +63,35 @@ progress (struct checking *c)
 /* --- trees */
 
 static int
-take_item (struct checking *c, enum thin_tree tree, const struct thin_item *x)
+take_extent (struct checking *c, const struct thin_item *x)
 {
   uint64_t at = x->value & THIN_PHYSICAL;
+  struct thin_holdings *h = c->holdings;
 
+  c->check->extents++;
+  if (c->head) {
+    c->extents_entries++;
+    *(x->value & THIN_UNWRITTEN ? &c->unwritten : &c->mapped) += x->length;
+  }
+  if (h && h->n == h->room) {
+    size_t room = h->room ? 2 * h->room : 256;
+    struct thin_holding *list = realloc (h->list, room * sizeof *list);
+
+    if (list == NULL)
+      return -ENOMEM;
+    h->list = list;
+    h->room = room;
+  }
+  if (h)
+    h->list[h->n++] = (struct thin_holding) { at, x->start, x->length };
+  return thin_check_event (&c->data, at, x->length, 1);
+}
+
+static int
+take_item (struct checking *c, enum thin_tree tree, const struct thin_item *x)
+{
   switch (tree) {
-  case THIN_EXTENTS:
-    c->check->extents++;
-    if (c->head) {
-      c->extents_entries++;
-      *(x->value & THIN_UNWRITTEN ? &c->unwritten : &c->mapped) += x->length;
-    }
-    return thin_check_event (&c->data, at, x->length, 1);
+  case THIN_EXTENTS: return take_extent (c, x);
   case THIN_FREE:
     c->free_entries++;
     c->free_blocks += x->length;
@@ -153,9 +171,11 @@ check_places (struct checking *c, const struct thin_places *places)
   size_t i;
 
   for (i = 0; i < places->n; i++)
-    if (refer (c, places->list[i], "a table's") > 0)
+    if (refer (c, places->list[i], "a table's") > 0) {
       thin_check_problem (c, "block %" PRIu64 " of a table is used twice",
                           places->list[i]);
+      c->damaged = true;
+    }
 }
 
 static int
@@ -182,6 +202,7 @@ check_snapshots (struct checking *c)
   }
   if (r < 0)
     return r;
+  c->snapshots = n;
   if (n != c->m->super.snapshot_count)
     thin_check_problem (c, "%zu snapshots instead of %" PRIu64, n,
                         c->m->super.snapshot_count);
@@ -216,6 +237,18 @@ check_super (struct checking *c, uint64_t address, const char *which)
     check->note (check->opaque, text);
 }
 
+int
+thin_check_disks (struct checking *c)
+{
+  int r;
+
+  check_places (c, &c->m->chunks.table);
+  c->head = true;
+  r = check_tree (c, THIN_EXTENTS, &c->m->super.extents);
+  c->head = false;
+  return r < 0 ? r : check_snapshots (c);
+}
+
 static int
 walk_all (struct checking *c)
 {
@@ -224,12 +257,7 @@ walk_all (struct checking *c)
 
   check_super (c, THIN_SUPER_A, "first");
   check_super (c, THIN_SUPER_B, "second");
-  check_places (c, &c->m->chunks.table);
-  c->head = true;
-  r = check_tree (c, THIN_EXTENTS, &super->extents);
-  c->head = false;
-  if (r == 0)
-    r = check_snapshots (c);
+  r = thin_check_disks (c);
   if (r == 0)
     r = check_tree (c, THIN_REFS, &super->refs);
   if (r == 0)
@@ -238,27 +266,44 @@ walk_all (struct checking *c)
 }
 
 int
-thin_check (struct thin_meta *m, struct thin_check *check)
+thin_check_begin (struct checking *c)
 {
-  struct checking c = { .m = m, .check = check };
-  int r = thin_chunks_load (m);
+  struct thin_check *check = c->check;
+  int r = thin_chunks_load (c->m);
 
   check->problems = check->notes = check->nodes = check->extents = 0;
   if (r == -EIO) { /* nothing can be said without */
-    thin_check_problem (&c, "the table of chunks is damaged");
-    return 0;
+    thin_check_problem (c, "the table of chunks is damaged");
+    c->damaged = true;
   }
   if (r < 0)
     return r;
-  c.counts = calloc (m->chunks.n + 1, THIN_CHUNK_BLOCKS * sizeof *c.counts);
-  c.nodes = calloc (THIN_MAX_LEVEL + 1, sizeof *c.nodes);
-  r = c.counts && c.nodes ? walk_all (&c) : -ENOMEM;
+  c->counts =
+    calloc (c->m->chunks.n + 1, THIN_CHUNK_BLOCKS * sizeof *c->counts);
+  c->nodes = calloc (THIN_MAX_LEVEL + 1, sizeof *c->nodes);
+  return c->counts && c->nodes ? 0 : -ENOMEM;
+}
+
+void
+thin_check_end (struct checking *c)
+{
+  free (c->counts);
+  free (c->nodes);
+  free (c->data.list);
+  free (c->free.list);
+  free (c->refs.list);
+}
+
+int
+thin_check (struct thin_meta *m, struct thin_check *check)
+{
+  struct checking c = { .m = m, .check = check };
+  int r = thin_check_begin (&c);
+
+  if (r == 0)
+    r = walk_all (&c);
   if (r == 0)
     r = thin_check_compare (&c);
-  free (c.counts);
-  free (c.nodes);
-  free (c.data.list);
-  free (c.free.list);
-  free (c.refs.list);
-  return r;
+  thin_check_end (&c);
+  return c.counts == NULL && c.damaged ? 0 : r;
 }

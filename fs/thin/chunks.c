@@ -373,6 +373,46 @@ thin_chunks_rollback (struct thin_meta *m)
   count (m);
 }
 
+/* --- repair */
+
+void
+thin_chunks_use_only (struct thin_meta *m, const struct thin_events *blocks)
+{
+  struct thin_chunks *c = &m->chunks;
+  struct thin_chunk *chunk;
+  uint64_t bit;
+  size_t i;
+
+  for (i = 0; i < c->n; i++)
+    memset (c->list[i].used, 0, sizeof c->list[i].used);
+  for (i = 0; i < blocks->n; i++) {
+    chunk = thin_chunks_of (c, blocks->list[i].at);
+    bit = blocks->list[i].at - chunk->start;
+    chunk->used[bit / 64] |= UINT64_C (1) << (bit % 64);
+    chunk->hold[bit / 64] |= UINT64_C (1) << (bit % 64);
+  }
+  count (m);
+}
+
+void
+thin_chunks_settle_debts (struct thin_meta *m)
+{
+  size_t i;
+
+  for (i = 0; i < m->chunks.n; i++)
+    m->chunks.list[i].owed = false;
+}
+
+void
+thin_chunks_owe_fresh (struct thin_meta *m)
+{
+  size_t i;
+
+  for (i = 0; i < m->chunks.n; i++)
+    if (m->chunks.list[i].fresh)
+      m->chunks.list[i].owed = true;
+}
+
 struct thin_chunk_entry *
 thin_chunks_encode (const struct thin_chunks *c)
 {

@@ -56,6 +56,15 @@ extern bool thin_chunks_shrink (struct thin_meta *m, struct thin_range *range,
 extern void thin_chunks_committed (struct thin_meta *m);
 extern void thin_chunks_rollback (struct thin_meta *m);
 
+/* For a repair, which makes the trees anew: of all chunks these blocks are in use and no
+ * others; no chunk is owed, since free space is made without; but those are that have
+ * been taken for what is being made.
+ */
+extern void thin_chunks_use_only (struct thin_meta *m,
+                                  const struct thin_events *blocks);
+extern void thin_chunks_settle_debts (struct thin_meta *m);
+extern void thin_chunks_owe_fresh (struct thin_meta *m);
+
 /* thin_meta_take as a thin_space's; opaque is the metadata. */
 extern int thin_meta_take_any (void *opaque, uint64_t want,
                                struct thin_range *range);

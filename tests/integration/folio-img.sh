@@ -106,6 +106,30 @@ img_status 4 check "$disk"
 img_status 1 check --repair "$disk"
 clean "$disk"
 
+# --- what is free and how often something is used is made anew; what it is, is not
+
+# zero_root N: the root of the N-th tree, as in FORMAT.md's table of a superblock
+zero_root ()
+{
+  local at
+  at=$(od -A n -t u8 -j $((136 + 24 * $1)) -N 8 "$disk")
+  head -c 4096 /dev/zero |
+    dd of="$disk" bs=4096 seek=$((at)) conv=notrunc status=none
+}
+
+zero_root 1
+img_status 4 check "$disk"
+img_status 1 check --repair "$disk"
+clean "$disk"
+img_status 0 snapshot create friday "$disk"
+cp "$disk" "$tmp/whole.thin"
+zero_root 4
+img_status 4 check "$disk"
+img_status 4 check --repair "$disk"
+grep -q 'nothing was changed' <<<"$out" || fail "--repair: $out"
+cp "$tmp/whole.thin" "$disk"
+clean "$disk"
+
 # --- on a server
 
 nbd_server memory memory 64M

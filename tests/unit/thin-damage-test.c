@@ -7,12 +7,16 @@
  * check finds each of these unless there is a second copy.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/thin/format.h"
 #include "fs/thin/meta.h"
+#include "fs/thin/repair.h"
+#include "fs/thin/super.h"
 #include "tests/unit/test.h"
 #include "tools/memory-store.h"
 #include "tools/util.h"
@@ -235,6 +239,121 @@ TEST_BETWEEN (each_block_zeroed_is_found, make_image, free_image)
   assert_int_equal (look_at_image (), MISSED);
   printf ("# %u blocks of metadata in use\n", n);
   assert_true (n >= LEAST_USED);
+}
+
+/* --- repair --- */
+
+/* Is all of it right, and nothing found? */
+static bool
+is_whole (struct thin_meta *m)
+{
+  struct thin_check check = { .problem = ignore_problem };
+  bool found = false;
+
+  return is_right (m, NULL, &image.head, &found) && are_right (m, &found) &&
+         !found && thin_check (m, &check) == 0 && check.problems == 0;
+}
+
+/* Returns as thin_repair; if that is 0 all of it is as before, now and once more, with
+ * another transaction meanwhile.
+ */
+static int
+repair_image (void)
+{
+  struct thin_check check = { .problem = ignore_problem };
+  struct memory_store store;
+  struct range_nodes nodes;
+  struct range_map log;
+  struct thin_range range;
+  struct thin_meta *m;
+  struct thin_txn *t;
+  char text[200];
+  const struct store_message why = { text, sizeof text };
+  int r;
+
+  memory_store_init (&store, image.content, BLOCKS * THIN_BLOCK);
+  assert_int_equal (
+    thin_meta_open (&store.store, &(struct thin_open) { 0 }, &m, &why), 0);
+  range_nodes_init (&nodes);
+  range_map_init (&log, &nodes);
+  r = thin_repair (m, &log, &check);
+  if (r == 0) {
+    assert_true (is_whole (m));
+    assert_int_equal (thin_txn_begin (m, &t), 0);
+    assert_int_equal (thin_meta_take (m, 1, &range), 0);
+    assert_int_equal (thin_txn_map (t, 0, 1, range.start, false), 0);
+    assert_int_equal (thin_txn_commit (t, NULL, NULL, NULL), 0);
+    check.problems = 0;
+    assert_int_equal (thin_check (m, &check), 0);
+    assert_int_equal (check.problems, 0);
+  }
+  range_map_clear (&log);
+  range_nodes_destroy (&nodes);
+  thin_meta_close (m);
+  return r;
+}
+
+/* What only says what is free, or how often something is used, can be made anew: the
+ * roots of both trees at least.  Nothing else is touched.
+ */
+TEST_BETWEEN (each_block_zeroed_is_repaired_or_left, make_image, free_image)
+{
+  unsigned repaired = 0, left = 0;
+  struct thin_super super;
+  uint64_t at;
+  int r;
+
+  assert_int_equal (thin_super_decode (image.pristine, THIN_SUPER_A, &super),
+                    0);
+  for (at = THIN_OWNER + 1; at < BLOCKS; at++) {
+    if (at == THIN_SUPER_B || !is_metadata (image.pristine + at * THIN_BLOCK))
+      continue;
+    memset (block_at (at), 0, THIN_BLOCK);
+    r = repair_image ();
+    if (at == super.free.address || at == super.refs.address)
+      assert_int_equal (r, 0);
+    if (at == super.extents.address || at == super.chunks.address ||
+        at == super.snapshots.address)
+      assert_true (r == -EUCLEAN);
+    repaired += r == 0;
+    left += r < 0;
+    memcpy (image.content, image.pristine, BLOCKS * THIN_BLOCK);
+  }
+  printf ("# %u repaired, or not in use; %u left\n", repaired, left);
+}
+
+/* Counters that say something else, and two trees that are lost at once. */
+TEST_BETWEEN (what_an_image_says_of_itself_is_counted_anew, make_image,
+              free_image)
+{
+  struct thin_super super;
+
+  assert_int_equal (thin_super_decode (image.content, THIN_SUPER_A, &super), 0);
+  memset (block_at (super.free.address), 0, THIN_BLOCK);
+  memset (block_at (super.refs.address), 0, THIN_BLOCK);
+  super.mapped += 3;
+  super.unwritten += 5;
+  super.free_blocks -= 7;
+  thin_super_encode (&super, THIN_SUPER_A, block_at (THIN_SUPER_A));
+  thin_super_encode (&super, THIN_SUPER_B, block_at (THIN_SUPER_B));
+  assert_int_equal (repair_image (), 0);
+}
+
+/* A block that stands in two places of the disk: which of them is right? */
+TEST_BETWEEN (what_is_two_things_is_left, make_image, free_image)
+{
+  struct thin_super super;
+  struct thin_node *leaf;
+
+  assert_int_equal (thin_super_decode (image.content, THIN_SUPER_A, &super), 0);
+  assert_int_equal (super.extents.level, 0);
+  leaf = (struct thin_node *) block_at (super.extents.address);
+  leaf->entries[1].value = leaf->entries[0].value;
+  thin_seal (&leaf->h, THIN_MAGIC_NODE, super.uuid, super.extents.address,
+             super.extents.generation, THIN_BLOCK);
+  memcpy (image.pristine, image.content, BLOCKS * THIN_BLOCK);
+  assert_int_equal (repair_image (), -EUCLEAN);
+  assert_memory_equal (image.content, image.pristine, BLOCKS * THIN_BLOCK);
 }
 
 /* Each step'th bit of the block.  Returns how many were missed, or worse. */
