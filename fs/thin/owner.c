@@ -339,17 +339,24 @@ leave (struct thin_owner *o)
   env->wake (env, &o->busy);
 }
 
-/* Not if all is to stop: in this order, as in release the other way round. */
+/* Not if all is to stop: in this order, as in release the other way round, which has the
+ * owner to itself when nobody is in.
+ */
+static bool
+enter (struct thin_owner *o)
+{
+  atomic_fetch_add (&o->busy, 1);
+  if (!atomic_load (&o->stopping))
+    return true;
+  leave (o);
+  return false;
+}
+
 static void
 send (struct thin_owner *o, struct thin_owner_io *io, enum store_op op)
 {
   struct store_req *reqs[] = { &io->req };
 
-  atomic_fetch_add (&o->busy, 1);
-  if (atomic_load (&o->stopping)) {
-    leave (o);
-    return;
-  }
   io->on = true;
   io->iov = (struct iovec) { .iov_base = io->buf, .iov_len = THIN_BLOCK };
   io->req = (struct store_req) {
@@ -365,12 +372,11 @@ send (struct thin_owner *o, struct thin_owner_io *io, enum store_op op)
 }
 
 static bool
-is_over (struct thin_owner *o, struct thin_owner_io *io)
+is_over (struct thin_owner_io *io)
 {
   if (!atomic_exchange (&io->done, false))
     return false;
   io->on = false;
-  leave (o);
   return true;
 }
 
@@ -387,6 +393,8 @@ answer (struct thin_owner *o, int error)
 static void
 begin_look (struct thin_owner *o, uint64_t now)
 {
+  if (!enter (o))
+    return;
   o->since = env_boottime (o->store->env);
   o->due = now + THIN_BEAT;
   send (o, &o->look, STORE_READ);
@@ -398,7 +406,7 @@ begin_look (struct thin_owner *o, uint64_t now)
 static void
 begin_beat (struct thin_owner *o)
 {
-  if (o->beat.on)
+  if (o->beat.on || !enter (o))
     return;
   fill_in (o, false);
   send (o, &o->beat, STORE_WRITE);
@@ -448,10 +456,14 @@ beat_over (struct thin_owner *o)
 int
 thin_owner_step (struct thin_owner *o, uint64_t now)
 {
-  if (is_over (o, &o->beat))
+  if (is_over (&o->beat)) {
     beat_over (o);
-  if (is_over (o, &o->look))
+    leave (o);
+  }
+  if (is_over (&o->look)) {
     look_over (o);
+    leave (o);
+  }
   if (o->lost || atomic_load (&o->stopping))
     answer (o, o->lost ? -EBUSY : -ESHUTDOWN);
   else if (!o->look.on && (now >= o->due || atomic_load (&o->asked)))
