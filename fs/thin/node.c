@@ -256,8 +256,11 @@ thin_leaf_read (struct thin_meta *m, enum thin_tree tree,
 
 /* --- finding */
 
+/* Blocks on either side of a leaf that are read with it. */
+#define BESIDE (THIN_PREFETCH / 2)
+
 struct search {
-  struct thin_ref ref;
+  struct thin_ref ref, up; /* up: what it was found in, if any */
   uint64_t key;
   struct thin_path *path;
   int error;
@@ -289,18 +292,63 @@ search_node (const struct thin_node *node, void *opaque)
                     : s->ref.high;
   if (low == 0)
     return;
-  if (s->ref.level > 0)
-    s->ref = thin_child_ref (node, &s->ref, low - 1);
+  if (s->ref.level > 0) {
+    s->up = s->ref;
+    s->ref = thin_child_ref (node, &s->up, low - 1);
+  }
   else
     s->path->item = thin_item_get (&node->entries[low - 1]);
+}
+
+/* Of the node's children, sorted, those without a gap around address.  Returns how many. */
+static unsigned
+find_beside (const struct thin_node *node, const struct thin_ref *up,
+             uint64_t address, struct thin_ref *refs)
+{
+  unsigned i, k = 0, first = 0, end;
+
+  for (i = 0; i < thin_get16 (node->h.count); i++) {
+    struct thin_ref child = thin_child_ref (node, up, i);
+
+    if (child.address + BESIDE > address && child.address < address + BESIDE)
+      refs[k++] = child;
+    if (k == 2 * BESIDE) /* a bad image */
+      break;
+  }
+  qsort (refs, k, sizeof *refs, by_address);
+  for (end = 1; end < k; end++)
+    if (refs[end].address != refs[end - 1].address + 1) {
+      if (refs[end].address > address)
+        break;
+      first = end;
+    }
+  memmove (refs, refs + first, (end - first) * sizeof *refs);
+  return k > 0 ? end - first : 0;
+}
+
+/* Where each read is a seek, what lies beside a leaf comes with it: most of them were
+ * written in order.
+ */
+static void
+read_beside (struct thin_meta *m, const struct search *s,
+             struct thin_node *node)
+{
+  struct thin_ref refs[2 * BESIDE];
+
+  if (thin_cache_copy (m->cache, s->up.address, s->up.generation, node))
+    thin_node_prefetch (m, refs,
+                        find_beside (node, &s->up, s->ref.address, refs));
 }
 
 static int
 search_read (struct thin_meta *m, struct search *s)
 {
   struct thin_node *node = malloc (sizeof *node);
-  int r = node ? thin_node_read (m, &s->ref, node) : -ENOMEM;
+  int r;
 
+  if (node && m->store->geo.rotational && s->ref.level == 0 && s->up.address)
+    read_beside (m, s, node);
+  r = node ? thin_node_read (m, &s->ref, node) : -ENOMEM;
   if (r == 0) {
     search_node (node, s);
     r = s->error;

@@ -142,6 +142,14 @@ seek_can_fast_zero (nbdkit_next *next, void *handle)
 }
 
 static int
+seek_is_rotational (nbdkit_next *next, void *handle)
+{
+  (void) next;
+  (void) handle;
+  return 1;
+}
+
+static int
 seek_can_fua (nbdkit_next *next, void *handle)
 {
   (void) next;
@@ -194,6 +202,7 @@ static struct nbdkit_filter filter = {
   .can_trim = seek_can_trim,
   .can_fast_zero = seek_can_fast_zero,
   .can_fua = seek_can_fua,
+  .is_rotational = seek_is_rotational,
   .pread = seek_pread,
   .pwrite = seek_pwrite,
   .zero = seek_zero,

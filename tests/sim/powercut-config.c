@@ -51,6 +51,7 @@ choose_store (struct model_store_config *s, struct rng *rng)
     .min_io = one_in (rng, 3) ? 4096 : 512u << rng_below (rng, 3),
     .best_io = 4096u << rng_below (rng, 9),
     .max_io = (2u << 20) >> rng_below (rng, 4),
+    .rotational = base > 2 * NSEC_PER_MSEC,
     .can_fua = one_in (rng, 2),
     .can_zero = !one_in (rng, 5),
     .doubt_zero = one_in (rng, 2),

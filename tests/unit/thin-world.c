@@ -160,6 +160,7 @@ world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
   env_init (&w->env);
   w->env.log = log_it;
   w->fake = fake_store_create (&w->env, store_blocks * THIN_BLOCK);
+  w->fake->store.geo.rotational = seed & 1;
   fake_store_volatile (w->fake);
   w->real = w->fake->store.ops;
   w->ops = *w->real;
