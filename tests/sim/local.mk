@@ -18,6 +18,7 @@ SIM_TESTS = \
 	sim/powercut-shuffle.sh \
 	sim/powercut-thin.sh \
 	sim/race \
+	sim/race-thin.sh \
 	sim/stress \
 	sim/thin-cut \
 	$(NULL)
@@ -72,12 +73,14 @@ sim_race_SOURCES = \
 	sim/model-oracle-impl.h \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-world.c sim/model-world.h \
+	sim/race-thin.c sim/race-thin.h \
 	sim/race.c \
 	$(SHUFFLE) \
+	tools/memory-store.c tools/memory-store.h \
 	$(NULL)
 TESTS += $(SIM_TESTS)
 
-EXTRA_DIST += sim/powercut-shuffle.sh sim/powercut-thin.sh
+EXTRA_DIST += sim/powercut-shuffle.sh sim/powercut-thin.sh sim/race-thin.sh
 
 # 100,000 power cuts, of seeds that the tests have not tried: make -C tests
 # powercut-long, powercut-shuffle-long, powercut-thin-long, or thin-cut-long. SEED= sets
@@ -100,5 +103,6 @@ LONG_TESTS += \
 	$(NULL)
 TSAN_TESTS += \
 	sim/race \
+	sim/race-thin.sh \
 	sim/stress \
 	$(NULL)

@@ -9,7 +9,7 @@
  * cut at the end of a round.  Where stress.c knows exactly what there is, since nobody
  * has a byte in common with another, this is about those who have.
  *
- *   race [SEED [ROUNDS]]
+ *   race [--thin] [SEED [ROUNDS]]
  */
 
 #include <errno.h>
@@ -21,13 +21,17 @@
 
 #include "cache/request/mapping.h"
 #include "fs/raw/raw-impl.h"
+#include "fs/thin/thin.h"
 #include "tests/sim/model-oracle.h"
+#include "tests/sim/race-thin.h"
 #include "tests/sim/shuffle.h"
 #include "tests/unit/fake-store.h"
 
 #define THREADS 6
 #define DISK (512u << 10)
 #define MAX_LEN (64u << 10)
+
+enum format { RAW, SHUFFLE, THIN };
 
 struct round {
   struct world *world;
@@ -36,7 +40,8 @@ struct round {
 
   struct rng rng;
   unsigned ops; /* of each thread */
-  bool shuffle; /* the format, not raw */
+  enum format format;
+  bool tight; /* thin: the store has no room for all of the disk */
   bool losses, faults, forgetful, hang_ups;
   uint64_t hot, hot_size;
   unsigned zeroes; /* percent of changes */
@@ -76,7 +81,7 @@ check_error (struct worker *w, const char *what, int r)
   struct round *round = w->round;
   bool ok = r == 0 || (r == -ECONNABORTED && round->hang_ups) ||
             (r == -EIO && (round->faults || round->forgetful)) ||
-            (r == -ENOSPC && round->faults);
+            (r == -ENOSPC && (round->faults || round->tight));
 
   if (ok)
     return;
@@ -309,7 +314,10 @@ make_store (struct round *round, struct env *env)
   unsigned i;
 
   round->fake =
-    fake_store_create (env, round->shuffle ? shuffle_store_size (DISK) : DISK);
+    round->format == THIN
+      ? race_thin_create (env, rng, DISK, round->tight)
+      : fake_store_create (
+          env, round->format == SHUFFLE ? shuffle_store_size (DISK) : DISK);
   geo = &round->fake->store.geo;
   geo->min_io = rng_chance (rng, 60) ? 512 : 4096;
   geo->can_fua = rng_chance (rng, 50);
@@ -321,7 +329,7 @@ make_store (struct round *round, struct env *env)
     if (rng_chance (rng, 60))
       fake_store_latency (round->fake, ops[i], rng_below (rng, 300) * 1000,
                           false);
-  if (!round->shuffle)
+  if (round->format == RAW)
     fake_store_set_status (round->fake, 0, DISK, STORE_HOLE);
 }
 
@@ -331,8 +339,10 @@ make_round (struct round *round, struct env *env)
   struct rng *rng = &round->rng;
   bool direct;
 
-  round->shuffle = rng_chance (rng, 40);
+  if (round->format == RAW && rng_chance (rng, 40))
+    round->format = SHUFFLE;
   make_config (&round->config, rng);
+  round->tight = round->format == THIN && rng_chance (rng, 10);
   make_store (round, env);
   direct = round->config.mode == CACHE_NONE || round->config.sequential_cutoff;
   round->ops = 100 + (unsigned) rng_below (rng, 200);
@@ -340,7 +350,7 @@ make_round (struct round *round, struct env *env)
   /* What a flush that fails has lost where data moves, something else is read there,
    * before anybody knows.
    */
-  round->faults = rng_chance (rng, 40) && !(round->shuffle && direct);
+  round->faults = rng_chance (rng, 40) && !(round->format != RAW && direct);
   round->hang_ups = rng_chance (rng, 30);
   round->forgetful = direct && (round->losses || round->faults);
   round->hot = rng_below (rng, DISK) / 4096 * 4096;
@@ -348,8 +358,6 @@ make_round (struct round *round, struct env *env)
   round->zeroes = rng_chance (rng, 50) ? 50 : 15;
   oracle_set_threads (round->oracle);
   oracle_watch (round->oracle, &round->fake->lost);
-  if (round->faults)
-    inject_faults (round);
 }
 
 /* So few zeroes may be pending that there is often no room for more. */
@@ -412,13 +420,25 @@ end_workers (struct round *round)
   }
 }
 
-static int
-open_fs (struct round *round, struct fs **fs)
+static struct fs *
+open_fs (struct round *round)
 {
   struct store *store = &round->fake->store;
+  char text[200] = "";
+  const struct store_message why = { text, sizeof text };
+  struct fs *fs;
+  int r;
 
-  return round->shuffle ? shuffle_open (store, DISK, rng_next (&round->rng), fs)
-                        : raw_open (store, fs);
+  switch (round->format) {
+  case SHUFFLE:
+    r = shuffle_open (store, DISK, rng_next (&round->rng), &fs);
+    break;
+  case THIN: r = thin_open (store, NULL, &fs, &why); break;
+  default: r = raw_open (store, &fs);
+  }
+  if (r < 0)
+    die ("cannot open the disk: %s", text);
+  return fs;
 }
 
 /* What a disk that is opened on the store holds. */
@@ -429,12 +449,11 @@ read_disk (struct round *round, uint8_t *buf)
   struct fs *fs;
   uint64_t n;
 
-  if (!round->shuffle) {
+  if (round->format == RAW) {
     memcpy (buf, round->fake->content, DISK);
     return;
   }
-  if (open_fs (round, &fs) < 0)
-    die ("cannot open the disk again");
+  fs = open_fs (round);
   iomap_iter_init (&iter, fs, 0, DISK, 0);
   while (iomap_iter_next (&iter) > 0) {
     n = iomap_iter_length (&iter);
@@ -458,16 +477,21 @@ check_store (struct round *round)
   oracle_told (round->oracle, &flush.own);
   flush.others = flush.own;
   oracle_flushed (round->oracle, &flush);
-  fake_store_crash (round->fake, rng_next (&round->rng));
-  read_disk (round, buf);
+  if (round->format == THIN)
+    race_thin_crash (round->world, round->fake, rng_next (&round->rng), DISK,
+                     buf);
+  else {
+    fake_store_crash (round->fake, rng_next (&round->rng));
+    read_disk (round, buf);
+  }
   oracle_survived (round->oracle, buf, 0, DISK);
   free (buf);
 }
 
 static void
-run_round (uint64_t seed, struct env *env)
+run_round (uint64_t seed, struct env *env, bool thin)
 {
-  struct round round = { .rng = { mix64 (seed) }, .world = NULL };
+  struct round round = { .rng = { mix64 (seed) }, .format = thin ? THIN : RAW };
   struct cache *cache;
   struct fs *fs;
 
@@ -475,14 +499,16 @@ run_round (uint64_t seed, struct env *env)
   round.oracle = oracle_create (round.world, DISK);
   pthread_mutex_init (&round.lock, NULL);
   make_round (&round, env);
-  if (open_fs (&round, &fs) < 0)
-    die ("cannot open the disk");
-  if (!round.shuffle && rng_chance (&round.rng, 30))
+  fs = open_fs (&round);
+  if (round.format == RAW && rng_chance (&round.rng, 30))
     shrink_pending (fs, &round.rng);
   if (cache_create (env, (1u << 20) << rng_below (&round.rng, 2), &cache) < 0 ||
       mapping_create (cache, fs, &round.config, &round.mapping) < 0 ||
-      cache_start (cache) < 0 || mapping_start (round.mapping) < 0)
+      cache_start (cache) < 0 || mapping_start (round.mapping) < 0 ||
+      fs_ready (fs) < 0)
     die ("cannot start");
+  if (round.faults)
+    inject_faults (&round);
   run_workers (&round);
   end_workers (&round);
   check_store (&round);
@@ -506,17 +532,20 @@ quiet (struct env *env, enum log_level level, const char *message)
 int
 main (int argc, char **argv)
 {
-  uint64_t seed =
-    argc > 1 ? strtoull (argv[1], NULL, 0) : (uint64_t) time (NULL);
-  uint64_t rounds = argc > 2 ? strtoull (argv[2], NULL, 0) : 20, i;
+  bool thin = argc > 1 && strcmp (argv[1], "--thin") == 0;
+  uint64_t seed, rounds, i;
   struct env env;
 
+  argc -= thin;
+  argv += thin;
+  seed = argc > 1 ? strtoull (argv[1], NULL, 0) : (uint64_t) time (NULL);
+  rounds = argc > 2 ? strtoull (argv[2], NULL, 0) : 20;
   env_init (&env);
   env.log = quiet;
   for (i = 0; i < rounds; i++) {
     printf ("seed %llu\n", (unsigned long long) (seed + i));
     fflush (stdout);
-    run_round (seed + i, &env);
+    run_round (seed + i, &env, thin);
   }
   printf ("%llu rounds, all well\n", (unsigned long long) rounds);
   return 0;
