@@ -15,7 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/thin/meta.h"
+#include "fs/thin/layers.h"
+#include "fs/thin/log.h"
 #include "thin-fuzz.h"
 #include "tools/memory-store.h"
 #include "tools/util.h"
@@ -111,9 +112,59 @@ fill (struct thin_meta *m, uint64_t n, uint64_t first)
   must (thin_txn_commit (t, NULL, NULL, NULL), "commit");
 }
 
+/* An entry of each kind, and others over them. */
+static void
+note_changes (struct thin_meta *m, struct range_map *map, uint64_t first)
+{
+  static const struct range_entry entries[] = {
+    { .end = 2, .kind = RANGE_MAPPED, .flags = LAYER_OWN },
+    { .start = 3, .end = 4, .kind = RANGE_UNWRITTEN, .flags = LAYER_OWN },
+    { .start = 5, .end = 7, .kind = RANGE_ZERO_KEEP },
+    { .start = 8, .end = 12, .kind = RANGE_HOLE },
+  };
+  struct thin_range range;
+  struct range_entry e;
+  unsigned i;
+
+  for (i = 0; i < 4; i++) {
+    e = entries[i];
+    e.start += first;
+    e.end += first;
+    if (e.flags & LAYER_OWN) {
+      must (thin_meta_take (m, e.end - e.start, &range), "take");
+      e.physical = range.start;
+    }
+    range_map_set (map, &e);
+  }
+}
+
+/* Records in the log, so many. */
+static void
+record (struct thin_meta *m, uint8_t *content, unsigned n)
+{
+  struct range_nodes nodes;
+  struct thin_super super;
+  struct range_map map;
+  struct thin_log log;
+  uint8_t *to;
+
+  thin_meta_super (m, &super);
+  thin_log_init (&log, &super);
+  range_nodes_init (&nodes);
+  range_map_init (&map, &nodes);
+  for (; n > 0; n--) {
+    note_changes (m, &map, 7 * (uint64_t) n);
+    to = content + (log.start + log.head.block) * THIN_BLOCK;
+    thin_log_encode (&log, &map, map.count, LAYER_OWN, to);
+    thin_log_advance (&log, to);
+    range_map_clear (&map);
+  }
+  range_nodes_destroy (&nodes);
+}
+
 static void
 make (const char *directory, const char *name, uint64_t extents,
-      unsigned snapshots)
+      unsigned snapshots, unsigned records)
 {
   uint8_t *content = xcalloc (FUZZ_BLOCKS, THIN_BLOCK);
   const struct thin_create what = { .disk_bytes = UINT64_C (4) << 20,
@@ -136,6 +187,7 @@ make (const char *directory, const char *name, uint64_t extents,
     must (thin_snapshot_create (m, snapshot, 1), "snapshot");
     fill (m, 2, 10 * i);
   }
+  record (m, content, records);
   thin_meta_close (m);
   snprintf (path, sizeof path, "%s/%s", directory, name);
   fp = fopen (path, "wb");
@@ -150,10 +202,12 @@ static void
 make_all (const char *directory)
 {
   mkdir (directory, 0777);
-  make (directory, "empty", 0, 0);
-  make (directory, "small", 10, 0);
-  make (directory, "snapshots", 10, 3);
-  make (directory, "two-levels", 180, 1);
+  make (directory, "empty", 0, 0, 0);
+  make (directory, "small", 10, 0, 0);
+  make (directory, "snapshots", 10, 3, 0);
+  make (directory, "two-levels", 180, 1, 0);
+  make (directory, "log", 10, 0, 1);
+  make (directory, "long-log", 30, 1, 5);
 }
 
 int

@@ -11,7 +11,8 @@
  *   flags (1 byte)  block (2)  length (2)  bytes ...     little-endian
  *
  * FUZZ_SEAL: its header's address and checksum are made right, or no mutation would come
- * further than to the checksum.
+ * further than to the checksum.  FUZZ_CHAIN, of any: so are the sequence and chain of all
+ * records of the log, from where the superblock says.
  */
 
 #include <stdio.h>
@@ -57,11 +58,37 @@ seal (uint8_t *content, uint64_t at)
              n * THIN_BLOCK);
 }
 
+static void
+seal_log (uint8_t *content)
+{
+  struct thin_log_header *h;
+  struct thin_super super;
+  uint64_t at, n, left;
+
+  if (thin_super_decode (content, THIN_SUPER_A, &super) < 0)
+    return;
+  for (left = super.log_blocks; left > 0; left -= n < left ? n : left) {
+    at = super.log_start + super.log.block;
+    if (at >= FUZZ_BLOCKS)
+      break;
+    h = (struct thin_log_header *) (content + at * THIN_BLOCK);
+    if (thin_get32 (h->h.magic) != THIN_MAGIC_LOG)
+      break;
+    n = sealed_blocks (content + at * THIN_BLOCK, at);
+    h->chain = thin_put64 (super.log.chain);
+    h->h.generation = thin_put64 (super.log.sequence++);
+    seal (content, at);
+    super.log.chain = thin_get64 (h->h.checksum);
+    super.log.block = (super.log.block + n) % super.log_blocks;
+  }
+}
+
 void
 fuzz_unpack (const uint8_t *data, size_t size, uint8_t *content)
 {
   uint64_t sealed[FUZZ_RECORDS];
   unsigned n = 0, i;
+  bool chain = false;
 
   while (size >= FUZZ_HEADER && n < FUZZ_RECORDS) {
     uint64_t at = get (data + 1, 2) % FUZZ_BLOCKS;
@@ -73,11 +100,14 @@ fuzz_unpack (const uint8_t *data, size_t size, uint8_t *content)
             length < THIN_BLOCK ? length : THIN_BLOCK);
     if (data[0] & FUZZ_SEAL)
       sealed[n++] = at;
+    chain |= (data[0] & FUZZ_CHAIN) != 0;
     data += FUZZ_HEADER + length;
     size -= FUZZ_HEADER + length;
   }
   for (i = 0; i < n; i++)
     seal (content, sealed[i]);
+  if (chain)
+    seal_log (content);
 }
 
 static bool
@@ -99,7 +129,7 @@ fuzz_pack (const uint8_t *content, FILE *fp)
       continue;
     while (block[length - 1] == 0)
       length--;
-    putc (FUZZ_SEAL, fp);
+    putc (FUZZ_SEAL | FUZZ_CHAIN, fp);
     putc ((int) (at & 0xff), fp);
     putc ((int) (at >> 8), fp);
     putc ((int) (length & 0xff), fp);

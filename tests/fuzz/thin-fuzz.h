@@ -14,8 +14,9 @@
 
 #define FUZZ_BLOCKS UINT64_C (640) /* of the store */
 #define FUZZ_HEADER 5              /* bytes, of a record of the input */
-#define FUZZ_SEAL 1                /* flag of one */
-#define FUZZ_RECORDS 300           /* that are looked at, at most */
+#define FUZZ_SEAL 1                /* flags of one */
+#define FUZZ_CHAIN 2
+#define FUZZ_RECORDS 300 /* that are looked at, at most */
 #define FUZZ_LOOKUPS 5000
 #define FUZZ_SNAPSHOTS 8
 
