@@ -127,7 +127,7 @@ is_right (struct thin_meta *m, const struct thin_root *root,
   for (pos = 0; pos < DISK; pos += e.length) {
     if (thin_meta_lookup (m, root, pos, DISK - pos, false, &e) < 0) {
       *found = true;
-      e.length = 1;
+      e.length = DISK / 4; /* it is the same node, most likely */
       continue;
     }
     for (i = 0; i < e.length; i++)
