@@ -79,22 +79,42 @@ log_seen (const struct image *image, int r)
   return r;
 }
 
-int
-image_begin_as_is (struct image *image, bool writing)
+static int
+open_meta (struct image *image, bool writing)
 {
   char text[MESSAGE_MAX] = "";
   const struct store_message why = { text, sizeof text };
   const struct thin_open how = { .readonly = !writing };
   int r = thin_meta_open (image->at.store, &how, &image->meta, &why);
 
-  if (r < 0) {
+  if (r < 0)
     say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
+  return r;
+}
+
+/* Before it was ours, another may have changed what was read. */
+static int
+open_taken (struct image *image)
+{
+  int r = take (image);
+
+  if (r < 0)
     return r;
-  }
+  thin_meta_close (image->meta);
+  image->meta = NULL;
+  return open_meta (image, true);
+}
+
+int
+image_begin_as_is (struct image *image, bool writing)
+{
+  int r;
+
   range_nodes_init (&image->nodes);
   range_map_init (&image->log, &image->nodes);
-  if (writing)
-    r = take (image);
+  r = open_meta (image, writing);
+  if (r == 0 && writing)
+    r = open_taken (image);
   return r < 0 ? r
                : log_seen (image,
                            thin_log_collect (image->meta, image->at.store,
