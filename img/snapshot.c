@@ -62,7 +62,7 @@ list (struct image *image, const struct img_args *args)
   if (r < 0)
     return image_failed (image, "listed", r);
   for (i = 0; i < n && r == 0; i++) {
-    r = thin_snapshot_usage (image->meta, all[i].name, &own);
+    r = thin_snapshot_usage (image->meta, &all[i], &own);
     if (r < 0)
       image_failed (image, "looked up", r);
     else if (json)

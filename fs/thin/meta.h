@@ -258,7 +258,8 @@ extern int thin_snapshot_list (struct thin_meta *m, struct thin_snapshot **list,
                                size_t *n);
 
 /* How many blocks would be free if it was deleted. */
-extern int thin_snapshot_usage (struct thin_meta *m, const char *name,
+extern int thin_snapshot_usage (struct thin_meta *m,
+                                const struct thin_snapshot *s,
                                 uint64_t *blocks);
 
 /* --- Checking */

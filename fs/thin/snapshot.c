@@ -366,10 +366,8 @@ thin_snapshot_list (struct thin_meta *m, struct thin_snapshot **list, size_t *n)
 }
 
 int
-thin_snapshot_usage (struct thin_meta *m, const char *name, uint64_t *blocks)
+thin_snapshot_usage (struct thin_meta *m, const struct thin_snapshot *s,
+                     uint64_t *blocks)
 {
-  struct thin_snapshot s;
-  int r = thin_snapshot_find (m, name, &s);
-
-  return r < 0 ? r : drop_root (m, NULL, &s.root, blocks);
+  return drop_root (m, NULL, &s->root, blocks);
 }

@@ -187,7 +187,7 @@ look_at_snapshots (struct thin_meta *m)
     return;
   for (i = 0; i < n && i < FUZZ_SNAPSHOTS; i++) {
     look_at_all (m, &list[i].root, list[i].disk_bytes / THIN_BLOCK, NULL);
-    thin_snapshot_usage (m, list[i].name, &usage);
+    thin_snapshot_usage (m, &list[i], &usage);
   }
   free (list);
 }
