@@ -31,6 +31,8 @@ static const struct {
   [OPT_FORCE] = { "force", 0, NULL, "overwrite a store that holds something" },
   [OPT_JSON] = { "json", 0, NULL, "print JSON" },
   [OPT_REPAIR] = { "repair", 0, NULL, "repair what can be repaired" },
+  [OPT_SALVAGE] = { "salvage", 0, NULL,
+                    "copy what is left of a damaged thin disk" },
   [OPT_SNAPSHOT] = { "snapshot", 0, "NAME", "not the disk but its snapshot" },
   [OPT_FROM] = { "from", 'f', "FORMAT", "of the first store: raw or thin" },
   [OPT_TO] = { "to", 'O', "FORMAT", "of the target: raw or thin" },

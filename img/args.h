@@ -23,6 +23,7 @@ enum img_option {
   OPT_FORCE,
   OPT_JSON,
   OPT_REPAIR,
+  OPT_SALVAGE,
   OPT_SNAPSHOT,
   OPT_FROM,
   OPT_TO,

@@ -115,6 +115,10 @@ walk (struct checking *c)
   progress_begin (0, c->quiet);
   r = thin_check (c->image.meta, &c->check);
   progress_end ();
+  if (c->image.log_gaps > 0) {
+    print_problem (NULL, "the log is damaged");
+    c->check.problems++;
+  }
   /* Which is held against what has just been found to be right. */
   if (r == 0 && c->check.problems == 0) {
     r = thin_log_check (c->image.meta, &c->image.log, &c->check);
@@ -131,6 +135,8 @@ repair (struct checking *c)
 {
   int r;
 
+  if (c->image.log_gaps > 0) /* what it has given out is not known */
+    return 0;
   print_problem (NULL, "free space and references are made anew");
   progress_begin (0, c->quiet);
   r = thin_repair (c->image.meta, &c->image.log, &c->check);

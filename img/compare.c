@@ -148,10 +148,10 @@ open_both (struct comparison *c, const struct img_args *args)
       args_choice (args, OPT_OTHER, disk_formats, &format[1]) < 0)
     return -EINVAL;
   r = disk_open (&c->disk[0], args->operand[0], format[0],
-                 args->option[OPT_SNAPSHOT]);
+                 args->option[OPT_SNAPSHOT], false);
   if (r < 0)
     return r;
-  r = disk_open (&c->disk[1], args->operand[1], format[1], NULL);
+  r = disk_open (&c->disk[1], args->operand[1], format[1], NULL, false);
   if (r < 0)
     disk_close (&c->disk[0]);
   return r;

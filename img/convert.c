@@ -179,6 +179,26 @@ write_piece (struct conversion *c, struct load *load, const struct piece *piece)
 
 /* --- all of it --- */
 
+/* Block by block; what cannot be read is zero. */
+static void
+salvage_piece (struct conversion *c, const struct piece *piece)
+{
+  struct image *image = &c->from.image;
+  uint64_t done;
+  int r;
+
+  for (done = 0; done < piece->length; done += DISK_BLOCK) {
+    r = attached_io (&image->at, STORE_READ, 0, piece->addr + done,
+                     piece->buf + done, DISK_BLOCK);
+    if (r == 0)
+      continue;
+    memset (piece->buf + done, 0, DISK_BLOCK);
+    image->lost++;
+    say_error ("%s: cannot be read at byte %" PRIu64 " of the disk: %s",
+               image->at.name, piece->pos + done, strerror (-r));
+  }
+}
+
 static int
 copy_load (struct conversion *c, struct load *load)
 {
@@ -188,8 +208,10 @@ copy_load (struct conversion *c, struct load *load)
   if (r == 0)
     r = read_load (c, load);
   error = batch_wait (&load->batch);
-  if (error < 0)
+  if (error < 0 && !c->from.image.salvage)
     return attached_failed (&c->from.image.at, "cannot be read", error);
+  for (i = 0; i < load->nr_read && error < 0; i++)
+    salvage_piece (c, &load->read[i]);
   for (i = 0; i < load->nr_read && r == 0; i++)
     r = write_piece (c, load, &load->read[i]);
   return r;
@@ -265,7 +287,8 @@ run (struct conversion *c, const struct img_args *args, unsigned from,
 {
   unsigned i;
   int r =
-    disk_open (&c->from, args->operand[0], from, args->option[OPT_SNAPSHOT]);
+    disk_open (&c->from, args->operand[0], from, args->option[OPT_SNAPSHOT],
+               args_given (args, OPT_SALVAGE));
 
   if (r < 0)
     return r;
@@ -273,6 +296,10 @@ run (struct conversion *c, const struct img_args *args, unsigned from,
   if (r == 0) {
     r = convert (c, args_given (args, OPT_QUIET));
     target_close (&c->to);
+  }
+  if (r == 0 && disk_is_damaged (&c->from)) {
+    say_error ("%s: what is left was copied; it is not all", args->operand[0]);
+    r = -EIO;
   }
   disk_close (&c->from);
   for (i = 0; i < 2; i++)

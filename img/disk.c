@@ -77,15 +77,20 @@ look_raw (struct disk *d, uint64_t pos, uint64_t length, struct disk_part *part)
 /* --- thin --- */
 
 static int
-open_thin (struct disk *d, const char *name, const char *snapshot)
+open_thin (struct disk *d, const char *name, const char *snapshot, bool salvage)
 {
   struct thin_super super;
-  int r = image_open (&d->image, name, false);
+  int r = salvage ? image_salvage (&d->image, name)
+                  : image_open (&d->image, name, false);
 
   if (r < 0)
     return r;
   thin_meta_super (d->image.meta, &super);
   d->size = super.disk_bytes;
+  if (snapshot == NULL && d->image.log_gaps > 0)
+    say_error ("%s: its log is damaged: some of what was written last is as it "
+               "was before",
+               name);
   if (snapshot == NULL)
     return 0;
   r = image_snapshot (&d->image, snapshot, &d->snapshot);
@@ -136,11 +141,17 @@ open_raw (struct disk *d, const char *name, const char *snapshot)
 
 int
 disk_open (struct disk *d, const char *name, enum img_format format,
-           const char *snapshot)
+           const char *snapshot, bool salvage)
 {
   *d = (struct disk) { .format = format };
-  return format == FORMAT_THIN ? open_thin (d, name, snapshot)
+  return format == FORMAT_THIN ? open_thin (d, name, snapshot, salvage)
                                : open_raw (d, name, snapshot);
+}
+
+bool
+disk_is_damaged (const struct disk *d)
+{
+  return d->image.lost > 0 || (d->image.log_gaps > 0 && !d->is_snapshot);
 }
 
 int

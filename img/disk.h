@@ -38,11 +38,14 @@ struct disk {
   struct thin_snapshot snapshot; /* if it is one */
 };
 
-/* Open it to be read; snapshot: one of a thin disk, or NULL.  Returns 0; or a
- * negative errno, and has said why.
+/* Open it to be read; snapshot: one of a thin disk, or NULL; salvage: what is damaged is left
+ * out, as zeroes.  Returns 0; or a negative errno, and has said why.
  */
 extern int disk_open (struct disk *d, const char *name, enum img_format format,
-                      const char *snapshot);
+                      const char *snapshot, bool salvage);
+
+/* Was something left out? */
+extern bool disk_is_damaged (const struct disk *d);
 
 /* What stands at pos, for up to length bytes?  Returns as disk_open. */
 extern int disk_look (struct disk *d, uint64_t pos, uint64_t length,

@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -79,6 +80,20 @@ log_seen (const struct image *image, int r)
   return r;
 }
 
+/* A damaged one as far as it can be. */
+static int
+collect_log (struct image *image)
+{
+  int r = thin_log_collect (image->meta, image->at.store, &image->log,
+                            &image->log_entries);
+
+  if (r != -EIO)
+    return r;
+  range_map_clear (&image->log);
+  return thin_log_salvage (image->meta, image->at.store, &image->log,
+                           &image->log_entries, &image->log_gaps);
+}
+
 static int
 open_meta (struct image *image, bool writing)
 {
@@ -115,10 +130,7 @@ image_begin_as_is (struct image *image, bool writing)
   r = open_meta (image, writing);
   if (r == 0 && writing)
     r = open_taken (image);
-  return r < 0 ? r
-               : log_seen (image,
-                           thin_log_collect (image->meta, image->at.store,
-                                             &image->log, &image->log_entries));
+  return r < 0 ? r : log_seen (image, collect_log (image));
 }
 
 /* What the server that was there last had no time for. */
@@ -135,7 +147,26 @@ image_begin (struct image *image, bool writing)
 {
   int r = image_begin_as_is (image, writing);
 
+  if (r == 0 && image->log_gaps > 0) {
+    say_error ("%s: its log is damaged; convert --salvage copies what is left",
+               image->at.name);
+    return -EIO;
+  }
   return r < 0 || !writing ? r : image_settle (image);
+}
+
+int
+image_salvage (struct image *image, const char *name)
+{
+  int r;
+
+  *image = (struct image) { .salvage = true };
+  r = attached_open (&image->at, name, true);
+  if (r == 0)
+    r = image_begin_as_is (image, false);
+  if (r < 0)
+    image_close (image);
+  return r;
 }
 
 int
@@ -168,15 +199,41 @@ image_close (struct image *image)
   image->owned = false;
 }
 
+/* What a damaged node has had is a hole. */
+static int
+leave_out (struct image *image, const struct thin_root *root, uint64_t logical,
+           uint64_t length, struct thin_extent *e)
+{
+  uint64_t end = thin_lost_until (image->meta, root, logical);
+
+  if (length > end - logical)
+    length = end - logical;
+  *e = (struct thin_extent) { logical, length, IOMAP_HOLE, 0, false };
+  image->lost++;
+  say_error ("%s: it is not known where bytes %" PRIu64 " to %" PRIu64 " are",
+             image->at.name, logical * THIN_BLOCK,
+             (logical + length) * THIN_BLOCK - 1);
+  return 0;
+}
+
+/* Who rescues something does not ask who shares it, but of the disk's tree by its root. */
 int
 image_look (struct image *image, const struct thin_snapshot *snapshot,
             uint64_t logical, uint64_t length, struct thin_extent *e)
 {
-  int r = snapshot
-            ? thin_meta_lookup (image->meta, &snapshot->root, logical, length,
-                                false, e)
-            : thin_log_lookup (image->meta, &image->log, logical, length, e);
+  const struct thin_root *root = snapshot ? &snapshot->root : NULL;
+  struct thin_super super;
+  int r;
 
+  if (image->salvage && root == NULL) {
+    thin_meta_super (image->meta, &super);
+    root = &super.extents;
+  }
+  r = snapshot
+        ? thin_meta_lookup (image->meta, root, logical, length, false, e)
+        : thin_log_lookup (image->meta, &image->log, root, logical, length, e);
+  if (r == -EIO && image->salvage)
+    return leave_out (image, root, logical, length, e);
   return r < 0 ? image_failed (image, "looked up", r) : 0;
 }
 

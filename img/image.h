@@ -28,6 +28,10 @@ struct image {
   struct range_map log; /* what it says beyond the trees, until it is settled */
 
   uint64_t log_entries; /* that were found in the log */
+  uint64_t log_gaps;    /* how often something else was */
+
+  bool salvage;  /* what cannot be looked up is a hole, and counted: */
+  uint64_t lost; /* so many ranges */
 };
 
 /* Open the image of a store.  To write, the store is claimed, lest a server writes
@@ -39,7 +43,12 @@ extern int image_open (struct image *image, const char *name, bool writing);
 /* The same of a store that is attached already, with an image just made. */
 extern int image_begin (struct image *image, bool writing);
 
-/* In two steps, for whom the trees have to be looked at before anything is committed. */
+/* Open it only to read what is left of it. */
+extern int image_salvage (struct image *image, const char *name);
+
+/* In two steps, for whom the trees have to be looked at before anything is committed.  The log
+ * may be damaged: log_gaps.
+ */
 extern int image_begin_as_is (struct image *image, bool writing);
 extern int image_settle (struct image *image);
 

@@ -36,10 +36,10 @@ static const struct img_command commands[] = {
     img_snapshot, 0 },
   { "convert",
     "-O raw|thin [-f raw|thin] [--snapshot NAME] [--store-size SIZE] "
-    "[--force] [-q] FROM TO",
+    "[--salvage] [--force] [-q] FROM TO",
     "copy a disk, from one format to another",
-    OPT (TO) | OPT (FROM) | OPT (SNAPSHOT) | OPT (STORE_SIZE) | OPT (FORCE) |
-      OPT (QUIET),
+    OPT (TO) | OPT (FROM) | OPT (SNAPSHOT) | OPT (STORE_SIZE) | OPT (SALVAGE) |
+      OPT (FORCE) | OPT (QUIET),
     2, 2, img_convert, 0 },
   { "compare", "[-f raw|thin] [-F raw|thin] [--snapshot NAME] [-q] ONE OTHER",
     "see whether two disks hold the same",

@@ -121,6 +121,8 @@ struct replay {
   void *opaque;
   struct thin_log_position at;
   uint8_t *ring; /* all of it */
+  bool past;     /* go on behind what is bad, and count that */
+  uint64_t gaps;
 };
 
 static const struct thin_log_header *
@@ -181,35 +183,43 @@ apply (const struct replay *r, const struct thin_log_entry *e)
 }
 
 static int
-apply_record (const struct replay *r, const struct thin_log_header *h)
+apply_record (struct replay *r, const struct thin_log_header *h)
 {
   const struct thin_log_entry *e = (const struct thin_log_entry *) (h + 1);
   uint32_t i, n = thin_get32 (h->entries);
   int error = 0;
 
-  for (i = 0; i < n && error == 0; i++)
+  for (i = 0; i < n && error == 0; i++) {
     error = apply (r, &e[i]);
+    if (error == -EIO && r->past) {
+      r->gaps++;
+      error = 0;
+    }
+  }
   return error;
 }
 
 /* Is there a record that was written after the one that comes at `at'?  Then that one was
- * durable, and is not there any more.
+ * durable, and is not there any more.  *next: where the first of them is.
  */
 static bool
-is_broken (const struct replay *r)
+is_broken (const struct replay *r, struct thin_log_position *next)
 {
   const struct thin_log_header *h;
   uint64_t block, sequence;
 
+  next->sequence = UINT64_MAX;
+
   for (block = 0; block < r->super->log_blocks; block++) {
     h = record_at (r, block);
     sequence = thin_get64 (h->h.generation);
-    if (sequence > r->at.sequence &&
+    if (sequence > r->at.sequence && sequence < next->sequence &&
         sequence - r->at.sequence < r->super->log_blocks &&
         is_record (r, block))
-      return true;
+      *next =
+        (struct thin_log_position) { block, sequence, thin_get64 (h->chain) };
   }
-  return false;
+  return next->sequence != UINT64_MAX;
 }
 
 static int
@@ -223,6 +233,8 @@ read_ring (const struct replay *r)
     n = n > THIN_SUPER_B ? THIN_SUPER_B : n;
     error = thin_io_read (r->store, r->super->log_start + done,
                           r->ring + done * THIN_BLOCK, n);
+    if (error == -EIO && r->past) /* what is missed there will be noticed */
+      error = 0;
   }
   return error;
 }
@@ -231,16 +243,43 @@ static int
 walk (struct replay *r)
 {
   const struct thin_log_header *h;
+  struct thin_log_position next;
   int error = 0;
 
   while (error == 0) {
     h = record_at (r, r->at.block);
     if (thin_get64 (h->h.generation) != r->at.sequence ||
-        thin_get64 (h->chain) != r->at.chain || !is_record (r, r->at.block))
-      return is_broken (r) ? -EIO : 0;
+        thin_get64 (h->chain) != r->at.chain || !is_record (r, r->at.block)) {
+      if (!is_broken (r, &next))
+        return 0;
+      if (!r->past)
+        return -EIO;
+      r->gaps++;
+      r->at = next;
+      continue;
+    }
     error = apply_record (r, h);
     step_over (&r->at, r->super->log_blocks, h);
   }
+  return error;
+}
+
+static int
+replay (struct replay *r)
+{
+  const struct thin_super *super = r->super;
+  int error;
+
+  if (super->log.block >= super->log_blocks)
+    return -EIO;
+  r->at = super->log;
+  r->ring = thin_io_alloc (super->log_blocks);
+  if (r->ring == NULL)
+    return -ENOMEM;
+  error = read_ring (r);
+  if (error == 0)
+    error = walk (r);
+  free (r->ring);
   return error;
 }
 
@@ -250,19 +289,23 @@ thin_log_replay (struct store *store, const struct thin_super *super,
                  struct thin_log_position *end)
 {
   struct replay r = {
-    .store = store, .super = super, .fn = fn, .opaque = opaque, .at = super->log
+    .store = store, .super = super, .fn = fn, .opaque = opaque
   };
-  int error;
+  int error = replay (&r);
 
-  if (super->log.block >= super->log_blocks)
-    return -EIO;
-  r.ring = thin_io_alloc (super->log_blocks);
-  if (r.ring == NULL)
-    return -ENOMEM;
-  error = read_ring (&r);
-  if (error == 0)
-    error = walk (&r);
-  free (r.ring);
   *end = r.at;
+  return error;
+}
+
+int
+thin_log_replay_past (struct store *store, const struct thin_super *super,
+                      thin_replay_fn *fn, void *opaque, uint64_t *gaps)
+{
+  struct replay r = {
+    .store = store, .super = super, .fn = fn, .opaque = opaque, .past = true
+  };
+  int error = replay (&r);
+
+  *gaps = r.gaps;
   return error;
 }

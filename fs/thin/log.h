@@ -60,4 +60,13 @@ extern int thin_log_replay (struct store *store, const struct thin_super *super,
                             thin_replay_fn *fn, void *opaque,
                             struct thin_log_position *end);
 
+/* The same of all records that can be found from there on, in order, though others are bad or
+ * gone; so are what is bad of a record's entries, and what cannot be read.  *gaps: how
+ * often something was left out.
+ */
+extern int thin_log_replay_past (struct store *store,
+                                 const struct thin_super *super,
+                                 thin_replay_fn *fn, void *opaque,
+                                 uint64_t *gaps);
+
 #endif /* FOLIO_THIN_LOG_H */

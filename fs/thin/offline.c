@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs/thin/log.h"
+#include "fs/thin/node.h"
 #include "fs/thin/offline.h"
 
 /* --- into a map --- */
@@ -65,13 +67,28 @@ thin_log_collect (struct thin_meta *m, struct store *store,
   return r;
 }
 
+int
+thin_log_salvage (struct thin_meta *m, struct store *store,
+                  struct range_map *map, uint64_t *entries, uint64_t *gaps)
+{
+  struct collecting c = { .map = map };
+  struct thin_super super;
+  int r;
+
+  thin_meta_super (m, &super);
+  r = thin_log_replay_past (store, &super, collect, &c, gaps);
+  *entries = c.entries;
+  return r;
+}
+
 /* --- looking up --- */
 
 /* What the map does not say is as the trees have it; what it says is zero keeps the
  * space that it had there.
  */
 int
-thin_log_lookup (struct thin_meta *m, struct range_map *map, uint64_t logical,
+thin_log_lookup (struct thin_meta *m, struct range_map *map,
+                 const struct thin_root *root, uint64_t logical,
                  uint64_t length, struct thin_extent *e)
 {
   const struct range_entry *x = range_map_find (map, logical);
@@ -82,7 +99,7 @@ thin_log_lookup (struct thin_meta *m, struct range_map *map, uint64_t logical,
   if (length > end - logical)
     length = end - logical;
   if (!inside || x->kind == RANGE_ZERO_KEEP) {
-    r = thin_meta_lookup (m, NULL, logical, length, false, e);
+    r = thin_meta_lookup (m, root, logical, length, false, e);
     if (r == 0 && inside && e->type == IOMAP_MAPPED)
       e->type = e->shared ? IOMAP_HOLE : IOMAP_UNWRITTEN;
     return r;
@@ -96,6 +113,22 @@ thin_log_lookup (struct thin_meta *m, struct range_map *map, uint64_t logical,
     .physical = range_physical (x, logical),
   };
   return 0;
+}
+
+uint64_t
+thin_lost_until (struct thin_meta *m, const struct thin_root *root,
+                 uint64_t logical)
+{
+  struct thin_node *node = malloc (sizeof *node);
+  struct thin_ref ref = { .high = 0 };
+  struct thin_super super;
+
+  thin_meta_super (m, &super);
+  if (node)
+    thin_leaf_read (m, THIN_EXTENTS, root ? root : &super.extents, logical,
+                    node, &ref);
+  free (node);
+  return ref.high > logical ? ref.high : logical + 1;
 }
 
 /* --- into the trees --- */

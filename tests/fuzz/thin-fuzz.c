@@ -164,7 +164,7 @@ look_at_all (struct thin_meta *m, const struct thin_root *root, uint64_t blocks,
   int r;
 
   for (pos = 0, n = 0; pos < blocks && n < FUZZ_LOOKUPS; pos += e.length, n++) {
-    r = log ? thin_log_lookup (m, log, pos, blocks - pos, &e)
+    r = log ? thin_log_lookup (m, log, NULL, pos, blocks - pos, &e)
             : thin_meta_lookup (m, root, pos, blocks - pos, false, &e);
     if (r < 0)
       return;

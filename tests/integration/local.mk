@@ -31,6 +31,7 @@ INTEGRATION_TESTS = \
 	integration/fio-verify.sh \
 	integration/folioctl.sh \
 	integration/folio-img-convert.sh \
+	integration/folio-img-repair.sh \
 	integration/folio-img.sh \
 	integration/fuzz.sh \
 	integration/holes-agree.sh \

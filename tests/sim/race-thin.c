@@ -136,7 +136,8 @@ read_disk (struct image *image, uint64_t blocks, uint8_t *content)
   uint64_t b, bytes;
 
   for (b = 0; b < blocks; b += e.length) {
-    must (image, thin_log_lookup (image->meta, &image->log, b, blocks - b, &e),
+    must (image,
+          thin_log_lookup (image->meta, &image->log, NULL, b, blocks - b, &e),
           "looking it up");
     bytes = e.length * THIN_BLOCK;
     if (e.type == IOMAP_MAPPED)
