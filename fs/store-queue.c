@@ -188,10 +188,10 @@ store_queue_resume (struct store_queue *queue, int error,
   struct store_req *req;
 
   while ((req = store_list_take (&queue->held)) != NULL)
-    if (req->op == STORE_READ || (!error && !queue->holding))
+    if (req->op != STORE_READ && (error || (done && req->flags & STORE_RENEWS)))
+      store_done_add (done, req, error ? error : -ETIMEDOUT);
+    else if (req->op == STORE_READ || !queue->holding)
       store_list_add (&again, req);
-    else if (error)
-      store_done_add (done, req, error);
     else
       store_list_add (&stay, req);
   queue->held = stay;

@@ -60,7 +60,8 @@ extern bool store_queue_goes_on (struct store_queue *queue,
                                  struct store_req *req);
 
 /* What is held waits again, before all others; but while holding, reads only.  With an
- * error, what is no read is added to done instead, and is not the queue's any more.
+ * error, what is no read is added to done instead, and is not the queue's any more; so
+ * is, with a done, a write that renews the lease.
  */
 extern void store_queue_resume (struct store_queue *queue, int error,
                                 struct store_list *done);

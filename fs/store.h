@@ -38,7 +38,8 @@ enum store_op {
 #define STORE_FAST_ZERO                                                        \
   0x8u /* ZERO, TRIM: -ENOTSUP if it would take as long as writing zeroes */
 #define STORE_RENEWS                                                           \
-  0x10u /* READ: the lease hangs on it, so it never waits for that */
+  0x10u /* READ, WRITE: the lease hangs on it, so it never waits for that: a
+                               * write that may not go fails when ops->resume is called */
 
 /* One request.  The caller owns it, the iov and the memory, and keeps all
  * three until done is called, which happens exactly once for each request.

@@ -223,7 +223,7 @@ nbd_store_resume (struct store *store, int error)
   pthread_mutex_lock (&nbd->lock);
   store_queue_resume (&nbd->queue, error, &failed);
   while ((req = store_list_take (&failed)) != NULL)
-    requests_done (nbd, &done, req, error);
+    requests_done (nbd, &done, req, req->error);
   requests_pump (nbd, &done);
   pthread_mutex_unlock (&nbd->lock);
   store_done_call (&done);

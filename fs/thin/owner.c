@@ -12,8 +12,10 @@
  *   failed                                what is held fails; the next look comes in time,
  *                                         or with what is held next
  *
- * A beat, the block being written, counts as any write does: it is held if the lease has
- * ended when its turn comes.
+ * A beat, the block being written, is not sent if the lease has ended when its turn comes,
+ * but fails.  If it ends after the lease it may have come late, over the block of another
+ * who had taken the image, and proves no more than a claim does: looks count again when
+ * another's lease would be over.
  */
 
 #include <errno.h>
@@ -361,7 +363,7 @@ send (struct thin_owner *o, struct thin_owner_io *io, enum store_op op)
   io->iov = (struct iovec) { .iov_base = io->buf, .iov_len = THIN_BLOCK };
   io->req = (struct store_req) {
     .op = op,
-    .flags = op == STORE_READ ? STORE_RENEWS : 0,
+    .flags = STORE_RENEWS,
     .offset = THIN_OWNER * THIN_BLOCK,
     .length = THIN_BLOCK,
     .iov = &io->iov,
@@ -438,6 +440,12 @@ look_over (struct thin_owner *o)
     atomic_store (&o->store->lease.until, OVER);
     return;
   }
+  if (o->beat.on && !store_may_change (o->store)) {
+    answer (o, 0); /* it may be late; if it is held, it fails */
+    return;
+  }
+  if (o->since < o->sure)
+    return;
   choose_interval (o);
   renew (o);
   begin_beat (o);
@@ -447,10 +455,19 @@ look_over (struct thin_owner *o)
 static void
 beat_over (struct thin_owner *o)
 {
+  if (!store_may_change (o->store))
+    o->sure = env_boottime (o->store->env) + thin_lease (o->interval);
   if (o->beat.error)
     return;
   o->count++;
   o->interval = o->next;
+}
+
+/* Is something held, and can a look do something about it? */
+static bool
+is_awaited (struct thin_owner *o)
+{
+  return atomic_load (&o->asked) && env_boottime (o->store->env) >= o->sure;
 }
 
 int
@@ -466,7 +483,7 @@ thin_owner_step (struct thin_owner *o, uint64_t now)
   }
   if (o->lost || atomic_load (&o->stopping))
     answer (o, o->lost ? -EBUSY : -ESHUTDOWN);
-  else if (!o->look.on && (now >= o->due || atomic_load (&o->asked)))
+  else if (!o->look.on && (now >= o->due || is_awaited (o)))
     begin_look (o, now);
   return o->lost ? -EBUSY : 0;
 }

@@ -61,6 +61,7 @@ struct thin_owner {
   /* The loop thread's, once it is taken. */
   uint64_t due;      /* ns: of the next look */
   uint64_t since;    /* ns of env_boottime: when the last was sent */
+  uint64_t sure;     /* the same: looks sent before that prove nothing */
   uint64_t interval; /* ns, as the block says; the least it may say */
   uint64_t next;     /* ns: what it is about to say */
   bool lost;         /* it is another's */
