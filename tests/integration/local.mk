@@ -85,6 +85,7 @@ INTEGRATION_TESTS = \
 	integration/terminate.sh \
 	integration/thin-clients.sh \
 	integration/thin-crash.sh \
+	integration/thin-full.sh \
 	integration/thin-grow.sh \
 	integration/thin-kill.sh \
 	integration/thin-overtaken.sh \

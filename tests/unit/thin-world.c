@@ -170,6 +170,7 @@ world_start (struct world *w, uint64_t seed, uint64_t store_blocks,
   w->blocks = disk_blocks;
   w->fan = fan;
   w->nodes = 64;
+  w->step = 2;
   model_init (&w->now, disk_blocks);
   model_init (&w->next, disk_blocks);
   assert_int_equal (thin_create (&w->fake->store, &what, &why), 0);
@@ -268,11 +269,11 @@ random_convert (struct world *w, struct thin_txn *t, const uint8_t *uses,
   return r;
 }
 
-/* Each other block, as the pattern says. */
+/* One block after the other, so far apart, as the pattern says. */
 static int
 striped_op (struct world *w, struct thin_txn *t, const uint8_t *uses)
 {
-  uint64_t b = w->stripe++ * 2 % w->blocks;
+  uint64_t b = w->stripe++ * w->step % w->blocks;
 
   switch (w->pattern) {
   case WORLD_MAPS: return random_map (w, t, b * 7 % w->blocks, 1);

@@ -46,8 +46,8 @@ struct world {
     WORLD_HOLES,
     WORLD_ZEROES,
     WORLD_WRITES
-  } pattern; /* of most ranges: each other block, one by one */
-  uint64_t stripe;
+  } pattern; /* of most ranges: blocks one by one, so far apart */
+  uint64_t step, stripe;
 
   /* At the strike-th request from now on (0: none) the store loses what is not
    * flushed; or all of them fail from that on (cut), until world_crash.
