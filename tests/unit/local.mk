@@ -93,6 +93,7 @@ UNIT_TESTS = \
 	unit/thin-log-test \
 	unit/thin-overtaken-test \
 	unit/thin-space-test \
+	unit/thin-trips-test \
 	unit/throttle-law-test \
 	unit/throttle-test \
 	unit/use-test \
@@ -290,6 +291,7 @@ unit_thin_log_test_SOURCES = \
 	unit/thin-log-test.c unit/seed.h $(FAKE_STORE) tools/util.c tools/util.h
 unit_thin_space_test_SOURCES = \
 	unit/thin-space-test.c unit/seed.h tools/util.c tools/util.h
+unit_thin_trips_test_SOURCES = unit/thin-trips-test.c $(CACHE_FIXTURE)
 unit_thin_damage_test_SOURCES = \
 	unit/thin-damage-test.c \
 	tools/memory-store.c tools/memory-store.h \
