@@ -190,6 +190,12 @@ fs_settle_wait (struct fs *fs, uint64_t start, uint64_t end)
 }
 
 bool
+fs_placed (struct fs *fs, uint64_t start, uint64_t end)
+{
+  return fs->ops->placed == NULL || fs->ops->placed (fs, start, end);
+}
+
+bool
 fs_step (struct fs *fs, uint64_t now)
 {
   return fs->ops->step && fs->ops->step (fs, now);

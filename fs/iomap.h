@@ -66,6 +66,8 @@ struct iomap_place {
   uint64_t addr;   /* byte on the store */
   uint64_t length; /* bytes */
   uint64_t cookie; /* the fs's own */
+  bool no_fua;     /* set if STORE_FUA would be for nothing: what tells of the
+                    * place is durable by a flush only */
 };
 
 /* What survey says. */
@@ -170,6 +172,11 @@ struct iomap_ops {
   uint64_t (*settle) (struct fs *fs, uint64_t start, uint64_t end);
   int (*settled) (struct fs *fs, uint64_t start, uint64_t end, uint64_t ticket);
 
+  /* Is it durable where [start, end) is, so that what was written there with STORE_FUA
+   * is?  Optional: always.  Loop thread.
+   */
+  bool (*placed) (struct fs *fs, uint64_t start, uint64_t end);
+
   /* What is left to be done need not wait any longer, but for what has failed.
    * Optional.
    */
@@ -272,8 +279,8 @@ struct fs {
                         * again, when no reader is there any more: those of
                         * iterators are counted */
   struct readers readers;
-  bool can_fua; /* what is written with STORE_FUA to where it said is
-                        * durable, and needs no flush of the fs's besides */
+  bool can_fua; /* what is written back with STORE_FUA is durable where that is
+                 * placed, and needs no flush of the fs's besides */
 
   /* What its clients are told, fixed. */
   bool readonly;
@@ -336,6 +343,7 @@ extern uint64_t fs_settle (struct fs *fs, uint64_t start, uint64_t end);
 extern int fs_settled (struct fs *fs, uint64_t start, uint64_t end,
                        uint64_t ticket);
 extern bool fs_unsettled (struct fs *fs, uint64_t start, uint64_t end);
+extern bool fs_placed (struct fs *fs, uint64_t start, uint64_t end);
 extern bool fs_step (struct fs *fs, uint64_t now);
 extern uint64_t fs_deadline (struct fs *fs);
 extern bool fs_idle (struct fs *fs);

@@ -61,7 +61,7 @@ write_and_flush (struct conn *conn, const void *buf, uint32_t count,
 }
 
 /* What others were told of before it was over it has to do again: nobody would know
- * that it was not over then.
+ * that it was not over then.  Where data moves its place is not durable by FUA.
  */
 static int
 write_direct (struct conn *conn, const void *buf, uint32_t count,
@@ -75,7 +75,7 @@ write_direct (struct conn *conn, const void *buf, uint32_t count,
   stats_add (mapping->stats, STAT_DIRECT_WRITES, 1);
   stats_add (mapping->stats, STAT_DIRECT_WRITE_BYTES, count);
   do {
-    by_store = fua && sync_has_fua (&mapping->wb);
+    by_store = fua && sync_has_fua (&mapping->wb) && !mapping->fs->moves;
     lost = lost_count (&mapping->outbox);
     if (fua && !by_store)
       r = write_and_flush (conn, buf, count, offset, &again);

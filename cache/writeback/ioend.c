@@ -271,7 +271,10 @@ static int
 map (struct ioend *ioend)
 {
   struct fs *fs = ioend->wb->fs;
-  int r =
+  int r;
+
+  ioend->place.no_fua = false;
+  r =
     fs->ops->map_for_writeback (fs, ioend->runs, ioend->nr_runs, &ioend->place);
 
   assert (r < 0 ||
@@ -280,8 +283,10 @@ map (struct ioend *ioend)
     cut (ioend, 0, give_back);
     return r;
   }
-  if (r == 0)
+  if (r == 0) {
     cut (ioend, ioend->place.length, give_back);
+    ioend->fua &= !ioend->place.no_fua;
+  }
   if (r < 0) {
     failing_write_failed (ioend->wb, ioend->ranges, ioend->nr_runs, r);
     cut (ioend, 0, failed);
@@ -377,8 +382,9 @@ finish_doubtful (struct ioend *ioend)
     sync_note_error (wb, ioend->ranges, ioend->nr_runs, -EIO, false);
 }
 
-/* Is it durable?  A zero that the store has not flushed would be done again over
- * it, if lost, so that the data must not be clean before the zero is durable.
+/* Is it durable, and what tells where it is?  A zero that the store has not flushed would
+ * be done again over it, if lost, so that the data must not be clean before the zero is
+ * durable.
  */
 static bool
 is_durable (struct ioend *ioend)
@@ -389,7 +395,9 @@ is_durable (struct ioend *ioend)
     return false;
   for (i = 0; i < ioend->nr_runs; i++)
     if (fs_unsettled (ioend->wb->fs, ioend->ranges[i].start,
-                      ioend->ranges[i].end))
+                      ioend->ranges[i].end) ||
+        !fs_placed (ioend->wb->fs, ioend->ranges[i].start,
+                    ioend->ranges[i].end))
       return false;
   return true;
 }

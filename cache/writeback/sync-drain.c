@@ -40,7 +40,8 @@ is_durable (struct writeback *wb, const struct sync_req *req)
     folio_put (wb->folios->arena, folio);
   }
   return !left && !atomic_load (&wb->inbox->direct_unflushed) &&
-         !sync->flush_direct && !fs_unsettled (wb->fs, start, end);
+         !sync->flush_direct && !fs_unsettled (wb->fs, start, end) &&
+         fs_placed (wb->fs, start, end);
 }
 
 /* What becomes of a sync of which nothing is in flight, or that is READY. */

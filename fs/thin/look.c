@@ -131,6 +131,26 @@ thin_look_place (struct thin *t, uint64_t b, uint64_t end, bool nowait,
   return 0;
 }
 
+/* Not what the log does not have yet; all else is durable. */
+bool
+thin_is_placed (struct fs *fs, uint64_t start, uint64_t end)
+{
+  struct thin *t = thin_of (fs);
+  uint64_t b = thin_first_block (start);
+  struct range_entry *e;
+  unsigned layer;
+  bool placed = true;
+
+  end = thin_end_block (end);
+  pthread_mutex_lock (&t->lock);
+  for (layer = LAYER_FRESH; layer <= LAYER_RECORDING && placed; layer++) {
+    e = range_map_find (&t->layers.map[layer], b);
+    placed = e == NULL || e->start >= end;
+  }
+  pthread_mutex_unlock (&t->lock);
+  return placed;
+}
+
 /* --- is it still so? --- */
 
 struct still {

@@ -186,6 +186,7 @@ place_new (struct thin *t, const struct iomap_run *runs, uint64_t blocks,
     thin_want_fill (t);
   place->addr = physical * THIN_BLOCK;
   place->length = got * THIN_BLOCK;
+  place->no_fua = true;
   for (; got > 0; runs++, got -= n, physical += n) {
     b = thin_first_block (runs->start);
     n = thin_end_block (runs->end) - b;
@@ -219,6 +220,7 @@ place_runs (struct thin *t, const struct iomap_run *runs, unsigned n,
     thin_placed (t, b, to.end);
     place->addr = to.physical * THIN_BLOCK;
     place->length = blocks * THIN_BLOCK;
+    place->no_fua = to.how != IN_PLACE;
   }
   if (r < 0 && promised)
     range_nodes_redeem (&t->nodes, n * RUN_NODES + PLACE_NODES);

@@ -199,6 +199,7 @@ extern int thin_look_place (struct thin *t, uint64_t b, uint64_t end,
                             bool nowait, struct thin_where *w);
 
 extern bool thin_valid (struct fs *fs, const struct iomap *iomap);
+extern bool thin_is_placed (struct fs *fs, uint64_t start, uint64_t end);
 
 /* For the trees' tell-tale: an error once. */
 extern void thin_give_up_place (void *opaque, const struct range_entry *e);

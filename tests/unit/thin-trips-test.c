@@ -162,12 +162,12 @@ write_with_fua (struct served *s, const char *new, const char *old)
 
 SERVED_TEST (a_flush_on_a_store_with_fua, true)
 {
-  write_and_flush (s, "wfW", "wf");
+  write_and_flush (s, "wfW", "W");
 }
 
 SERVED_TEST (fua_on_a_store_with_fua, true)
 {
-  write_with_fua (s, "wfW", "wf");
+  write_with_fua (s, "wfW", "W");
 }
 
 SERVED_TEST (a_flush_on_a_store_without_fua, false)
