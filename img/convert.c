@@ -42,6 +42,7 @@ struct load {
 struct conversion {
   struct disk from;
   struct target to;
+  uint64_t store_size; /* of a target that is made, bytes; 0: as it needs */
   struct load load[2];
   uint64_t pos; /* what is before it has been read, or is zero */
 };
@@ -273,11 +274,10 @@ open_target (struct conversion *c, const struct img_args *args, unsigned format)
     .name = args->operand[1],
     .format = format,
     .size = c->from.size,
+    .store_size = c->store_size,
     .force = args_given (args, OPT_FORCE),
   };
 
-  if (args_size (args, OPT_STORE_SIZE, 1, INT64_MAX, &o.store_size) < 0)
-    return -EINVAL;
   return target_open (&c->to, &o);
 }
 
@@ -307,10 +307,29 @@ run (struct conversion *c, const struct img_args *args, unsigned from,
   return r;
 }
 
+/* What options there are for which format. */
+static int
+check_options (const struct img_args *args, unsigned from, unsigned to,
+               uint64_t *store_size)
+{
+  if (args_size (args, OPT_STORE_SIZE, 1, INT64_MAX, store_size) < 0)
+    return -EINVAL;
+  if (args_given (args, OPT_STORE_SIZE) && to != FORMAT_THIN)
+    say_error ("convert: --store-size is for -O thin");
+  else if (args_given (args, OPT_SNAPSHOT) && from != FORMAT_THIN)
+    say_error ("convert: --snapshot is for -f thin; a raw disk has none");
+  else if (args_given (args, OPT_SALVAGE) && from != FORMAT_THIN)
+    say_error ("convert: --salvage is for -f thin");
+  else
+    return 0;
+  return -EINVAL;
+}
+
 int
 img_convert (const struct img_args *args)
 {
   unsigned from = FORMAT_THIN, to = FORMAT_THIN;
+  uint64_t store_size = 0;
   struct conversion *c;
   int r;
 
@@ -321,13 +340,15 @@ img_convert (const struct img_args *args)
   if (args_choice (args, OPT_TO, disk_formats, &to) < 0)
     return IMG_USAGE;
   from = to == FORMAT_THIN ? FORMAT_RAW : FORMAT_THIN;
-  if (args_choice (args, OPT_FROM, disk_formats, &from) < 0)
+  if (args_choice (args, OPT_FROM, disk_formats, &from) < 0 ||
+      check_options (args, from, to, &store_size) < 0)
     return IMG_USAGE;
   c = calloc (1, sizeof *c);
   if (c == NULL) {
     say_error ("out of memory");
     return IMG_FAILED;
   }
+  c->store_size = store_size;
   r = run (c, args, from, to);
   free (c);
   return img_status (r);

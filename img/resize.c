@@ -49,19 +49,17 @@ change (struct image *image, const struct thin_super *super, uint64_t size)
   return thin_txn_commit (t, NULL, NULL, NULL);
 }
 
+/* size: bytes; 0: as it is. */
 static int
-resize (struct image *image, const struct img_args *args)
+resize (struct image *image, const struct img_args *args, uint64_t size)
 {
   struct thin_super super;
-  uint64_t size;
   char shown[24];
   int r;
 
   thin_meta_super (image->meta, &super);
-  size = super.disk_bytes;
-  if (args->operands > 1 &&
-      args_size_of ("SIZE", args->operand[1], 1, THIN_MAX_DISK, &size) < 0)
-    return -EINVAL;
+  if (size == 0)
+    size = super.disk_bytes;
   size = (size + THIN_BLOCK - 1) / THIN_BLOCK * THIN_BLOCK;
   r = check_shrink (args, &super, size);
   if (r < 0)
@@ -79,11 +77,16 @@ int
 img_resize (const struct img_args *args)
 {
   struct image image;
-  int r = image_open (&image, args->operand[0], true);
+  uint64_t size = 0;
+  int r;
 
+  if (args->operands > 1 &&
+      args_size_of ("SIZE", args->operand[1], 1, THIN_MAX_DISK, &size) < 0)
+    return IMG_USAGE;
+  r = image_open (&image, args->operand[0], true);
   if (r < 0)
     return IMG_FAILED;
-  r = resize (&image, args);
+  r = resize (&image, args, size);
   image_close (&image);
   return img_status (r);
 }

@@ -25,10 +25,6 @@ open_raw (struct target *t, const struct target_options *o)
   char has[24], wants[24];
   int r;
 
-  if (o->store_size) {
-    say_error ("--store-size is for thin disks");
-    return -EINVAL;
-  }
   r = attached_target (at, o->name, o->size, o->force, &t->blank);
   if (r < 0 || at->store->geo.size >= o->size)
     return r;

@@ -30,6 +30,12 @@ img_refuses 'no such kind of store' 1 info rbd:pool/image
 img_refuses 'there is no such file' 8 check "$tmp/none"
 img_refuses 'too few operands' 16 check
 img_refuses 'it takes: create\|delete' 2 snapshot make a b
+img_refuses 'not a size' 2 resize "$tmp/none" large
+img_refuses 'too small' 2 resize "$tmp/none" 0
+img_refuses 'not a size' 2 convert -O thin --store-size large a b
+img_refuses 'is for -O thin' 2 convert -O raw --store-size 1G a b
+img_refuses 'is for -f thin' 2 convert -O thin --snapshot old a b
+img_refuses 'is for -f thin' 2 convert -O thin --salvage a b
 [ ! -e "$tmp/x" ] || fail "what was refused was made"
 
 img_status 0 --help
