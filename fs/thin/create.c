@@ -41,7 +41,9 @@ set_sizes (struct store *store, const struct thin_create *what,
   if (log > THIN_MAX_LOG)
     return store_refuse (why, -EINVAL, "a log has 256 MiB at most");
   if (blocks > limit || log > blocks || blocks - log < THIN_LOG + LEAST_SPACE)
-    return store_refuse (why, -ENOSPC, "the store is too small");
+    return store_refuse (why, -ENOSPC,
+                         "the store is too small: %u bytes are the least",
+                         (THIN_LOG + THIN_MIN_LOG + LEAST_SPACE) * THIN_BLOCK);
   super->block_shift = THIN_BLOCK_SHIFT;
   super->disk_bytes =
     (what->disk_bytes + THIN_BLOCK - 1) / THIN_BLOCK * THIN_BLOCK;
@@ -97,15 +99,21 @@ write_metadata (struct store *store, const struct thin_super *super, void *buf)
   return thin_io_write (store, FREE_LEAF, buf, 2);
 }
 
-/* The blocks behind the superblocks, zeroed: the owner, and the first of the log. */
+/* The superblocks, and the blocks behind them: the owner, and the first of the log.  One by
+ * one: an image that was there is whole as long as it has a superblock.
+ */
 static int
 write_zeroes (struct store *store, void *buf)
 {
-  int r;
+  static const uint64_t blocks[] = { THIN_SUPER_A, THIN_SUPER_B, THIN_OWNER,
+                                     THIN_LOG };
+  unsigned i;
+  int r = 0;
 
-  memset (buf, 0, 2 * THIN_BLOCK);
-  r = thin_io_write_durable (store, THIN_SUPER_A, buf, 2);
-  return r < 0 ? r : thin_io_write_durable (store, THIN_SUPER_B, buf, 2);
+  memset (buf, 0, THIN_BLOCK);
+  for (i = 0; i < sizeof blocks / sizeof *blocks && r == 0; i++)
+    r = thin_io_write_durable (store, blocks[i], buf, 1);
+  return r;
 }
 
 static int
