@@ -175,8 +175,9 @@ supers_differ (void)
                             THIN_SUPER_B, &super) < 0;
 }
 
+/* all: check it, too, if it is found anyway. */
 static enum outcome
-look_at_image (void)
+look_at_image (bool all)
 {
   struct thin_check check = { .problem = ignore_problem };
   struct memory_store store;
@@ -190,7 +191,7 @@ look_at_image (void)
   if (thin_meta_open (&store.store, &how, &m, &why) < 0)
     return FOUND;
   right = is_right (m, NULL, &image.head, &found) && are_right (m, &found);
-  if (thin_check (m, &check) < 0 || check.problems > 0)
+  if ((all || !found) && (thin_check (m, &check) < 0 || check.problems > 0))
     found = true;
   thin_meta_close (m);
   return !right ? WRONG : found ? FOUND : MISSED;
@@ -225,18 +226,18 @@ TEST_BETWEEN (each_block_zeroed_is_found, make_image, free_image)
   unsigned n = 0;
   uint64_t at;
 
-  assert_int_equal (look_at_image (), MISSED);
+  assert_int_equal (look_at_image (true), MISSED);
   for (at = 0; at < BLOCKS; at++) {
     if (!is_metadata (block_at (at)))
       continue;
     memset (block_at (at), 0, THIN_BLOCK);
-    outcome = look_at_image ();
+    outcome = look_at_image (true);
     assert_int_not_equal (outcome, WRONG);
     image.used[at] = outcome == FOUND;
     n += image.used[at];
     restore (at);
   }
-  assert_int_equal (look_at_image (), MISSED);
+  assert_int_equal (look_at_image (true), MISSED);
   printf ("# %u blocks of metadata in use\n", n);
   assert_true (n >= LEAST_USED);
 }
@@ -364,7 +365,7 @@ flip_bits (uint64_t at, unsigned step)
 
   for (bit = 0; bit < THIN_BLOCK * 8; bit += step) {
     block_at (at)[bit / 8] ^= (uint8_t) (1u << bit % 8);
-    if (look_at_image () != FOUND) {
+    if (look_at_image (bit % 8 == 0) != FOUND) {
       printf ("# bit %u of block %u\n", bit, (unsigned) at);
       bad++;
     }
@@ -415,7 +416,7 @@ TEST_BETWEEN (each_block_in_the_place_of_another_is_found, make_image,
       if (other == at || !is_metadata (image.pristine + other * THIN_BLOCK))
         continue;
       memcpy (block_at (at), image.pristine + other * THIN_BLOCK, THIN_BLOCK);
-      assert_int_equal (look_at_image (), FOUND);
+      assert_int_equal (look_at_image (true), FOUND);
       restore (at);
     }
 }
