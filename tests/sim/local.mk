@@ -74,7 +74,8 @@ sim_race_SOURCES = \
 	sim/model-oracle.c sim/model-oracle.h \
 	sim/model-world.c sim/model-world.h \
 	sim/race-thin.c sim/race-thin.h \
-	sim/race.c \
+	sim/race-round.c \
+	sim/race.c sim/race.h \
 	$(SHUFFLE) \
 	tools/memory-store.c tools/memory-store.h \
 	$(NULL)

@@ -19,36 +19,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "cache/request/mapping.h"
-#include "fs/raw/raw-impl.h"
-#include "fs/thin/thin.h"
-#include "tests/sim/model-oracle.h"
 #include "tests/sim/race-thin.h"
-#include "tests/sim/shuffle.h"
-#include "tests/unit/fake-store.h"
+#include "tests/sim/race.h"
 
 #define THREADS 6
-#define DISK (512u << 10)
-#define MAX_LEN (64u << 10)
-
-enum format { RAW, SHUFFLE, THIN };
-
-struct round {
-  struct world *world;
-  pthread_mutex_t lock; /* of what follows */
-  struct oracle *oracle;
-
-  struct rng rng;
-  unsigned ops; /* of each thread */
-  enum format format;
-  bool tight; /* thin: the store has no room for all of the disk */
-  bool losses, faults, forgetful, hang_ups;
-  uint64_t hot, hot_size;
-  unsigned zeroes; /* percent of changes */
-  struct mapping_config config;
-  struct fake_store *fake;
-  struct mapping *mapping;
-};
 
 struct worker {
   struct round *round;
@@ -258,122 +232,6 @@ work (void *opaque)
 /* --- one round --- */
 
 static void
-make_config (struct mapping_config *config, struct rng *rng)
-{
-  static const enum cache_mode modes[] = { CACHE_WRITEBACK, CACHE_WRITEBACK,
-                                           CACHE_WRITEBACK, CACHE_WRITETHROUGH,
-                                           CACHE_NONE };
-
-  *config = (struct mapping_config) {
-    .mode = modes[rng_below (rng, 5)],
-    .folio_max_order = (unsigned) rng_below (rng, 7),
-    .dirty_limit = (32u << 10) << rng_below (rng, 5),
-    .dirty_background = (8u << 10) << rng_below (rng, 3),
-    .dirty_expire = NSEC_PER_MSEC * (1 + rng_below (rng, 50)),
-    .writeback_interval = NSEC_PER_MSEC * (1 + rng_below (rng, 50)),
-    .readahead = rng_chance (rng, 50) ? 256u << 10 : 0,
-    .sequential_cutoff = rng_chance (rng, 30) ? 16u << 10 : 0,
-    .io_depth = 1 + (unsigned) rng_below (rng, 32),
-    .flush_target = NSEC_PER_MSEC * rng_below (rng, 200),
-  };
-}
-
-static void
-inject_faults (struct round *round)
-{
-  static const enum store_op ops[] = { STORE_WRITE, STORE_FLUSH, STORE_ZERO,
-                                       STORE_TRIM };
-  struct fake_rule rule;
-  unsigned i;
-
-  fake_store_lossy (round->fake, rng_next (&round->rng) | 1);
-  for (i = 0; i < 24; i++) {
-    rule = (struct fake_rule) {
-      .op = ops[i % 4],
-      .error = rng_chance (&round->rng, 80) ? -EIO : -ENOSPC,
-      .skip = (unsigned) rng_below (&round->rng, 300),
-      .count = 1 + (unsigned) rng_below (&round->rng, 8),
-    };
-    if (rule.op == STORE_FLUSH)
-      rule.error = -EIO;
-    else if (rng_chance (&round->rng, 50)) {
-      rule.offset = rng_below (&round->rng, DISK) / 512 * 512;
-      rule.length = 512u << rng_below (&round->rng, 6);
-    }
-    fake_store_fail (round->fake, &rule);
-  }
-}
-
-static void
-make_store (struct round *round, struct env *env)
-{
-  static const enum store_op ops[] = { STORE_READ, STORE_WRITE, STORE_ZERO,
-                                       STORE_TRIM, STORE_FLUSH };
-  struct rng *rng = &round->rng;
-  struct store_geometry *geo;
-  unsigned i;
-
-  round->fake =
-    round->format == THIN
-      ? race_thin_create (env, rng, DISK, round->tight)
-      : fake_store_create (
-          env, round->format == SHUFFLE ? shuffle_store_size (DISK) : DISK);
-  geo = &round->fake->store.geo;
-  geo->min_io = rng_chance (rng, 60) ? 512 : 4096;
-  geo->can_fua = rng_chance (rng, 50);
-  geo->can_zero = rng_chance (rng, 80);
-  geo->can_trim = rng_chance (rng, 80);
-  geo->can_extents = rng_chance (rng, 80);
-  fake_store_volatile (round->fake);
-  for (i = 0; i < 5; i++)
-    if (rng_chance (rng, 60))
-      fake_store_latency (round->fake, ops[i], rng_below (rng, 300) * 1000,
-                          false);
-  if (round->format == RAW)
-    fake_store_set_status (round->fake, 0, DISK, STORE_HOLE);
-}
-
-static void
-make_round (struct round *round, struct env *env)
-{
-  struct rng *rng = &round->rng;
-  bool direct;
-
-  if (round->format == RAW && rng_chance (rng, 40))
-    round->format = SHUFFLE;
-  make_config (&round->config, rng);
-  round->tight = round->format == THIN && rng_chance (rng, 10);
-  make_store (round, env);
-  direct = round->config.mode == CACHE_NONE || round->config.sequential_cutoff;
-  round->ops = 100 + (unsigned) rng_below (rng, 200);
-  round->losses = rng_chance (rng, 50);
-  /* What a flush that fails has lost where data moves, something else is read there,
-   * before anybody knows.
-   */
-  round->faults = rng_chance (rng, 40) && !(round->format != RAW && direct);
-  round->hang_ups = rng_chance (rng, 30);
-  round->forgetful = direct && (round->losses || round->faults);
-  round->hot = rng_below (rng, DISK) / 4096 * 4096;
-  round->hot_size = (16u << 10) << rng_below (rng, 4);
-  round->zeroes = rng_chance (rng, 50) ? 50 : 15;
-  oracle_set_threads (round->oracle);
-  oracle_watch (round->oracle, &round->fake->lost);
-}
-
-/* So few zeroes may be pending that there is often no room for more. */
-static void
-shrink_pending (struct fs *fs, struct rng *rng)
-{
-  struct pending *p = &((struct raw *) fs)->zeroes.pending;
-  size_t n;
-
-  p->max = 8 + rng_below (rng, 24);
-  TAILQ_INIT (&p->unused);
-  for (n = 0; n < p->max + 4; n++)
-    TAILQ_INSERT_TAIL (&p->unused, &p->nodes[n], entry);
-}
-
-static void
 run_workers (struct round *round)
 {
   unsigned i;
@@ -420,51 +278,6 @@ end_workers (struct round *round)
   }
 }
 
-static struct fs *
-open_fs (struct round *round)
-{
-  struct store *store = &round->fake->store;
-  char text[200] = "";
-  const struct store_message why = { text, sizeof text };
-  struct fs *fs;
-  int r;
-
-  switch (round->format) {
-  case SHUFFLE:
-    r = shuffle_open (store, DISK, rng_next (&round->rng), &fs);
-    break;
-  case THIN: r = thin_open (store, NULL, &fs, &why); break;
-  default: r = raw_open (store, &fs);
-  }
-  if (r < 0)
-    die ("cannot open the disk: %s", text);
-  return fs;
-}
-
-/* What a disk that is opened on the store holds. */
-static void
-read_disk (struct round *round, uint8_t *buf)
-{
-  struct iomap_iter iter;
-  struct fs *fs;
-  uint64_t n;
-
-  if (round->format == RAW) {
-    memcpy (buf, round->fake->content, DISK);
-    return;
-  }
-  fs = open_fs (round);
-  iomap_iter_init (&iter, fs, 0, DISK, 0);
-  while (iomap_iter_next (&iter) > 0) {
-    n = iomap_iter_length (&iter);
-    if (iter.iomap.type == IOMAP_MAPPED)
-      memcpy (buf + iter.pos,
-              round->fake->content + iomap_iter_addr (&iter, iter.pos), n);
-    iter.processed = n;
-  }
-  fs->ops->close (fs);
-}
-
 /* What the store has when power is cut; of what was lost all have been told. */
 static void
 check_store (struct round *round)
@@ -482,7 +295,7 @@ check_store (struct round *round)
                      buf);
   else {
     fake_store_crash (round->fake, rng_next (&round->rng));
-    read_disk (round, buf);
+    round_read_disk (round, buf);
   }
   oracle_survived (round->oracle, buf, 0, DISK);
   free (buf);
@@ -498,17 +311,17 @@ run_round (uint64_t seed, struct env *env, bool thin)
   round.world = world_create (seed, false);
   round.oracle = oracle_create (round.world, DISK);
   pthread_mutex_init (&round.lock, NULL);
-  make_round (&round, env);
-  fs = open_fs (&round);
+  round_make (&round, env);
+  fs = round_open_fs (&round);
   if (round.format == RAW && rng_chance (&round.rng, 30))
-    shrink_pending (fs, &round.rng);
+    round_shrink_pending (&round, fs);
   if (cache_create (env, (1u << 20) << rng_below (&round.rng, 2), &cache) < 0 ||
       mapping_create (cache, fs, &round.config, &round.mapping) < 0 ||
       cache_start (cache) < 0 || mapping_start (round.mapping) < 0 ||
       fs_ready (fs) < 0)
     die ("cannot start");
   if (round.faults)
-    inject_faults (&round);
+    round_inject_faults (&round);
   run_workers (&round);
   end_workers (&round);
   check_store (&round);
