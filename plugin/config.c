@@ -380,30 +380,23 @@ set_store (struct config *config, const struct param *param, const char *value,
   return set_text (config, param, store_name_rest (value), err);
 }
 
+/* Where to listen. */
 static int
 set_address (struct config *config, const struct param *param,
              const char *value, char *err)
 {
-#ifdef HAVE_MICROHTTPD
-  const char *wrong = listen_wrong (value);
-#else
-  const char *wrong = "not in this build (libmicrohttpd was missing)";
+  const char *wrong = param->kind == ADDRESS ? listen_wrong (value)
+                      : value[0]             ? NULL
+                                             : "no path given";
+
+#ifndef HAVE_MICROHTTPD
+  if (param->kind == ADDRESS)
+    wrong = "not in this build (libmicrohttpd was missing)";
 #endif
-
-  return wrong ? refuse (err, param, value, wrong)
-               : set_text (config, param, value, err);
-}
-
-static int
-set_path (struct config *config, const struct param *param, const char *value,
-          char *err)
-{
-#ifdef HAVE_JANSSON
-  const char *wrong = value[0] ? NULL : "no path given";
-#else
-  const char *wrong = "not in this build (jansson was missing)";
+#ifndef HAVE_JANSSON
+  if (param->kind == PATH)
+    wrong = "not in this build (jansson was missing)";
 #endif
-
   return wrong ? refuse (err, param, value, wrong)
                : set_text (config, param, value, err);
 }
@@ -427,10 +420,8 @@ set_param (struct config *config, const struct param *param, const char *value,
 
   if (param->kind == STORE)
     return set_store (config, param, value, err);
-  if (param->kind == ADDRESS)
+  if (param->kind == ADDRESS || param->kind == PATH)
     return set_address (config, param, value, err);
-  if (param->kind == PATH)
-    return set_path (config, param, value, err);
   if (param->kind == NAME)
     return value[0] ? set_text (config, param, value, err)
                     : refuse (err, param, value, "no name given");
