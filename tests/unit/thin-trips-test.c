@@ -43,10 +43,11 @@ release (struct store *store)
 }
 
 static struct served *
-start (bool fua)
+start_mode (bool fua, enum cache_mode mode)
 {
   const struct thin_create what = { .disk_bytes = 16 * MiB };
   const struct mapping_config config = {
+    .mode = mode,
     .folio_max_order = 9,
     .dirty_limit = 16 * MiB,
     .dirty_background = 8 * MiB,
@@ -73,6 +74,12 @@ start (bool fua)
   assert_int_equal (fs_ready (s->fs), 0);
   assert_int_equal (conn_create (s->mapping, &s->conn), 0);
   return s;
+}
+
+static struct served *
+start (bool fua)
+{
+  return start_mode (fua, CACHE_WRITEBACK);
 }
 
 static void
@@ -178,6 +185,25 @@ SERVED_TEST (a_flush_on_a_store_without_fua, false)
 SERVED_TEST (fua_on_a_store_without_fua, false)
 {
   write_with_fua (s, "wfwf", "wf");
+}
+
+/* What is in place already is durable there only when the place is. */
+TEST_WITH (fua_where_the_place_is_not_durable, struct served *s,
+           start_mode (true, CACHE_WRITETHROUGH), stop)
+{
+  trips (s);
+  write_block (s, 1, 0);
+  assert_string_equal (trips (s), "w");
+  write_block (s, 1, CACHE_FUA);
+  assert_string_equal (trips (s), "WfW");
+  write_block (s, 1, CACHE_FUA);
+  assert_string_equal (trips (s), "W");
+}
+
+TEST_WITH (past_the_cache, struct served *s, start_mode (true, CACHE_NONE),
+           stop)
+{
+  write_with_fua (s, "wfW", "wf");
 }
 
 RUN_TESTS ()
