@@ -230,7 +230,7 @@ static int
 copy_all (struct conversion *c)
 {
   unsigned turn = 0;
-  int r = 0, error;
+  int r = 0;
 
   while (c->pos < c->from.size && r == 0) {
     r = stop_wanted () ? -EINTR : copy_load (c, &c->load[turn]);
@@ -241,8 +241,11 @@ copy_all (struct conversion *c)
     }
     progress_show (c->pos);
   }
-  error = end_loads (c);
-  return r < 0 ? r : error;
+  if (r == 0)
+    return end_loads (c);
+  batch_wait (&c->load[0].batch); /* what has gone wrong was said */
+  batch_wait (&c->load[1].batch);
+  return r;
 }
 
 static int
