@@ -209,6 +209,8 @@ check (struct checking *c)
     return CHECK_STOPPED;
   if (r == 0 && c->repair && c->check.problems == 0)
     r = mend (c);
+  if (r == 0)
+    r = image_still (&c->image);
   return r < 0 ? CHECK_FAILED : report (c);
 }
 

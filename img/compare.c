@@ -133,6 +133,9 @@ compare (struct comparison *c, bool quiet)
   progress_begin (c->disk[0].size, quiet);
   r = compare_all (c);
   progress_end ();
+  for (i = 0; i < 2 && r >= 0; i++)
+    if (image_still (&c->disk[i].image) < 0)
+      r = -EBUSY;
   if (r == 0 && !quiet)
     puts ("the same");
   return r;

@@ -267,6 +267,8 @@ convert (struct conversion *c, bool quiet)
   progress_end ();
   if (r == 0 && stop_wanted ())
     r = -EINTR;
+  if (r == 0)
+    r = image_still (&c->from.image);
   return r < 0 ? r : target_end (&c->to);
 }
 

@@ -49,6 +49,34 @@ beat (void *opaque)
 }
 
 static int
+begin_reading (struct image *image)
+{
+  char text[MESSAGE_MAX] = "";
+  const struct store_message why = { text, sizeof text };
+  struct thin_super super;
+  int r;
+
+  thin_meta_super (image->meta, &super);
+  r = thin_reader_begin (&image->reader, image->at.store, super.uuid, &why);
+  if (r < 0)
+    say_error ("%s: %s", image->at.name, text[0] ? text : strerror (-r));
+  image->reading = r == 0;
+  return r;
+}
+
+int
+image_still (struct image *image)
+{
+  int r = image->reading ? thin_reader_still (&image->reader) : 0;
+
+  if (r < 0)
+    say_error ("%s: %s", image->at.name,
+               r == -EBUSY ? "another program has written to it meanwhile"
+                           : strerror (-r));
+  return r;
+}
+
+static int
 take (struct image *image)
 {
   char text[MESSAGE_MAX] = "";
@@ -109,15 +137,15 @@ open_meta (struct image *image, bool writing)
 
 /* Before it was ours, another may have changed what was read. */
 static int
-open_taken (struct image *image)
+open_again (struct image *image, bool writing)
 {
-  int r = take (image);
+  int r = writing ? take (image) : begin_reading (image);
 
   if (r < 0)
     return r;
   thin_meta_close (image->meta);
   image->meta = NULL;
-  return open_meta (image, true);
+  return open_meta (image, writing);
 }
 
 int
@@ -128,8 +156,8 @@ image_begin_as_is (struct image *image, bool writing)
   range_nodes_init (&image->nodes);
   range_map_init (&image->log, &image->nodes);
   r = open_meta (image, writing);
-  if (r == 0 && writing)
-    r = open_taken (image);
+  if (r == 0)
+    r = open_again (image, writing);
   return r < 0 ? r : log_seen (image, collect_log (image));
 }
 
@@ -196,6 +224,7 @@ image_close (struct image *image)
   range_nodes_destroy (&image->nodes);
   attached_close (&image->at); /* no look any more */
   thin_owner_destroy (&image->owner);
+  thin_reader_destroy (&image->reader);
   image->owned = false;
 }
 

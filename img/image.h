@@ -14,6 +14,7 @@
 #include "fs/thin/meta.h"
 #include "fs/thin/owner.h"
 #include "fs/thin/range-map.h"
+#include "fs/thin/reader.h"
 #include "img/attached.h"
 
 struct image {
@@ -23,6 +24,9 @@ struct image {
   /* Of one that is written to. */
   struct thin_owner owner;
   bool owned;
+
+  struct thin_reader reader; /* of one that is only read */
+  bool reading;
 
   struct range_nodes nodes;
   struct range_map log; /* what it says beyond the trees, until it is settled */
@@ -51,6 +55,9 @@ extern int image_salvage (struct image *image, const char *name);
  */
 extern int image_begin_as_is (struct image *image, bool writing);
 extern int image_settle (struct image *image);
+
+/* Of one that was only read: did nobody write to it meanwhile?  Returns as image_open. */
+extern int image_still (struct image *image);
 
 extern void image_close (struct image *image);
 

@@ -103,8 +103,9 @@ map (struct image *image, const struct img_args *args)
     return r;
   thin_meta_super (image->meta, &super);
   bytes = name ? snapshot.disk_bytes : super.disk_bytes;
-  return print_map (image, name ? &snapshot : NULL, bytes / THIN_BLOCK,
-                    args_given (args, OPT_JSON));
+  r = print_map (image, name ? &snapshot : NULL, bytes / THIN_BLOCK,
+                 args_given (args, OPT_JSON));
+  return r < 0 ? r : image_still (image);
 }
 
 int

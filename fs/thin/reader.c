@@ -109,6 +109,18 @@ thin_reader_step (struct thin_reader *r, uint64_t now)
   return r->error == 0 && !is_unchanged (r) ? -EBUSY : 0;
 }
 
+int
+thin_reader_still (struct thin_reader *r)
+{
+  void *buf = thin_io_alloc (1);
+  int e = buf ? read_block (r, buf) : -ENOMEM;
+
+  if (e == 0 && memcmp (r->first, buf, THIN_BLOCK) != 0)
+    e = -EBUSY;
+  free (buf);
+  return e;
+}
+
 void
 thin_reader_destroy (struct thin_reader *r)
 {

@@ -42,6 +42,11 @@ extern int thin_reader_begin (struct thin_reader *r, struct store *store,
  */
 extern int thin_reader_step (struct thin_reader *r, uint64_t now);
 
+/* Has nobody owned the image until now?  Then what was read is what it says.  Blocks.  0, -EBUSY
+ * or what the store says.
+ */
+extern int thin_reader_still (struct thin_reader *r);
+
 extern void thin_reader_destroy (struct thin_reader *r);
 
 #endif /* FOLIO_THIN_READER_H */

@@ -143,3 +143,36 @@ img_status 0 create -s 1T "$nbd"
 [ "$(field "$nbd" disk-size)" = $((1 << 40)) ] || fail "info: $(img info "$nbd")"
 clean "$nbd"
 img_refuses 'holds something already' 1 create -s 1T "$nbd"
+
+# --- while it is served, there too, where nothing is locked
+
+start_folio "$nbd" fs=thin
+for command in info map "snapshot list" "snapshot create now" resize "convert -O raw"; do
+  read -r -a words <<<"$command"
+  operands=("$nbd")
+  [ "${words[0]}" = convert ] && operands+=("$tmp/copy.raw")
+  img_refuses 'another server has it open' 1 "${words[@]}" "${operands[@]}"
+done
+img_refuses 'another server has it open' 8 check -q "$nbd"
+[ ! -e "$tmp/copy.raw" ] || fail "a disk that is served was copied"
+stop_folio
+clean "$nbd"
+
+# An owner who comes while it is read is noticed at the end.
+head -c 40M /dev/urandom >"$tmp/data.raw"
+img_status 0 convert -q --force -O thin "$tmp/data.raw" "$nbd"
+nbd_server slow --filter=rate nbd uri="$nbd" rate=40M
+img convert -q -O raw "$nbd" "$tmp/copy.raw" >"$tmp/out" 2>&1 &
+copying=$!
+has_begun ()
+{
+  [ -n "$(find "$tmp" -name 'copy.raw.part-*' -size +100k)" ]
+}
+eventually 20 has_begun || late "the conversion does not begin"
+start_folio "${nbd/slow.sock/memory.sock}" fs=thin
+status=0
+wait $copying || status=$?
+[ $status = 1 ] || fail "status $status: $(cat "$tmp/out")"
+grep -q 'has written to it meanwhile' "$tmp/out" || fail "it says: $(cat "$tmp/out")"
+[ ! -e "$tmp/copy.raw" ] || fail "a disk that is served was copied"
+stop_folio
