@@ -229,6 +229,17 @@ thin_flush (struct fs *fs, struct store_req *req)
     send_data (t);
 }
 
+static bool
+is_starved (struct thin *t)
+{
+  bool starved;
+
+  pthread_mutex_lock (&t->lock);
+  starved = t->nodes.starved;
+  pthread_mutex_unlock (&t->lock);
+  return starved;
+}
+
 static void
 data_done (struct thin *t, int error)
 {
@@ -238,7 +249,7 @@ data_done (struct thin *t, int error)
     error = error ? error : -ECONNRESET;
   else if (f->told != atomic_load (&t->fs.store->failed_flushes))
     error = error ? error : -EIO;
-  if (error == 0 && t->nodes.starved)
+  if (error == 0 && is_starved (t))
     error = -ENOMEM;
   if (error) {
     pthread_mutex_lock (&t->lock);
