@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 
 #include "cache/writeback/failing.h"
 #include "cache/writeback/ioend-pool.h"
@@ -264,6 +265,28 @@ prepare_req (struct ioend *ioend)
   };
 }
 
+/* Is it a place for what was taken, and for no more?  What else is there on the store
+ * must not be written to, whatever the format's fault is.
+ */
+static int
+check_place (struct ioend *ioend)
+{
+  struct fs *fs = ioend->wb->fs;
+
+  if (ioend->place.length > 0 && ioend->place.length <= ioend->length)
+    return 0;
+  env_log (ioend->wb->env, LOG_ERROR,
+           "a place of %" PRIu64 " bytes for %" PRIu64
+           ", of %u ranges from %" PRIu64 " to %" PRIu64 ", is not used",
+           ioend->place.length, ioend->length, ioend->nr_runs,
+           ioend->runs[0].start, ioend->runs[0].end);
+#ifdef FOLIO_DEBUG
+  assert (!"a place that fits");
+#endif
+  fs->ops->ioend_done (fs, ioend->runs, ioend->nr_runs, &ioend->place, -EIO);
+  return -EIO;
+}
+
 /* Ask where what was taken goes, and keep what there is a place for; all else is
  * dirty again.
  */
@@ -276,9 +299,8 @@ map (struct ioend *ioend)
   ioend->place.no_fua = false;
   r =
     fs->ops->map_for_writeback (fs, ioend->runs, ioend->nr_runs, &ioend->place);
-
-  assert (r < 0 ||
-          (ioend->place.length > 0 && ioend->place.length <= ioend->length));
+  if (r == 0)
+    r = check_place (ioend);
   if (r == -EAGAIN) {
     cut (ioend, 0, give_back);
     return r;
