@@ -122,7 +122,8 @@ thin_meta_open (struct store *store, const struct thin_open *how,
     r = check_super (m, why);
   if (r == 0) {
     memcpy (m->uuid, m->super.uuid, sizeof m->uuid);
-    m->in_use = m->super.metadata_blocks; /* not known yet */
+    /* Not known yet: at most so many. */
+    m->in_use = m->nr_chunks = m->super.metadata_blocks;
     m->last_generation = m->super.generation | GENERATIONS_AHEAD;
     m->cache =
       thin_cache_create (how->cache_nodes ? how->cache_nodes : DEFAULT_NODES);
