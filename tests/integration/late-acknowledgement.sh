@@ -20,7 +20,7 @@ import nbd
 h = nbd.NBD()
 h.connect_uri(os.environ["uri"])
 try:
-    h.pwrite(b"late", (1 << 20) + 10)
+    h.pwrite(b"late", (2 << 20) + 10)
     print("acknowledged")
 except nbd.Error as e:
     print("refused:", e)
@@ -28,7 +28,7 @@ END
 
 is_there ()
 {
-  dd if="$tmp/disk.img" bs=1 skip=1048586 count=4 2>/dev/null | grep -q late
+  dd if="$tmp/disk.img" bs=1 skip=2097162 count=4 2>/dev/null | grep -q late
 }
 
 for case in ABRT:134 TERM:0; do
@@ -42,7 +42,7 @@ for case in ABRT:134 TERM:0; do
   # It waits for the rest of its sector to be read.
   "$python" "$tmp/late.py" >"$tmp/late" &
   late_pid=$!
-  eventually 30 grep -q 'pread.*offset=1048576' "$remote_log" ||
+  eventually 30 grep -q 'pread.*offset=2097152' "$remote_log" ||
     { show_log remote; fail "nothing is read for the write"; }
   kill "-$signal" "$pid"
   wait "$late_pid"
