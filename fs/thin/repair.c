@@ -63,7 +63,8 @@ note_data (struct repairing *p)
   size_t i;
   int r = 0;
 
-  qsort (h->list, h->n, sizeof *h->list, by_physical);
+  if (h->n > 0)
+    qsort (h->list, h->n, sizeof *h->list, by_physical);
   for (i = 0; i < h->n && r == 0; i++) {
     x = &h->list[i];
     if (x->physical < end &&
